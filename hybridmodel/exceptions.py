@@ -1,0 +1,130 @@
+"""Every error that hybridmodel raises, cut by what the caller can do about it.
+
+::
+
+    HybridModelError
+    ├── ConfigurationError (ValueError)    set something up differently
+    ├── InputMismatch (ValueError)         pass other data
+    ├── SpecMismatch (ValueError)          make local model and endpoint agree
+    ├── MissingDependency (ImportError)    install the extra that it names
+    └── EndpointError                      the endpoint did not answer the question
+        ├── EndpointRefused                do not repeat: the same request gets the same answer
+        ├── AuthenticationFailed           renew the key, token or role
+        ├── EndpointUnavailable            try again later, or elsewhere
+        │   ├── RateLimited                slow down
+        │   ├── EndpointTimeout (TimeoutError)
+        │   └── CircuitOpen                wait: calls are not even tried
+        └── ProtocolError                  what answered does not speak the protocol
+"""
+
+from __future__ import annotations
+
+
+class HybridModelError(Exception):
+    """Base of everything hybridmodel raises on purpose."""
+
+
+class ConfigurationError(HybridModelError, ValueError):
+    """Raise when a model, an endpoint or a route is set up in a way that cannot work."""
+
+
+class InputMismatch(HybridModelError, ValueError):
+    """Raise when the data handed in does not fit the inputs that the model declares."""
+
+
+class SpecMismatch(HybridModelError, ValueError):
+    """Raise when the endpoint's tensors are not those of the local model.
+
+    Attributes
+    ----------
+    differences : tuple of str
+        One sentence for each difference, all of them at once.
+    """
+
+    def __init__(self, message: str, differences: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.differences = differences
+
+
+class MissingDependency(HybridModelError, ImportError):
+    """Raise when an optional library is needed and not installed."""
+
+
+class EndpointError(HybridModelError):
+    """Base of everything that can go wrong between the client and the endpoint.
+
+    Attributes
+    ----------
+    endpoint : str or None
+        URL that was called, without query or credentials.
+    status : int or None
+        HTTP status, None when no response arrived.
+    attempts : int
+        Requests that were sent, or tried to be sent, for this call.
+    request_id : str or None
+        The id that the request carried; servers log it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        endpoint: str | None = None,
+        status: int | None = None,
+        attempts: int = 1,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.status = status
+        self.attempts = attempts
+        self.request_id = request_id
+
+
+class EndpointRefused(EndpointError):
+    """Raise when the endpoint rejects the request (4xx): asking again gives the same answer."""
+
+
+class AuthenticationFailed(EndpointError):
+    """Raise when the endpoint does not accept the credential (401, 403)."""
+
+
+class EndpointUnavailable(EndpointError):
+    """Raise when the endpoint cannot be reached or cannot answer now.
+
+    Attributes
+    ----------
+    retry_after_s : float or None
+        Seconds that the endpoint asked to wait, None when it did not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        endpoint: str | None = None,
+        status: int | None = None,
+        attempts: int = 1,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, endpoint=endpoint, status=status, attempts=attempts, request_id=request_id
+        )
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(EndpointUnavailable):
+    """Raise when the endpoint answers 429: too many requests."""
+
+
+class EndpointTimeout(EndpointUnavailable, TimeoutError):
+    """Raise when the deadline of a call passes before the endpoint has answered."""
+
+
+class CircuitOpen(EndpointUnavailable):
+    """Raise without calling, because the endpoint has failed too often lately."""
+
+
+class ProtocolError(EndpointError):
+    """Raise when the answer is not the Open Inference Protocol, or its sizes do not add up."""

@@ -1,0 +1,266 @@
+"""The local route: ONNX Runtime behind two names, `LocalSession.spec` and `LocalSession.run`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.per_process import PerProcess
+from hybridmodel.tensors import BY_ONNX, WILDCARD, ElementType, ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = np.ndarray[Any, Any]
+
+DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+EXTRA_CONFIG = "extra_session_config"
+"""The option that holds onnxruntime's dotted configuration entries, as MLflow's flavor calls it."""
+
+_TENSOR = re.compile(r"tensor\((\w+)\)")
+_ZIPMAP = re.compile(r"seq\(map\((?:int64|string),tensor\((float|double)\)\)\)")
+
+
+class LocalSession:
+    """A local ONNX model: what it takes and gives, and how to run it.
+
+    The onnxruntime session is made on first use, once in each process; it is safe to share
+    between threads, survives a fork, and is left out of pickles.
+
+    Parameters
+    ----------
+    source : OnnxFile, path, bytes or onnx.ModelProto
+        The model.
+    providers : sequence of str or (str, dict), default=("CPUExecutionProvider",)
+        Execution providers in order of preference.
+    provider_options : sequence of dict, optional
+        One for each provider.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Attributes of ``onnxruntime.SessionOptions`` by name, and under ``extra_session_config``
+        its configuration entries. Enumerations may be given by name or number.
+    spec : ModelSpec, optional
+        When known (from a saved model), the session is not opened before it is needed.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be loaded, an option or provider is unknown, or the model has an input
+        or output of a type that no array can carry.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        session_options: Mapping[str, Any] | onnxruntime.SessionOptions | None = None,
+        spec: ModelSpec | None = None,
+    ) -> None:
+        self.onnx = OnnxFile.read(source)
+        self.providers = tuple(providers or DEFAULT_PROVIDERS)
+        self.provider_options = provider_options
+        self.session_options = session_options
+        self._process = PerProcess(self._open)
+        if session_options:
+            _session_options(session_options)
+        if spec is None:
+            spec = _read_spec(self._process.get(), self.onnx)
+        self.spec = spec
+        self._zipmaps = {item.name: item for item in spec.outputs if item.labels}
+
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The onnxruntime session of this process."""
+        return self._process.get()
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Compute the named outputs.
+
+        Parameters
+        ----------
+        feeds : mapping of str to ndarray
+            Every input by name, in its declared dtype.
+        outputs : sequence of str
+            Names, in the order wanted.
+
+        Returns
+        -------
+        dict of str to ndarray
+            New, writable arrays.
+
+        Raises
+        ------
+        InputMismatch
+            If onnxruntime does not accept the feeds.
+        """
+        try:
+            values = self._process.get().run(outputs, feeds)
+        except Exception as error:
+            if _is_bad_input(error):
+                raise InputMismatch(f"onnxruntime does not accept the input: {error}") from error
+            raise
+        named = dict(zip(outputs, values))
+        for name, spec in self._zipmaps.items():
+            if name in named:
+                named[name] = _unzip(named[name], spec)
+        return named
+
+    def __repr__(self) -> str:
+        return f"LocalSession(sha256={self.onnx.sha256[:12]}…, providers={list(self.providers)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.session_options is not None and not isinstance(self.session_options, Mapping):
+            raise ConfigurationError(
+                "an onnxruntime.SessionOptions object cannot be pickled or saved; give "
+                "session_options as a dict of its attributes"
+            )
+        return {key: value for key, value in self.__dict__.items() if key != "_process"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._process = PerProcess(self._open)
+
+    def _open(self) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        _check_providers(self.providers, onnxruntime.get_available_providers())
+        options = _session_options(self.session_options or {})
+        source = str(self.onnx.path) if self.onnx.data is None else self.onnx.data
+        try:
+            return onnxruntime.InferenceSession(
+                source, options, list(self.providers), self.provider_options
+            )
+        except Exception as error:
+            where = self.onnx.path or "the model given"
+            raise ConfigurationError(f"{where}: onnxruntime cannot load it: {error}") from error
+
+
+def _check_providers(providers: Sequence[Any], available: Sequence[str]) -> None:
+    for provider in providers:
+        name = provider if isinstance(provider, str) else provider[0]
+        if name not in available:
+            raise ConfigurationError(
+                f"execution provider {name!r} is not in the installed onnxruntime, which has "
+                f"{', '.join(available)}"
+            )
+
+
+def _session_options(given: Any) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    if isinstance(given, onnxruntime.SessionOptions):
+        return given
+    options = onnxruntime.SessionOptions()
+    known = sorted(
+        name
+        for name in dir(options)
+        if not name.startswith("_") and not callable(getattr(options, name))
+    )
+    for name, value in given.items():
+        if name == EXTRA_CONFIG:
+            _add_entries(options, value)
+        elif name in known:
+            _set_option(options, name, value)
+        else:
+            raise ConfigurationError(
+                f"session option {name!r} is unknown; onnxruntime {onnxruntime.__version__} has "
+                f"{', '.join([*known, EXTRA_CONFIG])}"
+            )
+    return options
+
+
+def _add_entries(options: onnxruntime.SessionOptions, entries: Any) -> None:
+    try:
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"session option {EXTRA_CONFIG!r}: expected a dict of str to str, got {entries!r}"
+        ) from error
+
+
+def _set_option(options: onnxruntime.SessionOptions, name: str, value: Any) -> None:
+    members = getattr(type(getattr(options, name)), "__members__", None)
+    try:
+        setattr(options, name, value if members is None else _member(members, value))
+    except (TypeError, LookupError) as error:
+        expected = (
+            type(getattr(options, name)).__name__ if members is None else ", ".join(members)
+        )
+        raise ConfigurationError(
+            f"session option {name!r}: expected {expected}, got {value!r}"
+        ) from error
+
+
+def _member(members: Mapping[str, Any], value: Any) -> Any:
+    for name, member in members.items():
+        if value == member or (isinstance(value, str) and name == f"ORT_{value.upper()}"):
+            return member
+        if name == value or (type(value) is int and member.value == value):
+            return member
+    raise LookupError(value)
+
+
+def _read_spec(session: onnxruntime.InferenceSession, onnx: OnnxFile) -> ModelSpec:
+    inputs = session.get_inputs()
+    symbols = {tensor.shape[0] for tensor in inputs if tensor.shape}
+    symbols = {symbol for symbol in symbols if not isinstance(symbol, int)}
+    return ModelSpec(
+        tuple(_tensor_spec("input", tensor, symbols) for tensor in inputs),
+        tuple(
+            _zipmap_spec(tensor, onnx)
+            if _ZIPMAP.fullmatch(tensor.type)
+            else _tensor_spec("output", tensor, symbols)
+            for tensor in session.get_outputs()
+        ),
+    )
+
+
+def _tensor_spec(what: str, tensor: Any, symbols: set[str | None]) -> TensorSpec:
+    # The first dimension counts rows when it is that of an input, by the name the graph gives it.
+    element = _element(what, tensor)
+    shape = tuple(size if isinstance(size, int) and size >= 0 else WILDCARD for size in tensor.shape)
+    batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] in symbols
+    return TensorSpec(tensor.name, element.datatype, shape, batched)
+
+
+def _element(what: str, tensor: Any) -> ElementType:
+    match = _TENSOR.fullmatch(tensor.type)
+    row = BY_ONNX.get(match[1]) if match else None
+    if row is None:
+        raise ConfigurationError(
+            f"{what} {tensor.name!r} is a {tensor.type}, which no array carries on either route; "
+            f"possible are ZipMap outputs and tensors of {', '.join(BY_ONNX)}"
+        )
+    return row
+
+
+def _zipmap_spec(tensor: Any, onnx: OnnxFile) -> TensorSpec:
+    labels = onnx.zipmaps.get(tensor.name)
+    match = _ZIPMAP.fullmatch(tensor.type)
+    if not labels or match is None:
+        raise ConfigurationError(
+            f"output {tensor.name!r} is a {tensor.type} of unknown classes; convert the model "
+            "with zipmap=False"
+        )
+    return TensorSpec(
+        tensor.name, BY_ONNX[match[1]].datatype, (WILDCARD, len(labels)), True, labels
+    )
+
+
+def _unzip(maps: Any, spec: TensorSpec) -> Array:
+    rows = list(map(itemgetter(*spec.labels), maps))
+    return np.array(rows, dtype=spec.dtype).reshape(len(rows), len(spec.labels))
+
+
+def _is_bad_input(error: Exception) -> bool:
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+    return isinstance(error, InvalidArgument)

@@ -1,0 +1,320 @@
+"""`HybridOnnxModel`: one model, two routes, the same answer in kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
+from hybridmodel.frames import Binding, Bound
+from hybridmodel.local import LocalSession
+from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
+from hybridmodel.routing import AZURE, LOCAL, parse_use_azure, resolve_use_azure
+from hybridmodel.tensors import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call computed, and who did.
+
+    Attributes
+    ----------
+    outputs : dict of str to ndarray
+        The asked outputs by name; writable, and the caller's own.
+    route : str
+        ``"local"`` or ``"azure"``.
+    attempts : int
+        Requests sent; 0 for the local route and for zero rows.
+    elapsed_s : float
+        From the data handed in to the outputs.
+    model_version : str or None
+        Version that the endpoint says has answered.
+    request_id : str or None
+        Id of the request, for the server's logs.
+    """
+
+    outputs: dict[str, Array]
+    route: str
+    attempts: int
+    elapsed_s: float
+    model_version: str | None = None
+    request_id: str | None = None
+
+
+class HybridOnnxModel:
+    """An ONNX model that answers here, or from the endpoint that serves it or its bigger sibling.
+
+    Safe to share between threads; sessions and connections are made lazily, once in each process.
+    A pickle or copy carries the model and the endpoint, never a credential.
+
+    Parameters
+    ----------
+    onnx_model : path, bytes or onnx.ModelProto
+        The local model; copied byte for byte, never changed.
+    endpoint : TritonEndpoint, optional
+        Where the other model is served. It must have the same inputs and outputs.
+    credential : object with ``get_token`` or callable, optional
+        Instead of the endpoint's environment variable.
+    feature_names : sequence of str, optional
+        For a model with one input of shape (n, k): the columns a DataFrame must have.
+    output : str, optional
+        The output that `predict` returns when a call does not say; default is all.
+    use_azure : bool, int or str, optional
+        The route when neither call, configuration nor environment says; default is local.
+    providers, provider_options, session_options : optional
+        As `hybridmodel.local.LocalSession` takes them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model cannot be loaded, or anything is set up so that it cannot work.
+
+    Examples
+    --------
+    >>> model = HybridOnnxModel("digits.onnx", endpoint=endpoint)  # doctest: +SKIP
+    >>> model.predict(frame, use_azure=True)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        onnx_model: Any,
+        *,
+        endpoint: TritonEndpoint | None = None,
+        credential: Any = None,
+        feature_names: Sequence[str] | None = None,
+        output: str | None = None,
+        use_azure: Any = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        session_options: Any = None,
+    ) -> None:
+        self.local = (
+            onnx_model
+            if isinstance(onnx_model, LocalSession)
+            else LocalSession(
+                onnx_model,
+                providers=providers,
+                provider_options=provider_options,
+                session_options=session_options,
+            )
+        )
+        self.endpoint = endpoint
+        self.output = output
+        self.use_azure = parse_use_azure(use_azure, "use_azure")
+        self.configured_use_azure: bool | None = None
+        self._binding = Binding(self.spec, feature_names)
+        self._names = self._names_for(output)
+        self._client = self._make_client(credential)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Inputs and outputs of the local model."""
+        return self.local.spec
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model takes."""
+        return self.spec.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the model gives."""
+        return self.spec.outputs
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """Columns of a frame, in the model's order, where they are known."""
+        return self._binding.feature_names
+
+    @property
+    def onnx(self) -> OnnxFile:
+        """The local model as a file: its bytes or path, and its sha256."""
+        return self.local.onnx
+
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The onnxruntime session of this process."""
+        return self.local.session
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        use_azure: Any = None,
+        output: str | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Answer in the kind of container that came in.
+
+        Parameters
+        ----------
+        data : DataFrame, Series, ndarray, list, or dict of arrays by input name
+            Rows to answer for; never changed.
+        use_azure : bool, int or str, optional
+            True asks the endpoint, and gets its answer or an error; False stays here.
+        output : str, optional
+            The one output wanted.
+        timeout : float, optional
+            Total time in seconds for the endpoint; default is the endpoint's. A local run cannot
+            be interrupted.
+
+        Returns
+        -------
+        Series or DataFrame with the index of `data`, ndarray, or dict of str to ndarray
+            The same container, names, dtypes and order from either route.
+
+        Raises
+        ------
+        InputMismatch
+            If `data` does not fit the model.
+        ConfigurationError
+            If an argument cannot be understood, there is no endpoint, or no key for it.
+        EndpointError
+            One of its kinds, when the endpoint was asked and did not give a good answer.
+        SpecMismatch
+            If the endpoint's answer is not of the kind that the local model gives.
+        """
+        bound, answer = self._ask(data, use_azure, output, timeout)
+        return self._binding.restore(answer.outputs, bound)
+
+    def infer(
+        self,
+        data: Any,
+        *,
+        use_azure: Any = None,
+        output: str | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Answer with named arrays, and tell who computed them and how long it took.
+
+        Takes and raises what `predict` does.
+        """
+        return self._ask(data, use_azure, output, timeout)[1]
+
+    def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
+        """Compare the endpoint's own description of its model with the local model.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Total time in seconds.
+
+        Returns
+        -------
+        ModelSpec
+            What the endpoint says.
+
+        Raises
+        ------
+        SpecMismatch
+            If names, datatypes or shapes differ; lists every difference.
+        EndpointError
+            One of its kinds, when the endpoint did not say.
+        """
+        there = self.client.metadata(_checked_timeout(timeout))
+        differences = self.spec.differences(there)
+        if differences:
+            raise SpecMismatch(
+                f"{self.client.endpoint.model_url} does not serve a model with the same inputs "
+                f"and outputs: {'; '.join(differences)}",
+                differences,
+            )
+        return there
+
+    @property
+    def client(self) -> EndpointClient:
+        """What talks to the endpoint.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no endpoint.
+        """
+        if self._client is None:
+            raise ConfigurationError(
+                "the model has no endpoint: make it with endpoint=TritonEndpoint(...), or load it "
+                "with model_config={'uri': ..., 'model_name': ...}"
+            )
+        return self._client
+
+    def close(self) -> None:
+        """Close the connections to the endpoint; a later call opens others."""
+        if self._client is not None:
+            self._client.close()
+
+    def __enter__(self) -> HybridOnnxModel:
+        """Return the model itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self.inputs))
+        outputs = ", ".join(map(str, self.outputs))
+        return f"HybridOnnxModel({inputs} -> {outputs}, endpoint={self.endpoint!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_client"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._client = self._make_client(None)
+
+    def _make_client(self, credential: Any) -> EndpointClient | None:
+        if self.endpoint is None:
+            return None
+        return EndpointClient(self.endpoint, self.spec, credential)
+
+    def _names_for(self, output: str | None) -> tuple[str, ...]:
+        return self.spec.output_names if output is None else (self.spec.output(output).name,)
+
+    def _ask(
+        self, data: Any, use_azure: Any, output: str | None, timeout: float | None
+    ) -> tuple[Bound, Answer]:
+        started = time.perf_counter()
+        remote = resolve_use_azure(use_azure, self.configured_use_azure, self.use_azure)
+        client = self.client if remote else None
+        timeout = _checked_timeout(timeout)
+        names = self._names if output is None else self._names_for(output)
+        bound = self._binding.bind(data)
+        if bound.rows == 0:
+            outputs = self._binding.empty(names)
+        elif client is None:
+            outputs = self.local.run(bound.feeds, names)
+        else:
+            there = client.infer(bound.feeds, names, rows=bound.rows, timeout_s=timeout)
+            return bound, Answer(
+                there.outputs,
+                AZURE,
+                there.attempts,
+                time.perf_counter() - started,
+                there.model_version,
+                there.request_id,
+            )
+        route = AZURE if remote else LOCAL
+        return bound, Answer(outputs, route, 0, time.perf_counter() - started)
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    return None if timeout is None else check_seconds("timeout", timeout)

@@ -1,0 +1,283 @@
+"""The remote route: ask an endpoint for outputs, and believe only an answer that adds up.
+
+`EndpointClient.infer` encodes; `_exchange` adds the key and turns statuses into errors; the
+transport below does the I/O; `_checked` compares the answer with what the local model promises.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.exceptions import (
+    EndpointError,
+    EndpointRefused,
+    InputMismatch,
+    ProtocolError,
+    SpecMismatch,
+)
+from hybridmodel.per_process import PerProcess
+from hybridmodel.remote.credentials import key_source
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.protocol import (
+    BINARY_EXTENSION,
+    MAX_BODY_BYTES,
+    InferResponse,
+    Message,
+    decode_metadata,
+    decode_object,
+    decode_response,
+    encode_request,
+)
+from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.statuses import refusal
+from hybridmodel.remote.transport import Reply, RequestsTransport, Transport
+from hybridmodel.tensors import ModelSpec, format_shape
+
+Array = np.ndarray[Any, Any]
+
+USER_AGENT = "hybridmodel"
+
+
+@dataclass(frozen=True)
+class RemoteAnswer:
+    """What the endpoint computed, and how it was asked.
+
+    Attributes
+    ----------
+    outputs : dict of str to ndarray
+        In the order asked; writable, and the caller's own.
+    model_version : str or None
+        The version that answered, as the server says.
+    attempts : int
+        Requests sent.
+    request_id : str
+        The id they carried.
+    """
+
+    outputs: dict[str, Array]
+    model_version: str | None
+    attempts: int
+    request_id: str
+
+
+class EndpointClient:
+    """Talks to one model at one endpoint; safe to share between threads, makes no call when made.
+
+    Parameters
+    ----------
+    endpoint : TritonEndpoint
+        Where.
+    spec : ModelSpec
+        What the local model takes and gives, which the endpoint has to match.
+    credential : object, optional
+        As `hybridmodel.remote.credentials.key_source` takes it.
+    make_transport : callable, default=RequestsTransport
+        Makes the transport, once in each process.
+
+    Raises
+    ------
+    ConfigurationError
+        If the credential is of no known kind.
+    """
+
+    def __init__(
+        self,
+        endpoint: TritonEndpoint,
+        spec: ModelSpec,
+        credential: Any = None,
+        *,
+        make_transport: Callable[[TritonEndpoint], Transport] = RequestsTransport,
+    ) -> None:
+        self.endpoint = endpoint
+        self._spec = spec
+        self._key = key_source(endpoint, credential)
+        self._transport = PerProcess(lambda: make_transport(endpoint))
+        self._speaks_binary = endpoint.binary
+        self._infer_url = f"{endpoint.model_url}/infer"
+
+    def infer(
+        self,
+        feeds: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        rows: int | None = None,
+        timeout_s: float | None = None,
+    ) -> RemoteAnswer:
+        """Ask for the named outputs.
+
+        Parameters
+        ----------
+        feeds : mapping of str to ndarray
+            Every input by name, in its declared dtype; at least one row.
+        outputs : sequence of str
+            Names, in the order wanted.
+        rows : int, optional
+            Rows that every batched output must have.
+        timeout_s : float, optional
+            Total time; default is the endpoint's.
+
+        Raises
+        ------
+        EndpointError
+            One of its kinds, when no good answer came.
+        SpecMismatch
+            When the answer has other names, datatypes or shapes than the local model.
+        InputMismatch
+            When the request is too large to be sent.
+        """
+        deadline = self._deadline(timeout_s)
+        request_id = str(uuid.uuid4())
+        message = encode_request(
+            feeds, outputs, request_id=request_id, binary=self._binary(deadline)
+        )
+        reply = self._exchange("POST", self._infer_url, deadline, request_id, message)
+        try:
+            response = decode_response(reply.header, reply.tensors)
+            if response.request_id not in (None, "", request_id):
+                raise ProtocolError(f"the answer is that of request {response.request_id!r}")
+        except ProtocolError as error:
+            raise self._placed(error, request_id, reply) from error
+        return RemoteAnswer(
+            self._checked(response, outputs, rows), response.model_version, 1, request_id
+        )
+
+    def metadata(self, timeout_s: float | None = None) -> ModelSpec:
+        """Ask the endpoint for the inputs and outputs of its model.
+
+        Raises
+        ------
+        EndpointError
+            One of its kinds, when no good answer came.
+        """
+        reply = self._exchange("GET", self.endpoint.model_url, self._deadline(timeout_s))
+        try:
+            return decode_metadata(reply.header)
+        except ProtocolError as error:
+            raise self._placed(error, None, reply) from error
+
+    def is_ready(self, timeout_s: float | None = None) -> bool:
+        """Tell whether the endpoint says that it can answer for this model now.
+
+        Raises
+        ------
+        EndpointError
+            When it could not be asked, or not with this key.
+        """
+        url = f"{self.endpoint.model_url}/ready"
+        try:
+            self._exchange("GET", url, self._deadline(timeout_s))
+        except EndpointRefused:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections of this process; the next call opens others."""
+        transport = self._transport.discard()
+        if transport is not None:
+            transport.close()
+
+    def __repr__(self) -> str:
+        return f"EndpointClient({self.endpoint!r})"
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+
+    def _binary(self, deadline: Deadline) -> bool:
+        if self._speaks_binary is None:
+            try:
+                reply = self._exchange("GET", f"{self.endpoint.uri}/v2", deadline)
+                extensions = decode_object(reply.header).get("extensions")
+            except (EndpointRefused, ProtocolError):
+                # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
+                extensions = [BINARY_EXTENSION]
+            self._speaks_binary = BINARY_EXTENSION in (extensions or ())
+        return self._speaks_binary
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        deadline: Deadline,
+        request_id: str | None = None,
+        message: Message | None = None,
+    ) -> Reply:
+        key = self._key()
+        headers = {"User-Agent": USER_AGENT}
+        if request_id is not None:
+            headers["x-ms-client-request-id"] = request_id
+        if message is not None:
+            _check_size(message)
+            headers.update(message.headers)
+        try:
+            reply = self._transport.get().send(
+                method,
+                url,
+                headers=headers,
+                body=None if message is None else message.body(),
+                key=key,
+                deadline=deadline,
+            )
+        except EndpointError as error:
+            raise self._placed(error, request_id) from error.__cause__
+        if reply.status != 200:
+            raise self._placed(refusal(reply, key), request_id, reply)
+        return reply
+
+    def _placed(
+        self, error: EndpointError, request_id: str | None, reply: Reply | None = None
+    ) -> EndpointError:
+        """Say at which endpoint, with which status and for which request it happened."""
+        error.endpoint = self.endpoint.model_url
+        error.request_id = request_id
+        if reply is not None:
+            error.status = reply.status
+        error.args = (f"{self.endpoint.model_url}: {error.args[0]}",)
+        return error
+
+    def _checked(
+        self, response: InferResponse, outputs: Sequence[str], rows: int | None
+    ) -> dict[str, Array]:
+        differences = [
+            f"output {name!r}: the local model does not have it"
+            for name in response.outputs
+            if name not in self._spec.output_names
+        ]
+        for name in outputs:
+            difference = self._difference(name, response.outputs.get(name), rows)
+            if difference:
+                differences.append(difference)
+        if differences:
+            raise SpecMismatch(
+                f"{self.endpoint.model_url}: the answer is not what the local model would give: "
+                + "; ".join(differences),
+                tuple(differences),
+            )
+        return {name: response.outputs[name] for name in outputs}
+
+    def _difference(self, name: str, array: Array | None, rows: int | None) -> str | None:
+        spec = self._spec.output(name)
+        if array is None:
+            return f"output {name!r}: missing"
+        if array.dtype != spec.dtype:
+            return f"output {name!r}: {array.dtype} came, {spec.dtype} was expected"
+        if not spec.fits(array.shape):
+            return (
+                f"output {name!r}: shape {format_shape(array.shape)} came, "
+                f"{format_shape(spec.shape)} was expected"
+            )
+        if spec.batched and rows is not None and len(array) != rows:
+            return f"output {name!r}: {len(array)} rows came, {rows} were sent"
+        return None
+
+
+def _check_size(message: Message) -> None:
+    if message.size_bytes > MAX_BODY_BYTES:
+        raise InputMismatch(
+            f"the request would have {message.size_bytes} bytes, and a server takes at most "
+            f"{MAX_BODY_BYTES}; send fewer rows at a time"
+        )

@@ -1,0 +1,192 @@
+"""`TritonEndpoint`: where a model is served and how it is reached, without any secret."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from hybridmodel.exceptions import ConfigurationError
+
+DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TritonEndpoint:
+    """A model behind the Open Inference Protocol: Triton, Azure Machine Learning, any other.
+
+    Holds nothing secret, so it may be printed, saved and logged.
+
+    Parameters
+    ----------
+    uri : str
+        Base address, or an Azure Machine Learning ``scoring_uri``: a query, a final ``/score`` and
+        anything from ``/v2`` on are dropped, another path prefix is kept. ``https``, unless the
+        host is this machine or `allow_http` is set.
+    model_name : str
+        Name on the server: for Triton, the folder in its model repository.
+    model_version : str or None, default="1"
+        None leaves the choice to the server.
+    auth_key_env : str or None, default="HYBRIDMODEL_API_KEY"
+        Name of the environment variable that holds the key. Never the key. None for a server
+        that wants none.
+    allow_http : bool, default=False
+        Accept an unencrypted address on another machine.
+    timeout_s : float, default=30.0
+        Total time for one call when the call does not say.
+    connect_timeout_s : float, default=5.0
+        Share of it that may be spent on connecting.
+    binary : bool or None, default=None
+        Whether the server speaks the binary tensor extension; None asks it once.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value cannot work; a value that might be a secret is not repeated in the message.
+    """
+
+    uri: str
+    model_name: str
+    model_version: str | None = "1"
+    auth_key_env: str | None = DEFAULT_KEY_ENV
+    allow_http: bool = False
+    timeout_s: float = 30.0
+    connect_timeout_s: float = 5.0
+    binary: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
+        _check_name(self.model_name)
+        object.__setattr__(self, "model_version", _version(self.model_version))
+        _check_key_env(self.auth_key_env)
+        for name in ("timeout_s", "connect_timeout_s"):
+            object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
+        for name in ("allow_http", "binary"):
+            _check_flag(name, getattr(self, name), optional=name == "binary")
+
+    @property
+    def model_url(self) -> str:
+        """URL of the model's metadata; ``/infer``, ``/config`` and ``/ready`` lie below it."""
+        url = f"{self.uri}/v2/models/{quote(self.model_name, safe='')}"
+        return url if self.model_version is None else f"{url}/versions/{self.model_version}"
+
+    def with_overrides(self, **changes: Any) -> TritonEndpoint:
+        """Return a copy with some fields changed.
+
+        Raises
+        ------
+        ConfigurationError
+            If a field is unknown or its new value cannot work.
+        """
+        known = [item.name for item in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ConfigurationError(
+                    f"an endpoint has no field {name!r}; it has {', '.join(known)}"
+                )
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> TritonEndpoint:
+        """Read what `to_dict` wrote; fields of a later minor version are ignored.
+
+        Raises
+        ------
+        ConfigurationError
+            If a field is missing or its value cannot work.
+        """
+        known = {item.name for item in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in stored.items() if key in known})
+        except TypeError as error:
+            raise ConfigurationError(f"not the description of an endpoint: {error}") from error
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """Return a duration as a float.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not a positive, finite number.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def _normalise(uri: str, allow_http: bool) -> str:
+    if not isinstance(uri, str):
+        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
+    try:
+        parts = urlsplit(uri.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"uri is not a URL: {error}") from error
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(
+            f"uri is an https:// address such as https://name.region.inference.ml.azure.com, "
+            f"not {parts.scheme or 'one without a scheme'}"
+        )
+    if any(ord(char) <= 32 or ord(char) == 127 for char in uri.strip()):
+        raise ConfigurationError("uri holds blanks or control characters")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ConfigurationError(
+            f"uri is http:// on {host}: keys and data would travel unencrypted; use https, or "
+            "set allow_http=True"
+        )
+    shown = f"[{host}]" if ":" in host else host
+    path = _TAILS.sub("", parts.path.rstrip("/")).rstrip("/")
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or "/" in name or not name.isprintable():
+        raise ConfigurationError(
+            f"model_name is the model's name on the server, without a slash; got {name!r}"
+        )
+
+
+def _version(version: Any) -> str | None:
+    if version is None or version == "":
+        return None
+    if isinstance(version, bool) or not re.fullmatch(r"[0-9]{1,18}", str(version)):
+        raise ConfigurationError(
+            f"model_version is a number such as '1', or None for the server's choice; "
+            f"got {version!r}"
+        )
+    return str(version)
+
+
+def _check_key_env(name: Any) -> None:
+    if name is not None and not (isinstance(name, str) and _ENV_NAME.fullmatch(name)):
+        raise ConfigurationError(
+            "auth_key_env is the NAME of an environment variable (letters, digits and "
+            "underscores, at most 64), never a key; what was given is none, and is not shown "
+            "in case it is a key"
+        )
+
+
+def _check_flag(name: str, value: Any, *, optional: bool) -> None:
+    if not isinstance(value, bool) and not (optional and value is None):
+        raise ConfigurationError(f"{name} is True or False, not {value!r}")

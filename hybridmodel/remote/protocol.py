@@ -1,0 +1,352 @@
+"""The Open Inference Protocol v2 and its binary tensor extension, as pure functions of bytes.
+
+A message is a JSON header, then the raw tensors that the header announces, in its order: little
+endian, row-major, no padding; for ``BYTES`` each element is a ``uint32`` length and its bytes.
+Without the extension the tensors stand in the JSON as flat lists. Client and embedded server use
+the same functions; nothing here does I/O or knows a URL.
+
+Sources: the Open Inference Protocol (github.com/kserve/open-inference-protocol) and Triton's
+binary tensor data extension (docs/protocol/extension_binary_data.md of its server repository).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote.tensor_data import (
+    Array,
+    Buffer,
+    dtype_of,
+    from_list,
+    from_raw,
+    is_size,
+    to_list,
+    to_raw,
+)
+from hybridmodel.tensors import BY_DTYPE, ModelSpec, TensorSpec
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+BINARY_EXTENSION = "binary_tensor_data"
+MAX_BODY_BYTES = 2**31 - 1
+"""Triton reads ``Content-Length`` as a signed 32-bit number."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """An encoded request or response.
+
+    Attributes
+    ----------
+    header : bytes
+        The JSON part.
+    tensors : tuple of buffers
+        The raw tensors behind it; views of the caller's arrays where these allow it.
+    """
+
+    header: bytes
+    tensors: tuple[Buffer, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole body."""
+        return len(self.header) + sum(map(len, self.tensors))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that say how the body is laid out."""
+        if not any(map(len, self.tensors)):
+            return {"Content-Type": "application/json"}
+        return {
+            "Content-Type": "application/octet-stream",
+            HEADER_LENGTH: str(len(self.header)),
+        }
+
+    def body(self) -> bytes:
+        """Join the parts: the only copy that is made of a contiguous tensor."""
+        return b"".join((self.header, *self.tensors))
+
+
+@dataclass(frozen=True)
+class InferResponse:
+    """What a server said: the decoded tensors by name, and who computed them."""
+
+    outputs: Mapping[str, Array]
+    model_name: str | None = None
+    model_version: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """What a client asked.
+
+    Attributes
+    ----------
+    inputs : mapping of str to ndarray
+        The tensors by name.
+    outputs : mapping of str to bool
+        Asked outputs in asked order, and whether each is wanted binary; empty for "all".
+    binary : bool
+        Whether outputs that are not listed are wanted binary.
+    request_id : str or None
+        To be echoed.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, bool]
+    binary: bool
+    request_id: str | None
+
+
+def encode_request(
+    inputs: Mapping[str, Array],
+    outputs: Iterable[str],
+    *,
+    request_id: str,
+    binary: bool = True,
+) -> Message:
+    """Write an infer request.
+
+    Each output is asked for by name and marked ``binary_data`` by itself: Triton ignores the
+    request-wide ``binary_data_output`` for every output that is listed.
+
+    Raises
+    ------
+    InputMismatch
+        If a tensor cannot be written in JSON (float16) and `binary` is off.
+    """
+    tensors, raw = _encode_tensors(inputs.items(), dict.fromkeys(inputs, binary))
+    head: dict[str, Any] = {"id": request_id, "inputs": tensors}
+    if binary:
+        head["outputs"] = [{"name": n, "parameters": {"binary_data": True}} for n in outputs]
+    else:
+        head["outputs"] = [{"name": name} for name in outputs]
+    return Message(_dump(head), raw)
+
+
+def encode_response(
+    outputs: Mapping[str, Array],
+    binary: Mapping[str, bool],
+    *,
+    model_name: str,
+    model_version: str,
+    request_id: str | None,
+) -> Message:
+    """Write an infer response; `binary` says for each output which of the two forms it takes.
+
+    Raises
+    ------
+    InputMismatch
+        If a tensor cannot be written in JSON (float16) and is not wanted binary.
+    """
+    tensors, raw = _encode_tensors(outputs.items(), binary)
+    head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+    if request_id:
+        head["id"] = request_id
+    head["outputs"] = tensors
+    return Message(_dump(head), raw)
+
+
+def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
+    """Read an infer response, and check every size before believing it.
+
+    Parameters
+    ----------
+    header : buffer
+        The JSON part.
+    tensors : buffer
+        What followed it. Arrays are views of it where it is writable and they fall on aligned
+        addresses, so it must not be used again.
+
+    Raises
+    ------
+    ProtocolError
+        If it is anything but a complete response; partial results are never returned.
+    """
+    head = decode_object(header)
+    if "error" in head:
+        raise ProtocolError(f"the answer is an error in disguise: {head['error']!r}")
+    return InferResponse(
+        outputs=_decode_tensors(head.get("outputs"), tensors, "output"),
+        model_name=_text_or_none(head, "model_name"),
+        model_version=_text_or_none(head, "model_version"),
+        request_id=_text_or_none(head, "id"),
+    )
+
+
+def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
+    """Read an infer request, as a server does.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not a complete request.
+    """
+    head = decode_object(header)
+    binary = bool(_parameters(head).get("binary_data_output", False))
+    asked: dict[str, bool] = {}
+    for item in _objects(head.get("outputs", []), "outputs"):
+        asked[_name(item, "output")] = bool(_parameters(item).get("binary_data", False))
+    inputs = _decode_tensors(head.get("inputs"), tensors, "input")
+    return InferRequest(inputs, asked, binary, _text_or_none(head, "id"))
+
+
+def decode_metadata(body: Buffer) -> ModelSpec:
+    """Read a server's description of a model.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not one, or names a datatype that has no place in ONNX.
+    """
+    head = decode_object(body)
+    return ModelSpec(
+        tuple(_metadata_tensor(item, "input") for item in _objects(head.get("inputs"), "inputs")),
+        tuple(_metadata_tensor(item, "output") for item in _objects(head.get("outputs"), "outputs")),
+    )
+
+
+def decode_object(body: Buffer) -> dict[str, Any]:
+    """Read a JSON object, the form of every header and of every other answer.
+
+    Raises
+    ------
+    ProtocolError
+        If it is anything else.
+    """
+    try:
+        head = json.loads(bytes(body))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"the JSON part cannot be read: {error}") from error
+    if not isinstance(head, dict):
+        raise ProtocolError(f"the JSON part is a {type(head).__name__}, not an object")
+    return head
+
+
+def encode_metadata(name: str, versions: Sequence[str], spec: ModelSpec) -> dict[str, Any]:
+    """Describe a model as ``GET /v2/models/{name}`` does."""
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": "onnxruntime_onnx",
+        "inputs": [_describe(item) for item in spec.inputs],
+        "outputs": [_describe(item) for item in spec.outputs],
+    }
+
+
+def split_body(body: Buffer, header_length: str | None) -> tuple[memoryview, memoryview]:
+    """Cut a body at the length that `HEADER_LENGTH` announced; without one, all of it is JSON.
+
+    Raises
+    ------
+    ProtocolError
+        If the length is not a number, or not within the body.
+    """
+    view = memoryview(body)
+    length = parse_header_length(header_length, len(view))
+    return view[:length], view[length:]
+
+
+def parse_header_length(value: str | None, size_bytes: int) -> int:
+    """Return how many of `size_bytes` are the JSON header: all, where no header says otherwise.
+
+    Raises
+    ------
+    ProtocolError
+        If the value is not a positive number of at most `size_bytes`.
+    """
+    if value is None:
+        return size_bytes
+    if not (value.isascii() and value.isdigit()) or len(value) > 10:
+        raise ProtocolError(f"{HEADER_LENGTH} is {value[:40]!r}, not a number of bytes")
+    if not 0 < int(value) <= size_bytes:
+        raise ProtocolError(f"{HEADER_LENGTH} is {value}, but the body has {size_bytes} bytes")
+    return int(value)
+
+
+def _dump(head: Mapping[str, Any]) -> bytes:
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def _encode_tensors(
+    named: Iterable[tuple[str, Array]], binary: Mapping[str, bool]
+) -> tuple[list[dict[str, Any]], tuple[Buffer, ...]]:
+    described, raw = [], []
+    for name, array in named:
+        datatype = BY_DTYPE[array.dtype].datatype
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        if binary[name]:
+            buffer = to_raw(array)
+            tensor["parameters"] = {"binary_data_size": len(buffer)}
+            raw.append(buffer)
+        else:
+            tensor["data"] = to_list(name, array)
+        described.append(tensor)
+    return described, tuple(raw)
+
+
+def _decode_tensors(items: Any, tensors: Buffer, what: str) -> dict[str, Array]:
+    view = memoryview(tensors)
+    arrays: dict[str, Array] = {}
+    start = 0
+    for item in _objects(items, f"{what}s"):
+        name = _name(item, what)
+        if name in arrays:
+            raise ProtocolError(f"{what} {name!r} comes twice")
+        size = _parameters(item).get("binary_data_size")
+        where = f"{what} {name!r}"
+        if size is None:
+            arrays[name] = from_list(item, where)
+            continue
+        if not is_size(size) or size > len(view) - start:
+            raise ProtocolError(
+                f"{where}: announces {size!r} bytes, {len(view) - start} bytes are left"
+            )
+        arrays[name] = from_raw(item, view[start : start + size], where)
+        start += size
+    if start != len(view):
+        raise ProtocolError(f"{len(view) - start} bytes are left over after the last {what}")
+    return arrays
+
+
+def _objects(items: Any, what: str) -> list[dict[str, Any]]:
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ProtocolError(f"{what!r} is not a list of objects")
+    return items
+
+
+def _name(item: Mapping[str, Any], what: str) -> str:
+    name = item.get("name")
+    if not isinstance(name, str):
+        raise ProtocolError(f"an {what} has no name")
+    return name
+
+
+def _parameters(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = item.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def _text_or_none(head: Mapping[str, Any], key: str) -> str | None:
+    value = head.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _metadata_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:
+    name = _name(item, what)
+    shape = item.get("shape")
+    if not isinstance(shape, list) or not all(isinstance(size, (int, str)) for size in shape):
+        raise ProtocolError(f"{what} {name!r}: shape {str(shape)[:80]} is not a list of sizes")
+    dtype_of(item, f"{what} {name!r}")
+    try:
+        return TensorSpec(name, item["datatype"], tuple(int(size) for size in shape))
+    except ValueError as error:
+        raise ProtocolError(f"{what} {name!r}: {error}") from error
+
+
+def _describe(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}

@@ -1,0 +1,105 @@
+"""What an HTTP status other than 200 means, and what the caller can do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from hybridmodel.exceptions import (
+    AuthenticationFailed,
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    ProtocolError,
+    RateLimited,
+)
+from hybridmodel.remote.credentials import AZURE_ML_SCOPE
+from hybridmodel.remote.transport import Reply
+
+MODEL_STATUS = "ms-azureml-model-error-statuscode"
+"""Azure Machine Learning answers 424 for any failure of the server behind it, whose own status
+is in this header."""
+
+_KINDS: Mapping[int, type[EndpointError]] = {
+    401: AuthenticationFailed,
+    403: AuthenticationFailed,
+    408: EndpointTimeout,
+    429: RateLimited,
+    502: EndpointUnavailable,
+    503: EndpointUnavailable,
+    504: EndpointTimeout,
+}
+
+_HINTS: Mapping[int, str] = {
+    401: f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}",
+    403: "the caller may not score here: a role (onlineEndpoints/score/action), a private network",
+    404: "no such model or version there, or no deployment with traffic",
+    408: "the model took longer than the deployment's request_timeout_ms",
+    413: "the request is too large; send fewer rows at a time",
+    429: "too many requests at once",
+}
+
+_SHOWN = 300
+
+
+def refusal(reply: Reply, key: str | None = None) -> EndpointError:
+    """Return the error that a reply of another status than 200 stands for.
+
+    Parameters
+    ----------
+    reply : Reply
+        Whose body may be the protocol's ``{"error": ...}``, a gateway's text or a web page.
+    key : str, optional
+        Blotted out, should the server repeat it.
+    """
+    status = _own_status(reply)
+    shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
+    text = _said(reply, key)
+    hint = _HINTS.get(status)
+    message = ": ".join(part for part in (f"answered {shown}", text) if part)
+    error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
+    if isinstance(error, EndpointUnavailable):
+        error.retry_after_s = _retry_after_s(reply.headers.get("Retry-After"))
+    return error
+
+
+def _own_status(reply: Reply) -> int:
+    own = reply.headers.get(MODEL_STATUS, "") if reply.status == 424 else ""
+    return int(own) if own.isascii() and own.isdigit() and len(own) == 3 else reply.status
+
+
+def _kind(status: int, reply: Reply) -> type[EndpointError]:
+    if status in _KINDS:
+        return _KINDS[status]
+    if 200 <= status < 300:
+        return ProtocolError
+    # A 500 with the protocol's own error is the model that failed, and will fail again.
+    if status < 500 or status == 501 or _protocol_error(reply) is not None:
+        return EndpointUnavailable if status == 424 else EndpointRefused
+    return EndpointUnavailable
+
+
+def _said(reply: Reply, key: str | None) -> str:
+    if 300 <= reply.status < 400:
+        return "a redirect, which is not followed; check the uri"
+    text = _protocol_error(reply)
+    if text is None:
+        text = bytes(reply.header[: _SHOWN * 4]).decode("utf-8", "replace")
+    if key:
+        text = text.replace(key, "***")
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _protocol_error(reply: Reply) -> str | None:
+    try:
+        body = json.loads(bytes(reply.header))
+    except (ValueError, RecursionError):
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, str) else None
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    return float(value) if value and value.isascii() and value.isdigit() else None

@@ -1,0 +1,184 @@
+"""One tensor at a time: numpy arrays to and from the two forms the protocol knows.
+
+*Raw* is little-endian, row-major bytes, and for ``BYTES`` each element's ``uint32`` length before
+its bytes; *JSON* is a flat or nested list. Every size is compared with what is there before
+anything is allocated or believed.
+
+Sources: as in `hybridmodel.remote.protocol`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, Union
+
+import numpy as np
+
+from hybridmodel.exceptions import InputMismatch, ProtocolError
+from hybridmodel.tensors import BY_DATATYPE, BY_DTYPE, format_shape
+
+Array = np.ndarray[Any, Any]
+Buffer = Union[bytes, bytearray, memoryview]
+
+_JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+"""Kinds of numbers that a JSON list may hold for each kind of dtype."""
+
+_MAX_RANK = 64
+
+
+def to_raw(array: Array) -> Buffer:
+    """Return the bytes of a tensor: a view of `array` when it is contiguous numbers."""
+    if array.dtype == object:
+        encoded = [value.encode() for value in array.ravel().tolist()]
+        return b"".join(part for text in encoded for part in (struct.pack("<I", len(text)), text))
+    if array.size == 0:
+        return b""
+    return memoryview(np.ascontiguousarray(array)).cast("B")
+
+
+def to_list(name: str, array: Array) -> list[Any]:
+    """Return the values of a tensor as a flat list for JSON.
+
+    Raises
+    ------
+    InputMismatch
+        If it is float16, which no server reads or writes in JSON.
+    """
+    if array.dtype == np.float16:
+        raise InputMismatch(
+            f"tensor {name!r}: FP16 has no form in JSON, and the server lacks the binary tensor "
+            "extension; serve the model with FP32 tensors"
+        )
+    values: list[Any] = array.ravel().tolist()
+    return values
+
+
+def from_raw(item: Mapping[str, Any], view: memoryview, where: str) -> Array:
+    """Read the raw tensor that `item` describes from exactly the bytes of `view`.
+
+    Returns a view of `view` where that is writable and aligned, so that callers may own it.
+
+    Raises
+    ------
+    ProtocolError
+        If the bytes are not those of such a tensor.
+    """
+    dtype, shape = dtype_of(item, where), shape_of(item, where)
+    count = math.prod(shape)
+    if dtype == object:
+        return _strings(view, count, where).reshape(shape)
+    if count * dtype.itemsize != len(view):
+        raise ProtocolError(
+            f"{where}: {item['datatype']}{format_shape(shape)} takes "
+            f"{count * dtype.itemsize} bytes, {len(view)} came"
+        )
+    if dtype == bool and count and np.frombuffer(view, np.uint8).max() > 1:
+        raise ProtocolError(f"{where}: a BOOL byte is neither 0 nor 1")
+    array = np.frombuffer(view, dtype) if count else np.empty(0, dtype)
+    owned = array if array.flags.writeable and array.flags.aligned else array.copy()
+    return owned.reshape(shape)
+
+
+def from_list(item: Mapping[str, Any], where: str) -> Array:
+    """Read the JSON tensor that `item` holds.
+
+    Raises
+    ------
+    ProtocolError
+        If values are missing, too many, of another type or out of range.
+    """
+    dtype, shape = dtype_of(item, where), shape_of(item, where)
+    if not isinstance(item.get("data"), list):
+        raise ProtocolError(f"{where}: has neither data nor a binary_data_size")
+    values = _flat(item["data"], dtype, where)
+    if values.size != math.prod(shape):
+        raise ProtocolError(
+            f"{where}: shape {format_shape(shape)} takes {math.prod(shape)} values, "
+            f"{values.size} came"
+        )
+    return values.reshape(shape)
+
+
+def dtype_of(item: Mapping[str, Any], where: str) -> np.dtype[Any]:
+    """Return the dtype of the datatype that `item` names.
+
+    Raises
+    ------
+    ProtocolError
+        If it names none, or one without a place in ONNX.
+    """
+    row = BY_DATATYPE.get(str(item.get("datatype")))
+    if row is None:
+        raise ProtocolError(f"{where}: datatype {item.get('datatype')!r} is unknown")
+    return row.dtype
+
+
+def shape_of(item: Mapping[str, Any], where: str) -> tuple[int, ...]:
+    """Return the shape that `item` states.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not a list of sizes that an array can have.
+    """
+    shape = item.get("shape")
+    if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(is_size, shape)):
+        raise ProtocolError(f"{where}: shape {str(shape)[:80]} is not a list of sizes")
+    if math.prod(size or 1 for size in shape) >= 2**60:
+        raise ProtocolError(f"{where}: shape {str(shape)[:80]} is larger than any array")
+    return tuple(shape)
+
+
+def is_size(value: Any) -> bool:
+    """Tell whether a JSON value is a whole number from 0 up; ``true`` is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _strings(view: memoryview, count: int, where: str) -> Array:
+    if count * 4 > len(view):
+        raise ProtocolError(f"{where}: {len(view)} bytes cannot hold {count} strings")
+    values = np.empty(count, dtype=object)
+    start = 0
+    for index in range(count):
+        head = view[start : start + 4]
+        end = start + 4 + int.from_bytes(head, "little")
+        if len(head) < 4 or end > len(view):
+            raise ProtocolError(f"{where}: string {index} of {count} is longer than what is left")
+        try:
+            values[index] = str(view[start + 4 : end], "utf-8")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"{where}: string {index} is not UTF-8") from error
+        start = end
+    if start != len(view):
+        raise ProtocolError(f"{where}: {len(view) - start} bytes after the last string")
+    return values
+
+
+def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
+    try:
+        raw = np.asarray(data, dtype=object if dtype == object else None).ravel()
+        if raw.size == 0:
+            return np.empty(0, dtype)
+        _check_json_values(raw, dtype, where)
+        with np.errstate(over="raise", invalid="raise"):
+            return raw.astype(dtype)
+    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        raise ProtocolError(f"{where}: data is no {dtype} tensor: {error}") from error
+
+
+def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
+    if dtype == object:
+        fits = all(isinstance(value, str) for value in raw)
+    else:
+        fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
+    if not fits:
+        raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+
+
+def _in_range(raw: Array, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind not in "iu":
+        return True
+    limits = np.iinfo(dtype)
+    return int(raw.min()) >= limits.min and int(raw.max()) <= limits.max

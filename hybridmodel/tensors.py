@@ -1,0 +1,249 @@
+"""The names that ONNX, the Open Inference Protocol, Triton and numpy give to one thing.
+
+One table, `ELEMENT_TYPES`, joins them. `TensorSpec` describes one input or output, `ModelSpec` a
+model's inputs and outputs; both sides of the wire and the saved model speak in these.
+
+Sources: the Open Inference Protocol's datatypes and Triton's ``TYPE_*`` names; ``TensorProto`` of
+the ONNX standard for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ConfigurationError
+
+WILDCARD = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ElementType:
+    """One row of the table: the same element type in four vocabularies.
+
+    Attributes
+    ----------
+    onnx : str
+        As onnxruntime prints it, ``float`` in ``tensor(float)``.
+    datatype : str
+        As the Open Inference Protocol and Triton's metadata say it, ``FP32``.
+    dtype : numpy.dtype
+        Little-endian as on the wire; ``object`` (of `str`) for strings.
+    config : str
+        As Triton's ``config.pbtxt`` says it, ``TYPE_FP32``.
+    """
+
+    onnx: str
+    datatype: str
+    dtype: np.dtype[Any]
+    config: str
+
+
+def _element(onnx: str, datatype: str, dtype: str, config: str | None = None) -> ElementType:
+    return ElementType(onnx, datatype, np.dtype(dtype), config or f"TYPE_{datatype}")
+
+
+ELEMENT_TYPES = (
+    _element("float", "FP32", "<f4"),
+    _element("double", "FP64", "<f8"),
+    _element("float16", "FP16", "<f2"),
+    _element("int8", "INT8", "i1"),
+    _element("int16", "INT16", "<i2"),
+    _element("int32", "INT32", "<i4"),
+    _element("int64", "INT64", "<i8"),
+    _element("uint8", "UINT8", "u1"),
+    _element("uint16", "UINT16", "<u2"),
+    _element("uint32", "UINT32", "<u4"),
+    _element("uint64", "UINT64", "<u8"),
+    _element("bool", "BOOL", "?"),
+    _element("string", "BYTES", "O", "TYPE_STRING"),
+)
+
+BY_DATATYPE: Mapping[str, ElementType] = {row.datatype: row for row in ELEMENT_TYPES}
+BY_ONNX: Mapping[str, ElementType] = {row.onnx: row for row in ELEMENT_TYPES}
+BY_DTYPE: Mapping[np.dtype[Any], ElementType] = {row.dtype: row for row in ELEMENT_TYPES}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes
+    ----------
+    name : str
+        Name in the ONNX graph and on the wire.
+    datatype : str
+        Open Inference Protocol datatype, such as ``FP32``.
+    shape : tuple of int
+        ``-1`` stands for any size.
+    batched : bool
+        Whether the first dimension counts the rows of a call.
+    labels : tuple of str or int
+        For a ``ZipMap`` output the classes, in the order of the columns; else empty.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    batched: bool = False
+    labels: tuple[str | int, ...] = ()
+    dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        row = BY_DATATYPE.get(self.datatype)
+        if row is None:
+            raise ConfigurationError(
+                f"tensor {self.name!r}: datatype {self.datatype!r} is not one of "
+                f"{', '.join(BY_DATATYPE)}"
+            )
+        object.__setattr__(self, "dtype", row.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.datatype}{format_shape(self.shape)}"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of `shape` satisfies the declared dimensions."""
+        declared = self.shape
+        return len(shape) == len(declared) and all(
+            want in (WILDCARD, got) for want, got in zip(declared, shape)
+        )
+
+    def empty(self) -> np.ndarray[Any, Any]:
+        """Make the answer to zero rows: no row, and 0 for every size that is not declared."""
+        rest = tuple(0 if size == WILDCARD else size for size in self.shape[1:])
+        return np.empty((0, *rest), dtype=self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types."""
+        stored: dict[str, Any] = {
+            "name": self.name,
+            "datatype": self.datatype,
+            "shape": list(self.shape),
+            "batched": self.batched,
+        }
+        if self.labels:
+            stored["labels"] = list(self.labels)
+        return stored
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> TensorSpec:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key is missing or of another type.
+        """
+        try:
+            return cls(
+                name=str(stored["name"]),
+                datatype=str(stored["datatype"]),
+                shape=tuple(int(size) for size in stored["shape"]),
+                batched=bool(stored.get("batched", False)),
+                labels=tuple(stored.get("labels", ())),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The inputs and outputs of a model, each in the order of its graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return tuple(spec.name for spec in self.inputs)
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(spec.name for spec in self.outputs)
+
+    def output(self, name: str) -> TensorSpec:
+        """Return the output called `name`.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is none; the message lists those there are.
+        """
+        for spec in self.outputs:
+            if spec.name == name:
+                return spec
+        raise ConfigurationError(
+            f"the model has no output {name!r}; it has {', '.join(map(repr, self.output_names))}"
+        )
+
+    def differences(self, other: ModelSpec) -> tuple[str, ...]:
+        """Say in one sentence each where `other` (the endpoint) differs from this (local) spec."""
+        return (
+            *_differences("input", self.inputs, other.inputs),
+            *_differences("output", self.outputs, other.outputs),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types."""
+        return {
+            "inputs": [spec.to_dict() for spec in self.inputs],
+            "outputs": [spec.to_dict() for spec in self.outputs],
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key is missing or of another type.
+        """
+        try:
+            inputs, outputs = stored["inputs"], stored["outputs"]
+            return cls(
+                tuple(TensorSpec.from_dict(item) for item in inputs),
+                tuple(TensorSpec.from_dict(item) for item in outputs),
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"not the description of a model: {error!r}") from error
+
+
+def format_shape(shape: Iterable[int]) -> str:
+    """Write a shape as ``[?, 30]``, with a question mark for any size."""
+    return "[" + ", ".join("?" if size == WILDCARD else str(size) for size in shape) + "]"
+
+
+def _differences(
+    what: str, local: tuple[TensorSpec, ...], remote: tuple[TensorSpec, ...]
+) -> Iterable[str]:
+    there = {spec.name: spec for spec in remote}
+    for spec in local:
+        other = there.pop(spec.name, None)
+        if other is None:
+            offered = ", ".join(repr(item.name) for item in remote) or "none"
+            yield f"{what} {spec.name!r}: the endpoint does not have it, it has {offered}"
+            continue
+        if other.datatype != spec.datatype:
+            yield (
+                f"{what} {spec.name!r}: {spec.datatype} here, {other.datatype} at the endpoint"
+            )
+        if not _shapes_agree(spec.shape, other.shape):
+            yield (
+                f"{what} {spec.name!r}: shape {format_shape(spec.shape)} here, "
+                f"{format_shape(other.shape)} at the endpoint"
+            )
+    for name in there:
+        yield f"{what} {name!r}: the endpoint has it, the local model does not"
+
+
+def _shapes_agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return len(one) == len(other) and all(
+        a == b or WILDCARD in (a, b) for a, b in zip(one, other)
+    )
