@@ -106,7 +106,7 @@ class LocalSession:
             if _is_bad_input(error):
                 raise InputMismatch(f"onnxruntime does not accept the input: {error}") from error
             raise
-        named = dict(zip(outputs, values))
+        named = dict(zip(outputs, values, strict=True))
         for name, spec in self._zipmaps.items():
             if name in named:
                 named[name] = _unzip(named[name], spec)
@@ -191,9 +191,7 @@ def _set_option(options: onnxruntime.SessionOptions, name: str, value: Any) -> N
     try:
         setattr(options, name, value if members is None else _member(members, value))
     except (TypeError, LookupError) as error:
-        expected = (
-            type(getattr(options, name)).__name__ if members is None else ", ".join(members)
-        )
+        expected = type(getattr(options, name)).__name__ if members is None else ", ".join(members)
         raise ConfigurationError(
             f"session option {name!r}: expected {expected}, got {value!r}"
         ) from error
@@ -226,7 +224,7 @@ def _read_spec(session: onnxruntime.InferenceSession, onnx: OnnxFile) -> ModelSp
 def _tensor_spec(what: str, tensor: Any, symbols: set[str | None]) -> TensorSpec:
     # The first dimension counts rows when it is that of an input, by the name the graph gives it.
     element = _element(what, tensor)
-    shape = tuple(size if isinstance(size, int) and size >= 0 else WILDCARD for size in tensor.shape)
+    shape = tuple(size if isinstance(size, int) else WILDCARD for size in tensor.shape)
     batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] in symbols
     return TensorSpec(tensor.name, element.datatype, shape, batched)
 

@@ -16,11 +16,13 @@ import numpy as np
 from hybridmodel.exceptions import (
     EndpointError,
     EndpointRefused,
+    EndpointUnavailable,
     InputMismatch,
     ProtocolError,
     SpecMismatch,
 )
 from hybridmodel.per_process import PerProcess
+from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import key_source
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.protocol import (
@@ -35,12 +37,14 @@ from hybridmodel.remote.protocol import (
 )
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
-from hybridmodel.remote.transport import Reply, RequestsTransport, Transport
+from hybridmodel.remote.tensor_data import Buffer
+from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tensors import ModelSpec, format_shape
 
 Array = np.ndarray[Any, Any]
 
-USER_AGENT = "hybridmodel"
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
+"""Sent with every request. Triton would compress each answer that may be compressed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class EndpointClient:
         What the local model takes and gives, which the endpoint has to match.
     credential : object, optional
         As `hybridmodel.remote.credentials.key_source` takes it.
-    make_transport : callable, default=RequestsTransport
+    make_transport : callable, default=PooledTransport
         Makes the transport, once in each process.
 
     Raises
@@ -91,7 +95,7 @@ class EndpointClient:
         spec: ModelSpec,
         credential: Any = None,
         *,
-        make_transport: Callable[[TritonEndpoint], Transport] = RequestsTransport,
+        make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
     ) -> None:
         self.endpoint = endpoint
         self._spec = spec
@@ -136,12 +140,7 @@ class EndpointClient:
             feeds, outputs, request_id=request_id, binary=self._binary(deadline)
         )
         reply = self._exchange("POST", self._infer_url, deadline, request_id, message)
-        try:
-            response = decode_response(reply.header, reply.tensors)
-            if response.request_id not in (None, "", request_id):
-                raise ProtocolError(f"the answer is that of request {response.request_id!r}")
-        except ProtocolError as error:
-            raise self._placed(error, request_id, reply) from error
+        response = self._decoded(reply, request_id)
         return RemoteAnswer(
             self._checked(response, outputs, rows), response.model_version, 1, request_id
         )
@@ -158,7 +157,7 @@ class EndpointClient:
         try:
             return decode_metadata(reply.header)
         except ProtocolError as error:
-            raise self._placed(error, None, reply) from error
+            raise self._placed(error, None, reply) from error.__cause__
 
     def is_ready(self, timeout_s: float | None = None) -> bool:
         """Tell whether the endpoint says that it can answer for this model now.
@@ -171,7 +170,10 @@ class EndpointClient:
         url = f"{self.endpoint.model_url}/ready"
         try:
             self._exchange("GET", url, self._deadline(timeout_s))
-        except EndpointRefused:
+        except (EndpointRefused, EndpointUnavailable) as error:
+            # Servers say "not ready" with one status or another; only silence is no answer.
+            if error.status is None:
+                raise
             return False
         return True
 
@@ -207,20 +209,19 @@ class EndpointClient:
         message: Message | None = None,
     ) -> Reply:
         key = self._key()
-        headers = {"User-Agent": USER_AGENT}
+        headers = dict(_HEADERS)
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
         if request_id is not None:
             headers["x-ms-client-request-id"] = request_id
+        body: tuple[Buffer, ...] = ()
         if message is not None:
             _check_size(message)
             headers.update(message.headers)
+            body = (message.header, *message.tensors)
         try:
             reply = self._transport.get().send(
-                method,
-                url,
-                headers=headers,
-                body=None if message is None else message.body(),
-                key=key,
-                deadline=deadline,
+                method, url, headers=headers, body=body, deadline=deadline
             )
         except EndpointError as error:
             raise self._placed(error, request_id) from error.__cause__
@@ -238,6 +239,16 @@ class EndpointClient:
             error.status = reply.status
         error.args = (f"{self.endpoint.model_url}: {error.args[0]}",)
         return error
+
+    def _decoded(self, reply: Reply, request_id: str) -> InferResponse:
+        try:
+            response = decode_response(reply.header, reply.tensors)
+        except ProtocolError as error:
+            raise self._placed(error, request_id, reply) from error.__cause__
+        if response.request_id not in (None, "", request_id):
+            crossed = ProtocolError(f"the answer is that of request {response.request_id!r}")
+            raise self._placed(crossed, request_id, reply)
+        return response
 
     def _checked(
         self, response: InferResponse, outputs: Sequence[str], rows: int | None

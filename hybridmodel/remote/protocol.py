@@ -12,22 +12,33 @@ binary tensor data extension (docs/protocol/extension_binary_data.md of its serv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote.json_fields import (
+    declared_shape_of,
+    dtype_of,
+    flag_of,
+    is_size,
+    name_of,
+    objects_of,
+    parameters_of,
+    shown,
+    text_of,
+)
 from hybridmodel.remote.tensor_data import (
     Array,
     Buffer,
-    dtype_of,
     from_list,
     from_raw,
-    is_size,
     to_list,
     to_raw,
 )
 from hybridmodel.tensors import BY_DTYPE, ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"
@@ -119,13 +130,10 @@ def encode_request(
     InputMismatch
         If a tensor cannot be written in JSON (float16) and `binary` is off.
     """
-    tensors, raw = _encode_tensors(inputs.items(), dict.fromkeys(inputs, binary))
-    head: dict[str, Any] = {"id": request_id, "inputs": tensors}
-    if binary:
-        head["outputs"] = [{"name": n, "parameters": {"binary_data": True}} for n in outputs]
-    else:
-        head["outputs"] = [{"name": name} for name in outputs]
-    return Message(_dump(head), raw)
+    tensors, raw = _encode_tensors(inputs, dict.fromkeys(inputs, binary))
+    form = {"parameters": {"binary_data": True}} if binary else {}
+    asked = [{"name": name, **form} for name in outputs]
+    return Message(_dump({"id": request_id, "inputs": tensors, "outputs": asked}), raw)
 
 
 def encode_response(
@@ -143,7 +151,7 @@ def encode_response(
     InputMismatch
         If a tensor cannot be written in JSON (float16) and is not wanted binary.
     """
-    tensors, raw = _encode_tensors(outputs.items(), binary)
+    tensors, raw = _encode_tensors(outputs, binary)
     head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if request_id:
         head["id"] = request_id
@@ -169,12 +177,12 @@ def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
     """
     head = decode_object(header)
     if "error" in head:
-        raise ProtocolError(f"the answer is an error in disguise: {head['error']!r}")
+        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
     return InferResponse(
-        outputs=_decode_tensors(head.get("outputs"), tensors, "output"),
-        model_name=_text_or_none(head, "model_name"),
-        model_version=_text_or_none(head, "model_version"),
-        request_id=_text_or_none(head, "id"),
+        outputs=_decode_tensors(head, tensors, "output"),
+        model_name=text_of(head, "model_name"),
+        model_version=text_of(head, "model_version"),
+        request_id=text_of(head, "id"),
     )
 
 
@@ -187,12 +195,16 @@ def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
         If it is not a complete request.
     """
     head = decode_object(header)
-    binary = bool(_parameters(head).get("binary_data_output", False))
-    asked: dict[str, bool] = {}
-    for item in _objects(head.get("outputs", []), "outputs"):
-        asked[_name(item, "output")] = bool(_parameters(item).get("binary_data", False))
-    inputs = _decode_tensors(head.get("inputs"), tensors, "input")
-    return InferRequest(inputs, asked, binary, _text_or_none(head, "id"))
+    asked = {
+        name_of(item, "output"): flag_of(item, "binary_data")
+        for item in objects_of({"outputs": [], **head}, "outputs")
+    }
+    return InferRequest(
+        inputs=_decode_tensors(head, tensors, "input"),
+        outputs=asked,
+        binary=flag_of(head, "binary_data_output"),
+        request_id=text_of(head, "id"),
+    )
 
 
 def decode_metadata(body: Buffer) -> ModelSpec:
@@ -205,8 +217,8 @@ def decode_metadata(body: Buffer) -> ModelSpec:
     """
     head = decode_object(body)
     return ModelSpec(
-        tuple(_metadata_tensor(item, "input") for item in _objects(head.get("inputs"), "inputs")),
-        tuple(_metadata_tensor(item, "output") for item in _objects(head.get("outputs"), "outputs")),
+        tuple(_declared_tensor(item, "input") for item in objects_of(head, "inputs")),
+        tuple(_declared_tensor(item, "output") for item in objects_of(head, "outputs")),
     )
 
 
@@ -221,7 +233,7 @@ def decode_object(body: Buffer) -> dict[str, Any]:
     try:
         head = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"the JSON part cannot be read: {error}") from error
+        raise ProtocolError(f"the JSON part cannot be read: {str(error)[:200]}") from error
     if not isinstance(head, dict):
         raise ProtocolError(f"the JSON part is a {type(head).__name__}, not an object")
     return head
@@ -273,10 +285,10 @@ def _dump(head: Mapping[str, Any]) -> bytes:
 
 
 def _encode_tensors(
-    named: Iterable[tuple[str, Array]], binary: Mapping[str, bool]
+    named: Mapping[str, Array], binary: Mapping[str, bool]
 ) -> tuple[list[dict[str, Any]], tuple[Buffer, ...]]:
     described, raw = [], []
-    for name, array in named:
+    for name, array in named.items():
         datatype = BY_DTYPE[array.dtype].datatype
         tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if binary[name]:
@@ -289,22 +301,22 @@ def _encode_tensors(
     return described, tuple(raw)
 
 
-def _decode_tensors(items: Any, tensors: Buffer, what: str) -> dict[str, Array]:
+def _decode_tensors(head: Mapping[str, Any], tensors: Buffer, what: str) -> dict[str, Array]:
     view = memoryview(tensors)
     arrays: dict[str, Array] = {}
     start = 0
-    for item in _objects(items, f"{what}s"):
-        name = _name(item, what)
+    for item in objects_of(head, f"{what}s"):
+        name = name_of(item, what)
         if name in arrays:
             raise ProtocolError(f"{what} {name!r} comes twice")
-        size = _parameters(item).get("binary_data_size")
+        size = parameters_of(item).get("binary_data_size")
         where = f"{what} {name!r}"
         if size is None:
             arrays[name] = from_list(item, where)
             continue
         if not is_size(size) or size > len(view) - start:
             raise ProtocolError(
-                f"{where}: announces {size!r} bytes, {len(view) - start} bytes are left"
+                f"{where}: announces {shown(size)} bytes, {len(view) - start} bytes are left"
             )
         arrays[name] = from_raw(item, view[start : start + size], where)
         start += size
@@ -313,39 +325,10 @@ def _decode_tensors(items: Any, tensors: Buffer, what: str) -> dict[str, Array]:
     return arrays
 
 
-def _objects(items: Any, what: str) -> list[dict[str, Any]]:
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ProtocolError(f"{what!r} is not a list of objects")
-    return items
-
-
-def _name(item: Mapping[str, Any], what: str) -> str:
-    name = item.get("name")
-    if not isinstance(name, str):
-        raise ProtocolError(f"an {what} has no name")
-    return name
-
-
-def _parameters(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = item.get("parameters")
-    return parameters if isinstance(parameters, dict) else {}
-
-
-def _text_or_none(head: Mapping[str, Any], key: str) -> str | None:
-    value = head.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _metadata_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:
-    name = _name(item, what)
-    shape = item.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(size, (int, str)) for size in shape):
-        raise ProtocolError(f"{what} {name!r}: shape {str(shape)[:80]} is not a list of sizes")
-    dtype_of(item, f"{what} {name!r}")
-    try:
-        return TensorSpec(name, item["datatype"], tuple(int(size) for size in shape))
-    except ValueError as error:
-        raise ProtocolError(f"{what} {name!r}: {error}") from error
+def _declared_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:
+    where = f"{what} {name_of(item, what)!r}"
+    dtype_of(item, where)
+    return TensorSpec(item["name"], item["datatype"], declared_shape_of(item, where))
 
 
 def _describe(spec: TensorSpec) -> dict[str, Any]:

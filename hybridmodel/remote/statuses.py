@@ -14,8 +14,8 @@ from hybridmodel.exceptions import (
     ProtocolError,
     RateLimited,
 )
+from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import AZURE_ML_SCOPE
-from hybridmodel.remote.transport import Reply
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
 """Azure Machine Learning answers 424 for any failure of the server behind it, whose own status
@@ -60,7 +60,7 @@ def refusal(reply: Reply, key: str | None = None) -> EndpointError:
     message = ": ".join(part for part in (f"answered {shown}", text) if part)
     error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
     if isinstance(error, EndpointUnavailable):
-        error.retry_after_s = _retry_after_s(reply.headers.get("Retry-After"))
+        error.retry_after_s = _retry_after_s(reply.headers.get("retry-after"))
     return error
 
 

@@ -10,14 +10,18 @@ Sources: as in `hybridmodel.remote.protocol`.
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Mapping
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
 from hybridmodel.exceptions import InputMismatch, ProtocolError
-from hybridmodel.tensors import BY_DATATYPE, BY_DTYPE, format_shape
+from hybridmodel.remote.json_fields import dtype_of, shape_of
+from hybridmodel.tensors import BY_DTYPE, format_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Array = np.ndarray[Any, Any]
 Buffer = Union[bytes, bytearray, memoryview]
@@ -25,17 +29,17 @@ Buffer = Union[bytes, bytearray, memoryview]
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """Kinds of numbers that a JSON list may hold for each kind of dtype."""
 
-_MAX_RANK = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_raw(array: Array) -> Buffer:
     """Return the bytes of a tensor: a view of `array` when it is contiguous numbers."""
-    if array.dtype == object:
+    if array.dtype.kind == "O":
         encoded = [value.encode() for value in array.ravel().tolist()]
         return b"".join(part for text in encoded for part in (struct.pack("<I", len(text)), text))
     if array.size == 0:
         return b""
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def to_list(name: str, array: Array) -> list[Any]:
@@ -67,14 +71,14 @@ def from_raw(item: Mapping[str, Any], view: memoryview, where: str) -> Array:
     """
     dtype, shape = dtype_of(item, where), shape_of(item, where)
     count = math.prod(shape)
-    if dtype == object:
+    if dtype.kind == "O":
         return _strings(view, count, where).reshape(shape)
     if count * dtype.itemsize != len(view):
         raise ProtocolError(
             f"{where}: {item['datatype']}{format_shape(shape)} takes "
             f"{count * dtype.itemsize} bytes, {len(view)} came"
         )
-    if dtype == bool and count and np.frombuffer(view, np.uint8).max() > 1:
+    if dtype.kind == "b" and count and np.frombuffer(view, np.uint8).max() > 1:
         raise ProtocolError(f"{where}: a BOOL byte is neither 0 nor 1")
     array = np.frombuffer(view, dtype) if count else np.empty(0, dtype)
     owned = array if array.flags.writeable and array.flags.aligned else array.copy()
@@ -101,41 +105,6 @@ def from_list(item: Mapping[str, Any], where: str) -> Array:
     return values.reshape(shape)
 
 
-def dtype_of(item: Mapping[str, Any], where: str) -> np.dtype[Any]:
-    """Return the dtype of the datatype that `item` names.
-
-    Raises
-    ------
-    ProtocolError
-        If it names none, or one without a place in ONNX.
-    """
-    row = BY_DATATYPE.get(str(item.get("datatype")))
-    if row is None:
-        raise ProtocolError(f"{where}: datatype {item.get('datatype')!r} is unknown")
-    return row.dtype
-
-
-def shape_of(item: Mapping[str, Any], where: str) -> tuple[int, ...]:
-    """Return the shape that `item` states.
-
-    Raises
-    ------
-    ProtocolError
-        If it is not a list of sizes that an array can have.
-    """
-    shape = item.get("shape")
-    if not isinstance(shape, list) or len(shape) > _MAX_RANK or not all(map(is_size, shape)):
-        raise ProtocolError(f"{where}: shape {str(shape)[:80]} is not a list of sizes")
-    if math.prod(size or 1 for size in shape) >= 2**60:
-        raise ProtocolError(f"{where}: shape {str(shape)[:80]} is larger than any array")
-    return tuple(shape)
-
-
-def is_size(value: Any) -> bool:
-    """Tell whether a JSON value is a whole number from 0 up; ``true`` is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _strings(view: memoryview, count: int, where: str) -> Array:
     if count * 4 > len(view):
         raise ProtocolError(f"{where}: {len(view)} bytes cannot hold {count} strings")
@@ -158,23 +127,30 @@ def _strings(view: memoryview, count: int, where: str) -> Array:
 
 def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
     try:
-        raw = np.asarray(data, dtype=object if dtype == object else None).ravel()
+        raw = np.asarray(data, dtype=object if dtype.kind == "O" else None).ravel()
         if raw.size == 0:
             return np.empty(0, dtype)
         _check_json_values(raw, dtype, where)
         with np.errstate(over="raise", invalid="raise"):
             return raw.astype(dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
-        raise ProtocolError(f"{where}: data is no {dtype} tensor: {error}") from error
+        raise ProtocolError(
+            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: {error}"
+        ) from error
 
 
 def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
-    if dtype == object:
-        fits = all(isinstance(value, str) for value in raw)
+    if dtype.kind == "O":
+        fits = all(isinstance(value, str) and _is_utf8(value) for value in raw)
     else:
         fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
     if not fits:
         raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+
+
+def _is_utf8(text: str) -> bool:
+    # JSON can name half of a surrogate pair, which UTF-8 cannot.
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def _in_range(raw: Array, dtype: np.dtype[Any]) -> bool:

@@ -1,57 +1,34 @@
 """One HTTP exchange: bytes out, bytes in, before a deadline; every failure in our own words.
 
-`RequestsTransport` is the only place that knows ``requests``. Anything with the same `send` and
-`close` can stand in for it.
+Anything with the same `send` and `close` can stand in for `PooledTransport`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import (
     ConfigurationError,
-    EndpointError,
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
-    ProtocolError,
+    HybridModelError,
 )
+from hybridmodel.remote.connection import Connection, Reply, open_connection
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.protocol import HEADER_LENGTH, MAX_BODY_BYTES, parse_header_length
 from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.tensor_data import Buffer
 
-if TYPE_CHECKING:
-    import requests
+MAX_IDLE = 32
+"""Connections kept open between calls; more threads than that open and close their own."""
 
-POOL_SIZE = 32
-"""Connections kept open to one endpoint; more threads than that open and close their own."""
-
-_CHUNK_BYTES = 1 << 18
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back.
-
-    Attributes
-    ----------
-    status : int
-        HTTP status.
-    headers : mapping of str to str
-        Looked up without regard to case.
-    header : bytearray
-        The JSON part of the body, or all of it.
-    tensors : bytearray
-        The rest, in a buffer of its own so that the first tensor starts on an aligned address.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    header: bytearray
-    tensors: bytearray
+MAX_IDLE_S = 60.0
+"""Age at which an unused connection is closed: gateways drop idle ones without a word."""
 
 
 class Transport(Protocol):
@@ -63,8 +40,7 @@ class Transport(Protocol):
         url: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
-        key: str | None,
+        body: Sequence[Buffer],
         deadline: Deadline,
     ) -> Reply:
         """Exchange one request for one reply, of whatever status, or raise an `EndpointError`."""
@@ -73,18 +49,25 @@ class Transport(Protocol):
         """Give the connections back."""
 
 
-class RequestsTransport:
-    """HTTP through one pooled ``requests`` session, with its proxies and certificate settings.
+class PooledTransport:
+    """HTTP/1.1 over connections that are kept for the next call. Safe to share between threads.
 
     Parameters
     ----------
     endpoint : TritonEndpoint
         Bounds the time for connecting.
+    clock : callable, default=time.monotonic
+        Tells the age of idle connections, in seconds.
     """
 
-    def __init__(self, endpoint: TritonEndpoint) -> None:
+    def __init__(
+        self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connect_timeout_s = endpoint.connect_timeout_s
-        self._session = _open_session()
+        self._host = urlsplit(endpoint.uri).netloc
+        self._clock = clock
+        self._idle: list[tuple[float, Connection]] = []
+        weakref.finalize(self, _close_all, self._idle)
 
     def send(
         self,
@@ -92,8 +75,7 @@ class RequestsTransport:
         url: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | None,
-        key: str | None,
+        body: Sequence[Buffer],
         deadline: Deadline,
     ) -> Reply:
         """Exchange one request for one reply.
@@ -103,11 +85,9 @@ class RequestsTransport:
         method, url : str
             What to ask.
         headers : mapping of str to str
-            Besides ``Authorization``, which `key` makes.
-        body : bytes or None
-            Sent with its length.
-        key : str or None
-            Sent as a bearer token.
+            All but ``Host`` and ``Content-Length``.
+        body : sequence of buffers
+            Sent one after the other, without being joined.
         deadline : Deadline
             Ends the exchange, wherever it stands.
 
@@ -120,101 +100,90 @@ class RequestsTransport:
         EndpointRefused
             If the certificate is not accepted.
         ProtocolError
-            If the header length is impossible, or the body larger than the protocol allows.
+            If what comes back is not HTTP, or its lengths do not add up.
         """
-        left = deadline.check("waiting to connect")
+        connection = self._idle_connection()
         try:
-            with self._session.request(
-                method,
-                url,
-                data=body,
-                headers=dict(headers),
-                auth=lambda request: _authorise(request, key),
-                timeout=(min(self._connect_timeout_s, left), left),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return _read(response, deadline)
-        except Exception as error:
+            if connection is None:
+                connection = self._connect(url, deadline)
+            reply = connection.exchange(method, url, self._host, headers, body, deadline)
+        except BaseException as error:
+            # Also when the user interrupts: what is still under way would answer the next call.
+            if connection is not None:
+                connection.close()
             translated = _translate(error, deadline)
             if translated is None:
                 raise
             raise translated from error
+        self._keep(connection)
+        return reply
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._session.close()
+        """Close the idle connections."""
+        _close_all(self._idle)
+
+    def _idle_connection(self) -> Connection | None:
+        while self._idle:
+            try:
+                since, connection = self._idle.pop()
+            except IndexError:  # Another thread took it.
+                return None
+            if self._clock() - since < MAX_IDLE_S and not connection.has_ended():
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.reusable and len(self._idle) < MAX_IDLE:
+            self._idle.append((self._clock(), connection))
+        else:
+            connection.close()
+
+    def _connect(self, url: str, deadline: Deadline) -> Connection:
+        timeout_s = min(self._connect_timeout_s, deadline.check("waiting to connect"))
+        return open_connection(url, timeout_s)
 
 
-def _open_session() -> requests.Session:
-    from http.cookiejar import DefaultCookiePolicy
-
-    import requests
-    from requests.adapters import HTTPAdapter
-
-    session = requests.Session()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.headers["Accept-Encoding"] = "identity"
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=POOL_SIZE, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+def _close_all(idle: list[tuple[float, Connection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
 
 
-def _authorise(request: requests.PreparedRequest, key: str | None) -> requests.PreparedRequest:
-    # Given as auth= even when there is no key: otherwise requests takes a password from ~/.netrc.
-    if key is not None:
-        request.headers["Authorization"] = f"Bearer {key}"
-    return request
-
-
-def _read(response: requests.Response, deadline: Deadline) -> Reply:
-    body = bytearray()
-    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-        body += chunk
-        deadline.check("reading the answer")
-        if len(body) > MAX_BODY_BYTES:
-            raise ProtocolError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-    status, headers = response.status_code, response.headers
-    length = parse_header_length(headers.get(HEADER_LENGTH), len(body)) if body else 0
-    return Reply(status, headers, body[:length], body[length:])
-
-
-def _translate(error: Exception, deadline: Deadline) -> Exception | None:
-    """Say what a failure of requests or urllib3 means; None for what is not theirs."""
+def _translate(error: BaseException, deadline: Deadline) -> Exception | None:
+    """Say what a failure of the network means; None for what is none."""
+    if isinstance(error, HybridModelError):
+        return None
     for kinds, translated, meaning in _translations():
-        if isinstance(error, kinds) and not isinstance(error, EndpointError):
+        if isinstance(error, kinds):
+            cause = _root_cause(error)
             if deadline.remaining_s() == 0 and issubclass(translated, EndpointUnavailable):
-                translated, meaning = EndpointTimeout, "the deadline passed"
-            return translated(f"{meaning} ({_root_cause(error)})")
+                return EndpointTimeout(
+                    f"no answer within the deadline of {deadline.timeout_s:g} s ({cause})"
+                )
+            return translated(f"{meaning} ({cause})")
     return None
 
 
 @cache
 def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
     """List what the libraries raise, most specific first, and what it means here."""
+    import ssl
+
     import requests.exceptions as from_requests
     import urllib3.exceptions as from_urllib3
 
     return (
+        ((TimeoutError,), EndpointTimeout, "connected, but no answer in time"),
         (
-            (from_requests.SSLError, from_urllib3.SSLError),
+            (ssl.SSLError, from_urllib3.SSLError),
             EndpointRefused,
-            "the server's certificate was not accepted; where a company's own authority signs, "
-            "name its file in REQUESTS_CA_BUNDLE",
-        ),
-        ((from_requests.ConnectTimeout,), EndpointUnavailable, "no connection in time"),
-        (
-            (from_requests.Timeout, from_urllib3.TimeoutError),
-            EndpointTimeout,
-            "connected, but no answer before the deadline",
-        ),
-        (
             (
-                from_requests.InvalidHeader,
-                from_requests.InvalidURL,
-                from_requests.InvalidProxyURL,
+                "no secure connection; where a company's own authority signs the certificate, "
+                "name its file in REQUESTS_CA_BUNDLE"
             ),
+        ),
+        (
+            (from_requests.InvalidProxyURL, from_requests.InvalidURL, from_requests.InvalidSchema),
             ConfigurationError,
             "the request cannot be sent",
         ),
@@ -228,7 +197,7 @@ def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception],
 
 def _root_cause(error: BaseException) -> str:
     for _ in range(8):
-        inner = getattr(error, "reason", None) or next(iter(error.args), None)
+        inner = getattr(error, "reason", None) or error.__cause__
         if not isinstance(inner, BaseException):
             break
         error = inner

@@ -1,0 +1,46 @@
+# Everything runs in .venv, which is made when it is missing or pyproject.toml has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help install demo test lint types format bench clean
+
+help:
+	@echo "make demo    the small-big story on digits, with a table (TRITON=1: against a real Triton)"
+	@echo "make test    every test, with branch coverage"
+	@echo "make lint    ruff, formatting and mypy"
+	@echo "make format  let ruff format and fix"
+	@echo "make bench   the benchmarks, with plots"
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+.venv/demo: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[examples]"
+	touch $@
+
+demo: .venv/demo
+	$(BIN)/python examples/quickstart.py $(if $(TRITON),--triton)
+
+test: install
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: install
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: install
+	$(BIN)/python benchmarks/local.py --plot benchmarks/local.png
+
+clean:
+	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

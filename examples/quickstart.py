@@ -1,0 +1,104 @@
+"""The small-big story on scikit-learn's digits: a small model here, a big one at an endpoint.
+
+Trains both, logs the small one to MLflow together with the endpoint of the big one, registers it,
+loads it back as ``models:/digits@champion`` and asks either route for the same DataFrame.
+
+    python examples/quickstart.py            the endpoint is the embedded server
+    python examples/quickstart.py --triton   the endpoint is a real Triton (Linux x86-64)
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from skl2onnx import to_onnx
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from hybridmodel import HybridOnnxModel, log_model
+from hybridmodel.serving import TritonServer, serve
+
+ROUTES = {"local (small)": False, "endpoint (big)": True}
+
+
+def train(model, X: pd.DataFrame, y: pd.Series) -> bytes:
+    """Fit a pipeline and return it as an ONNX file."""
+    pipeline = make_pipeline(MinMaxScaler(), model).fit(X.to_numpy(), y)
+    example = X.head(1).to_numpy(np.float32)
+    return to_onnx(pipeline, example, options={"zipmap": False}).SerializeToString()
+
+
+def median_ms(call, rows: pd.DataFrame, repeat: int = 30) -> float:
+    """Return the median time of a call in milliseconds."""
+    call(rows)
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        call(rows)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
+
+
+def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Series) -> None:
+    """Ask both routes for the same rows and print who was how good, and how fast."""
+    labels, table = {}, []
+    for route, use_azure in ROUTES.items():
+
+        def call(rows, use_azure=use_azure):
+            return loaded.predict(rows, params={"use_azure": use_azure})
+
+        labels[route] = call(X)
+        table.append(
+            {
+                "route": route,
+                "accuracy": f"{(labels[route] == y).mean():.3f}",
+                "1 row [ms]": f"{median_ms(call, X.head(1)):.2f}",
+                "500 rows [ms]": f"{median_ms(call, X.head(500)):.2f}",
+            }
+        )
+    print(pd.DataFrame(table).to_string(index=False))
+    here, there = labels.values()
+    print(f"\nThe two disagree on {(here != there).sum()} of {len(X)} rows.")
+
+
+def main() -> None:
+    """Tell the story."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--triton", action="store_true", help="serve by a real Triton")
+    endpoint_kind = TritonServer if parser.parse_args().triton else serve
+
+    X, y = load_digits(return_X_y=True, as_frame=True)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, random_state=0, stratify=y)
+    print("Training a small classifier (logistic regression) and a big one (neural network) ...")
+    small = train(LogisticRegression(), X, y)
+    big = train(MLPClassifier((512, 512), random_state=0), X, y)
+
+    with tempfile.TemporaryDirectory() as folder, endpoint_kind({"digits": big}) as server:
+        mlflow.set_tracking_uri(f"sqlite:///{Path(folder, 'mlflow.db')}")
+        mlflow.create_experiment("demo", artifact_location=Path(folder, "artifacts").as_uri())
+        mlflow.set_experiment("demo")
+
+        model = HybridOnnxModel(small, endpoint=server.endpoint("digits"), output="label")
+        model.check_endpoint()
+        with mlflow.start_run():
+            log_model(model, name="digits", registered_model_name="digits", input_example=X.head(3))
+        mlflow.MlflowClient().set_registered_model_alias("digits", "champion", 1)
+
+        loaded = mlflow.pyfunc.load_model("models:/digits@champion")
+        print(f"Loaded models:/digits@champion; the big model is at {model.endpoint.model_url}\n")
+        compare_routes(loaded, X_test, y_test)
+
+
+if __name__ == "__main__":
+    main()

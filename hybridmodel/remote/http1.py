@@ -1,0 +1,193 @@
+"""As much of HTTP/1.1 as one request and one response need, as pure functions of bytes.
+
+The general clients spend more time on each exchange than a small model takes to answer, and bound
+the wait for each piece of an answer instead of the whole. Sources: RFC 9112 (framing), RFC 9110
+(status, ``Connection``, ``Content-Encoding``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hybridmodel.exceptions import ProtocolError
+
+MAX_HEAD_BYTES = 1 << 16
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first part of a response.
+
+    Attributes
+    ----------
+    status : int
+        Three digits.
+    headers : mapping of str to str
+        Names in lower case; of repeated ones the last.
+    reusable : bool
+        Whether the connection may carry another request.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    reusable: bool
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body comes in chunks of announced length."""
+        return "chunked" in self.headers.get("transfer-encoding", "").lower()
+
+    @property
+    def length(self) -> int | None:
+        """Announced length of the body in bytes, None where it ends with the connection.
+
+        Raises
+        ------
+        ProtocolError
+            If what is announced is no length.
+        """
+        if self.status in (204, 304):
+            return 0
+        value = self.headers.get("content-length")
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit()) or len(value) > 15:
+            raise ProtocolError(f"Content-Length is {value[:40]!r}, not a number of bytes")
+        return int(value)
+
+
+def encode_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Write a request's first part.
+
+    Raises
+    ------
+    ProtocolError
+        If a header would end early; what it holds is not shown.
+    """
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers.items():
+        if not value.isprintable():
+            raise ProtocolError(f"the header {name} holds control characters")
+        lines.append(f"{name}: {value}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
+    """Read a response's first part, and say where it ends; None while it is not complete.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not HTTP, or longer than `MAX_HEAD_BYTES`.
+    """
+    end = data.find(_END)
+    if end < 0:
+        if len(data) > MAX_HEAD_BYTES or (len(data) >= 5 and not data.startswith(b"HTTP/")):
+            raise ProtocolError(f"the answer is not HTTP: it begins {bytes(data[:40])!r}")
+        return None
+    version, status, lines = _status_line(bytes(data[:end]))
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ProtocolError(f"the answer has a header without a value: {line[:40]!r}")
+        headers[name.lower()] = value.strip()
+    connection = headers.get("connection", "").lower()
+    keeps = "keep-alive" in connection or (version == "HTTP/1.1" and "close" not in connection)
+    return Head(status, headers, keeps), end + len(_END)
+
+
+def _status_line(head: bytes) -> tuple[str, int, list[str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    status = rest[:3]
+    if version not in ("HTTP/1.1", "HTTP/1.0") or not (status.isascii() and status.isdigit()):
+        raise ProtocolError(f"the answer is not HTTP: it begins {first[:40]!r}")
+    return version, int(status), lines
+
+
+class ChunkedBody:
+    """Puts a chunked body together as its bytes come in.
+
+    Attributes
+    ----------
+    done : bool
+        Whether the last chunk has come.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._pending = bytearray()
+        self._left = 0
+        self._in_trailer = False
+
+    def feed(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Take bytes from the connection and return those that belong to the body.
+
+        Raises
+        ------
+        ProtocolError
+            If they are not chunks.
+        """
+        self._pending += data
+        body = bytearray()
+        while not self.done and self._step(body):
+            pass
+        return bytes(body)
+
+    def _step(self, body: bytearray) -> bool:
+        """Use up some of what is pending; return whether more could be."""
+        if self._left > 2:
+            taken = min(self._left - 2, len(self._pending))
+            body += self._pending[:taken]
+            del self._pending[:taken]
+            self._left -= taken
+            return taken > 0
+        line_end = self._pending.find(b"\r\n")
+        if line_end < 0:
+            if len(self._pending) > MAX_HEAD_BYTES:
+                raise ProtocolError("a chunk of the answer has no length")
+            return False
+        line = bytes(self._pending[:line_end])
+        del self._pending[: line_end + 2]
+        self._take_line(line)
+        return True
+
+    def _take_line(self, line: bytes) -> None:
+        if self._left:  # The line break behind a chunk.
+            if line:
+                raise ProtocolError("a chunk of the answer is longer than it announced")
+            self._left = 0
+        elif self._in_trailer:
+            self.done = not line
+        else:
+            size = line.partition(b";")[0].strip()
+            if not size or len(size) > 15 or size.strip(b"0123456789abcdefABCDEF"):
+                raise ProtocolError(f"a chunk of the answer has the length {size[:40]!r}")
+            self._left = int(size, 16) + 2 if int(size, 16) else 0
+            self._in_trailer = not self._left
+
+
+def decompress(body: bytearray, encoding: str, limit_bytes: int) -> bytearray:
+    """Undo a ``Content-Encoding`` that the server used although it was asked not to.
+
+    Raises
+    ------
+    ProtocolError
+        If it is unknown, damaged, or the result longer than `limit_bytes`.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise ProtocolError(f"the answer is encoded as {encoding[:40]!r}, which was not asked for")
+    unpack = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
+    try:
+        result = bytearray(unpack.decompress(bytes(body), limit_bytes + 1))
+    except zlib.error as error:
+        raise ProtocolError(f"the answer is not {encoding}: {error}") from error
+    if len(result) > limit_bytes or not unpack.eof:
+        raise ProtocolError(f"the {encoding} answer is cut short, or longer than any answer")
+    return result
