@@ -98,13 +98,13 @@ class LocalSession:
         Raises
         ------
         InputMismatch
-            If onnxruntime does not accept the feeds.
+            If onnxruntime does not accept the feeds, or the model fails on them.
         """
         try:
             values = self._process.get().run(outputs, feeds)
         except Exception as error:
-            if _is_bad_input(error):
-                raise InputMismatch(f"onnxruntime does not accept the input: {error}") from error
+            if _is_runtime_error(error):
+                raise InputMismatch(f"onnxruntime cannot compute this input: {error}") from error
             raise
         named = dict(zip(outputs, values, strict=True))
         for name, spec in self._zipmaps.items():
@@ -208,24 +208,27 @@ def _member(members: Mapping[str, Any], value: Any) -> Any:
 
 def _read_spec(session: onnxruntime.InferenceSession, onnx: OnnxFile) -> ModelSpec:
     inputs = session.get_inputs()
-    symbols = {tensor.shape[0] for tensor in inputs if tensor.shape}
-    symbols = {symbol for symbol in symbols if not isinstance(symbol, int)}
+    rows = next((t.shape[0] for t in inputs if t.shape and not isinstance(t.shape[0], int)), 0)
     return ModelSpec(
-        tuple(_tensor_spec("input", tensor, symbols) for tensor in inputs),
+        tuple(_tensor_spec("input", tensor, rows) for tensor in inputs),
         tuple(
             _zipmap_spec(tensor, onnx)
             if _ZIPMAP.fullmatch(tensor.type)
-            else _tensor_spec("output", tensor, symbols)
+            else _tensor_spec("output", tensor, rows)
             for tensor in session.get_outputs()
         ),
     )
 
 
-def _tensor_spec(what: str, tensor: Any, symbols: set[str | None]) -> TensorSpec:
-    # The first dimension counts rows when it is that of an input, by the name the graph gives it.
+def _tensor_spec(what: str, tensor: Any, rows: str | int | None) -> TensorSpec:
+    """Describe a tensor; `rows` is how the graph calls the first dimension of the first input.
+
+    A first dimension counts rows when it is called the same. Dimensions without a name count as
+    called the same: converters from scikit-learn name none.
+    """
     element = _element(what, tensor)
     shape = tuple(size if isinstance(size, int) else WILDCARD for size in tensor.shape)
-    batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] in symbols
+    batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] == rows
     return TensorSpec(tensor.name, element.datatype, shape, batched)
 
 
@@ -258,7 +261,5 @@ def _unzip(maps: Any, spec: TensorSpec) -> Array:
     return np.array(rows, dtype=spec.dtype).reshape(len(rows), len(spec.labels))
 
 
-def _is_bad_input(error: Exception) -> bool:
-    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
-
-    return isinstance(error, InvalidArgument)
+def _is_runtime_error(error: Exception) -> bool:
+    return type(error).__module__.startswith("onnxruntime.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -39,11 +40,13 @@ def error(status: int, message: str, **headers: str) -> Script:
 class FaultyEndpoint:
     """Serves scripts in turn, the last one for ever; records the requests it read."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[bytes] = []
         self._scripts = list(scripts)
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.port = self._socket.getsockname()[1]
+        self.uri = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._open: list[socket.socket] = []
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -86,7 +89,10 @@ class FaultyEndpoint:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                while (request := _read_request(connection)) is not None:
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    self._open.append(connection)
+                while (request := read_request(connection)) is not None:
                     self.requests.append(request)
                     self._next()(connection)
             except OSError:
@@ -96,7 +102,8 @@ class FaultyEndpoint:
         return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
 
 
-def _read_request(connection: socket.socket) -> bytes | None:
+def read_request(connection: socket.socket) -> bytes | None:
+    """Read one request to its end; None when the client has gone."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)

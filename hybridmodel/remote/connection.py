@@ -11,6 +11,7 @@ import select
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -209,11 +210,15 @@ def open_connection(url: str, timeout_s: float) -> Connection:
     http.timeout = timeout_s
     parts = urlsplit(url)
     by_proxy = pool.proxy is not None
-    if by_proxy and parts.scheme == "https":
-        pool._prepare_proxy(http)
-    else:
-        http.connect()
-    http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        if by_proxy and parts.scheme == "https":
+            pool._prepare_proxy(http)
+        else:
+            http.connect()
+        http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        http.close()
+        raise
     if by_proxy and parts.scheme == "http":
         return Connection(http, f"http://{parts.netloc}", dict(pool.proxy_headers))
     return Connection(http, "", {})
@@ -227,14 +232,15 @@ def _pool(url: str) -> Any:
         settings = session.merge_environment_settings(url, {}, False, None, None)
         adapter: Any = session.get_adapter(url)
         request = requests.Request("POST", url).prepare()
-        try:
-            return adapter.get_connection_with_tls_context(
-                request, settings["verify"], settings["proxies"], settings["cert"]
+        verify = settings["verify"]
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise ConfigurationError(
+                f"certificates: {verify} does not exist, which the environment names "
+                "(REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE)"
             )
-        except OSError as error:
-            if isinstance(error, requests.RequestException):
-                raise
-            raise ConfigurationError(f"certificates: {error}") from error
+        return adapter.get_connection_with_tls_context(
+            request, verify, settings["proxies"], settings["cert"]
+        )
 
 
 def _pieces(parts: Iterable[Buffer]) -> Iterable[Buffer]:

@@ -1,0 +1,411 @@
+"""How an endpoint is reached: real TLS with a private authority, proxies, idle connections."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hybridmodel import (
+    ConfigurationError,
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    ModelSpec,
+    TensorSpec,
+    TritonEndpoint,
+)
+from hybridmodel.remote import transport
+from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.transport import PooledTransport
+from tests.faulty import FaultyEndpoint, Script, http, raw
+
+SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
+ANSWER = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}'
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+SETTINGS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *PROXIES, *map(str.lower, PROXIES))
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the proxies and certificates of the machine out of the tests."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def ask(endpoint: TritonEndpoint) -> float:
+    """Ask once and return the one number of the answer."""
+    client = EndpointClient(endpoint, SPEC)
+    try:
+        feeds = {"x": np.ones(1, np.float32)}
+        return float(client.infer(feeds, ("y",), rows=1, timeout_s=10).outputs["y"][0])
+    finally:
+        client.close()
+
+
+class Authority:
+    """A private certificate authority and one certificate for this machine."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "private authority")])
+        self.bundle = folder / "authority.pem"
+        authority = self._sign(self._name, self._key, None)
+        self.bundle.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "endpoint")])
+        certificate = self._sign(subject, key, ipaddress.ip_address(host))
+        chain = folder / "endpoint.pem"
+        chain.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(chain)
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        host: ipaddress.IPv4Address | ipaddress.IPv6Address | None,
+    ) -> x509.Certificate:
+        now = dt.datetime.now(dt.timezone.utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=host is None, path_length=None), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+        )
+        if host is None:
+            usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+            builder = builder.add_extension(usage, critical=True)
+        else:
+            names = x509.SubjectAlternativeName([x509.IPAddress(host)])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Make an authority that no system trusts."""
+    return Authority(tmp_path_factory.mktemp("authority"), "127.0.0.1")
+
+
+def test_a_private_authority_is_trusted_through_the_environment(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`REQUESTS_CA_BUNDLE` names the company's certificate, and TLS works, twice."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
+        assert ask(faulty.endpoint()) == 5.0
+        assert ask(faulty.endpoint()) == 5.0
+
+
+def test_an_unknown_authority_is_refused_with_the_way_out(authority: Authority) -> None:
+    """The certificate is not accepted, nothing is sent, and the message names the variable."""
+    with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
+        with pytest.raises(EndpointRefused, match="REQUESTS_CA_BUNDLE"):
+            ask(faulty.endpoint())
+        assert faulty.requests == []
+
+
+def test_a_certificate_of_another_host_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trusted authority is not enough, the name has to be right."""
+    authority = Authority(tmp_path, "127.0.0.9")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
+        with pytest.raises(EndpointRefused, match="IP address mismatch"):
+            ask(faulty.endpoint())
+        assert faulty.requests == []
+
+
+def test_a_certificate_file_that_is_not_there_is_said(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong path in the environment is a matter of configuration, with the path."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/authority.pem")
+    with (
+        FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty,
+        pytest.raises(ConfigurationError, match=r"/nowhere/authority\.pem"),
+    ):
+        ask(faulty.endpoint())
+
+
+def test_a_server_without_tls_behind_https_is_refused() -> None:
+    """Https to a plain port says so instead of waiting."""
+    with FaultyEndpoint(http(200, ANSWER)) as faulty:
+        endpoint = TritonEndpoint(
+            uri=faulty.uri.replace("http", "https"),
+            model_name="m",
+            auth_key_env=None,
+            connect_timeout_s=0.5,
+        )
+        with pytest.raises(EndpointTimeout):
+            ask(endpoint)
+
+
+def tunnel(connection: socket.socket) -> None:
+    """Do as a proxy does after CONNECT: answer, then carry bytes both ways."""
+    connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", tunnel.port)) as target:  # type: ignore[attr-defined]
+        there = threading.Thread(target=_carry, args=(connection, target), daemon=True)
+        there.start()
+        _carry(target, connection)
+
+
+def _carry(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
+
+
+def test_https_goes_through_the_tunnel_of_a_proxy(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CONNECT first, with the proxy's password; the key goes only through the tunnel."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    monkeypatch.setenv("CANARY_KEY", "canary-4711")
+    with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
+        tunnel.port = faulty.port  # type: ignore[attr-defined]
+        with FaultyEndpoint(tunnel) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:pw@127.0.0.1:{proxy.port}")
+            assert ask(faulty.endpoint(auth_key_env="CANARY_KEY")) == 5.0
+        assert b"Authorization: Bearer canary-4711" in faulty.requests[0]
+    assert proxy.requests[0].startswith(f"CONNECT 127.0.0.1:{faulty.port} HTTP/1".encode())
+    assert b"Basic " + b64encode(b"user:pw") in proxy.requests[0]
+    assert b"canary" not in b"".join(proxy.requests)
+
+
+def test_http_goes_to_a_proxy_with_the_whole_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TLS the proxy gets the request itself, addressed to the endpoint."""
+    with FaultyEndpoint(http(200, ANSWER)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:pw@127.0.0.1:{proxy.port}")
+        endpoint = TritonEndpoint(
+            uri="http://triton.test",
+            model_name="m",
+            allow_http=True,
+            auth_key_env=None,
+            binary=True,
+        )
+        assert ask(endpoint) == 5.0
+    head = proxy.requests[0]
+    assert head.startswith(b"POST http://triton.test/v2/models/m/versions/1/infer HTTP/1.1\r\n")
+    assert b"\r\nHost: triton.test\r\n" in head
+    assert b"Proxy-Authorization: Basic " + b64encode(b"user:pw") in head.replace(
+        b"proxy-authorization", b"Proxy-Authorization"
+    )
+
+
+def test_a_host_can_be_kept_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`NO_PROXY` counts."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with FaultyEndpoint(http(200, ANSWER)) as faulty:
+        assert ask(faulty.endpoint()) == 5.0
+
+
+def test_a_dead_proxy_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is down is said to be what is down."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with FaultyEndpoint(http(200, ANSWER)) as faulty, pytest.raises(EndpointUnavailable):
+        ask(faulty.endpoint())
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("no scheme at all", EndpointError), ("http://", ConfigurationError)]
+)
+def test_a_proxy_that_is_none_is_said(
+    value: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy setting that cannot be understood never means "no proxy"."""
+    monkeypatch.setenv("HTTP_PROXY", value)
+    with FaultyEndpoint(http(200, ANSWER)) as faulty:
+        with pytest.raises(kind):
+            ask(faulty.endpoint())
+        assert faulty.requests == []
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+def counted() -> Iterator[tuple[FaultyEndpoint, list[object]]]:
+    """Run an endpoint that notes from which port each request came."""
+    ports: list[object] = []
+
+    def script(connection: socket.socket) -> None:
+        ports.append(connection.getpeername())
+        http(200, b"{}")(connection)
+
+    with FaultyEndpoint(script) as faulty:
+        yield faulty, ports
+
+
+def exchange(shared: PooledTransport, faulty: FaultyEndpoint) -> None:
+    """Send one request."""
+    shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(10))
+
+
+def test_a_connection_is_retired_when_it_has_been_idle(
+    counted: tuple[FaultyEndpoint, list[object]],
+) -> None:
+    """Gateways drop idle connections silently, so an old one is not trusted."""
+    faulty, ports = counted
+    clock = Clock()
+    shared = PooledTransport(faulty.endpoint(), clock=clock)
+    for now in (0.0, transport.MAX_IDLE_S - 1, 2 * transport.MAX_IDLE_S):
+        clock.now = now
+        exchange(shared, faulty)
+    assert ports[0] == ports[1] != ports[2]
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+    """The end of an idle connection is noticed before the next request is sent on it."""
+    closed = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        http(200, b"{}")(connection)
+        connection.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    with FaultyEndpoint(script) as faulty:
+        shared = PooledTransport(faulty.endpoint())
+        for _ in range(3):
+            closed.clear()
+            exchange(shared, faulty)
+            assert closed.wait(10)
+    assert len(faulty.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        http(200, b"{}", Connection="close"),
+        raw(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+    ],
+)
+def test_a_server_that_wants_to_close_is_obeyed(script: Script) -> None:
+    """Such a connection is not kept."""
+    with FaultyEndpoint(script) as faulty:
+        shared = PooledTransport(faulty.endpoint())
+        exchange(shared, faulty)
+        assert shared._idle == []
+
+
+def test_a_body_that_ends_with_the_connection_is_read_whole() -> None:
+    """HTTP/1.0 servers announce no length."""
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + ANSWER)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with FaultyEndpoint(script) as faulty:
+        assert ask(faulty.endpoint()) == 5.0
+
+
+def test_a_server_may_say_continue_first() -> None:
+    """Interim answers are passed over."""
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ANSWER)}\r\n\r\n".encode() + ANSWER
+    with FaultyEndpoint(raw(b"HTTP/1.1 100 Continue\r\n\r\n" + answer)) as faulty:
+        assert ask(faulty.endpoint()) == 5.0
+
+
+def test_a_refusal_in_the_middle_of_a_large_request_is_heard() -> None:
+    """A server that answers 413 before it has read everything, and closes, gets its word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                http(413, b"too large")(connection)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 20):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        endpoint = TritonEndpoint(uri=uri, model_name="m", auth_key_env=None, binary=True)
+        client = EndpointClient(endpoint, SPEC)
+        feeds = {"x": np.zeros(20_000_000, np.float32)}
+        with pytest.raises(EndpointRefused, match="answered 413: too large"):
+            client.infer(feeds, ("y",))
+        client.close()
+        thread.join(10)
+
+
+def test_an_interrupted_call_leaves_no_half_used_connection() -> None:
+    """After Ctrl-C the connection is closed, so that the next call cannot read its answer."""
+
+    class Interrupting(Deadline):
+        calls = 0
+
+        def check(self, doing: str) -> float:
+            self.calls += 1
+            if doing == "reading the answer":
+                raise KeyboardInterrupt
+            return super().check(doing)
+
+    with FaultyEndpoint(http(200, b"{}")) as faulty:
+        shared = PooledTransport(faulty.endpoint())
+        with pytest.raises(KeyboardInterrupt):
+            shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Interrupting(10))
+        assert shared._idle == []
+
+
+def test_large_bodies_arrive_whole_in_both_directions() -> None:
+    """Ten megabytes there and back are the same bytes."""
+    sent = np.random.default_rng(0).random(2_500_000, np.float32)
+    with FaultyEndpoint(http(200, sent.tobytes())) as faulty:
+        shared = PooledTransport(faulty.endpoint())
+        reply = shared.send(
+            "POST",
+            f"{faulty.uri}/v2",
+            headers={},
+            body=(b"head", memoryview(sent).cast("B")),
+            deadline=Deadline(20),
+        )
+    assert bytes(reply.header) == sent.tobytes()
+    assert faulty.requests[0].endswith(b"head" + sent.tobytes())

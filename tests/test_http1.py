@@ -1,0 +1,125 @@
+"""HTTP/1.1 as bytes: what is read rightly, and what is never believed."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybridmodel import ProtocolError
+from hybridmodel.remote.http1 import ChunkedBody, decompress, encode_head, split_head
+
+
+def test_a_head_is_written_as_http_wants_it() -> None:
+    """A request line, headers, an empty line."""
+    head = encode_head("POST", "/v2", {"Host": "h:1", "X": "y"})
+    assert head == b"POST /v2 HTTP/1.1\r\nHost: h:1\r\nX: y\r\n\r\n"
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00"])
+def test_a_header_cannot_be_broken_out_of(value: str) -> None:
+    """A line break in a value is an error that does not show the value."""
+    with pytest.raises(ProtocolError, match="control characters") as caught:
+        encode_head("GET", "/", {"Authorization": value})
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reusable"),
+    [
+        ("HTTP/1.1 200 OK", True),
+        ("HTTP/1.1 200 OK\r\nConnection: close", False),
+        ("HTTP/1.1 200 OK\r\nCONNECTION: Close", False),
+        ("HTTP/1.0 200 OK", False),
+        ("HTTP/1.0 200 OK\r\nConnection: keep-alive", True),
+    ],
+)
+def test_a_connection_is_reused_when_the_server_agrees(lines: str, reusable: bool) -> None:
+    """HTTP/1.1 keeps it open unless told otherwise, HTTP/1.0 the other way round."""
+    found = split_head(f"{lines}\r\n\r\nrest".encode())
+    assert found is not None
+    assert found[0].reusable is reusable
+    assert found[1] == len(lines) + 4
+
+
+def test_names_of_headers_are_found_in_any_case() -> None:
+    """Proxies change the case of names."""
+    found = split_head(b"HTTP/1.1 200 OK\r\nInFerence-HEADER-content-LENGTH:  12 \r\n\r\n")
+    assert found is not None
+    assert found[0].headers == {"inference-header-content-length": "12"}
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_head_or_an_error(data: bytes) -> None:
+    """Nothing that a server sends makes the reader fail in another way."""
+    with contextlib.suppress(ProtocolError):
+        split_head(data + b"\r\n\r\n")
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 40), min_size=1), st.booleans())
+def test_a_chunked_body_comes_together_however_it_is_cut(
+    body: bytes, cuts: list[int], trailer: bool
+) -> None:
+    """Chunks of any size, arriving in pieces of any size, give the body that was sent."""
+    sent, at = b"", 0
+    for size in cuts * 300:
+        piece = body[at : at + size]
+        if not piece:
+            break
+        sent += f"{len(piece):x};ext=1\r\n".encode() + piece + b"\r\n"
+        at += size
+    sent += b"0\r\n" + (b"X-Checksum: 1\r\n" if trailer else b"") + b"\r\n"
+    chunks, received = ChunkedBody(), b""
+    for start in range(0, len(sent), cuts[0]):
+        assert not chunks.done
+        received += chunks.feed(sent[start : start + cuts[0]])
+    assert chunks.done
+    assert received == body
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_chunks_or_an_error(data: bytes) -> None:
+    """A chunked body never grows beyond what was received."""
+    chunks = ChunkedBody()
+    with contextlib.suppress(ProtocolError):
+        assert len(chunks.feed(data)) <= len(data)
+
+
+@pytest.mark.parametrize("data", [b"3\r\nabcd\r\n", b"x\r\n", b"\r\n", b"-1\r\n", b"1" * 100_000])
+def test_chunks_that_lie_are_refused(data: bytes) -> None:
+    """A chunk longer than announced, or without a length, is an error."""
+    with pytest.raises(ProtocolError, match="chunk"):
+        ChunkedBody().feed(data)
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (gzip.compress(b"x" * 50), "gzip"),
+        (zlib.compress(b"x" * 50), "deflate"),
+        (b"x" * 50, "identity"),
+        (b"x" * 50, ""),
+    ],
+)
+def test_an_answer_that_was_compressed_unasked_is_read(packed: bytes, encoding: str) -> None:
+    """Proxies compress although they were asked not to."""
+    assert decompress(bytearray(packed), encoding, 50) == b"x" * 50
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding", "said"),
+    [
+        (b"x", "br", "not asked for"),
+        (b"not packed at all", "gzip", "not gzip"),
+        (gzip.compress(b"x" * 50)[:-9], "gzip", "cut short"),
+        (gzip.compress(b"x" * 1_000_000), "gzip", "longer than any answer"),
+    ],
+)
+def test_a_damaged_or_swelling_answer_is_refused(packed: bytes, encoding: str, said: str) -> None:
+    """A small answer cannot become a large one in memory."""
+    with pytest.raises(ProtocolError, match=said):
+        decompress(bytearray(packed), encoding, 50)

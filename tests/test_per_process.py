@@ -1,0 +1,84 @@
+"""`PerProcess`: made once, by one thread, anew after a fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+
+import pytest
+
+from hybridmodel.per_process import PerProcess
+
+
+def test_the_value_is_made_once_however_many_threads_ask() -> None:
+    """Sixteen threads at the same moment get the same object."""
+    made: list[object] = []
+    start = threading.Barrier(16)
+
+    def make() -> object:
+        made.append(object())
+        return made[-1]
+
+    shared = PerProcess(make)
+    got: list[object] = []
+
+    def ask() -> None:
+        start.wait()
+        got.append(shared.get())
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert set(map(id, got)) == {id(made[0])}
+
+
+def test_a_failure_is_not_kept() -> None:
+    """What could not be made is tried again by the next who asks."""
+    attempts = iter([ValueError("first"), None])
+
+    def make() -> str:
+        error = next(attempts)
+        if error:
+            raise error
+        return "made"
+
+    shared = PerProcess(make)
+    with pytest.raises(ValueError, match="first"):
+        shared.get()
+    assert shared.peek() is None
+    assert shared.get() == "made"
+
+
+def test_a_discarded_value_is_made_anew() -> None:
+    """`discard` hands the value over and forgets it."""
+    shared = PerProcess(object)
+    first = shared.get()
+    assert shared.discard() is first
+    assert shared.discard() is None
+    assert shared.get() is not first
+
+
+def _report(shared: PerProcess[int], parent: int, queue: multiprocessing.Queue[bool]) -> None:
+    queue.put(shared.peek() is None and shared.get() == os.getpid() != parent)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_makes_its_own_even_while_the_lock_was_held() -> None:
+    """A thread that was making the value as the process forked does not block the child."""
+    shared = PerProcess(os.getpid)
+    assert shared.get() == os.getpid()
+    shared._locks[os.getpid()].acquire()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_report, args=(shared, os.getpid(), queue))
+    child.start()
+    try:
+        assert queue.get(timeout=30)
+    finally:
+        child.join(30)
+        shared._locks[os.getpid()].release()
+    assert child.exitcode == 0
