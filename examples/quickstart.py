@@ -10,36 +10,46 @@ loads it back as ``models:/digits@champion`` and asks either route for the same 
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 from skl2onnx import to_onnx
+from sklearn.base import ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import SVC
 
 from hybridmodel import HybridOnnxModel, log_model
 from hybridmodel.serving import TritonServer, serve
 
+SERVERS = {"embedded": serve, "triton": TritonServer}
 ROUTES = {"local (small)": False, "endpoint (big)": True}
 
 
-def train(model, X: pd.DataFrame, y: pd.Series) -> bytes:
+# The converter reads what scikit-learn is about to rename; MLflow tells of each step it takes.
+warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+
+def train(model: ClassifierMixin, X: pd.DataFrame, y: pd.Series) -> bytes:
     """Fit a pipeline and return it as an ONNX file."""
     pipeline = make_pipeline(MinMaxScaler(), model).fit(X.to_numpy(), y)
     example = X.head(1).to_numpy(np.float32)
     return to_onnx(pipeline, example, options={"zipmap": False}).SerializeToString()
 
 
-def median_ms(call, rows: pd.DataFrame, repeat: int = 30) -> float:
+def median_ms(call: Callable, rows: pd.DataFrame, repeat: int = 30) -> float:
     """Return the median time of a call in milliseconds."""
     call(rows)
     times = []
@@ -55,7 +65,7 @@ def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Ser
     labels, table = {}, []
     for route, use_azure in ROUTES.items():
 
-        def call(rows, use_azure=use_azure):
+        def call(rows: pd.DataFrame, use_azure: bool = use_azure) -> pd.Series:
             return loaded.predict(rows, params={"use_azure": use_azure})
 
         labels[route] = call(X)
@@ -75,16 +85,17 @@ def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Ser
 def main() -> None:
     """Tell the story."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--triton", action="store_true", help="serve by a real Triton")
-    endpoint_kind = TritonServer if parser.parse_args().triton else serve
+    parser.add_argument("--server", choices=SERVERS, default="embedded")
+    parser.add_argument("--triton", dest="server", action="store_const", const="triton")
+    server_kind = SERVERS[parser.parse_args().server]
 
     X, y = load_digits(return_X_y=True, as_frame=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, random_state=0, stratify=y)
-    print("Training a small classifier (logistic regression) and a big one (neural network) ...")
+    print("Training a small classifier (logistic regression) and a big one (support vectors) ...")
     small = train(LogisticRegression(), X, y)
-    big = train(MLPClassifier((512, 512), random_state=0), X, y)
+    big = train(SVC(C=10), X, y)
 
-    with tempfile.TemporaryDirectory() as folder, endpoint_kind({"digits": big}) as server:
+    with tempfile.TemporaryDirectory() as folder, server_kind({"digits": big}) as server:
         mlflow.set_tracking_uri(f"sqlite:///{Path(folder, 'mlflow.db')}")
         mlflow.create_experiment("demo", artifact_location=Path(folder, "artifacts").as_uri())
         mlflow.set_experiment("demo")
