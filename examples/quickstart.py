@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import statistics
 import tempfile
 import time
@@ -82,6 +83,13 @@ def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Ser
     print(f"\nThe two disagree on {(here != there).sum()} of {len(X)} rows.")
 
 
+def use_own_store(folder: Path) -> None:
+    """Keep runs and registry of the demo in one folder."""
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.create_experiment("demo", artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment("demo")
+
+
 def main() -> None:
     """Tell the story."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -96,15 +104,18 @@ def main() -> None:
     big = train(SVC(C=10), X, y)
 
     with tempfile.TemporaryDirectory() as folder, server_kind({"digits": big}) as server:
-        mlflow.set_tracking_uri(f"sqlite:///{Path(folder, 'mlflow.db')}")
-        mlflow.create_experiment("demo", artifact_location=Path(folder, "artifacts").as_uri())
-        mlflow.set_experiment("demo")
+        if "MLFLOW_RUN_ID" not in os.environ:  # `mlflow run` has set up a store and a run.
+            use_own_store(Path(folder))
 
         model = HybridOnnxModel(small, endpoint=server.endpoint("digits"), output="label")
         model.check_endpoint()
         with mlflow.start_run():
-            log_model(model, name="digits", registered_model_name="digits", input_example=X.head(3))
-        mlflow.MlflowClient().set_registered_model_alias("digits", "champion", 1)
+            info = log_model(
+                model, name="digits", registered_model_name="digits", input_example=X.head(3)
+            )
+        mlflow.MlflowClient().set_registered_model_alias(
+            "digits", "champion", info.registered_model_version
+        )
 
         loaded = mlflow.pyfunc.load_model("models:/digits@champion")
         print(f"Loaded models:/digits@champion; the big model is at {model.endpoint.model_url}\n")

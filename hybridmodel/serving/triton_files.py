@@ -1,0 +1,118 @@
+"""Where the files of a Triton server without Docker come from, and how it must be called.
+
+The wheel ``nvidia-pytriton`` carries NVIDIA's ``tritonserver`` with its python backend. What is
+here gives the server the libraries, the interpreter and the folders that it otherwise finds in its
+container; each line of it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from pathlib import Path
+from typing import cast
+
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.serving.environments import environment
+
+# With numpy 2 this python backend hands over tensors of wrong strides, and says nothing.
+REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime")
+TRITON_VERSION = "2.51.0"
+
+_OLDEST_GLIBC = (2, 35)
+
+
+def unsupported() -> str | None:
+    """Say why Triton cannot run on this machine; None when it can."""
+    problem = _platform_problem()
+    if problem is None and _libpython() is None:
+        problem = "this Python has none (it was built without --enable-shared)"
+    return problem and (
+        "TritonServer runs on Linux x86-64 with glibc 2.35 or newer and a Python with a shared "
+        f"library only, and {problem}; hybridmodel.serving.serve() runs everywhere"
+    )
+
+
+def _platform_problem() -> str | None:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return f"this is {platform.system()} {platform.machine()}"
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split(".")[:2])) < _OLDEST_GLIBC:
+        return f"this system has {library or 'another C library'} {version}"
+    return None
+
+
+def install(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Lay out what the server needs besides its models.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``backends/`` and ``lib/``, with links into the virtual environment of Triton.
+
+    Returns
+    -------
+    list of str
+        The start of the command line.
+    dict of str
+        The whole environment for the process.
+
+    Raises
+    ------
+    ConfigurationError
+        If this machine cannot run it, or its virtual environment cannot be made.
+    """
+    problem = unsupported()
+    if problem:
+        raise ConfigurationError(problem)
+    prefix = environment("triton", REQUIREMENTS)
+    packages = prefix / "lib" / _python() / "site-packages"
+    triton = packages / "pytriton" / "tritonserver"
+    _link_backend(triton, folder / "backends" / "python")
+    command = [str(triton / "bin" / "tritonserver"), f"--backend-directory={folder}/backends"]
+    return command, _variables(prefix, packages, folder / "lib")
+
+
+def _link_backend(triton: Path, backend: Path) -> None:
+    backend.mkdir(parents=True)
+    stub = triton / "python_backend_stubs" / _python()[6:] / "triton_python_backend_stub"
+    if not stub.exists():
+        offered = sorted(path.name for path in stub.parent.parent.glob("3.*"))
+        raise ConfigurationError(
+            f"Triton {TRITON_VERSION} has a python backend for Python {', '.join(offered)}, not "
+            f"for {_python()[6:]}; hybridmodel.serving.serve() runs with any"
+        )
+    for file in (*(triton / "backends" / "python").glob("*triton_python*"), stub):
+        (backend / file.name).symlink_to(file)
+
+
+def _variables(prefix: Path, packages: Path, lib: Path) -> dict[str, str]:
+    """Return the caller's environment with the server's own Python and libraries in it."""
+    libpython = cast("Path", _libpython())
+    # Only this one file: the folder it lies in may hold other versions of the server's libraries.
+    lib.mkdir()
+    (lib / libpython.name).symlink_to(libpython)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {
+        **kept,
+        # The python backend finds its site-packages by the python3 that comes first.
+        "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}{os.pathsep}{lib}",
+    }
+
+
+def _python() -> str:
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _libpython() -> Path | None:
+    name = str(sysconfig.get_config_var("INSTSONAME"))
+    folders = [
+        sysconfig.get_config_var("LIBDIR"),
+        Path(sys.base_prefix, "lib"),
+        Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH"))),
+    ]
+    files = (Path(folder, name) for folder in folders if folder)
+    return next((file for file in files if ".so" in name and file.is_file()), None)
