@@ -31,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
+import hybridmodel
 from hybridmodel import HybridOnnxModel, log_model
 from hybridmodel.serving import TritonServer, serve
 
@@ -111,7 +112,12 @@ def main() -> None:
         model.check_endpoint()
         with mlflow.start_run():
             info = log_model(
-                model, name="digits", registered_model_name="digits", input_example=X.head(3)
+                model,
+                name="digits",
+                registered_model_name="digits",
+                input_example=X.head(3),
+                # A checkout is no release that pip could install: the model takes the code along.
+                code_paths=[str(Path(hybridmodel.__file__).parent)],
             )
         mlflow.MlflowClient().set_registered_model_alias(
             "digits", "champion", info.registered_model_version

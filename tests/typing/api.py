@@ -1,0 +1,30 @@
+"""Checked by mypy only: the types that users see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hybridmodel import Answer, HybridOnnxModel, ModelSpec, TensorSpec, TritonEndpoint, load_model
+from hybridmodel.serving import EmbeddedServer, TritonServer, serve
+
+endpoint: TritonEndpoint = TritonEndpoint(uri="https://h", model_name="m", model_version=None)
+model: HybridOnnxModel = HybridOnnxModel(
+    b"", endpoint=endpoint, credential=lambda: "key", feature_names=["a"], output="y"
+)
+native: HybridOnnxModel = load_model("models:/m@champion", model_config={"timeout_s": 5.0})
+
+anything: Any = model.predict([[1.0]], use_azure=True, timeout=2.5, output="y")
+answer: Answer = model.infer({"x": np.zeros(3)})
+outputs: dict[str, np.ndarray[Any, Any]] = answer.outputs
+route: str = answer.route
+version: str | None = answer.model_version
+inputs: tuple[TensorSpec, ...] = model.inputs
+there: ModelSpec = model.check_endpoint(timeout=1)
+
+embedded: EmbeddedServer = serve({"m": b"", "n": model, "p": "model.onnx"}, port=0)
+triton: TritonServer = TritonServer({"m": b""})
+with embedded as server, triton as real:
+    endpoint = server.endpoint("m")
+    endpoint = real.endpoint("m", timeout_s=5.0)
