@@ -67,18 +67,18 @@ class LocalSession:
         self.providers = tuple(providers or DEFAULT_PROVIDERS)
         self.provider_options = provider_options
         self.session_options = session_options
-        self._process = PerProcess(self._open)
+        self._process: PerProcess[onnxruntime.InferenceSession] = PerProcess()
         if session_options:
             _session_options(session_options)
         if spec is None:
-            spec = _read_spec(self._process.get(), self.onnx)
+            spec = _read_spec(self._process.get(self._open), self.onnx)
         self.spec = spec
         self._zipmaps = {item.name: item for item in spec.outputs if item.labels}
 
     @property
     def session(self) -> onnxruntime.InferenceSession:
         """The onnxruntime session of this process."""
-        return self._process.get()
+        return self._process.get(self._open)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Compute the named outputs.
@@ -101,15 +101,15 @@ class LocalSession:
             If onnxruntime does not accept the feeds, or the model fails on them.
         """
         try:
-            values = self._process.get().run(outputs, feeds)
+            values = self._process.get(self._open).run(outputs, feeds)
         except Exception as error:
             if _is_runtime_error(error):
                 raise InputMismatch(f"onnxruntime cannot compute this input: {error}") from error
             raise
         named = dict(zip(outputs, values, strict=True))
-        for name, spec in self._zipmaps.items():
-            if name in named:
-                named[name] = _unzip(named[name], spec)
+        if self._zipmaps:
+            for name in self._zipmaps.keys() & named.keys():
+                named[name] = _unzip(named[name], self._zipmaps[name])
         return named
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class LocalSession:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._process = PerProcess(self._open)
+        self._process = PerProcess()
 
     def _open(self) -> onnxruntime.InferenceSession:
         import onnxruntime

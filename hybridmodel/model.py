@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.frames import Binding, Bound
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
-from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.client import EndpointClient, RemoteAnswer
 from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
 from hybridmodel.routing import AZURE, LOCAL, parse_use_azure, resolve_use_azure
 from hybridmodel.tensors import ModelSpec, TensorSpec
@@ -186,8 +186,8 @@ class HybridOnnxModel:
         SpecMismatch
             If the endpoint's answer is not of the kind that the local model gives.
         """
-        bound, answer = self._ask(data, use_azure, output, timeout)
-        return self._binding.restore(answer.outputs, bound)
+        bound, outputs, _ = self._ask(data, use_azure, output, timeout)
+        return self._binding.restore(outputs, bound)
 
     def infer(
         self,
@@ -201,7 +201,20 @@ class HybridOnnxModel:
 
         Takes and raises what `predict` does.
         """
-        return self._ask(data, use_azure, output, timeout)[1]
+        started = time.perf_counter()
+        remote = self._is_remote(use_azure)
+        _, outputs, there = self._ask(data, remote, output, timeout)
+        answer = Answer(
+            outputs, AZURE if remote else LOCAL, 0, elapsed_s=time.perf_counter() - started
+        )
+        if there is None:
+            return answer
+        return replace(
+            answer,
+            attempts=there.attempts,
+            model_version=there.model_version,
+            request_id=there.request_id,
+        )
 
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's own description of its model with the local model.
@@ -289,31 +302,22 @@ class HybridOnnxModel:
     def _names_for(self, output: str | None) -> tuple[str, ...]:
         return self.spec.output_names if output is None else (self.spec.output(output).name,)
 
+    def _is_remote(self, use_azure: Any) -> bool:
+        return resolve_use_azure(use_azure, self.configured_use_azure, self.use_azure)
+
     def _ask(
         self, data: Any, use_azure: Any, output: str | None, timeout: float | None
-    ) -> tuple[Bound, Answer]:
-        started = time.perf_counter()
-        remote = resolve_use_azure(use_azure, self.configured_use_azure, self.use_azure)
-        client = self.client if remote else None
+    ) -> tuple[Bound, dict[str, Array], RemoteAnswer | None]:
+        client = self.client if self._is_remote(use_azure) else None
         timeout = _checked_timeout(timeout)
         names = self._names if output is None else self._names_for(output)
         bound = self._binding.bind(data)
         if bound.rows == 0:
-            outputs = self._binding.empty(names)
-        elif client is None:
-            outputs = self.local.run(bound.feeds, names)
-        else:
-            there = client.infer(bound.feeds, names, rows=bound.rows, timeout_s=timeout)
-            return bound, Answer(
-                there.outputs,
-                AZURE,
-                there.attempts,
-                time.perf_counter() - started,
-                there.model_version,
-                there.request_id,
-            )
-        route = AZURE if remote else LOCAL
-        return bound, Answer(outputs, route, 0, time.perf_counter() - started)
+            return bound, self._binding.empty(names), None
+        if client is None:
+            return bound, self.local.run(bound.feeds, names), None
+        there = client.infer(bound.feeds, names, rows=bound.rows, timeout_s=timeout)
+        return bound, there.outputs, there
 
 
 def _checked_timeout(timeout: float | None) -> float | None:

@@ -15,25 +15,28 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """Make a value on first use, once in each process.
+    """Hold a value that is made on first use, once in each process.
 
-    Parameters
-    ----------
-    make : callable
-        Makes the value; called under a lock, again after an error, and again in a forked child.
+    How it is made is said at each call and not kept: an owner that kept itself alive through it
+    would hold its session or connections until the garbage collector comes by.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._pid: int | None = None
         self._value: T | None = None
         self._left_behind: list[T | None] = []
         self._locks: dict[int, threading.Lock] = {}
 
-    def get(self) -> T:
-        """Return this process's value."""
+    def get(self, make: Callable[[], T]) -> T:
+        """Return this process's value.
+
+        Parameters
+        ----------
+        make : callable
+            Makes it; called under a lock, again after an error, and again in a forked child.
+        """
         if self._pid != os.getpid():
-            self._make_here()
+            self._make_here(make)
         return self._value  # type: ignore[return-value]
 
     def peek(self) -> T | None:
@@ -47,7 +50,7 @@ class PerProcess(Generic[T]):
             self._pid, self._value = None, None
         return value
 
-    def _make_here(self) -> None:
+    def _make_here(self, make: Callable[[], T]) -> None:
         # One lock a process: a lock that a thread of the parent held while it forked stays locked.
         pid = os.getpid()
         with self._locks.setdefault(pid, threading.Lock()):
@@ -56,5 +59,5 @@ class PerProcess(Generic[T]):
             if self._pid is not None:
                 # Never finalised: a destructor here would wait for threads of the parent.
                 self._left_behind.append(self._value)
-            self._value = self._make()
+            self._value = make()
             self._pid = pid

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import threading
+import weakref
 
+import numpy as np
 import pytest
 
+from hybridmodel.local import LocalSession
 from hybridmodel.per_process import PerProcess
+from tests import models
 
 
 def test_the_value_is_made_once_however_many_threads_ask() -> None:
@@ -20,12 +25,12 @@ def test_the_value_is_made_once_however_many_threads_ask() -> None:
         made.append(object())
         return made[-1]
 
-    shared = PerProcess(make)
+    shared: PerProcess[object] = PerProcess()
     got: list[object] = []
 
     def ask() -> None:
         start.wait()
-        got.append(shared.get())
+        got.append(shared.get(make))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -46,31 +51,31 @@ def test_a_failure_is_not_kept() -> None:
             raise error
         return "made"
 
-    shared = PerProcess(make)
+    shared: PerProcess[str] = PerProcess()
     with pytest.raises(ValueError, match="first"):
-        shared.get()
+        shared.get(make)
     assert shared.peek() is None
-    assert shared.get() == "made"
+    assert shared.get(make) == "made"
 
 
 def test_a_discarded_value_is_made_anew() -> None:
     """`discard` hands the value over and forgets it."""
-    shared = PerProcess(object)
-    first = shared.get()
+    shared: PerProcess[object] = PerProcess()
+    first = shared.get(object)
     assert shared.discard() is first
     assert shared.discard() is None
-    assert shared.get() is not first
+    assert shared.get(object) is not first
 
 
 def _report(shared: PerProcess[int], parent: int, queue: multiprocessing.Queue[bool]) -> None:
-    queue.put(shared.peek() is None and shared.get() == os.getpid() != parent)
+    queue.put(shared.peek() is None and shared.get(os.getpid) == os.getpid() != parent)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_makes_its_own_even_while_the_lock_was_held() -> None:
     """A thread that was making the value as the process forked does not block the child."""
-    shared = PerProcess(os.getpid)
-    assert shared.get() == os.getpid()
+    shared: PerProcess[int] = PerProcess()
+    assert shared.get(os.getpid) == os.getpid()
     shared._locks[os.getpid()].acquire()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -82,3 +87,17 @@ def test_a_forked_child_makes_its_own_even_while_the_lock_was_held() -> None:
         child.join(30)
         shared._locks[os.getpid()].release()
     assert child.exitcode == 0
+
+
+def test_a_model_that_is_dropped_gives_its_session_back_at_once() -> None:
+    """Nothing waits for the garbage collector: a session may be gigabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        session = LocalSession(models.linear())
+        session.run({"x": np.zeros((1, 4), np.float32)}, ["y"])
+        gone = weakref.ref(session.session)
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()

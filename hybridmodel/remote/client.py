@@ -100,7 +100,8 @@ class EndpointClient:
         self.endpoint = endpoint
         self._spec = spec
         self._key = key_source(endpoint, credential)
-        self._transport = PerProcess(lambda: make_transport(endpoint))
+        self._make_transport = make_transport
+        self._transport: PerProcess[Transport] = PerProcess()
         self._speaks_binary = endpoint.binary
         self._infer_url = f"{endpoint.model_url}/infer"
 
@@ -186,6 +187,9 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
+    def _connect(self) -> Transport:
+        return self._make_transport(self.endpoint)
+
     def _deadline(self, timeout_s: float | None) -> Deadline:
         return Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
 
@@ -220,7 +224,7 @@ class EndpointClient:
             headers.update(message.headers)
             body = (message.header, *message.tensors)
         try:
-            reply = self._transport.get().send(
+            reply = self._transport.get(self._connect).send(
                 method, url, headers=headers, body=body, deadline=deadline
             )
         except EndpointError as error:

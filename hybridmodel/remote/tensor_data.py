@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from hybridmodel.casting import from_values
 from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote.json_fields import dtype_of, shape_of
 from hybridmodel.tensors import BY_DTYPE, format_shape
@@ -127,7 +128,7 @@ def _strings(view: memoryview, count: int, where: str) -> Array:
 
 def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
     try:
-        raw = np.asarray(data, dtype=object if dtype.kind == "O" else None).ravel()
+        raw = from_values(data, dtype).ravel()
         if raw.size == 0:
             return np.empty(0, dtype)
         _check_json_values(raw, dtype, where)
