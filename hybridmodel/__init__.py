@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import (
     AuthenticationFailed,
@@ -19,10 +19,12 @@ from hybridmodel.exceptions import (
     RateLimited,
     SpecMismatch,
 )
-from hybridmodel.flavor import load_model, log_model, save_model
 from hybridmodel.model import Answer, HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.tensors import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from hybridmodel.flavor import load_model, log_model, save_model
 
 __all__ = [
     "Answer",
@@ -50,8 +52,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("load_model", "log_model", "save_model"):
+        from hybridmodel import flavor
+
+        return getattr(flavor, name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("hybridmodel")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -159,6 +159,15 @@ def served() -> dict[str, Any]:
         "classifier": classifier(),
         "zipmap": classifier(zipmap=True),
         "versions": {"1": linear(seed=1), "3": linear(seed=3)},
+        "image": identity("FP32", ("N", 3, "H", "W")),
+        "columns": passthrough(
+            age=("FP32", ("N", 1)),
+            count=("INT64", ("N", 1)),
+            name=("BYTES", ("N", 1)),
+            flag=("BOOL", ("N",)),
+        ),
+        "fixed": identity("FP32", (2, 3)),
+        "many_weights": many_weights(),
     }
 
 
@@ -168,6 +177,15 @@ def passthrough(**inputs: tuple[str, Sequence[Dim]]) -> bytes:
         [helper.make_node("Identity", [name], [f"{name}_out"]) for name in inputs],
         [tensor(name, *declared) for name, declared in inputs.items()],
         [tensor(f"{name}_out", *declared) for name, declared in inputs.items()],
+    )
+
+
+def mean() -> bytes:
+    """Make the scalar ``y`` [] = the mean of ``x`` [N, 2]."""
+    return build(
+        [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)],
+        [tensor("x", "FP32", ("N", 2))],
+        [tensor("y", "FP32", ())],
     )
 
 
