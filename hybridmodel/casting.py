@@ -31,6 +31,35 @@ NUMBERS = "fiub"
 """Kinds of numpy dtypes that count as numbers."""
 
 
+def from_values(values: Any, dtype: DType) -> Array:
+    """Make an array of numbers or strings, or lists of them, that `cast` can judge.
+
+    numpy alone would make strings of the numbers in a mixed list, and floats of integers on both
+    sides of 2**63 or beside floats, which may not be exact.
+
+    Parameters
+    ----------
+    values : scalar, list or tuple
+        Of one rank throughout.
+    dtype : numpy.dtype
+        What the array is to be cast to; it may come out as another.
+
+    Raises
+    ------
+    ValueError or OverflowError
+        If the lists are ragged, or an integer is beyond 64 bits.
+    """
+    array = np.asarray(values, dtype=object if dtype.kind == "O" else None)
+    if dtype.kind not in "iu" or array.dtype.kind != "f":
+        return array
+    exact = np.asarray(values, dtype=object)
+    if all(isinstance(value, (int, np.integer)) for value in exact.flat):
+        return exact.astype(dtype)
+    # As Python's numbers, which compare exactly.
+    rounded = exact.ravel().tolist() != array.ravel().tolist()
+    return exact if rounded and not np.isnan(array).any() else array
+
+
 def cast(array: Array, dtype: DType, where: str) -> Array:
     """Return `array` in another dtype, or itself where nothing is to be done.
 
@@ -56,10 +85,10 @@ def cast(array: Array, dtype: DType, where: str) -> Array:
     if array.size == 0:
         return np.empty(array.shape, dtype)
     if array.dtype == dtype:
-        return _checked_strings(array, where) if dtype == object else array
-    if dtype == object:
+        return _checked_strings(array, where) if dtype.kind == "O" else array
+    if dtype.kind == "O":
         return _to_strings(array, where)
-    if array.dtype.kind not in NUMBERS or (dtype == bool and array.dtype.kind != "b"):
+    if array.dtype.kind not in NUMBERS or (dtype.kind == "b" and array.dtype.kind != "b"):
         raise InputMismatch(f"{where}: expected {dtype}, got {_kind(array)}{_advice(array)}")
     if dtype.kind == "f":
         return _to_float(array, dtype, where)
@@ -90,21 +119,32 @@ def cast_column(column: pd.Series[Any], dtype: DType, where: str) -> Array:
             f"{where}: {missing.sum()} missing values, first at position {missing.argmax()}; "
             f"{_name(dtype)} has no place for them"
         )
-    if dtype == object:
+    if dtype.kind == "O":
         return cast(column.to_numpy(dtype=object), dtype, where)
     inner = getattr(own, "numpy_dtype", None)
     if inner is None or inner.kind not in NUMBERS:
         raise InputMismatch(f"{where}: expected {dtype}, got {own}")
-    if missing.any():
-        return column.to_numpy(dtype=dtype, na_value=np.nan)
-    return cast(column.to_numpy(dtype=inner), dtype, where)
+    if not missing.any():
+        return cast(column.to_numpy(dtype=inner), dtype, where)
+    # Zeros stand in for what is missing, so that the values there are come under the same checks.
+    values = cast(column.to_numpy(dtype=inner, na_value=inner.type(0)), dtype, where)
+    values[missing] = np.nan
+    return values
 
 
 def _checked_strings(array: Array, where: str) -> Array:
-    for position, value in enumerate(array.ravel().tolist()):
+    values = array.ravel().tolist()
+    for position, value in enumerate(values):
         if not isinstance(value, str):
             got = "a missing value" if _is_missing(value) else f"a {type(value).__name__}"
             raise InputMismatch(f"{where}: expected strings, got {got} at position {position}")
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError as error:
+        raise InputMismatch(
+            f"{where}: expected strings that UTF-8 can write, got one with "
+            f"{error.object[error.start]!r}, half of a surrogate pair"
+        ) from error
     return array
 
 
@@ -153,7 +193,9 @@ def _check_range(array: Array, dtype: DType, where: str) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value is np.nan
+    if isinstance(value, float):
+        return value != value
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _kind(array: Array) -> str:
@@ -161,8 +203,7 @@ def _kind(array: Array) -> str:
     if kind in "UTS":
         return "strings" if kind != "S" else "bytes"
     if kind == "O":
-        first = next((type(value).__name__ for value in array.ravel().tolist()), "nothing")
-        return f"Python objects ({first} first)"
+        return f"Python objects ({type(array.flat[0]).__name__} first)"
     return str(array.dtype)
 
 
@@ -171,4 +212,4 @@ def _advice(array: Array) -> str:
 
 
 def _name(dtype: DType) -> str:
-    return "strings" if dtype == object else str(dtype)
+    return "strings" if dtype.kind == "O" else str(dtype)

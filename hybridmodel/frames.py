@@ -8,7 +8,9 @@ between `Binding.bind` and `Binding.restore`.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ import numpy as np
 
 from hybridmodel.casting import NUMBERS, cast, cast_column
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.tensors import WILDCARD, ModelSpec, TensorSpec, format_shape
+from hybridmodel.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.to_pandas import to_pandas
+from hybridmodel.to_tensor import from_array_like, from_column, refuse_spark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +37,7 @@ class Bound:
     feeds : dict of str to ndarray
         Every input by name, in its declared dtype and shape; may be views of the caller's data.
     rows : int or None
-        Rows of the call, None when the inputs do not share a first dimension of any size.
+        Rows of the call, None when no input counts them.
     index : pandas.Index or None
         What the answer is labelled with; None when arrays came in.
     """
@@ -63,6 +67,7 @@ class Binding:
         self._spec = spec
         self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
         self.feature_names = _checked_names(feature_names, self._single)
+        self._seen: pd.Index[Any] | None = None
 
     def bind(self, data: Any) -> Bound:
         """Turn what a caller hands in into named tensors.
@@ -79,14 +84,15 @@ class Binding:
         """
         if isinstance(data, np.ndarray):
             return self._bind_array(data)
-        pandas = sys.modules.get("pandas")
-        if pandas is not None and isinstance(data, pandas.DataFrame):
+        if _is_pandas(data, "DataFrame"):
             return self._bind_frame(data)
-        if pandas is not None and isinstance(data, pandas.Series):
+        if _is_pandas(data, "Series"):
             return self._bind_frame(self._frame_of(data))
         if isinstance(data, Mapping):
             _check_same("input", list(data), self._spec.input_names)
-            feeds = {spec.name: _tensor(data[spec.name], spec) for spec in self._spec.inputs}
+            feeds = {
+                spec.name: from_array_like(data[spec.name], spec) for spec in self._spec.inputs
+            }
             return Bound(feeds, self._rows(feeds))
         return self._bind_array(data)
 
@@ -103,11 +109,15 @@ class Binding:
         Returns
         -------
         ndarray, dict of str to ndarray, Series or DataFrame
-            One output that is a column becomes a Series; an output of shape (n, k) becomes columns
-            ``name_0 … name_{k-1}``, or ``name_<class>`` where its classes are known.
+            pandas as `hybridmodel.to_pandas.to_pandas` makes it, where pandas came in.
+
+        Raises
+        ------
+        ConfigurationError or InputMismatch
+            If the outputs do not fit into one frame.
         """
         if bound.index is not None:
-            return self._to_pandas(outputs, bound.index)
+            return to_pandas(self._spec, outputs, bound.index)
         if len(outputs) == 1:
             return next(iter(outputs.values()))
         return dict(outputs)
@@ -132,11 +142,12 @@ class Binding:
     def _bind_array(self, data: Any) -> Bound:
         single = self._single
         if single is None:
+            refuse_spark(data, "the input")
             raise InputMismatch(
                 f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
                 f"arrays or a DataFrame with these names, not a bare {type(data).__name__}"
             )
-        tensor = _tensor(data, single)
+        tensor = from_array_like(data, single)
         return Bound({single.name: tensor}, len(tensor) if single.batched else None)
 
     def _bind_frame(self, frame: pd.DataFrame) -> Bound:
@@ -144,18 +155,20 @@ class Binding:
         if single is None:
             _check_same("column", frame.columns.tolist(), self._spec.input_names)
             feeds = {
-                spec.name: _column_tensor(frame[spec.name], spec) for spec in self._spec.inputs
+                name: from_column(frame[name], spec, f"column {name!r}")
+                for name, spec in zip(self._spec.input_names, self._spec.inputs, strict=True)
             }
         elif len(single.shape) == 2:
             feeds = {single.name: self._matrix(frame, single)}
         elif frame.shape[1] == 1:
-            feeds = {single.name: _column_tensor(frame.iloc[:, 0], single)}
+            where = f"column {frame.columns[0]!r}"
+            feeds = {single.name: from_column(frame.iloc[:, 0], single, where)}
         else:
             raise InputMismatch(
-                f"input {single} takes one column, {frame.shape[1]} came: "
-                f"{_listed(frame.columns)}"
+                f"input {single} takes one column, {frame.shape[1]} came: {_listed(frame.columns)}"
             )
-        return Bound(feeds, self._rows(feeds), frame.index)
+        # A view, so that naming the answer's index does not name the caller's.
+        return Bound(feeds, self._rows(feeds), frame.index.view())
 
     def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
         single = self._single
@@ -175,13 +188,10 @@ class Binding:
                 f"input {spec}: a frame of {frame.shape[0]} rows and {frame.shape[1]} columns came "
                 f"({_listed(frame.columns)})"
             )
-        dtypes = set(frame.dtypes)
-        if all(isinstance(dtype, np.dtype) and dtype.kind in NUMBERS for dtype in dtypes):
-            # Integers beside floats become floats here, which may not be exact enough for integers.
-            if spec.dtype.kind == "f" or len(dtypes) == 1:
-                values = frame.to_numpy()
-                if values.dtype != object:
-                    return self._cast_matrix(frame, values, spec)
+        values = frame.to_numpy()
+        if values.dtype.kind in NUMBERS and (_is_one_block(values) or _is_alike(frame, spec)):
+            with suppress(InputMismatch):  # Column by column below, the error names the column.
+                return cast(values, spec.dtype, "")
         columns = np.empty(frame.shape, spec.dtype)
         for position, name in enumerate(frame.columns):
             columns[:, position] = cast_column(
@@ -189,43 +199,23 @@ class Binding:
             )
         return columns
 
-    def _cast_matrix(self, frame: pd.DataFrame, values: Array, spec: TensorSpec) -> Array:
-        try:
-            return cast(values, spec.dtype, f"input {spec.name!r}")
-        except InputMismatch:
-            for position, name in enumerate(frame.columns):
-                cast(values[:, position], spec.dtype, f"column {name!r}")
-            raise
-
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         names = self.feature_names
-        columns = None if names is None else frame.columns.tolist()
-        if names is None or columns == names:
+        columns = frame.columns
+        if names is None or columns.is_(self._seen):
             return frame
-        _check_same("column", columns, names)
+        given = columns.tolist()
+        if given == names:
+            self._seen = columns
+            return frame
+        _check_same("column", given, names)
         return frame[names]
 
     def _rows(self, feeds: Mapping[str, Array]) -> int | None:
+        # Inputs of different lengths may be meant: many graphs do not name their dimensions, and
+        # one row broadcasts. The model knows.
         lengths = {len(feeds[spec.name]) for spec in self._spec.inputs if spec.batched}
         return lengths.pop() if len(lengths) == 1 else None
-
-    def _to_pandas(self, outputs: Mapping[str, Array], index: pd.Index[Any]) -> Any:
-        import pandas as pd
-
-        columns: dict[str, Array] = {}
-        for name, array in outputs.items():
-            for column, values in _columns(self._spec.output(name), array, len(index)):
-                if column in columns:
-                    raise ConfigurationError(
-                        f"two outputs make a column {column!r}; ask for one of them with output=, "
-                        "or pass arrays instead of pandas"
-                    )
-                columns[column] = values
-        if len(outputs) > 1:
-            return pd.DataFrame(columns, index=index, copy=False)
-        if list(columns) == list(outputs):
-            return pd.Series(columns[name], index=index, name=name, copy=False)
-        return pd.DataFrame(array, index=index, columns=list(columns), copy=False)
 
 
 def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> list[str] | None:
@@ -244,18 +234,30 @@ def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> li
     return names
 
 
+def _is_one_block(values: Array) -> bool:
+    # pandas lends its own memory, read-only, when all columns lie in one array of one numpy dtype,
+    # and asking for the dtypes costs more than the rest of the way. One column may be a category.
+    return not values.flags.writeable and values.shape[1] > 1
+
+
+def _is_alike(frame: pd.DataFrame, spec: TensorSpec) -> bool:
+    dtypes = set(frame.dtypes)
+    plain = all(isinstance(dtype, np.dtype) for dtype in dtypes)
+    # Integers beside floats become floats in one array, not exact enough for an integer input.
+    return plain and (spec.dtype.kind == "f" or len(dtypes) == 1)
+
+
 def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:
-    missing = [name for name in expected if name not in given]
-    extra = [name for name in given if name not in expected]
-    twice = sorted({str(name) for name in given if given.count(name) > 1})
-    problems = [
-        f"{problem} {_listed(names)}"
-        for problem, names in (("missing", missing), ("unexpected", extra), ("repeated", twice))
-        if names
-    ]
-    if problems:
+    counts, wanted = Counter(given), set(expected)
+    problems = {
+        "missing": [name for name in expected if name not in counts],
+        "unexpected": [name for name in counts if name not in wanted],
+        "repeated": [name for name, count in counts.items() if count > 1],
+    }
+    found = [f"{problem} {_listed(names)}" for problem, names in problems.items() if names]
+    if found:
         raise InputMismatch(
-            f"{what} names: {'; '.join(problems)}; the model takes {_listed(expected)}"
+            f"{what} names: {'; '.join(found)}; the model takes {_listed(expected)}"
         )
 
 
@@ -265,81 +267,6 @@ def _listed(names: Iterable[Any], most: int = 30) -> str:
     return ", ".join(shown[:most]) + rest
 
 
-def _tensor(data: Any, spec: TensorSpec) -> Array:
-    where = f"input {spec.name!r}"
-    array = data if type(data) is np.ndarray else _as_array(data, spec, where)
-    if not spec.fits(array.shape):
-        raise InputMismatch(_shape_message(spec, array.shape))
-    return cast(array, spec.dtype, where)
-
-
-def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
-    if isinstance(data, np.ma.MaskedArray):
-        raise InputMismatch(f"{where}: a masked array came; fill its masked values first")
-    if type(data).__module__.startswith("pyspark."):
-        raise InputMismatch(
-            f"{where}: a Spark {type(data).__name__} came; use its toPandas(), or score it where "
-            "it is with mlflow.pyfunc.spark_udf"
-        )
-    plain = isinstance(data, (list, tuple, int, float, str, np.generic))
-    if not plain and (not hasattr(data, "__array__") or hasattr(data, "columns")):
-        raise InputMismatch(
-            f"{where}: expected a DataFrame, Series, ndarray, list or dict of arrays, got a "
-            f"{type(data).__module__}.{type(data).__name__}"
-        )
-    try:
-        # Left alone, numpy would turn the numbers of a mixed list into strings.
-        return np.asarray(data, dtype=object if plain and spec.dtype == object else None)
-    except ValueError as error:
-        raise InputMismatch(f"{where}: the list is no array: {error}") from error
-
-
-def _shape_message(spec: TensorSpec, shape: tuple[int, ...]) -> str:
-    message = f"input {spec.name!r}: expected shape {format_shape(spec.shape)}, got {list(shape)}"
-    if len(shape) == 1 and len(spec.shape) == 2:
-        message += "; use reshape(1, -1) for one row, reshape(-1, 1) for one column"
-    return message
-
-
-def _column_tensor(column: pd.Series[Any], spec: TensorSpec) -> Array:
-    where = f"column {column.name!r}"
-    if len(column) == 0:
-        return spec.empty()
-    if len(spec.shape) > 2 or isinstance(column.iloc[0], (np.ndarray, list, tuple)):
-        array = cast(_stacked(column, where), spec.dtype, where)
-    else:
-        array = cast_column(column, spec.dtype, where)
-        array = array.reshape(-1, 1) if len(spec.shape) == 2 else array
-    if not spec.fits(array.shape):
-        raise InputMismatch(_shape_message(spec, array.shape))
-    return array
-
-
-def _stacked(column: pd.Series[Any], where: str) -> Array:
-    try:
-        return np.stack([np.asarray(cell) for cell in column])
-    except ValueError as error:
-        raise InputMismatch(f"{where}: its cells are no arrays of one shape: {error}") from error
-
-
-def _columns(spec: TensorSpec, array: Array, rows: int) -> Iterable[tuple[str, Array]]:
-    if array.ndim == 0:
-        yield spec.name, np.full(rows, array[()], dtype=array.dtype)
-    elif len(array) != rows:
-        raise InputMismatch(
-            f"output {spec.name!r} has {len(array)} entries for {rows} rows, which no frame can "
-            "hold; pass arrays instead of pandas, or ask for another output"
-        )
-    elif array.ndim == 1:
-        yield spec.name, array
-    elif array.ndim == 2 and (array.shape[1] != 1 or spec.labels):
-        for position in range(array.shape[1]):
-            label = spec.labels[position] if spec.labels else position
-            yield f"{spec.name}_{label}", array[:, position]
-    elif array.ndim == 2:
-        yield spec.name, array[:, 0]
-    else:
-        cells = np.empty(rows, dtype=object)
-        for position in range(rows):
-            cells[position] = array[position]
-        yield spec.name, cells
+def _is_pandas(data: Any, kind: str) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, getattr(pandas, kind))

@@ -9,14 +9,16 @@ the ONNX standard for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 WILDCARD = -1
 
@@ -107,10 +109,12 @@ class TensorSpec:
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Tell whether an array of `shape` satisfies the declared dimensions."""
-        declared = self.shape
-        return len(shape) == len(declared) and all(
-            want in (WILDCARD, got) for want, got in zip(declared, shape)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for declared, size in zip(self.shape, shape, strict=True):
+            if declared not in (WILDCARD, size):
+                return False
+        return True
 
     def empty(self) -> np.ndarray[Any, Any]:
         """Make the answer to zero rows: no row, and 0 for every size that is not declared."""
@@ -146,7 +150,7 @@ class TensorSpec:
                 batched=bool(stored.get("batched", False)),
                 labels=tuple(stored.get("labels", ())),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
 
 
@@ -231,9 +235,7 @@ def _differences(
             yield f"{what} {spec.name!r}: the endpoint does not have it, it has {offered}"
             continue
         if other.datatype != spec.datatype:
-            yield (
-                f"{what} {spec.name!r}: {spec.datatype} here, {other.datatype} at the endpoint"
-            )
+            yield (f"{what} {spec.name!r}: {spec.datatype} here, {other.datatype} at the endpoint")
         if not _shapes_agree(spec.shape, other.shape):
             yield (
                 f"{what} {spec.name!r}: shape {format_shape(spec.shape)} here, "
@@ -245,5 +247,5 @@ def _differences(
 
 def _shapes_agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return len(one) == len(other) and all(
-        a == b or WILDCARD in (a, b) for a, b in zip(one, other)
+        a == b or WILDCARD in (a, b) for a, b in zip(one, other, strict=True)
     )

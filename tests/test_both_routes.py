@@ -66,6 +66,7 @@ CASES = [
     pytest.param("two_outputs", FEATURES[:, :3], id="several outputs, array"),
     pytest.param("two_outputs", pd.DataFrame(FEATURES[:, :3], index=INDEX), id="several, frame"),
     pytest.param("two_inputs", {"b": [[1], [2]], "a": [[1, 2], [3, 4]]}, id="dict of lists"),
+    pytest.param("two_inputs", {"a": np.ones((3, 2)), "b": [[7]]}, id="one row for all"),
     pytest.param("strings", pd.Series(["a", "ü", ""], index=INDEX), id="series of strings"),
     pytest.param("strings", np.array(["a", "bc"]), id="array of strings"),
     pytest.param("classifier", pd.DataFrame(FEATURES, index=INDEX), id="label, probabilities"),

@@ -1,0 +1,109 @@
+"""The way out for callers who came with pandas: named arrays become a Series or a DataFrame."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
+    from hybridmodel.tensors import ModelSpec, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def to_pandas(
+    spec: ModelSpec, outputs: Mapping[str, Array], index: pd.Index[Any]
+) -> pd.Series[Any] | pd.DataFrame:
+    """Label outputs with an index.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Knows the class labels of outputs that have them.
+    outputs : mapping of str to ndarray
+        At least one, in the order wanted; each with a row for each entry of `index`.
+    index : pandas.Index
+        Of the data that came in.
+
+    Returns
+    -------
+    Series or DataFrame
+        A Series for one output of shape (n,) or (n, 1), else a DataFrame in which an output of
+        shape (n, k) makes the columns ``name_0 … name_{k-1}``, or ``name_<class>`` where its
+        classes are known; of higher rank, one column of arrays.
+
+    Raises
+    ------
+    ConfigurationError
+        If two outputs make a column of the same name.
+    InputMismatch
+        If an output has another number of rows than `index`.
+    """
+    import pandas as pd
+
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        output = _checked(spec.output(name), array, index)
+        if _is_table(output, array):
+            labels = _column_index(name, output.labels or range(array.shape[1]))
+            # A view, so that naming one answer's columns does not name another's.
+            return pd.DataFrame(array, index=index, columns=labels.view(), copy=False)
+        return pd.Series(_column(array, len(index)), index=index, name=name, copy=False)
+    columns: dict[str, Array] = {}
+    for name, array in outputs.items():
+        for column, values in _columns(_checked(spec.output(name), array, index), array, index):
+            if column in columns:
+                raise ConfigurationError(
+                    f"two outputs make a column {column!r}; ask for one of them with output=, "
+                    "or pass arrays instead of pandas"
+                )
+            columns[column] = values
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _checked(spec: TensorSpec, array: Array, index: pd.Index[Any]) -> TensorSpec:
+    if array.ndim and len(array) != len(index):
+        raise InputMismatch(
+            f"output {spec.name!r} has {len(array)} entries for {len(index)} rows, which no frame "
+            "can hold; pass arrays instead of pandas, or ask for another output"
+        )
+    return spec
+
+
+def _is_table(spec: TensorSpec, array: Array) -> bool:
+    return array.ndim == 2 and (array.shape[1] != 1 or bool(spec.labels))
+
+
+@lru_cache(maxsize=256)
+def _column_index(name: str, labels: tuple[str | int, ...] | range) -> pd.Index[Any]:
+    """Make column names; pandas is slow to make an index of strings."""
+    import pandas as pd
+
+    return pd.Index([f"{name}_{label}" for label in labels])
+
+
+def _columns(spec: TensorSpec, array: Array, index: pd.Index[Any]) -> Iterable[tuple[str, Array]]:
+    if not _is_table(spec, array):
+        return [(spec.name, _column(array, len(index)))]
+    return zip(_column_index(spec.name, spec.labels or range(array.shape[1])), array.T, strict=True)
+
+
+def _column(array: Array, rows: int) -> Array:
+    if array.ndim == 0:
+        return np.full(rows, array[()], dtype=array.dtype)
+    if array.ndim == 1:
+        return array
+    if array.ndim == 2:
+        return array[:, 0]
+    cells = np.empty(rows, dtype=object)
+    for position in range(rows):
+        cells[position] = array[position]
+    return cells

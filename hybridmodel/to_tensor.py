@@ -1,0 +1,120 @@
+"""One array, list or column becomes one tensor, in the dtype and shape that the model declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.casting import cast, cast_column, from_values
+from hybridmodel.exceptions import InputMismatch
+from hybridmodel.tensors import TensorSpec, format_shape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+
+def from_array_like(data: Any, spec: TensorSpec) -> Array:
+    """Make the tensor that `spec` declares of an array, a list, a number or a text.
+
+    Raises
+    ------
+    InputMismatch
+        If it is none of these, or does not fit.
+    """
+    where = f"input {spec.name!r}"
+    if _is_pandas_column(data):
+        import pandas as pd
+
+        return from_column(pd.Series(data), spec, where)
+    array = data if type(data) is np.ndarray else _as_array(data, spec, where)
+    if not spec.fits(array.shape):
+        raise InputMismatch(_shape_message(where, spec, array.shape))
+    return cast(array, spec.dtype, where)
+
+
+def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
+    refuse_spark(data, where)
+    if isinstance(data, np.ma.MaskedArray):
+        raise InputMismatch(f"{where}: a masked array came; fill its masked values first")
+    plain = isinstance(data, (list, tuple, int, float, str, np.generic))
+    if not plain and (not hasattr(data, "__array__") or hasattr(data, "columns")):
+        raise InputMismatch(
+            f"{where}: expected {spec.datatype}{format_shape(spec.shape)} as an array or list (a "
+            "whole call may be a DataFrame, Series or dict of arrays), got a "
+            f"{type(data).__module__}.{type(data).__qualname__}"
+        )
+    try:
+        return from_values(data, spec.dtype) if plain else np.asarray(data)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputMismatch(f"{where}: cannot be made an array: {error}") from error
+
+
+def refuse_spark(data: Any, where: str) -> None:
+    """Say what to do instead where a Spark frame came.
+
+    Raises
+    ------
+    InputMismatch
+        If `data` is of Spark.
+    """
+    if type(data).__module__.startswith("pyspark."):
+        raise InputMismatch(
+            f"{where}: a Spark {type(data).__name__} came; use its toPandas(), or score it where "
+            "it is with mlflow.pyfunc.spark_udf"
+        )
+
+
+def _shape_message(where: str, spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    message = f"{where}: expected shape {format_shape(spec.shape)}, got {list(shape)}"
+    if len(shape) == 1 and len(spec.shape) == 2:
+        message += "; use reshape(1, -1) for one row, reshape(-1, 1) for one column"
+    return message
+
+
+def from_column(column: pd.Series[Any], spec: TensorSpec, where: str) -> Array:
+    """Make the tensor that `spec` declares of a pandas column of numbers, texts or arrays.
+
+    Parameters
+    ----------
+    column : Series
+        One entry a row; its cells are arrays or lists where `spec` has a higher rank.
+    spec : TensorSpec
+        A column of single values becomes ``[n]`` or ``[n, 1]``, as it declares.
+    where : str
+        Named in errors.
+
+    Raises
+    ------
+    InputMismatch
+        If it does not fit.
+    """
+    if len(column) == 0:
+        array = spec.empty()
+    elif len(spec.shape) > 2 or isinstance(column.iloc[0], (np.ndarray, list, tuple)):
+        array = _stacked([_as_array(cell, spec, where) for cell in column], spec.dtype, where)
+    else:
+        array = cast_column(column, spec.dtype, where)
+        array = array.reshape(-1, 1) if len(spec.shape) == 2 else array
+    if not spec.fits(array.shape):
+        raise InputMismatch(_shape_message(where, spec, array.shape))
+    return array
+
+
+def _stacked(cells: list[Array], dtype: np.dtype[Any], where: str) -> Array:
+    if len({cell.dtype for cell in cells}) > 1:
+        # Each by itself: numpy would first make floats of integers beside floats.
+        cells = [cast(cell, dtype, where) for cell in cells]
+    try:
+        stacked = np.stack(cells)
+    except ValueError as error:
+        raise InputMismatch(f"{where}: its cells are no arrays of one shape: {error}") from error
+    return cast(stacked, dtype, where)
+
+
+def _is_pandas_column(data: Any) -> bool:
+    """Tell a Series, Index or extension array, which may hold what numpy has no dtype for."""
+    is_pandas = type(data).__module__.partition(".")[0] == "pandas"
+    return is_pandas and hasattr(data, "__array__") and data.ndim == 1
