@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+HASH_AT_LOAD_BYTES = 1 << 22
+"""Up to this size a saved model's hash is compared when it is loaded, which takes 2 ms."""
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """An ONNX model as it came: never parsed and written again, so that its hash stays the same.
@@ -26,9 +30,10 @@ class OnnxFile:
     sha256 : str
         Of the ONNX file itself, in hexadecimal.
     data : bytes or None
-        The whole file; None where tensors lie in other files, which are found from `path`.
+        The whole file; None where it is read from `path` when the model runs: a saved model, or
+        one whose tensors lie in other files beside it.
     path : Path or None
-        Where it was read from.
+        Where it came from.
     external_files : tuple of str
         Names, relative to the file's folder, of the files that hold its large tensors.
     zipmaps : mapping of str to tuple
@@ -69,23 +74,47 @@ class OnnxFile:
         )
 
     @classmethod
-    def stored(cls, path: Path, external_files: tuple[str, ...]) -> OnnxFile:
-        """Read a model whose contents are known already, so that only its hash is taken.
+    def stored(
+        cls, path: Path, sha256: str, size_bytes: int, external_sizes: Mapping[str, int]
+    ) -> OnnxFile:
+        """Take up a model that was saved with these facts, without reading it twice.
+
+        The sizes are compared, and up to `HASH_AT_LOAD_BYTES` the hash as well; `verify` compares
+        it for any size. The file is left where it is, and read when the model first runs.
 
         Raises
         ------
         ConfigurationError
-            If it or one of its external files is missing.
+            If a file is missing, or not the one that was saved.
         """
-        try:
-            if not external_files:
-                data = path.read_bytes()
-                return cls(hashlib.sha256(data).hexdigest(), data, path)
-            _check_external(path, external_files)
-            with path.open("rb") as file:
-                return cls(_hash_file(file), None, path, external_files)
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        _check_external(path, tuple(external_sizes))
+        for name, expected in {path.name: size_bytes, **external_sizes}.items():
+            found = _size_bytes(path.parent / name)
+            if found != expected:
+                raise ConfigurationError(
+                    f"{path.parent / name}: is not the file that was saved: it has {found} bytes, "
+                    f"{expected} were expected"
+                )
+        onnx = cls(sha256, None, path, tuple(external_sizes))
+        if size_bytes <= HASH_AT_LOAD_BYTES:
+            onnx.verify()
+        return onnx
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the ONNX file itself."""
+        return len(self.data) if self.data is not None else _size_bytes(self._file)
+
+    def verify(self) -> None:
+        """Make sure that the file still is the one whose hash is known.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not.
+        """
+        if self.data is None:
+            _check_hash(self._file, self.sha256)
 
     def copy_to(self, folder: Path, name: str = "model.onnx") -> Path:
         """Write the model, byte for byte, with its external files beside it.
@@ -94,13 +123,19 @@ class OnnxFile:
         -------
         Path
             The copy.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file is not the one that was read, any more.
         """
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / name
         if self.data is not None:
             target.write_bytes(self.data)
-        elif self.path is not None:
-            shutil.copyfile(self.path, target)
+        else:
+            shutil.copyfile(self._file, target)
+            _check_hash(target, self.sha256)
         for external in self.external_files:
             (folder / external).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._beside(external), folder / external)
@@ -108,10 +143,21 @@ class OnnxFile:
 
     def external_sizes(self) -> dict[str, int]:
         """Return the length in bytes of each external file."""
-        return {name: self._beside(name).stat().st_size for name in self.external_files}
+        return {name: _size_bytes(self._beside(name)) for name in self.external_files}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle goes to other machines; a model in several files stays where it is.
+        if self.data is not None or self.external_files:
+            return self.__dict__
+        self.verify()
+        return {**self.__dict__, "data": self._file.read_bytes()}
+
+    @property
+    def _file(self) -> Path:
+        return self.path or Path()
 
     def _beside(self, name: str) -> Path:
-        return (self.path or Path()).parent / name
+        return self._file.parent / name
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> OnnxFile:
@@ -137,11 +183,23 @@ class OnnxFile:
         return cls(sha256, None if external else data, path, external, contents.zipmaps)
 
 
-def _hash_file(file: BinaryIO) -> str:
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check_hash(path: Path, expected: str) -> None:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise ConfigurationError(
+            f"{path}: is not the file that was saved: its sha256 is {digest.hexdigest()}, "
+            f"{expected} was expected"
+        )
 
 
 def _scan_file(file: BinaryIO, path: Path) -> tuple[Contents, str, bytes | None]:

@@ -473,7 +473,7 @@ def test_zero_rows_without_an_answer() -> None:
 
 @pytest.mark.parametrize(("one", "other"), [([1, 2], [[1]]), ([], [[1]]), ([1], [])])
 def test_rows_of_inputs_that_disagree(one: Any, other: Any) -> None:
-    """Inputs of different lengths have no number of rows; the model says whether they go together."""
+    """Inputs of different lengths have no number of rows: whether they fit, the model says."""
     other = np.reshape(other, (-1, 1))
     assert binding(VECTOR, NUMBER).bind({"v": one, "n": other}).rows is None
 

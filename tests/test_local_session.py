@@ -225,6 +225,7 @@ def test_a_session_options_object_works() -> None:
         ({"__class__": 1}, "is unknown"),
         ({"intra_op_num_threads": "many"}, "expected int, got 'many'"),
         ({"graph_optimization_level": 1234}, "expected .*ORT_DISABLE_ALL.*, got 1234"),
+        ({"graph_optimization_level": True}, "expected .*ORT_DISABLE_ALL.*, got True"),
         ({"execution_mode": "FAST"}, "expected .*ORT_SEQUENTIAL.*, got 'FAST'"),
         ({"extra_session_config": "a=b"}, "expected a dict of str to str, got 'a=b'"),
         ({"extra_session_config": {"a": 1}}, "expected a dict of str to str"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
+from hybridmodel import onnx_file
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
@@ -102,30 +104,76 @@ def test_external_data(location: str, tmp_path: Path) -> None:
     assert file.external_sizes() == {location: 12}
     copy = file.copy_to(tmp_path / "copied")
     assert copy.read_bytes() == path.read_bytes()
-    again = OnnxFile.stored(copy, (location,))
+    again = OnnxFile.stored(copy, file.sha256, file.size_bytes, {location: 12})
     assert (again.sha256, again.data) == (file.sha256, None)
     result = LocalSession(again).run({"x": np.ones((1, 3), np.float32)}, ["y"])["y"]
     np.testing.assert_array_equal(result, [WEIGHTS])
 
 
-def test_stored_without_external_data(tmp_path: Path) -> None:
-    """A file whose contents are known is hashed and held, not scanned."""
+def stored(path: Path, **changes: Any) -> OnnxFile:
+    """Take up a saved model, as the facts of its saving describe it or otherwise."""
+    data = path.read_bytes() if path.exists() else b""
+    facts = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size_bytes": len(data),
+        "external_sizes": {},
+    }
+    return OnnxFile.stored(path, **{**facts, **changes})
+
+
+def test_a_stored_model_stays_where_it_is(tmp_path: Path) -> None:
+    """A saved model is not read into memory before it runs, and runs from its file."""
     path = OnnxFile.read(models.identity()).copy_to(tmp_path)
-    assert OnnxFile.stored(path, ()).sha256 == hashlib.sha256(models.identity()).hexdigest()
+    file = stored(path)
+    assert (file.data, file.path, file.size_bytes) == (None, path, len(models.identity()))
+    assert LocalSession(file).spec.input_names == ("x",)
 
 
-@pytest.mark.parametrize("external_files", [(), ("weights.bin",)])
-def test_stored_but_missing(external_files: tuple[str, ...], tmp_path: Path) -> None:
-    """A saved model that lost a file says which."""
-    with pytest.raises(ConfigurationError, match=r"m\.onnx"):
-        OnnxFile.stored(tmp_path / "m.onnx", external_files)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, "its sha256 is .*, 0000.* was expected"),
+        ({"size_bytes": 5}, "bytes, 5 were expected"),
+        ({"external_sizes": {"weights.bin": 1}}, "'weights.bin' is missing"),
+    ],
+)
+def test_a_stored_model_that_was_exchanged(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Size and hash of a saved model have to be those it was saved with."""
+    path = OnnxFile.read(models.identity()).copy_to(tmp_path)
+    with pytest.raises(ConfigurationError, match=message):
+        stored(path, **changes)
 
 
-def test_stored_without_its_model(tmp_path: Path) -> None:
-    """External data alone is no model."""
-    (tmp_path / "weights.bin").write_bytes(b"")
-    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        OnnxFile.stored(tmp_path / "m.onnx", ("weights.bin",))
+def test_a_large_stored_model_is_hashed_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading a large file compares its size alone; `verify`, copies and pickles its hash."""
+    monkeypatch.setattr(onnx_file, "HASH_AT_LOAD_BYTES", 10)
+    path = OnnxFile.read(models.identity()).copy_to(tmp_path / "saved")
+    exchanged = stored(path, sha256="0" * 64)
+    for use in (
+        exchanged.verify,
+        lambda: exchanged.copy_to(tmp_path / "copied"),
+        lambda: pickle.dumps(exchanged),
+    ):
+        with pytest.raises(ConfigurationError, match="its sha256 is"):
+            use()
+
+
+def test_a_pickle_carries_the_model(tmp_path: Path) -> None:
+    """What comes out of a pickle on another machine does not need the folder."""
+    path = OnnxFile.read(models.identity()).copy_to(tmp_path)
+    pickled = pickle.dumps(stored(path))
+    path.unlink()
+    assert pickle.loads(pickled).data == models.identity()
+
+
+def test_stored_but_missing(tmp_path: Path) -> None:
+    """A saved model that lost its file says which."""
+    with pytest.raises(ConfigurationError, match=r"m\.onnx: cannot be read: No such file"):
+        stored(tmp_path / "m.onnx")
 
 
 def test_missing_external_data(tmp_path: Path) -> None:
@@ -147,7 +195,7 @@ def test_external_data_elsewhere(location: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="outside of the model's own folder"):
         OnnxFile.read(path)
     with pytest.raises(ConfigurationError, match="outside of the model's own folder"):
-        OnnxFile.stored(path, (location,))
+        stored(path, external_sizes={location: 1})
 
 
 @pytest.mark.parametrize("as_proto", [True, False])

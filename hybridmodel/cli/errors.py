@@ -1,0 +1,85 @@
+"""How a command ends: what each exit status means, and errors as one line without a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hybridmodel.exceptions import HybridModelError
+
+NO = 1
+"""The question that the command asks has the answer no."""
+ERROR = 2
+"""There is no answer: the message is on stderr."""
+INTERRUPTED = 130
+"""Ended by Ctrl-C: 128 and the number of SIGINT."""
+PIPE_CLOSED = 141
+"""Whoever read the output has stopped: 128 and the number of SIGPIPE."""
+
+TRACEBACK_ENV = "HYBRIDMODEL_TRACEBACK"
+
+_USER_IN_URL = re.compile(r"//[^/@\s]+@")
+
+
+def exit_status(run: Callable[[], Any]) -> int:
+    """Run something to its end, whatever it is.
+
+    Parameters
+    ----------
+    run : callable
+        Its result counts when it is an int.
+
+    Returns
+    -------
+    int
+        For the shell. After an error, one line about it is on stderr.
+    """
+    try:
+        status = run()
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - users of a command get a line, not a trace
+        if os.environ.get(TRACEBACK_ENV):
+            traceback.print_exc()
+        click.echo(f"Error: {one_line(error)}", err=True)
+        return ERROR
+    return status if isinstance(status, int) else 0
+
+
+def one_line(error: Exception) -> str:
+    """Say what went wrong in one line, without passwords that stand in an address."""
+    return _USER_IN_URL.sub("//***@", " ".join(_message(error).split()))
+
+
+@contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """End without a word when the reader of stdout is gone, as after ``| head -1``."""
+    try:
+        yield
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it ends, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(PIPE_CLOSED) from None
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "hybridmodel"
+        return f"{error.format_message()} (see {command} --help)"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, HybridModelError):
+        return str(error)
+    if isinstance(error, OSError):
+        known = error.filename is not None and error.strerror
+        return f"{error.filename}: {error.strerror}" if known else str(error)
+    if type(error).__module__.startswith("mlflow."):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
