@@ -14,13 +14,14 @@ from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.frames import Binding, Bound
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
-from hybridmodel.remote.client import EndpointClient, RemoteAnswer
 from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
 from hybridmodel.routing import AZURE, LOCAL, parse_use_azure, resolve_use_azure
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
+
+    from hybridmodel.remote.client import EndpointClient, RemoteAnswer
 
 Array = np.ndarray[Any, Any]
 
@@ -297,6 +298,8 @@ class HybridOnnxModel:
     def _make_client(self, credential: Any) -> EndpointClient | None:
         if self.endpoint is None:
             return None
+        from hybridmodel.remote.client import EndpointClient
+
         return EndpointClient(self.endpoint, self.spec, credential)
 
     def _names_for(self, output: str | None) -> tuple[str, ...]:

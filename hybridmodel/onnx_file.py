@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -129,6 +126,8 @@ class OnnxFile:
         ConfigurationError
             If the file is not the one that was read, any more.
         """
+        import shutil
+
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / name
         if self.data is not None:
@@ -161,6 +160,8 @@ class OnnxFile:
 
     @classmethod
     def _from_bytes(cls, data: bytes) -> OnnxFile:
+        import hashlib
+
         contents = scan(memoryview(data), "the bytes given")
         if contents.external:
             raise ConfigurationError(
@@ -191,6 +192,8 @@ def _size_bytes(path: Path) -> int:
 
 
 def _check_hash(path: Path, expected: str) -> None:
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -203,6 +206,9 @@ def _check_hash(path: Path, expected: str) -> None:
 
 
 def _scan_file(file: BinaryIO, path: Path) -> tuple[Contents, str, bytes | None]:
+    import hashlib
+    import mmap
+
     if os.fstat(file.fileno()).st_size == 0:
         raise ConfigurationError(f"{path}: is empty, not an ONNX model")
     with (
