@@ -11,8 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
-class Bound:
-    """Data that is ready for either route.
+class Bound(NamedTuple):
+    """Data that is ready for either route; a tuple, since one is made for each call.
 
     Attributes
     ----------
@@ -38,13 +36,13 @@ class Bound:
         Every input by name, in its declared dtype and shape; may be views of the caller's data.
     rows : int or None
         Rows of the call, None when no input counts them.
-    index : pandas.Index or None
+    frame_index : pandas.Index or None
         What the answer is labelled with; None when arrays came in.
     """
 
     feeds: dict[str, Array]
     rows: int | None
-    index: pd.Index[Any] | None = None
+    frame_index: pd.Index[Any] | None = None
 
 
 class Binding:
@@ -116,8 +114,8 @@ class Binding:
         ConfigurationError or InputMismatch
             If the outputs do not fit into one frame.
         """
-        if bound.index is not None:
-            return to_pandas(self._spec, outputs, bound.index)
+        if bound.frame_index is not None:
+            return to_pandas(self._spec, outputs, bound.frame_index)
         if len(outputs) == 1:
             return next(iter(outputs.values()))
         return dict(outputs)
