@@ -199,7 +199,7 @@ def _set_option(options: onnxruntime.SessionOptions, name: str, value: Any) -> N
 
 def _member(members: Mapping[str, Any], value: Any) -> Any:
     if isinstance(value, bool):
-        raise LookupError(value)
+        raise TypeError(value)
     for name, member in members.items():
         if value == member or (isinstance(value, str) and name == f"ORT_{value.upper()}"):
             return member
