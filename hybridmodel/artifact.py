@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import MISSING, fields
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ SCHEMA_VERSION = 1
 METADATA_FILE = "hybrid.json"
 MODEL_FILE = "model.onnx"
 
-ENDPOINT_KEYS = tuple(item.name for item in fields(TritonEndpoint))
-CONFIG_KEYS = ("use_azure", "output", "providers", *ENDPOINT_KEYS)
+ENDPOINT_DEFAULTS = {
+    item.name: None if item.default is MISSING else item.default for item in fields(TritonEndpoint)
+}
+CONFIG_KEYS = ("use_azure", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
+
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def package_version() -> str:
@@ -37,6 +41,16 @@ def package_version() -> str:
         return version("hybridmodel")
     except PackageNotFoundError:
         return "0+unknown"
+
+
+def is_release() -> bool:
+    """Tell whether the installed hybridmodel is one that pip finds by its version."""
+    try:
+        installed = distribution("hybridmodel")
+    except PackageNotFoundError:
+        return False
+    from_elsewhere = installed.read_text("direct_url.json") is not None
+    return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
 
 
 def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None = None) -> None:
@@ -63,6 +77,7 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
         "model": {
             "file": MODEL_FILE,
             "sha256": model.onnx.sha256,
+            "size_bytes": model.onnx.size_bytes,
             "external_files": model.onnx.external_sizes(),
             **model.spec.to_dict(),
         },
@@ -107,10 +122,12 @@ def read(
             endpoint=_endpoint(stored["endpoint"], config),
             credential=credential,
             feature_names=stored["feature_names"],
-            output=config["output"] if config.get("output") else stored["output"],
+            output=config.get("output", stored["output"]),
             use_azure=stored["use_azure"],
         )
-    except (KeyError, TypeError) as error:
+    except ConfigurationError:
+        raise
+    except _MALFORMED as error:
         raise ConfigurationError(
             f"{folder / METADATA_FILE}: not as hybridmodel writes it: {error!r}"
         ) from error
@@ -123,14 +140,13 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
 
     ``use_azure`` is None, "not said", so that the environment still counts.
     """
-    endpoint = model.endpoint.to_dict() if model.endpoint else dict.fromkeys(ENDPOINT_KEYS)
-    config = {"use_azure": None, "output": model.output, "providers": None}
-    return config | endpoint
+    endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
+    return {"use_azure": None, "output": model.output, "providers": None, **endpoint}
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
             f"{path.parent}: holds no {METADATA_FILE}, so it is no hybrid model"
@@ -149,19 +165,12 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _read_onnx(folder: Path, described: Mapping[str, Any]) -> OnnxFile:
-    path = folder / described["file"]
-    onnx = OnnxFile.stored(path, tuple(described["external_files"]))
-    if onnx.sha256 != described["sha256"]:
-        raise ConfigurationError(
-            f"{path}: is not the file that was saved: its sha256 is {onnx.sha256}, "
-            f"{described['sha256']} was expected"
-        )
-    for name, size in onnx.external_sizes().items():
-        if size != described["external_files"][name]:
-            raise ConfigurationError(
-                f"{folder / name}: has {size} bytes, {described['external_files'][name]} were saved"
-            )
-    return onnx
+    return OnnxFile.stored(
+        folder / described["file"],
+        described["sha256"],
+        described["size_bytes"],
+        described["external_files"],
+    )
 
 
 def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -176,20 +185,15 @@ def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
-def _endpoint(
-    stored: Mapping[str, Any] | None, config: Mapping[str, Any]
-) -> TritonEndpoint | None:
-    changes = {key: config[key] for key in ENDPOINT_KEYS if key in config}
-    if stored is not None:
-        return TritonEndpoint.from_dict(stored).with_overrides(**changes)
-    if changes.get("uri") is None:
+def _endpoint(stored: Mapping[str, Any] | None, config: Mapping[str, Any]) -> TritonEndpoint | None:
+    changes = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
+    if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
-    given = {key: value for key, value in changes.items() if value is not None}
-    return TritonEndpoint.from_dict(given)
+    return TritonEndpoint.from_dict(ENDPOINT_DEFAULTS | dict(stored or {}) | changes)
 
 
 def _session_settings(local: LocalSession) -> dict[str, Any]:
-    settings = {
+    settings: dict[str, Any] = {
         "providers": [p if isinstance(p, str) else list(p) for p in local.providers],
         "provider_options": local.provider_options,
         "session_options": local.session_options,

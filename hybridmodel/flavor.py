@@ -6,27 +6,19 @@ A saved model has three flavors in one directory: ``hybrid_onnx`` (this module's
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel import artifact, signatures
-from hybridmodel.exceptions import (
-    AuthenticationFailed,
-    ConfigurationError,
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    HybridModelError,
-    InputMismatch,
-    RateLimited,
-)
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.pyfunc import PyfuncModel, answering_here, as_mlflow_exception
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -35,21 +27,28 @@ if TYPE_CHECKING:
 FLAVOR_NAME = "hybrid_onnx"
 DATA_FOLDER = f"data/{FLAVOR_NAME}"
 
-_UV_SWITCH = "MLFLOW_UV_AUTO_DETECT"
-_saving: ContextVar[bool] = ContextVar("hybridmodel_saving", default=False)
+_PACKAGE = __name__.partition(".")[0]
+_NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests")
+_OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
+
+_logger = logging.getLogger(__name__)
 
 
 def get_default_pip_requirements() -> list[str]:
-    """Return what an environment needs to load and run a saved model.
+    """Return what an environment needs to load and run a saved model, each with its version.
 
-    A released hybridmodel is pinned; one installed from a checkout cannot be had by version, so
-    give ``code_paths`` or ``pip_requirements`` with it.
+    A hybridmodel that was installed from a folder or a repository cannot be had by its version;
+    a warning is logged then. Give ``code_paths`` or ``pip_requirements`` with it.
     """
-    from importlib.metadata import version
-
-    own = artifact.package_version().partition("+")[0]
-    others = ("mlflow", "onnxruntime", "numpy", "pandas", "requests")
-    return [f"hybridmodel=={own}", *(f"{name}=={version(name)}" for name in others)]
+    own = artifact.package_version()
+    if not artifact.is_release():
+        _logger.warning(
+            "hybridmodel %s is no release, so that an environment made from the model's "
+            "requirements may not find it: save with code_paths=[folder of the package], or with "
+            "pip_requirements that name where to get it",
+            own,
+        )
+    return [f"{_PACKAGE}=={own.partition('+')[0]}", *map(_pinned, _NEEDED)]
 
 
 def save_model(
@@ -77,7 +76,8 @@ def save_model(
     mlflow_model : mlflow.models.Model, optional
         To add the flavors to.
     signature : ModelSignature, "params" or None
-        As `hybridmodel.signatures.signature_of` takes it.
+        As `hybridmodel.signatures.signature_of` takes it. Where it has tensors, MLflow turns a
+        DataFrame into arrays, which have no index.
     input_example : data or (data, params), optional
         Saved with the model and run locally. The columns of a DataFrame become the model's
         ``feature_names`` where it has none.
@@ -90,22 +90,24 @@ def save_model(
         If the example's params are unknown or ask for the endpoint, or something cannot be saved.
     InputMismatch
         If the example does not fit the model.
+    mlflow.exceptions.MlflowException
+        If the directory is not empty, or the example does not fit the given signature.
     """
     import mlflow.pyfunc
     from mlflow.models import Model
 
     data, params = signatures.split_example(input_example)
-    feature_names = signatures.feature_names_of(model, data)
-    model_signature = signatures.signature_of(model, signature, data)
     if data is not None:
         model.predict(data, use_azure=False, output=params.get("output"))
+    feature_names = signatures.feature_names_of(model, data)
+    signature = signatures.signature_of(model, signature, data)
     if conda_env is None and pip_requirements is None:
-        pip_requirements = [*get_default_pip_requirements(), *_as_list(extra_pip_requirements)]
+        pip_requirements = [*_requirements(code_paths), *_as_list(extra_pip_requirements)]
         extra_pip_requirements = None
     mlflow_model = mlflow_model or Model()
-    mlflow_model.signature = model_signature
+    mlflow_model.signature = signature
     _add_flavors(mlflow_model, model)
-    with tempfile.TemporaryDirectory() as staging, _only_here():
+    with tempfile.TemporaryDirectory() as staging:
         staged = Path(staging) / FLAVOR_NAME
         artifact.write(model, staged, feature_names)
         mlflow.pyfunc.save_model(
@@ -113,7 +115,9 @@ def save_model(
             loader_module=__name__,
             data_path=str(staged),
             mlflow_model=mlflow_model,
-            input_example=input_example,
+            # MLflow checks the example against the signature, and nags when there is none.
+            signature=None if data is None else signature,
+            input_example=(data, params) if params else data,
             pip_requirements=pip_requirements,
             extra_pip_requirements=extra_pip_requirements,
             conda_env=conda_env,
@@ -121,6 +125,7 @@ def save_model(
             metadata=metadata,
             model_config=artifact.config_of(model),
             resources=resources,
+            **_no_uv_project(staging),
         )
 
 
@@ -131,14 +136,14 @@ def log_model(
     registered_model_name: str | None = None,
     **options: Any,
 ) -> ModelInfo:
-    """Log a model to the active run, or to a new one, and register it if asked.
+    """Log a model, to the active run if there is one, and register it if asked.
 
     Parameters
     ----------
     model : HybridOnnxModel
         What to log.
     name : str, optional
-        Name of the logged model, ``"model"`` where the server needs one.
+        Name of the logged model.
     registered_model_name : str, optional
         Registers a version under this name.
     **options
@@ -150,16 +155,24 @@ def log_model(
     mlflow.models.model.ModelInfo
         Load the model by its ``model_uri``.
 
+    Raises
+    ------
+    ConfigurationError, InputMismatch
+        As `save_model`.
+    mlflow.exceptions.MlflowException
+        If the tracking server or registry cannot be reached, or refuses.
+
     Notes
     -----
     A server without MLflow 3's logged models, such as Azure Machine Learning, gets the model as
-    artifacts of the run.
+    artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
+    version, and what else describes a logged model is left out.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
     try:
-        with _only_here():
+        with answering_here():  # MLflow tries the example on the model that it has just saved.
             return Model.log(
                 artifact_path=None,
                 name=name,
@@ -200,85 +213,18 @@ def load_model(
     ConfigurationError
         If there is no hybrid model, it is damaged, or `model_config` has an unknown key.
     """
-    folder = Path(model_uri) if not isinstance(model_uri, str) or "://" not in model_uri else None
-    if folder is None or not folder.is_dir():
+    if dst_path is not None or not Path(model_uri).is_dir():
         from mlflow.artifacts import download_artifacts
 
-        folder = Path(download_artifacts(artifact_uri=str(model_uri), dst_path=dst_path))
-    return artifact.read(folder / DATA_FOLDER, credential=credential, config=model_config)
+        model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
+    return artifact.read(Path(model_uri, DATA_FOLDER), credential=credential, config=model_config)
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     try:
         return PyfuncModel(artifact.read(Path(data_path), config=model_config))
-    except HybridModelError as error:
-        raise _as_mlflow_exception(error) from error
-
-
-class PyfuncModel:
-    """What ``mlflow.pyfunc.load_model`` wraps: `HybridOnnxModel` in MLflow's words.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        The model itself.
-    """
-
-    def __init__(self, model: HybridOnnxModel) -> None:
-        self._model = model
-
-    def get_raw_model(self) -> HybridOnnxModel:
-        """Return the model itself."""
-        return self._model
-
-    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """Answer as `HybridOnnxModel.predict` does.
-
-        Parameters
-        ----------
-        data : DataFrame, Series, ndarray, list, or dict of arrays
-            As MLflow hands it over.
-        params : dict, optional
-            ``use_azure``, ``timeout`` and ``output``.
-
-        Raises
-        ------
-        mlflow.exceptions.MlflowException
-            For every error of hybridmodel, with the code that makes a scoring server answer with
-            the right status.
-        """
-        params = params or {}
-        try:
-            return self._model.predict(
-                data,
-                use_azure=False if _saving.get() else params.get("use_azure"),
-                output=params.get("output"),
-                timeout=params.get("timeout"),
-            )
-        except HybridModelError as error:
-            raise _as_mlflow_exception(error) from error
-
-
-_ERROR_CODES: tuple[tuple[type[HybridModelError], str], ...] = (
-    (RateLimited, "REQUEST_LIMIT_EXCEEDED"),
-    (EndpointTimeout, "DEADLINE_EXCEEDED"),
-    (EndpointUnavailable, "TEMPORARILY_UNAVAILABLE"),
-    (EndpointRefused, "BAD_REQUEST"),
-    (ConfigurationError, "INVALID_PARAMETER_VALUE"),
-    (InputMismatch, "INVALID_PARAMETER_VALUE"),
-)
-
-
-def _as_mlflow_exception(error: HybridModelError) -> Exception:
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import ErrorCode
-
-    code = next((code for kind, code in _ERROR_CODES if isinstance(error, kind)), "INTERNAL_ERROR")
-    if isinstance(error, AuthenticationFailed):
-        code = "PERMISSION_DENIED" if error.status == 403 else "UNAUTHENTICATED"
-    return MlflowException(
-        f"{type(error).__name__}: {error}", error_code=ErrorCode.Value(code)
-    )
+    except Exception as error:
+        raise as_mlflow_exception(error) from error
 
 
 def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
@@ -310,36 +256,57 @@ def _log_as_artifacts(
     import mlflow
     from mlflow.models import Model
 
-    run = mlflow.active_run() or mlflow.start_run()
-    run_id = options.get("run_id") or run.info.run_id
-    known = save_model.__kwdefaults__ or {}
-    mlflow_model = Model(artifact_path=name, run_id=run_id)
-    with tempfile.TemporaryDirectory() as staging:
-        folder = Path(staging) / name
-        saved = {key: value for key, value in options.items() if key in known}
+    saved = {key: value for key, value in options.items() if key not in _OF_LOGGED_MODELS}
+    registration = {
+        key: saved.pop(key) for key in ("await_registration_for", "tags") if key in saved
+    }
+    with _run(saved.pop("run_id", None)) as run_id, tempfile.TemporaryDirectory() as staging:
+        mlflow_model = Model(artifact_path=name, run_id=run_id)
+        folder = Path(staging, "model")
         save_model(model, folder, mlflow_model=mlflow_model, **saved)
         mlflow.log_artifacts(str(folder), name, run_id=run_id)
     info = mlflow_model.get_model_info()
     if registered_model_name is not None:
-        version = mlflow.register_model(f"runs:/{run_id}/{name}", registered_model_name)
+        version = mlflow.register_model(info.model_uri, registered_model_name, **registration)
         info.registered_model_version = version.version
     return info
 
 
 @contextmanager
-def _only_here() -> Iterator[None]:
-    """Keep MLflow, while it saves, from the endpoint and from the files of the current project."""
-    before = os.environ.get(_UV_SWITCH)
-    token = _saving.set(True)
-    os.environ[_UV_SWITCH] = "false"
+def _run(run_id: str | None) -> Iterator[str]:
+    import mlflow
+
+    active = mlflow.active_run()
+    if run_id is not None or active is not None:
+        yield run_id or active.info.run_id
+        return
+    with mlflow.start_run() as started:
+        yield started.info.run_id
+
+
+def _no_uv_project(folder: str) -> dict[str, Any]:
+    """Keep MLflow from copying the current folder's project into the model: name one without."""
+    import mlflow.pyfunc
+
+    known = inspect.signature(mlflow.pyfunc.save_model).parameters
+    return {"uv_project_path": folder} if "uv_project_path" in known else {}
+
+
+def _requirements(code_paths: Sequence[str] | None) -> list[str]:
+    if any(Path(path).name == _PACKAGE for path in code_paths or ()):
+        return list(map(_pinned, _NEEDED))
+    return get_default_pip_requirements()
+
+
+def _pinned(module: str) -> str:
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
     try:
-        yield
-    finally:
-        _saving.reset(token)
-        if before is None:
-            os.environ.pop(_UV_SWITCH, None)
-        else:
-            os.environ[_UV_SWITCH] = before
+        return f"{module}=={version(module)}"
+    except PackageNotFoundError:
+        # Such as onnxruntime, which comes from onnxruntime-gpu as well.
+        name = packages_distributions()[module][0]
+        return f"{name}=={version(name)}"
 
 
 def _as_list(requirements: Any) -> list[str]:

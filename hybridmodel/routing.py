@@ -14,6 +14,7 @@ USE_AZURE_ENV = "HYBRIDMODEL_USE_AZURE"
 LOCAL = "local"
 AZURE = "azure"
 
+_LONGEST_SHOWN = 12
 _MEANINGS = {"0": False, "1": True, "false": False, "true": True}
 
 
@@ -38,8 +39,10 @@ def parse_use_azure(value: Any, where: str) -> bool | None:
         return bool(value)
     if isinstance(value, (int, str)) and (meaning := _MEANINGS.get(str(value))) is not None:
         return meaning
+    # Long values are not shown: a misplaced key is one.
+    shown = repr(value) if len(repr(value)) <= _LONGEST_SHOWN else f"a {type(value).__name__}"
     raise ConfigurationError(
-        f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not {value!r}"
+        f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not {shown}"
     )
 
 

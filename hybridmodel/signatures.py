@@ -42,21 +42,23 @@ def signature_of(model: HybridOnnxModel, given: Any, example: Any) -> ModelSigna
     """
     from mlflow.models import ModelSignature
 
-    if given is not None and given != PARAMS_ONLY and not isinstance(given, ModelSignature):
+    inputs = outputs = params = None
+    if isinstance(given, ModelSignature):
+        inputs, outputs, params = given.inputs, given.outputs, given.params
+    elif given is None:
+        inputs = _inputs(model, example)
+    elif not (isinstance(given, str) and given == PARAMS_ONLY):
         raise ConfigurationError(
             f"signature is an mlflow ModelSignature, {PARAMS_ONLY!r} or None, "
             f"not a {type(given).__name__}"
         )
-    own = given if isinstance(given, ModelSignature) else None
-    inputs = own.inputs if own else None
-    if given is None:
-        inputs = _inputs(model, example)
-    outputs = own.outputs if own and own.outputs else _outputs(model)
-    return ModelSignature(inputs, outputs, _params(own.params if own else None))
+    return ModelSignature(inputs, outputs or _outputs(model), _params(params))
 
 
 def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
     """Part an input example into data and params, and refuse params that must not be saved.
+
+    A list becomes an array, since MLflow takes a list of numbers for something else.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
             "input_example asks for the endpoint (use_azure); MLflow runs the example while it "
             "saves the model, and saving makes no network call"
         )
-    return data, dict(params)
+    return np.asarray(data) if isinstance(data, list) else data, dict(params)
 
 
 def feature_names_of(model: HybridOnnxModel, example: Any) -> list[str] | None:

@@ -1,0 +1,119 @@
+"""A hybrid model in MLflow's words: what ``mlflow.pyfunc.load_model`` wraps.
+
+Every error leaves here as an `MlflowException`: MLflow's scoring server gives those the HTTP
+status of their code, and answers anything else with 400 and a stack trace.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from hybridmodel.exceptions import (
+    AuthenticationFailed,
+    CircuitOpen,
+    ConfigurationError,
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    InputMismatch,
+    MissingDependency,
+    ProtocolError,
+    RateLimited,
+    SpecMismatch,
+)
+from hybridmodel.model import HybridOnnxModel
+
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
+
+ERROR_CODES: Mapping[type[Exception], str] = {
+    ConfigurationError: "INVALID_PARAMETER_VALUE",  # 400
+    InputMismatch: "INVALID_PARAMETER_VALUE",  # 400
+    SpecMismatch: "INTERNAL_ERROR",  # 500
+    MissingDependency: "INTERNAL_ERROR",  # 500
+    EndpointError: "INTERNAL_ERROR",  # 500
+    EndpointRefused: "BAD_REQUEST",  # 400
+    AuthenticationFailed: "UNAUTHENTICATED",  # 401, unless the endpoint said 403
+    EndpointUnavailable: "TEMPORARILY_UNAVAILABLE",  # 503
+    RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
+    EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
+    CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
+    ProtocolError: "INTERNAL_ERROR",  # 500
+}
+"""MLflow's error code for each kind of error, with the HTTP status that it stands for."""
+
+_answering_here: ContextVar[bool] = ContextVar("hybridmodel_answering_here", default=False)
+
+
+class PyfuncModel:
+    """What ``mlflow.pyfunc.load_model`` wraps.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        The model itself.
+    """
+
+    def __init__(self, model: HybridOnnxModel) -> None:
+        self._model = model
+
+    def get_raw_model(self) -> HybridOnnxModel:
+        """Return the model itself."""
+        return self._model
+
+    def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """Answer as `HybridOnnxModel.predict` does.
+
+        Parameters
+        ----------
+        data : DataFrame, Series, ndarray, list, or dict of arrays
+            As MLflow hands it over.
+        params : mapping, optional
+            ``use_azure``, ``timeout`` and ``output``.
+
+        Raises
+        ------
+        mlflow.exceptions.MlflowException
+            For every error, with its code of `ERROR_CODES`.
+        """
+        params = params or {}
+        try:
+            return self._model.predict(
+                data,
+                use_azure=False if _answering_here.get() else params.get("use_azure"),
+                output=params.get("output"),
+                timeout=params.get("timeout"),
+            )
+        except Exception as error:
+            raise as_mlflow_exception(error) from error
+
+
+# MLflow asks for the signature on every call, and inspect is slow to work it out each time.
+setattr(PyfuncModel.predict, "__signature__", inspect.signature(PyfuncModel.predict))  # noqa: B010
+
+
+@contextmanager
+def answering_here() -> Iterator[None]:
+    """Keep every `PyfuncModel` on the local route, in this thread, whatever the route would be."""
+    token = _answering_here.set(True)
+    try:
+        yield
+    finally:
+        _answering_here.reset(token)
+
+
+def as_mlflow_exception(error: Exception) -> MlflowException:
+    """Return the `MlflowException` that stands for an error."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    known = (ERROR_CODES[kind] for kind in type(error).__mro__ if kind in ERROR_CODES)
+    code = next(known, "INTERNAL_ERROR")
+    if isinstance(error, AuthenticationFailed) and error.status == 403:
+        code = "PERMISSION_DENIED"
+    return MlflowException(f"{type(error).__name__}: {error}", error_code=ErrorCode.Value(code))
