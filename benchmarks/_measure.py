@@ -11,12 +11,14 @@ import gc
 import os
 import platform
 import random
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,68 @@ class Aim:
 
     def __str__(self) -> str:
         return f"{'met    ' if self.met else 'NOT met'}  {self.text}: {self.measured}"
+
+
+@dataclass(frozen=True)
+class OwnClock:
+    """A contestant that times itself: many threads, or another process.
+
+    Attributes
+    ----------
+    seconds : callable
+        Makes so many calls and returns the seconds of one.
+    """
+
+    seconds: Callable[[int], float]
+
+    def __call__(self) -> None:
+        self.seconds(1)
+
+
+@contextmanager
+def crew(makes: Sequence[Callable[[], Call]]) -> Iterator[OwnClock]:
+    """Run one thread for each of `makes`, which calls what it made there when it is its turn.
+
+    Yields
+    ------
+    OwnClock
+        ``seconds(n)`` lets every thread make `n` calls at the same time, and counts all of them.
+    """
+    gate = threading.Barrier(len(makes) + 1)
+    turn = [0]
+
+    def work(make: Callable[[], Call]) -> None:
+        try:
+            call = make()
+            while True:
+                gate.wait()
+                if not turn[0]:
+                    return
+                for _ in range(turn[0]):
+                    call()
+                gate.wait()
+        except BaseException:
+            gate.abort()
+            raise
+
+    def seconds(number: int) -> float:
+        turn[0] = number
+        gate.wait()
+        started = time.perf_counter()
+        gate.wait()
+        return (time.perf_counter() - started) / (number * len(makes))
+
+    threads = [threading.Thread(target=work, args=(make,), daemon=True) for make in makes]
+    for thread in threads:
+        thread.start()
+    try:
+        yield OwnClock(seconds)
+    finally:
+        turn[0] = 0
+        if not gate.broken:
+            gate.wait()
+        for thread in threads:
+            thread.join()
 
 
 @contextmanager
@@ -107,6 +171,17 @@ def peak_bytes(call: Call) -> int:
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+def resident_bytes() -> int:
+    """Return what this process holds in memory (Linux)."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_sockets() -> int:
+    """Return how many sockets this process has open (Linux)."""
+    return sum(_is_socket(link) for link in Path("/proc/self/fd").iterdir())
 
 
 @contextmanager
@@ -186,10 +261,19 @@ def _version(name: str) -> str:
 
 
 def _timed(call: Call, number: int) -> float:
+    if isinstance(call, OwnClock):
+        return call.seconds(number)
     started = time.perf_counter()
     for _ in range(number):
         call()
     return (time.perf_counter() - started) / number
+
+
+def _is_socket(link: Path) -> bool:
+    try:
+        return str(link.readlink()).startswith("socket:")
+    except FileNotFoundError:  # The folder that was being listed.
+        return False
 
 
 def _is_number(cell: str) -> bool:

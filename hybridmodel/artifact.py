@@ -70,6 +70,11 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
     ConfigurationError
         If its session options cannot be written down.
     """
+    if METADATA_FILE in model.onnx.external_files:
+        raise ConfigurationError(
+            f"the model keeps tensors in a file {METADATA_FILE!r}, which is our own; save it with "
+            "another name for its external data"
+        )
     model.onnx.copy_to(folder, MODEL_FILE)
     stored = {
         "schema_version": SCHEMA_VERSION,
@@ -78,7 +83,7 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
             "file": MODEL_FILE,
             "sha256": model.onnx.sha256,
             "size_bytes": model.onnx.size_bytes,
-            "external_files": model.onnx.external_sizes(),
+            "external_files": model.onnx.external_facts(),
             **model.spec.to_dict(),
         },
         "feature_names": model.feature_names or feature_names,
@@ -170,6 +175,7 @@ def _read_onnx(folder: Path, described: Mapping[str, Any]) -> OnnxFile:
         described["sha256"],
         described["size_bytes"],
         described["external_files"],
+        {item["name"]: tuple(item["labels"]) for item in described["outputs"] if "labels" in item},
     )
 
 

@@ -128,6 +128,7 @@ def cast_column(column: pd.Series[Any], dtype: DType, where: str) -> Array:
         return cast(column.to_numpy(dtype=inner), dtype, where)
     # Zeros stand in for what is missing, so that the values there are come under the same checks.
     values = cast(column.to_numpy(dtype=inner, na_value=inner.type(0)), dtype, where)
+    values = values if values.flags.writeable else values.copy()
     values[missing] = np.nan
     return values
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+_FEW = 100
+"""Rows and columns up to which a frame's values cost less than its dtypes."""
+
 
 class Bound(NamedTuple):
     """Data that is ready for either route; a tuple, since one is made for each call.
@@ -65,7 +68,6 @@ class Binding:
         self._spec = spec
         self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
         self.feature_names = _checked_names(feature_names, self._single)
-        self._seen: pd.Index[Any] | None = None
 
     def bind(self, data: Any) -> Bound:
         """Turn what a caller hands in into named tensors.
@@ -186,25 +188,21 @@ class Binding:
                 f"input {spec}: a frame of {frame.shape[0]} rows and {frame.shape[1]} columns came "
                 f"({_listed(frame.columns)})"
             )
-        values = frame.to_numpy()
-        if values.dtype.kind in NUMBERS and (_is_one_block(values) or _is_alike(frame, spec)):
+        values = _as_one_array(frame, spec)
+        if values is not None:
             with suppress(InputMismatch):  # Column by column below, the error names the column.
                 return cast(values, spec.dtype, "")
         columns = np.empty(frame.shape, spec.dtype)
-        for position, name in enumerate(frame.columns):
-            columns[:, position] = cast_column(
-                frame.iloc[:, position], spec.dtype, f"column {name!r}"
-            )
+        for position, (name, column) in enumerate(frame.items()):
+            columns[:, position] = cast_column(column, spec.dtype, f"column {name!r}")
         return columns
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         names = self.feature_names
-        columns = frame.columns
-        if names is None or columns.is_(self._seen):
+        if names is None:
             return frame
-        given = columns.tolist()
+        given = frame.columns.tolist()
         if given == names:
-            self._seen = columns
             return frame
         _check_same("column", given, names)
         return frame[names]
@@ -232,17 +230,30 @@ def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> li
     return names
 
 
-def _is_one_block(values: Array) -> bool:
-    # pandas lends its own memory, read-only, when all columns lie in one array of one numpy dtype,
-    # and asking for the dtypes costs more than the rest of the way. One column may be a category.
-    return not values.flags.writeable and values.shape[1] > 1
-
-
-def _is_alike(frame: pd.DataFrame, spec: TensorSpec) -> bool:
+def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
+    """Return all values of a frame at once, None where that could lose some of them."""
+    if len(frame) <= _FEW and 1 < frame.shape[1] <= _FEW:
+        values = frame.to_numpy()
+        # pandas lends its own memory, read-only, when all columns lie in one array of one numpy
+        # dtype; asking for the dtypes costs more than the rest of the way. (One column may be a
+        # category, and of many others the values are costly to make.)
+        if values.dtype.kind in NUMBERS and not values.flags.writeable:
+            return values
     dtypes = set(frame.dtypes)
-    plain = all(isinstance(dtype, np.dtype) for dtype in dtypes)
-    # Integers beside floats become floats in one array, not exact enough for an integer input.
-    return plain and (spec.dtype.kind == "f" or len(dtypes) == 1)
+    if all(isinstance(dtype, np.dtype) and dtype.kind in NUMBERS for dtype in dtypes):
+        # Integers beside floats become floats in one array, not exact enough for an integer input.
+        if spec.dtype.kind != "f" and len(dtypes) > 1:
+            return None
+        values = frame.to_numpy()
+        return values if values.dtype.kind in NUMBERS else None
+    if spec.dtype.kind == "f" and all(map(_is_nullable_float, dtypes)):
+        return frame.to_numpy(dtype="float64", na_value=np.nan)
+    return None
+
+
+def _is_nullable_float(dtype: Any) -> bool:
+    inner = getattr(dtype, "numpy_dtype", None)
+    return inner is not None and inner.kind == "f"
 
 
 def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:

@@ -64,6 +64,8 @@ class LocalSession:
         spec: ModelSpec | None = None,
     ) -> None:
         self.onnx = OnnxFile.read(source)
+        if isinstance(providers, str):
+            raise ConfigurationError(f"providers is a list of names: [{providers!r}]")
         self.providers = tuple(providers or DEFAULT_PROVIDERS)
         self.provider_options = provider_options
         self.session_options = session_options
@@ -145,6 +147,11 @@ class LocalSession:
 def _check_providers(providers: Sequence[Any], available: Sequence[str]) -> None:
     for provider in providers:
         name = provider if isinstance(provider, str) else provider[0]
+        if name == "AzureExecutionProvider":
+            raise ConfigurationError(
+                "the AzureExecutionProvider of today's onnxruntime calls nobody, it computes "
+                "locally; give endpoint=TritonEndpoint(...) and ask with use_azure=True"
+            )
         if name not in available:
             raise ConfigurationError(
                 f"execution provider {name!r} is not in the installed onnxruntime, which has "

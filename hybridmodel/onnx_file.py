@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-HASH_AT_LOAD_BYTES = 1 << 22
-"""Up to this size a saved model's hash is compared when it is loaded, which takes 2 ms."""
+READ_AT_LOAD_BYTES = 1 << 22
+"""Up to this size a saved model is read and hashed when it is loaded, which takes 3 ms."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class OnnxFile:
         Names, relative to the file's folder, of the files that hold its large tensors.
     zipmaps : mapping of str to tuple
         Class labels of each output that a ``ZipMap`` node makes.
+    external_hashes : mapping of str to str
+        Hashes of the external files, where they are known from saving.
     """
 
     sha256: str
@@ -42,6 +44,7 @@ class OnnxFile:
     path: Path | None = None
     external_files: tuple[str, ...] = ()
     zipmaps: Mapping[str, tuple[Label, ...]] = field(default_factory=dict)
+    external_hashes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: Any) -> OnnxFile:
@@ -72,30 +75,51 @@ class OnnxFile:
 
     @classmethod
     def stored(
-        cls, path: Path, sha256: str, size_bytes: int, external_sizes: Mapping[str, int]
+        cls,
+        path: Path,
+        sha256: str,
+        size_bytes: int,
+        external: Mapping[str, Mapping[str, Any]],
+        zipmaps: Mapping[str, tuple[Label, ...]],
     ) -> OnnxFile:
-        """Take up a model that was saved with these facts, without reading it twice.
+        """Take up a model that was saved with these facts.
 
-        The sizes are compared, and up to `HASH_AT_LOAD_BYTES` the hash as well; `verify` compares
-        it for any size. The file is left where it is, and read when the model first runs.
+        Up to `READ_AT_LOAD_BYTES` it is read, and its hash compared. A larger file is left where
+        it is until the model first runs, and only its size is compared; `verify` does the rest.
+
+        Parameters
+        ----------
+        path : Path
+            The ONNX file.
+        sha256 : str
+            Its hash.
+        size_bytes : int
+            Its length.
+        external : mapping of str to mapping
+            As `external_facts` returns it.
+        zipmaps : mapping of str to tuple
+            Class labels of each output that has them.
 
         Raises
         ------
         ConfigurationError
             If a file is missing, or not the one that was saved.
         """
-        _check_external(path, tuple(external_sizes))
-        for name, expected in {path.name: size_bytes, **external_sizes}.items():
+        path = path.absolute()
+        _check_external(path, tuple(external))
+        sizes = {name: facts["size_bytes"] for name, facts in external.items()}
+        for name, expected in {path.name: size_bytes, **sizes}.items():
             found = _size_bytes(path.parent / name)
             if found != expected:
                 raise ConfigurationError(
                     f"{path.parent / name}: is not the file that was saved: it has {found} bytes, "
                     f"{expected} were expected"
                 )
-        onnx = cls(sha256, None, path, tuple(external_sizes))
-        if size_bytes <= HASH_AT_LOAD_BYTES:
-            onnx.verify()
-        return onnx
+        hashes = {name: facts["sha256"] for name, facts in external.items()}
+        onnx = cls(sha256, None, path, tuple(external), zipmaps, hashes)
+        if size_bytes > READ_AT_LOAD_BYTES or external:
+            return onnx
+        return replace(onnx, data=onnx.content())
 
     @property
     def size_bytes(self) -> int:
@@ -103,15 +127,30 @@ class OnnxFile:
         return len(self.data) if self.data is not None else _size_bytes(self._file)
 
     def verify(self) -> None:
-        """Make sure that the file still is the one whose hash is known.
+        """Make sure that the files still are those whose hashes are known.
 
         Raises
         ------
         ConfigurationError
-            If it is not.
+            If one of them is not.
         """
         if self.data is None:
             _check_hash(self._file, self.sha256)
+        for name, expected in self.external_hashes.items():
+            _check_hash(self._beside(name), expected)
+
+    def content(self) -> bytes:
+        """Return the bytes of the ONNX file itself.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not the file whose hash is known, any more.
+        """
+        if self.data is not None:
+            return self.data
+        _check_hash(self._file, self.sha256)
+        return self._file.read_bytes()
 
     def copy_to(self, folder: Path, name: str = "model.onnx") -> Path:
         """Write the model, byte for byte, with its external files beside it.
@@ -128,28 +167,36 @@ class OnnxFile:
         """
         import shutil
 
+        if name in self.external_files:
+            raise ConfigurationError(
+                f"{self.path}: keeps tensors in a file {name!r}, which is the copy's own name; "
+                "save the model with another name for its external data"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / name
         if self.data is not None:
             target.write_bytes(self.data)
         else:
+            self.verify()
             shutil.copyfile(self._file, target)
-            _check_hash(target, self.sha256)
         for external in self.external_files:
             (folder / external).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._beside(external), folder / external)
         return target
 
-    def external_sizes(self) -> dict[str, int]:
-        """Return the length in bytes of each external file."""
-        return {name: _size_bytes(self._beside(name)) for name in self.external_files}
+    def external_facts(self) -> dict[str, dict[str, Any]]:
+        """Return length in bytes and hash of each external file, as `stored` takes them."""
+        return {
+            name: {
+                "size_bytes": _size_bytes(self._beside(name)),
+                "sha256": _hash(self._beside(name)),
+            }
+            for name in self.external_files
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle goes to other machines; a model in several files stays where it is.
-        if self.data is not None or self.external_files:
-            return self.__dict__
-        self.verify()
-        return {**self.__dict__, "data": self._file.read_bytes()}
+        return self.__dict__ if self.external_files else {**self.__dict__, "data": self.content()}
 
     @property
     def _file(self) -> Path:
@@ -191,17 +238,25 @@ def _size_bytes(path: Path) -> int:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_hash(path: Path, expected: str) -> None:
+def _hash(path: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    found = _hash(path)
+    if found != expected:
         raise ConfigurationError(
-            f"{path}: is not the file that was saved: its sha256 is {digest.hexdigest()}, "
-            f"{expected} was expected"
+            f"{path}: is not the file that was saved: its sha256 is {found}, {expected} was "
+            "expected"
         )
 
 

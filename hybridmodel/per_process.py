@@ -22,9 +22,9 @@ class PerProcess(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._pid: int | None = None
-        self._value: T | None = None
-        self._left_behind: list[T | None] = []
+        # One attribute, so that a thread never sees half of a change.
+        self._made: tuple[int, T] | None = None
+        self._left_behind: list[T] = []
         self._locks: dict[int, threading.Lock] = {}
 
     def get(self, make: Callable[[], T]) -> T:
@@ -35,29 +35,36 @@ class PerProcess(Generic[T]):
         make : callable
             Makes it; called under a lock, again after an error, and again in a forked child.
         """
-        if self._pid != os.getpid():
-            self._make_here(make)
-        return self._value  # type: ignore[return-value]
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            return made[1]
+        return self._make_here(make)
 
     def peek(self) -> T | None:
         """Return this process's value if there is one, without making it."""
-        return self._value if self._pid == os.getpid() else None
+        made = self._made
+        return made[1] if made is not None and made[0] == os.getpid() else None
 
     def discard(self) -> T | None:
         """Forget this process's value and return it; the next `get` makes another."""
-        value = self.peek()
-        if value is not None:
-            self._pid, self._value = None, None
-        return value
+        with self._lock():
+            value = self.peek()
+            if value is not None:
+                self._made = None
+            return value
 
-    def _make_here(self, make: Callable[[], T]) -> None:
-        # One lock a process: a lock that a thread of the parent held while it forked stays locked.
-        pid = os.getpid()
-        with self._locks.setdefault(pid, threading.Lock()):
-            if self._pid == pid:
-                return
-            if self._pid is not None:
+    def _make_here(self, make: Callable[[], T]) -> T:
+        with self._lock():
+            made = self._made
+            if made is not None and made[0] == os.getpid():
+                return made[1]
+            if made is not None:
                 # Never finalised: a destructor here would wait for threads of the parent.
-                self._left_behind.append(self._value)
-            self._value = make()
-            self._pid = pid
+                self._left_behind.append(made[1])
+            value = make()
+            self._made = (os.getpid(), value)
+            return value
+
+    def _lock(self) -> threading.Lock:
+        # One a process: a lock that a thread of the parent held while it forked stays locked.
+        return self._locks.setdefault(os.getpid(), threading.Lock())

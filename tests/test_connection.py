@@ -7,10 +7,13 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
+import traceback
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import numpy as np
 import pytest
 from cryptography import x509
@@ -20,15 +23,13 @@ from cryptography.x509.oid import NameOID
 
 from hybridmodel import (
     ConfigurationError,
-    EndpointError,
     EndpointRefused,
-    EndpointTimeout,
     EndpointUnavailable,
     ModelSpec,
     TensorSpec,
     TritonEndpoint,
 )
-from hybridmodel.remote import transport
+from hybridmodel.remote import connection, transport
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.transport import PooledTransport
@@ -138,6 +139,29 @@ def test_an_unknown_authority_is_refused_with_the_way_out(authority: Authority) 
         assert faulty.requests == []
 
 
+def test_without_settings_the_authorities_are_those_of_requests() -> None:
+    """Where nothing is set, certifi's list is used, as everywhere in Python."""
+    assert connection._pool("https://example.com/").ca_certs == certifi.where()
+
+
+def test_a_secure_connection_that_breaks_is_unavailable() -> None:
+    """A server that goes away in the handshake is no matter of certificates."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            opened, _ = listening.accept()
+            opened.recv(10_000)
+            opened.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        uri = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(EndpointUnavailable) as caught:
+            ask(TritonEndpoint(uri=uri, model_name="m", auth_key_env=None))
+        thread.join(10)
+    assert "REQUESTS_CA_BUNDLE" not in str(caught.value)
+
+
 def test_a_certificate_of_another_host_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +195,7 @@ def test_a_server_without_tls_behind_https_is_refused() -> None:
             auth_key_env=None,
             connect_timeout_s=0.5,
         )
-        with pytest.raises(EndpointTimeout):
+        with pytest.raises(EndpointUnavailable, match=r"no connection within 0\.5 s"):
             ask(endpoint)
 
 
@@ -246,17 +270,36 @@ def test_a_dead_proxy_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [("no scheme at all", EndpointError), ("http://", ConfigurationError)]
+    "value",
+    ["no scheme at all", "http://", "http://user:S3CRET#@127.0.0.1:9", "http://user:S3CRET/@h:9"],
 )
-def test_a_proxy_that_is_none_is_said(
-    value: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy setting that cannot be understood never means "no proxy"."""
+def test_a_proxy_that_is_none_is_said(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy setting that cannot be understood never means "no proxy", nor is it repeated."""
     monkeypatch.setenv("HTTP_PROXY", value)
     with FaultyEndpoint(http(200, ANSWER)) as faulty:
-        with pytest.raises(kind):
+        with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
             ask(faulty.endpoint())
         assert faulty.requests == []
+    assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_proxy_that_drips_does_not_hold_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for connecting is bounded as a whole, not for each piece of a proxy's answer."""
+
+    def drip(connection: socket.socket) -> None:
+        for char in b"HTTP/1.1 200 Connection established":
+            connection.sendall(bytes([char]))
+            time.sleep(0.2)
+
+    with FaultyEndpoint(drip) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        endpoint = TritonEndpoint(
+            uri="https://127.0.0.9", model_name="m", auth_key_env=None, connect_timeout_s=0.5
+        )
+        started = time.monotonic()
+        with pytest.raises(EndpointUnavailable, match="no connection within"):
+            ask(endpoint)
+        assert time.monotonic() - started < 4
 
 
 class Clock:
@@ -393,6 +436,21 @@ def test_an_interrupted_call_leaves_no_half_used_connection() -> None:
         with pytest.raises(KeyboardInterrupt):
             shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Interrupting(10))
         assert shared._idle == []
+
+
+def test_an_answer_that_announces_too_much_takes_no_memory() -> None:
+    """A server that announces two gibibytes and sends none is not believed in advance."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    script = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000000\r\n\r\n{")
+
+    def then_close(opened: socket.socket) -> None:
+        script(opened)
+        opened.shutdown(socket.SHUT_RDWR)
+
+    with FaultyEndpoint(then_close) as faulty, pytest.raises(EndpointUnavailable):
+        ask(faulty.endpoint())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
 def test_large_bodies_arrive_whole_in_both_directions() -> None:

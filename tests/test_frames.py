@@ -629,3 +629,22 @@ def test_arrays_survive_the_identity(datatype: str, data: st.DataObject) -> None
     assert after.dtype == BY_DATATYPE[datatype].dtype
     assert after.flags.writeable
     assert not np.shares_memory(after, laid)
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32", "double[pyarrow]", "float[pyarrow]"])
+@pytest.mark.parametrize("target", ["FP32", "FP64"])
+@pytest.mark.parametrize("rows", [2, 300])
+def test_nullable_floats(dtype: str, target: str, rows: int) -> None:
+    """Missing floats become NaN, in small frames and in large ones, in frames and in series."""
+    pytest.importorskip("pyarrow")
+    values = np.arange(rows * 2, dtype=np.float64).reshape(rows, 2)
+    frame = pd.DataFrame(values).astype(dtype)
+    frame.iloc[1, 1] = None
+    expected = values.astype(TensorSpec("x", target, ()).dtype)
+    expected[1, 1] = np.nan
+    spec = TensorSpec("x", target, (-1, 2), batched=True)
+    got = bound(frame, spec).feeds["x"]
+    np.testing.assert_array_equal(got, expected)
+    assert got.dtype == expected.dtype
+    column = TensorSpec("x", target, (-1,), batched=True)
+    np.testing.assert_array_equal(bound(frame[1], column).feeds["x"], expected[:, 1])

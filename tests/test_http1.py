@@ -53,6 +53,50 @@ def test_names_of_headers_are_found_in_any_case() -> None:
     assert found[0].headers == {"inference-header-content-length": "12"}
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+        "HTTP/1.1 200 OK\r\nContent-Length : 5",
+        "HTTP/1.1 200 OK\r\nX: a\r\n folded",
+        "HTTP/1.1 200 OK\r\nno colon",
+        "HTTP/1.1 200 OK\r\n: no name",
+        "HTTP/1.1 101 Switching Protocols",
+        "HTTP/1.1 abc",
+        "HTTP/2 200 OK",
+        "HTTP/1.1 200 OK\n\n",
+        "SSH-2.0",
+    ],
+)
+def test_a_head_that_bends_the_rules_is_refused_at_once(head: str) -> None:
+    """What could be read in two ways is not read, and nobody waits for more of it."""
+    with pytest.raises(ProtocolError):
+        split_head(f"{head}\r\n\r\n".encode())
+
+
+def test_bare_line_feeds_are_refused_without_waiting() -> None:
+    """A head that will never end as HTTP does is not waited for."""
+    with pytest.raises(ProtocolError, match="not HTTP"):
+        split_head(b"HTTP/1.1 200 OK\n\n{}")
+
+
+def test_a_length_beside_chunks_is_not_trusted() -> None:
+    """The chunks count, and the connection is not used again."""
+    found = split_head(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    assert found is not None
+    assert (found[0].chunked, found[0].reusable) == (True, False)
+
+
+def test_an_unknown_transfer_encoding_is_refused() -> None:
+    """Only chunks are understood."""
+    found = split_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+    assert found is not None
+    with pytest.raises(ProtocolError, match="gzip, chunked"):
+        _ = found[0].chunked
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_head_or_an_error(data: bytes) -> None:
     """Nothing that a server sends makes the reader fail in another way."""

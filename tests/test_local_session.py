@@ -366,3 +366,15 @@ def test_a_used_session_survives_a_fork() -> None:
         check=False,
     )
     assert done.stdout.strip() == "done", done.stderr
+
+
+def test_the_provider_that_calls_nobody_is_refused() -> None:
+    """The Azure provider, which onnxruntime lists, would compute here; the way out is said."""
+    with pytest.raises(ConfigurationError, match=r"calls nobody.*use_azure=True"):
+        LocalSession(models.linear(), providers=["AzureExecutionProvider"])
+
+
+def test_one_provider_as_a_text_is_refused() -> None:
+    """A name that is not in a list is not taken letter by letter."""
+    with pytest.raises(ConfigurationError, match=r"\['CPUExecutionProvider'\]"):
+        LocalSession(models.linear(), providers="CPUExecutionProvider")

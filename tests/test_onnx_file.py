@@ -83,7 +83,7 @@ def test_a_relative_path_outlives_a_change_of_folder(
     monkeypatch.chdir(tmp_path)
     file = OnnxFile.read("m.onnx")
     monkeypatch.chdir("/")
-    assert file.external_sizes() == {"weights.bin": 12}
+    assert file.external_facts()["weights.bin"]["size_bytes"] == 12
 
 
 @pytest.mark.parametrize("source", [None, 3, ["m.onnx"], object()])
@@ -101,13 +101,16 @@ def test_external_data(location: str, tmp_path: Path) -> None:
     file = OnnxFile.read(path)
     assert file.data is None
     assert file.external_files == (location,)
-    assert file.external_sizes() == {location: 12}
+    assert file.external_facts()[location]["size_bytes"] == 12
     copy = file.copy_to(tmp_path / "copied")
     assert copy.read_bytes() == path.read_bytes()
-    again = OnnxFile.stored(copy, file.sha256, file.size_bytes, {location: 12})
+    again = OnnxFile.stored(copy, file.sha256, file.size_bytes, file.external_facts(), {})
     assert (again.sha256, again.data) == (file.sha256, None)
     result = LocalSession(again).run({"x": np.ones((1, 3), np.float32)}, ["y"])["y"]
     np.testing.assert_array_equal(result, [WEIGHTS])
+
+
+FACTS = {"size_bytes": 12, "sha256": "0" * 64}
 
 
 def stored(path: Path, **changes: Any) -> OnnxFile:
@@ -116,17 +119,42 @@ def stored(path: Path, **changes: Any) -> OnnxFile:
     facts = {
         "sha256": hashlib.sha256(data).hexdigest(),
         "size_bytes": len(data),
-        "external_sizes": {},
+        "external": {},
+        "zipmaps": {},
     }
     return OnnxFile.stored(path, **{**facts, **changes})
 
 
-def test_a_stored_model_stays_where_it_is(tmp_path: Path) -> None:
-    """A saved model is not read into memory before it runs, and runs from its file."""
+def test_a_small_stored_model_is_read_at_once(tmp_path: Path) -> None:
+    """A small saved model does not need its folder any more once it is loaded."""
     path = OnnxFile.read(models.identity()).copy_to(tmp_path)
     file = stored(path)
-    assert (file.data, file.path, file.size_bytes) == (None, path, len(models.identity()))
+    path.unlink()
+    assert (file.data, file.size_bytes) == (models.identity(), len(models.identity()))
+
+
+def test_a_large_stored_model_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one is not held in memory beside the session, and is found from any folder."""
+    monkeypatch.setattr(onnx_file, "READ_AT_LOAD_BYTES", 10)
+    monkeypatch.chdir(tmp_path)
+    path = OnnxFile.read(models.identity()).copy_to(tmp_path / "saved").relative_to(tmp_path)
+    file = stored(path)
+    monkeypatch.chdir("/")
+    assert (file.data, file.size_bytes) == (None, len(models.identity()))
     assert LocalSession(file).spec.input_names == ("x",)
+
+
+def test_external_data_that_was_exchanged(tmp_path: Path) -> None:
+    """Other weights of the same size are found by `verify`."""
+    path = external(tmp_path / "m.onnx")
+    file = OnnxFile.read(path)
+    again = OnnxFile.stored(path, file.sha256, file.size_bytes, file.external_facts(), {})
+    again.verify()
+    (tmp_path / "weights.bin").write_bytes(bytes(12))
+    with pytest.raises(ConfigurationError, match=r"weights\.bin: is not the file that was saved"):
+        again.verify()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +162,7 @@ def test_a_stored_model_stays_where_it_is(tmp_path: Path) -> None:
     [
         ({"sha256": "0" * 64}, "its sha256 is .*, 0000.* was expected"),
         ({"size_bytes": 5}, "bytes, 5 were expected"),
-        ({"external_sizes": {"weights.bin": 1}}, "'weights.bin' is missing"),
+        ({"external": {"weights.bin": FACTS}}, "'weights.bin' is missing"),
     ],
 )
 def test_a_stored_model_that_was_exchanged(
@@ -150,7 +178,7 @@ def test_a_large_stored_model_is_hashed_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loading a large file compares its size alone; `verify`, copies and pickles its hash."""
-    monkeypatch.setattr(onnx_file, "HASH_AT_LOAD_BYTES", 10)
+    monkeypatch.setattr(onnx_file, "READ_AT_LOAD_BYTES", 10)
     path = OnnxFile.read(models.identity()).copy_to(tmp_path / "saved")
     exchanged = stored(path, sha256="0" * 64)
     for use in (
@@ -162,8 +190,9 @@ def test_a_large_stored_model_is_hashed_when_asked(
             use()
 
 
-def test_a_pickle_carries_the_model(tmp_path: Path) -> None:
+def test_a_pickle_carries_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes out of a pickle on another machine does not need the folder."""
+    monkeypatch.setattr(onnx_file, "READ_AT_LOAD_BYTES", 10)
     path = OnnxFile.read(models.identity()).copy_to(tmp_path)
     pickled = pickle.dumps(stored(path))
     path.unlink()
@@ -195,7 +224,7 @@ def test_external_data_elsewhere(location: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="outside of the model's own folder"):
         OnnxFile.read(path)
     with pytest.raises(ConfigurationError, match="outside of the model's own folder"):
-        stored(path, external_sizes={location: 1})
+        stored(path, external={location: FACTS})
 
 
 @pytest.mark.parametrize("as_proto", [True, False])

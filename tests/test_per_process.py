@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import sys
 import threading
 import weakref
 
@@ -101,3 +102,25 @@ def test_a_model_that_is_dropped_gives_its_session_back_at_once() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_value_may_be_discarded_while_others_ask() -> None:
+    """Whoever asks gets a value, whatever happens to it in another thread at that moment."""
+    shared: PerProcess[str] = PerProcess()
+    stop, got = threading.Event(), []
+
+    def discard() -> None:
+        while not stop.is_set():
+            shared.discard()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=discard)
+    thread.start()
+    try:
+        got = [shared.get(lambda: "made") for _ in range(20_000)]
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert set(got) == {"made"}

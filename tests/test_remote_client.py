@@ -6,6 +6,8 @@ import json
 import socket
 import threading
 import time
+import traceback
+from email.utils import formatdate
 
 import numpy as np
 import pytest
@@ -304,6 +306,70 @@ def test_a_server_that_repeats_the_key_does_not_spread_it(
         with pytest.raises(EndpointRefused, match=r"you sent Bearer \*\*\*"):
             client.infer(FEEDS, ("y",))
     assert b"Authorization: Bearer canary-4711" in faulty.requests[0]
+
+
+K = "canary-4711"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        http(200, b'{"error": "bad key canary-4711"}'),
+        http(200, b'{"id": "canary-4711", "outputs": []}'),
+        http(
+            200,
+            b'{"outputs": [{"name": "canary-4711", "datatype": "FP32", "shape": [0], "data": []}]}',
+        ),
+        http(200, b'{"outputs": [{"name": "y", "datatype": "canary-4711"}]}'),
+        http(404, b"you sent canary-4711"),
+        raw(b"HTTP/1.1 200 OK\r\nAuthorization Bearer canary-4711\r\n\r\n"),
+        raw(b"Authorization: Bearer canary-4711\r\n\r\n"),
+    ],
+    ids=range(7),
+)
+def test_whatever_a_server_repeats_the_key_is_not_shown(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may say the key in any place; no message, and no cause of one, says it again."""
+    monkeypatch.setenv("CANARY_KEY", K)
+    with FaultyEndpoint(script) as faulty:
+        client = EndpointClient(faulty.endpoint(auth_key_env="CANARY_KEY"), SPEC)
+        with pytest.raises((EndpointError, SpecMismatch)) as caught:
+            client.infer(FEEDS, ("y",))
+    assert K not in "".join(traceback.format_exception(caught.value))
+    assert K not in repr(vars(caught.value))
+
+
+def test_a_credential_that_fails_says_so() -> None:
+    """What the credential raises is the cause of an authentication failure; nothing is sent."""
+
+    def broken() -> str:
+        raise RuntimeError("no vault")
+
+    with FaultyEndpoint(good()) as faulty:
+        client = EndpointClient(faulty.endpoint(), SPEC, broken)
+        with pytest.raises(AuthenticationFailed, match="gave no key: RuntimeError: no vault"):
+            client.infer(FEEDS, ("y",))
+        assert faulty.requests == []
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [("1.5", 1.5, 1.5), ("soon", None, None)])
+def test_retry_after_in_other_forms(value: str, low: float | None, high: float | None) -> None:
+    """Fractions are read, and what is no time is none."""
+    script = http(503, b"", Retry_After=value)
+    with FaultyEndpoint(script) as faulty, pytest.raises(EndpointUnavailable) as caught:
+        ask(faulty)
+    assert caught.value.retry_after_s in (low, high)
+
+
+def test_retry_after_as_a_date() -> None:
+    """A date is as far away as it is."""
+    then = formatdate(time.time() + 100, usegmt=True)
+    script = http(503, b"", Retry_After=then)
+    with FaultyEndpoint(script) as faulty, pytest.raises(EndpointUnavailable) as caught:
+        ask(faulty)
+    assert caught.value.retry_after_s is not None
+    assert 50 < caught.value.retry_after_s <= 100
 
 
 def test_netrc_does_not_replace_the_key(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,19 @@ class RemoteAnswer:
     model_version: str | None
     attempts: int
     request_id: str
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all requests of one logical call share."""
+
+    deadline: Deadline
+    request_id: str | None
+    key: str | None = field(repr=False)
+
+    def without_key(self, text: str) -> str:
+        """Blot out the key, which a server may repeat in anything it says."""
+        return text.replace(self.key, "***") if self.key else text
 
 
 class EndpointClient:
@@ -135,15 +148,17 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        deadline = self._deadline(timeout_s)
-        request_id = str(uuid.uuid4())
+        call = self._begin(timeout_s, str(uuid.uuid4()))
         message = encode_request(
-            feeds, outputs, request_id=request_id, binary=self._binary(deadline)
+            feeds, outputs, request_id=call.request_id or "", binary=self._binary(call)
         )
-        reply = self._exchange("POST", self._infer_url, deadline, request_id, message)
-        response = self._decoded(reply, request_id)
+        reply = self._exchange(call, "POST", self._infer_url, message)
+        response = self._decoded(call, reply)
         return RemoteAnswer(
-            self._checked(response, outputs, rows), response.model_version, 1, request_id
+            self._checked(call, response, outputs, rows),
+            response.model_version,
+            1,
+            call.request_id or "",
         )
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
@@ -154,11 +169,12 @@ class EndpointClient:
         EndpointError
             One of its kinds, when no good answer came.
         """
-        reply = self._exchange("GET", self.endpoint.model_url, self._deadline(timeout_s))
+        call = self._begin(timeout_s)
+        reply = self._exchange(call, "GET", self.endpoint.model_url)
         try:
             return decode_metadata(reply.header)
         except ProtocolError as error:
-            raise self._placed(error, None, reply) from error.__cause__
+            raise self._placed(call, error, reply) from None
 
     def is_ready(self, timeout_s: float | None = None) -> bool:
         """Tell whether the endpoint says that it can answer for this model now.
@@ -170,7 +186,7 @@ class EndpointClient:
         """
         url = f"{self.endpoint.model_url}/ready"
         try:
-            self._exchange("GET", url, self._deadline(timeout_s))
+            self._exchange(self._begin(timeout_s), "GET", url)
         except (EndpointRefused, EndpointUnavailable) as error:
             # Servers say "not ready" with one status or another; only silence is no answer.
             if error.status is None:
@@ -190,34 +206,29 @@ class EndpointClient:
     def _connect(self) -> Transport:
         return self._make_transport(self.endpoint)
 
-    def _deadline(self, timeout_s: float | None) -> Deadline:
-        return Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+    def _begin(self, timeout_s: float | None, request_id: str | None = None) -> _Call:
+        deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+        return _Call(deadline, request_id, self._key())
 
-    def _binary(self, deadline: Deadline) -> bool:
+    def _binary(self, call: _Call) -> bool:
         if self._speaks_binary is None:
             try:
-                reply = self._exchange("GET", f"{self.endpoint.uri}/v2", deadline)
+                reply = self._exchange(call, "GET", f"{self.endpoint.uri}/v2")
                 extensions = decode_object(reply.header).get("extensions")
             except (EndpointRefused, ProtocolError):
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
-            self._speaks_binary = BINARY_EXTENSION in (extensions or ())
+            self._speaks_binary = isinstance(extensions, list) and BINARY_EXTENSION in extensions
         return self._speaks_binary
 
     def _exchange(
-        self,
-        method: str,
-        url: str,
-        deadline: Deadline,
-        request_id: str | None = None,
-        message: Message | None = None,
+        self, call: _Call, method: str, url: str, message: Message | None = None
     ) -> Reply:
-        key = self._key()
         headers = dict(_HEADERS)
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
-        if request_id is not None:
-            headers["x-ms-client-request-id"] = request_id
+        if call.key is not None:
+            headers["Authorization"] = f"Bearer {call.key}"
+        if call.request_id is not None:
+            headers["x-ms-client-request-id"] = call.request_id
         body: tuple[Buffer, ...] = ()
         if message is not None:
             _check_size(message)
@@ -225,40 +236,40 @@ class EndpointClient:
             body = (message.header, *message.tensors)
         try:
             reply = self._transport.get(self._connect).send(
-                method, url, headers=headers, body=body, deadline=deadline
+                method, url, headers=headers, body=body, deadline=call.deadline
             )
         except EndpointError as error:
-            raise self._placed(error, request_id) from error.__cause__
+            raise self._placed(call, error) from error.__cause__
         if reply.status != 200:
-            raise self._placed(refusal(reply, key), request_id, reply)
+            raise self._placed(call, refusal(reply), reply)
         return reply
 
     def _placed(
-        self, error: EndpointError, request_id: str | None, reply: Reply | None = None
+        self, call: _Call, error: EndpointError, reply: Reply | None = None
     ) -> EndpointError:
         """Say at which endpoint, with which status and for which request it happened."""
         error.endpoint = self.endpoint.model_url
-        error.request_id = request_id
+        error.request_id = call.request_id
         if reply is not None:
             error.status = reply.status
-        error.args = (f"{self.endpoint.model_url}: {error.args[0]}",)
+        error.args = (call.without_key(f"{self.endpoint.model_url}: {error.args[0]}"),)
         return error
 
-    def _decoded(self, reply: Reply, request_id: str) -> InferResponse:
+    def _decoded(self, call: _Call, reply: Reply) -> InferResponse:
         try:
             response = decode_response(reply.header, reply.tensors)
         except ProtocolError as error:
-            raise self._placed(error, request_id, reply) from error.__cause__
-        if response.request_id not in (None, "", request_id):
+            raise self._placed(call, error, reply) from None
+        if response.request_id not in (None, "", call.request_id):
             crossed = ProtocolError(f"the answer is that of request {response.request_id!r}")
-            raise self._placed(crossed, request_id, reply)
+            raise self._placed(call, crossed, reply)
         return response
 
     def _checked(
-        self, response: InferResponse, outputs: Sequence[str], rows: int | None
+        self, call: _Call, response: InferResponse, outputs: Sequence[str], rows: int | None
     ) -> dict[str, Array]:
         differences = [
-            f"output {name!r}: the local model does not have it"
+            call.without_key(f"output {name!r}: the local model does not have it")
             for name in response.outputs
             if name not in self._spec.output_names
         ]

@@ -7,11 +7,11 @@ bound the whole exchange, and large tensors move without a copy.
 
 from __future__ import annotations
 
-import select
 import socket
+import ssl
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,9 +22,12 @@ from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from urllib3.connection import HTTPConnection
 
 _PIECE_BYTES = 1 << 18
+_FIRST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,9 @@ class Connection:
 
     def has_ended(self) -> bool:
         """Tell whether the server closed it, or sent something that nobody asked for."""
-        try:
-            return bool(select.select([self._socket], [], [], 0)[0])
-        except ValueError:  # More file descriptors than select can watch.
-            return True
+        from urllib3.util import wait_for_read
+
+        return wait_for_read(self._socket, 0)
 
     def close(self) -> None:
         """Close the socket."""
@@ -109,7 +111,7 @@ class Connection:
             for piece in _pieces(parts):
                 self._socket.settimeout(deadline.check("sending the request"))
                 self._socket.sendall(piece)
-        except (BrokenPipeError, ConnectionResetError):
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             # A server that refuses a request early closes; what it said may still be there.
             if not self.has_ended():
                 raise
@@ -154,16 +156,18 @@ class Connection:
             raise ProtocolError(f"the answer announces {length} bytes, more than any answer has")
         if len(received) > length:
             raise ProtocolError(f"{len(received) - length} bytes follow the answer")
-        body = bytearray(length)
-        body[: len(received)] = received
-        at = len(received)
-        with memoryview(body) as view:
-            while at < length:
+        body = received
+        at = len(body)
+        while at < length:
+            if at == len(body):
+                # Not all at once: a server may announce more than it sends.
+                body.extend(bytes(min(max(at, _FIRST_BYTES), length - at)))
+            with memoryview(body) as view:
                 self._socket.settimeout(deadline.check("reading the answer"))
                 count = self._socket.recv_into(view[at:])
-                if count == 0:
-                    raise ConnectionResetError(f"{at} of {length} bytes came, then the end")
-                at += count
+            if count == 0:
+                raise ConnectionResetError(f"{at} of {length} bytes came, then the end")
+            at += count
         return body
 
     def _chunks(self, received: bytearray, deadline: Deadline) -> bytearray:
@@ -186,6 +190,45 @@ class Connection:
         if not piece and not or_end:
             raise ConnectionResetError("the server closed the connection without an answer")
         return piece
+
+
+def connect_within(url: str, timeout_s: float) -> Connection:
+    """Connect to a URL's host, in a bounded time whatever holds it up.
+
+    Looking up a name is not bounded at all otherwise, and each of several addresses, and each
+    piece of a proxy's answer, only by itself.
+
+    Raises
+    ------
+    ConnectionError
+        If it takes longer.
+    Exception
+        What `open_connection` raises.
+    """
+    from concurrent.futures import Future
+    from concurrent.futures import TimeoutError as FutureTimeout
+
+    future: Future[Connection] = Future()
+
+    def connect() -> None:
+        try:
+            future.set_result(open_connection(url, timeout_s))
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            future.set_exception(error)
+
+    threading.Thread(target=connect, name="hybridmodel-connect", daemon=True).start()
+    try:
+        return future.result(timeout_s)
+    except BaseException as error:
+        future.add_done_callback(_close_unused)
+        if isinstance(error, FutureTimeout) and not future.done():
+            raise ConnectionError(f"no connection within {timeout_s:g} s") from None
+        raise
+
+
+def _close_unused(future: Future[Connection]) -> None:
+    if future.exception() is None:
+        future.result().close()
 
 
 def open_connection(url: str, timeout_s: float) -> Connection:
@@ -227,20 +270,30 @@ def open_connection(url: str, timeout_s: float) -> Connection:
 def _pool(url: str) -> Any:
     """Let requests choose proxy and certificates; urllib3's pool knows how to connect with them."""
     import requests
+    from urllib3.exceptions import LocationParseError
 
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, False, None, None)
+        verify, proxies, cert = settings["verify"], settings["proxies"], settings["cert"]
         adapter: Any = session.get_adapter(url)
         request = requests.Request("POST", url).prepare()
-        verify = settings["verify"]
-        if isinstance(verify, str) and not Path(verify).exists():
+        try:
+            pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+        except (requests.RequestException, LocationParseError, TypeError, ValueError):
+            # Not shown: what cannot be parsed may be a password.
             raise ConfigurationError(
-                f"certificates: {verify} does not exist, which the environment names "
-                "(REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE)"
-            )
-        return adapter.get_connection_with_tls_context(
-            request, verify, settings["proxies"], settings["cert"]
-        )
+                "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) is no "
+                "URL; characters such as / # @ in its password have to be percent-encoded"
+            ) from None
+        try:
+            # Gives the pool the authorities that requests trusts where the environment names none.
+            adapter.cert_verify(pool, url, verify, cert)
+        except OSError as error:
+            raise ConfigurationError(
+                f"certificates: {error}; the environment names them in REQUESTS_CA_BUNDLE or "
+                "CURL_CA_BUNDLE"
+            ) from error
+        return pool
 
 
 def _pieces(parts: Iterable[Buffer]) -> Iterable[Buffer]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import AuthenticationFailed, ConfigurationError, HybridModelError
 from hybridmodel.remote.endpoint import TritonEndpoint
 
 AZURE_ML_SCOPE = "https://ml.azure.com/.default"
@@ -43,16 +43,16 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     if credential is None:
         return _from_environment(endpoint.auth_key_env)
     if hasattr(credential, "get_token"):
-        return lambda: checked_key(credential.get_token(AZURE_ML_SCOPE).token, "the token")
+        return lambda: checked_key(_asked(lambda: credential.get_token(AZURE_ML_SCOPE).token))
     if callable(credential):
-        return lambda: checked_key(credential(), "the key that the credential returned")
+        return lambda: checked_key(_asked(credential))
     raise ConfigurationError(
         "credential is an object with get_token (such as azure-identity's) or a function that "
         f"returns the key, not a {type(credential).__name__}"
     )
 
 
-def checked_key(key: Any, what: str) -> str:
+def checked_key(key: Any, what: str = "what the credential returned") -> str:
     """Return a key that can stand in a header.
 
     Raises
@@ -69,6 +69,17 @@ def checked_key(key: Any, what: str) -> str:
             "its end, perhaps); it cannot be sent in a header"
         )
     return key
+
+
+def _asked(credential: Callable[[], Any]) -> Any:
+    try:
+        return credential()
+    except HybridModelError:
+        raise
+    except Exception as error:
+        raise AuthenticationFailed(
+            f"the credential gave no key: {type(error).__name__}: {error}", attempts=0
+        ) from error
 
 
 def _from_environment(name: str | None) -> KeySource:

@@ -6,12 +6,16 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
 
 DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
+
+_LONGEST_S = 365 * 86_400.0
+"""More than that overflows the timeouts of sockets."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
@@ -120,22 +124,23 @@ def check_seconds(name: str, value: Any) -> float:
     ConfigurationError
         If it is not a positive, finite number.
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
         raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
-    return float(value)
+    return min(float(value), _LONGEST_S)
 
 
 def _normalise(uri: str, allow_http: bool) -> str:
     if not isinstance(uri, str):
         raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
+    if "@" in uri.partition("?")[0]:
+        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
     try:
         parts = urlsplit(uri.strip())
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"uri is not a URL: {error}") from error
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
+    except ValueError:
+        # What stands in place of the port may be a password, so nothing is shown.
+        raise ConfigurationError("uri is not a URL: its host or port cannot be read") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(
             f"uri is an https:// address such as https://name.region.inference.ml.azure.com, "
@@ -143,6 +148,8 @@ def _normalise(uri: str, allow_http: bool) -> str:
         )
     if any(ord(char) <= 32 or ord(char) == 127 for char in uri.strip()):
         raise ConfigurationError("uri holds blanks or control characters")
+    if not host.isascii():
+        raise ConfigurationError(f"uri has the host {host!r}; write it as DNS does, with xn--")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"uri is http:// on {host}: keys and data would travel unencrypted; use https, or "
@@ -150,6 +157,7 @@ def _normalise(uri: str, allow_http: bool) -> str:
         )
     shown = f"[{host}]" if ":" in host else host
     path = _TAILS.sub("", parts.path.rstrip("/")).rstrip("/")
+    path = quote(path, safe="/%:!$&'()*+,;=~-._")
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
 
 
@@ -161,7 +169,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name or "/" in name or not name.isprintable():
+    bad = not isinstance(name, str) or name in ("", ".", "..") or "/" in name
+    if bad or not name.isprintable():
         raise ConfigurationError(
             f"model_name is the model's name on the server, without a slash; got {name!r}"
         )

@@ -37,8 +37,17 @@ class Head:
 
     @property
     def chunked(self) -> bool:
-        """Whether the body comes in chunks of announced length."""
-        return "chunked" in self.headers.get("transfer-encoding", "").lower()
+        """Whether the body comes in chunks of announced length.
+
+        Raises
+        ------
+        ProtocolError
+            If it comes in another encoding.
+        """
+        value = self.headers.get("transfer-encoding", "").strip().lower()
+        if value not in ("", "chunked"):
+            raise ProtocolError(f"the answer has the Transfer-Encoding {value[:40]!r}")
+        return value == "chunked"
 
     @property
     def length(self) -> int | None:
@@ -72,7 +81,7 @@ def encode_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
         if not value.isprintable():
             raise ProtocolError(f"the header {name} holds control characters")
         lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
 def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
@@ -85,28 +94,42 @@ def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
     """
     end = data.find(_END)
     if end < 0:
-        if len(data) > MAX_HEAD_BYTES or (len(data) >= 5 and not data.startswith(b"HTTP/")):
+        if len(data) > MAX_HEAD_BYTES or b"\n\n" in data or not data[:5] == b"HTTP/"[: len(data)]:
             raise ProtocolError(f"the answer is not HTTP: it begins {bytes(data[:40])!r}")
         return None
     version, status, lines = _status_line(bytes(data[:end]))
-    headers = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise ProtocolError(f"the answer has a header without a value: {line[:40]!r}")
-        headers[name.lower()] = value.strip()
+    headers = _headers(lines)
     connection = headers.get("connection", "").lower()
     keeps = "keep-alive" in connection or (version == "HTTP/1.1" and "close" not in connection)
+    if "transfer-encoding" in headers and "content-length" in headers:
+        keeps = False  # RFC 9112, 6.3: where the two meet, somebody between may be deceived.
     return Head(status, headers, keeps), end + len(_END)
 
 
 def _status_line(head: bytes) -> tuple[str, int, list[str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
+    if head.count(b"\n") != len(lines):
+        raise ProtocolError("the answer is not HTTP: it has line feeds by themselves")
     version, _, rest = first.partition(" ")
     status = rest[:3]
     if version not in ("HTTP/1.1", "HTTP/1.0") or not (status.isascii() and status.isdigit()):
         raise ProtocolError(f"the answer is not HTTP: it begins {first[:40]!r}")
+    if status == "101":
+        raise ProtocolError("the answer changes to another protocol, which nobody asked for")
     return version, int(status), lines
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name.strip() != name:
+            raise ProtocolError(f"the answer has a line that is no header: {line[:40]!r}")
+        name, value = name.lower(), value.strip()
+        if name == "content-length" and headers.get(name, value) != value:
+            raise ProtocolError("the answer has two lengths")
+        headers[name] = value
+    return headers
 
 
 class ChunkedBody:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 
 from hybridmodel.exceptions import (
     AuthenticationFailed,
@@ -43,19 +45,17 @@ _HINTS: Mapping[int, str] = {
 _SHOWN = 300
 
 
-def refusal(reply: Reply, key: str | None = None) -> EndpointError:
+def refusal(reply: Reply) -> EndpointError:
     """Return the error that a reply of another status than 200 stands for.
 
     Parameters
     ----------
     reply : Reply
         Whose body may be the protocol's ``{"error": ...}``, a gateway's text or a web page.
-    key : str, optional
-        Blotted out, should the server repeat it.
     """
     status = _own_status(reply)
     shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
-    text = _said(reply, key)
+    text = _said(reply)
     hint = _HINTS.get(status)
     message = ": ".join(part for part in (f"answered {shown}", text) if part)
     error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
@@ -80,14 +80,12 @@ def _kind(status: int, reply: Reply) -> type[EndpointError]:
     return EndpointUnavailable
 
 
-def _said(reply: Reply, key: str | None) -> str:
+def _said(reply: Reply) -> str:
     if 300 <= reply.status < 400:
         return "a redirect, which is not followed; check the uri"
     text = _protocol_error(reply)
     if text is None:
         text = bytes(reply.header[: _SHOWN * 4]).decode("utf-8", "replace")
-    if key:
-        text = text.replace(key, "***")
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -102,4 +100,14 @@ def _protocol_error(reply: Reply) -> str | None:
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    return float(value) if value and value.isascii() and value.isdigit() else None
+    """Read seconds or a date (RFC 9110, 10.2.3); None when there is neither."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None

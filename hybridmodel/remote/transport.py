@@ -13,13 +13,12 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import (
-    ConfigurationError,
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
     HybridModelError,
 )
-from hybridmodel.remote.connection import Connection, Reply, open_connection
+from hybridmodel.remote.connection import Connection, Reply, connect_within
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
@@ -141,7 +140,7 @@ class PooledTransport:
 
     def _connect(self, url: str, deadline: Deadline) -> Connection:
         timeout_s = min(self._connect_timeout_s, deadline.check("waiting to connect"))
-        return open_connection(url, timeout_s)
+        return connect_within(url, timeout_s)
 
 
 def _close_all(idle: list[tuple[float, Connection]]) -> None:
@@ -168,27 +167,28 @@ def _translate(error: BaseException, deadline: Deadline) -> Exception | None:
 def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
     """List what the libraries raise, most specific first, and what it means here."""
     import ssl
+    from http.client import HTTPException
 
-    import requests.exceptions as from_requests
     import urllib3.exceptions as from_urllib3
 
     return (
         ((TimeoutError,), EndpointTimeout, "connected, but no answer in time"),
         (
-            (ssl.SSLError, from_urllib3.SSLError),
+            (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
+            EndpointUnavailable,
+            "the secure connection broke",
+        ),
+        (
+            (ssl.SSLCertVerificationError,),
             EndpointRefused,
             (
-                "no secure connection; where a company's own authority signs the certificate, "
-                "name its file in REQUESTS_CA_BUNDLE"
+                "the certificate was not accepted; where a company's own authority signs, name "
+                "its file in REQUESTS_CA_BUNDLE"
             ),
         ),
+        ((ssl.SSLError, from_urllib3.SSLError), EndpointRefused, "no secure connection"),
         (
-            (from_requests.InvalidProxyURL, from_requests.InvalidURL, from_requests.InvalidSchema),
-            ConfigurationError,
-            "the request cannot be sent",
-        ),
-        (
-            (from_requests.RequestException, from_urllib3.HTTPError, OSError),
+            (from_urllib3.HTTPError, HTTPException, OSError),
             EndpointUnavailable,
             "no connection, or it broke",
         ),

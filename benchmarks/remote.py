@@ -1,0 +1,408 @@
+"""What the remote route costs, beside other clients, against a real Triton server.
+
+    python benchmarks/remote.py [--quick] [--no-azure-ep] [--plot FILE.png] [--json FILE]
+
+Needs the ``dev`` extra and Linux x86-64, where `hybridmodel.serving.TritonServer` runs. Prints a
+table, one line for each aim, and ends with status 1 when an aim is not met. In one run, by turns:
+
+============  ======================================================================
+socket        a raw socket, headers ready, answer unchecked: the floor, not a peer
+ours          all of ``HybridOnnxModel.predict(ndarray, use_azure=True)``
+tritonclient  ``tritonclient.http``; for one row its bare ``infer`` on ready inputs
+requests      ``Session.post`` of a body joined by hand
+azure EP      the C++ client of ``onnxruntime-azure==1.15.0``, as ``session.run``
+============  ======================================================================
+
+All but azure EP keep one connection; that one opens another for each call, and lives in a process
+and environment of its own, which times itself. The models cost next to nothing, so that the
+clients show. 1,000 images go in requests of 50, of four different arrays by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _azure_ep import arrays_of
+from _clients import (
+    AZURE_EP,
+    AzureEp,
+    Case,
+    RawSocket,
+    Requests,
+    TritonClient,
+    connected,
+)
+from _measure import (
+    Aim,
+    Call,
+    Times,
+    crew,
+    machine,
+    median_us,
+    open_sockets,
+    peak_bytes,
+    ratio,
+    report,
+    resident_bytes,
+    table,
+    take_turns,
+)
+
+FEATURES, IMAGE, CHUNK = 30, (3, 224, 224), 50
+ROW = Case("1 x 30", "linear", (1, FEATURES), (1, 1))
+MANY = Case("100,000 x 30", "linear", (100_000, FEATURES), (100_000, 1))
+IMAGES = Case("1,000 images", "images", (CHUNK, *IMAGE), (CHUNK, 3), 1_000 // CHUNK, 4)
+ECHO = Case("50 images there and back", "echo", (CHUNK, *IMAGE), (CHUNK, *IMAGE))
+PEERS = ("tritonclient", "requests", "azure EP")
+THREADS, IN_A_ROW = 16, 10_000
+SLACK_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The server, its models as files, and the C++ client where there is one."""
+
+    server: Any
+    files: dict[str, Path]
+    azure_ep: AzureEp | None
+
+    def model(self, name: str) -> Any:
+        """Make the contestant that this is about."""
+        from hybridmodel import HybridOnnxModel
+
+        endpoint = self.server.endpoint(name, timeout_s=60)
+        return HybridOnnxModel(self.files[name], endpoint=endpoint)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit status."""
+    options = _options(arguments)
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    print(machine("hybridmodel", "numpy", "onnxruntime", "tritonclient", "requests", "urllib3"))
+    seconds = 2.0 if options.quick else 12.0
+    images = replace(IMAGES, calls=4) if options.quick else IMAGES
+    with bench(azure_ep=options.azure_ep) as here:
+        print(f"server: {server_name(here.server)}, on this machine, over HTTP")
+        print("tritonclient.grpc is left out: TritonServer keeps gRPC switched off\n")
+        cells = {case: measure(here, case, seconds) for case in (ROW, MANY, images)}
+        threads = measure_threads(here, seconds)
+        memory = measure_memory(here)
+        growth = measure_growth(here)
+    print_cells(cells)
+    print_threads(threads)
+    if options.plot:
+        plot(cells, options.plot)
+    aims = [*speed_aims(cells), threads_aim(threads), *memory_aims(memory), *growth_aims(growth)]
+    if options.json:
+        found = as_json(cells, threads, memory | growth, aims)
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"\nload afterwards {os.getloadavg()[0]:.1f}")
+    return report(aims)
+
+
+@contextmanager
+def bench(*, azure_ep: bool) -> Iterator[Bench]:
+    """Write the models and start the server and the other process."""
+    from hybridmodel.serving import TritonServer
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        files = {name: folder / f"{name}.onnx" for name in ("linear", "images", "echo")}
+        for name, file in files.items():
+            file.write_bytes(make_model(name))
+        server = stack.enter_context(TritonServer(files))
+        other = None
+        if azure_ep:
+            try:
+                other = connected(stack, lambda uri, _: AzureEp(uri), server.uri, ROW)
+            except Exception as error:  # noqa: BLE001 - whatever keeps it from running
+                print(f"{AZURE_EP} is left out: {error}")
+        else:
+            print(f"{AZURE_EP} is left out, as asked")
+        yield Bench(server, files, other)
+
+
+def make_model(name: str) -> bytes:
+    """Make ``y`` of ``x`` with one node, in an opset that onnxruntime 1.15 knows too."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(size=(FEATURES, 1)).astype(np.float32)
+    constants = {"linear": [numpy_helper.from_array(weights, "w")]}.get(name, [])
+    node = {
+        "linear": helper.make_node("MatMul", ["x", "w"], ["y"]),
+        "images": helper.make_node("MaxPool", ["x"], ["pooled"], kernel_shape=IMAGE[1:]),
+        "echo": helper.make_node("Identity", ["x"], ["y"]),
+    }[name]
+    nodes = [node]
+    if name == "images":
+        nodes.append(helper.make_node("Flatten", ["pooled"], ["y"]))
+    shapes = {"linear": ([FEATURES], [1]), "images": (IMAGE, [3]), "echo": (IMAGE, IMAGE)}[name]
+    ends = [
+        helper.make_tensor_value_info(end, TensorProto.FLOAT, ["N", *shape])
+        for end, shape in zip("xy", shapes, strict=True)
+    ]
+    graph = helper.make_graph(nodes, name, ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def server_name(server: Any) -> str:
+    """Ask the server what it is."""
+    import requests
+
+    about = requests.get(f"{server.uri}/v2", timeout=10).json()
+    return f"{about['name']} {about['version']}"
+
+
+def measure(here: Bench, case: Case, seconds: float) -> Times:
+    """Time one case for every contestant."""
+    arrays = arrays_of(case.shape, case.arrays)
+    with ExitStack() as stack:
+        model = stack.enter_context(here.model(case.model))
+        socket_, requests_, triton = (
+            connected(stack, make, here.server.uri, case)
+            for make in (RawSocket, Requests, TritonClient)
+        )
+        functions: dict[str, Callable[[Any], Any]] = {
+            "socket": socket_.infer,
+            "ours": partial(model.predict, use_azure=True),
+            "tritonclient": triton.infer,
+            "requests": requests_.infer,
+        }
+        first = check_same_answers(functions, arrays[0])
+        calls: dict[str, Call] = {
+            name: by_turns(function, arrays, case.calls) for name, function in functions.items()
+        }
+        if case is ROW:
+            triton.prepare(arrays[0])
+            calls["tritonclient"] = triton.bare_infer
+        if here.azure_ep is not None:
+            clock, answer = here.azure_ep.contestant(case, here.files[case.model])
+            if not np.allclose(answer, first[: len(answer)], rtol=1e-5):
+                raise SystemExit("azure EP gives another answer than the others")
+            calls["azure EP"] = clock
+        return take_turns(calls, total_s=seconds, turn_s=1e-2)
+
+
+def by_turns(function: Callable[[Any], Any], arrays: list[Any], calls: int) -> Call:
+    """Return what calls a function so many times, on one array after the other."""
+    data = cycle(arrays)
+
+    def call() -> None:
+        for _ in range(calls):
+            function(next(data))
+
+    return call
+
+
+def check_same_answers(functions: dict[str, Callable[[Any], Any]], array: Any) -> Any:
+    """Stop if one contestant gives something else than the others; return the answer, flat."""
+    expected = functions["socket"](array)
+    for name, function in functions.items():
+        if not np.array_equal(function(array), expected):
+            raise SystemExit(f"{name} gives another answer than the raw socket")
+    return expected.ravel()
+
+
+def measure_threads(here: Bench, seconds: float) -> Times:
+    """Time 16 threads with one model of ours, and with a tritonclient each."""
+    row = arrays_of(ROW.shape, 1)[0]
+    uri = here.server.uri
+    with ExitStack() as stack:
+        model = stack.enter_context(here.model(ROW.model))
+
+        def theirs() -> Call:
+            client = TritonClient(uri, ROW)  # Works only in the thread that makes it.
+            client.prepare(row)
+            return client.bare_infer
+
+        ours = [lambda: partial(model.predict, row, use_azure=True)] * THREADS
+        calls: dict[str, Call] = {
+            "ours": stack.enter_context(crew(ours)),
+            "tritonclient": stack.enter_context(crew([theirs] * THREADS)),
+        }
+        return take_turns(calls, total_s=seconds, turn_s=1e-2)
+
+
+def measure_memory(here: Bench) -> dict[str, int]:
+    """See what a call with a large question and a large answer allocates."""
+    array = arrays_of(ECHO.shape, 1)[0]
+    with here.model(ECHO.model) as model:
+        peak = peak_bytes(lambda: model.predict(array, use_azure=True))
+    return {"echo_bytes": array.nbytes, "echo_peak_bytes": peak}
+
+
+def measure_growth(here: Bench) -> dict[str, int]:
+    """See what many calls in a row leave behind, after as many as fill every cache."""
+    row = arrays_of(ROW.shape, 1)[0]
+    with here.model(ROW.model) as model:
+        sizes, sockets = [], []
+        for number in range(1_000 + IN_A_ROW + 1):
+            if number >= 1_000 and number % 1_000 == 0:
+                sizes.append(resident_bytes())
+                sockets.append(open_sockets())
+            model.predict(row, use_azure=True)
+    return {
+        "resident_growth_bytes": max(sizes) - sizes[0],
+        "sockets_before": sockets[0],
+        "sockets_most": max(sockets),
+    }
+
+
+def speed_aims(cells: dict[Case, Times]) -> Iterator[Aim]:
+    """Judge the time of single calls, one after the other."""
+    one = cells[ROW]
+    share = ratio(one, "ours", "tritonclient")
+    text = "1 x 30, all of predict: not slower than tritonclient.http's bare infer"
+    yield Aim(text, f"{share:.2f} of its time", share <= 1)
+    share = ratio(one, "ours", "socket")
+    text = "1 x 30, all of predict: at most 1.25 of the raw socket"
+    yield Aim(text, f"{share:.2f} of its time", share <= 1.25)
+    for case, times in cells.items():
+        if case is not ROW:
+            best = best_peer(times)
+            throughput = 1 / ratio(times, "ours", best)
+            text = f"{case.name}: at least 1.0 of the best peer's throughput"
+            yield Aim(text, f"{throughput:.2f} of that of {best}", throughput >= 1)
+
+
+def threads_aim(threads: Times) -> Aim:
+    """Judge the throughput of many threads."""
+    throughput = 1 / ratio(threads, "ours", "tritonclient")
+    text = f"{THREADS} threads with one model: at least the throughput of as many tritonclients"
+    return Aim(text, f"{throughput:.2f} of it", throughput >= 1)
+
+
+def memory_aims(memory: dict[str, int]) -> Iterator[Aim]:
+    """Judge copies: what is beyond the answer is a copy on the way out or on the way in."""
+    size = memory["echo_bytes"]
+    beyond = memory["echo_peak_bytes"] - size
+    yield Aim(
+        f"{ECHO.name}: at most one copy out, and none in beyond the user's own array",
+        f"{beyond / size:.2f} arrays of {size / 1e6:.0f} MB at the peak beside the answer",
+        beyond <= size + SLACK_BYTES,
+    )
+
+
+def growth_aims(growth: dict[str, int]) -> Iterator[Aim]:
+    """Judge what stays."""
+    more = growth["resident_growth_bytes"]
+    text = f"{IN_A_ROW:,} calls in a row: resident memory flat"
+    yield Aim(text, f"{more / 1e6:+.2f} MB", more <= SLACK_BYTES)
+    before, most = growth["sockets_before"], growth["sockets_most"]
+    text = f"{IN_A_ROW:,} calls in a row: sockets flat"
+    yield Aim(text, f"{before} at first, {most} at most", most <= before)
+
+
+def best_peer(times: Times) -> str:
+    """Return the peer with the lowest median."""
+    return min((name for name in PEERS if name in times), key=partial(median_us, times))
+
+
+def print_cells(cells: dict[Case, Times]) -> None:
+    """Print what each contestant takes."""
+    names = [name for name in ("socket", "ours", *PEERS) if name in cells[ROW]]
+    rows = [
+        [
+            case.name,
+            *(f"{median_us(times, name) / 1e3:.3g}" for name in names),
+            f"{case.sent_bytes / median_us(times, 'ours'):.0f}",
+            *(f"{ratio(times, 'ours', name):.2f}" for name in names if name != "ours"),
+            f"{len(times['ours'])}",
+        ]
+        for case, times in cells.items()
+    ]
+    head = ["sent", *(f"{name} ms" for name in names), "ours MB/s"]
+    head += [f"ours/{name}" for name in names if name != "ours"]
+    print("Until the answer is there, medians\n")
+    print(table([*head, "rounds"], rows))
+
+
+def print_threads(threads: Times) -> None:
+    """Print what 16 threads get done."""
+    row = [f"{1e6 / median_us(threads, name):.0f}" for name in ("ours", "tritonclient")]
+    share = f"{1 / ratio(threads, 'ours', 'tritonclient'):.2f}"
+    print(f"\n{THREADS} threads, 1 x 30 a call, answers in a second\n")
+    print(table(["ours", "tritonclient", "ours/tritonclient"], [[*row, share]]))
+
+
+def plot(cells: dict[Case, Times], path: Path) -> None:
+    """Draw the time of each contestant as a multiple of the raw socket's."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    looks = {
+        "ours": "#0b6e4f",
+        "tritonclient": "#c8553d",
+        "requests": "#e0a458",
+        "azure EP": "#5b6c8f",
+    }
+    figure, panels = plt.subplots(1, len(cells), figsize=(12, 2.8), constrained_layout=True)
+    for (case, times), panel in zip(cells.items(), panels, strict=True):
+        names = [name for name in looks if name in times]
+        values = [ratio(times, name, "socket") for name in names]
+        bars = panel.barh(names, values, color=[looks[name] for name in names])
+        panel.bar_label(bars, fmt="{:.2f}", padding=3, fontsize=8)
+        panel.axvline(1, color="black", linewidth=0.8)
+        panel.invert_yaxis()
+        panel.margins(x=0.16)
+        panel.set_title(f"{case.name} (socket: {median_us(times, 'socket') / 1e3:.3g} ms)")
+        panel.set_xlabel("time, of that of a raw socket")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+
+
+def as_json(
+    cells: dict[Case, Times], threads: Times, counts: dict[str, int], aims: list[Aim]
+) -> dict[str, Any]:
+    """Return everything measured, times as medians in µs."""
+    return {
+        "machine": machine("hybridmodel", "numpy", "onnxruntime", "tritonclient", "requests"),
+        "cases": [
+            {
+                "sent": case.name,
+                "sent_bytes": case.sent_bytes,
+                "median_us": {name: median_us(times, name) for name in times},
+                "ours_of": {name: ratio(times, "ours", name) for name in times},
+                "rounds": len(times["ours"]),
+            }
+            for case, times in cells.items()
+        ],
+        "threads": {name: median_us(threads, name) for name in threads},
+        **counts,
+        "aims": [vars(aim) for aim in aims],
+    }
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="less of everything, more noise")
+    parser.add_argument(
+        "--azure-ep",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with the C++ client, where it can be installed (default)",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the times")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
