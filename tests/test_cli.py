@@ -725,3 +725,16 @@ def test_the_package_is_light() -> None:
     """The entry point can be imported without click."""
     code = "import sys, hybridmodel.cli; sys.exit('click' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_labels_that_differ_are_shown(shape: tuple[int, ...]) -> None:
+    """Strings are compared exactly, and a column of them has no position within a row."""
+    spec = TensorSpec("label", "BYTES", (-1, *shape[1:]), batched=True)
+    compared = OutputComparison(spec, rtol=0.0, atol=0.0)
+    here = np.array(["no", "yes"], dtype=object).reshape(shape)
+    there = np.array(["no", "perhaps"], dtype=object).reshape(shape)
+    compared.add(here, there)
+    (difference,) = compared.differences
+    assert (difference.row, difference.position) == (1, ())
+    assert (difference.local, difference.endpoint) == ("yes", "perhaps")

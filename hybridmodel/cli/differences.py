@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +111,7 @@ class OutputComparison:
             self._add_row(
                 Difference(
                     self.rows + row,
-                    at[1:] if local[row].size > 1 else (),
+                    at[1:] if math.prod(local.shape[1:]) > 1 else (),
                     _plain(local[at]),
                     _plain(endpoint[at]),
                 )
