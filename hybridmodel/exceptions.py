@@ -82,7 +82,11 @@ class EndpointError(HybridModelError):
 
 
 class EndpointRefused(EndpointError):
-    """Raise when the endpoint rejects the request (4xx): asking again gives the same answer."""
+    """Raise when the endpoint rejects the request: asking again gives the same answer.
+
+    As a rule a 4xx; also a model that fails on the input, a redirect, and a certificate that is not
+    accepted.
+    """
 
 
 class AuthenticationFailed(EndpointError):
@@ -119,7 +123,7 @@ class RateLimited(EndpointUnavailable):
 
 
 class EndpointTimeout(EndpointUnavailable, TimeoutError):
-    """Raise when the deadline of a call passes before the endpoint has answered."""
+    """Raise when the time is over: the call's own, or the endpoint's for its model (408, 504)."""
 
 
 class CircuitOpen(EndpointUnavailable):

@@ -52,8 +52,14 @@ class FaultyEndpoint:
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def endpoint(self, **options: Any) -> TritonEndpoint:
-        """Describe this endpoint; it wants no key and speaks binary unless said otherwise."""
-        given = {"auth_key_env": None, "binary": True, "timeout_s": 20.0, **options}
+        """Describe this endpoint: no key, binary and one attempt, unless said otherwise."""
+        given = {
+            "auth_key_env": None,
+            "binary": True,
+            "timeout_s": 20.0,
+            "max_attempts": 1,
+            **options,
+        }
         return TritonEndpoint(uri=self.uri, model_name="m", **given)
 
     def wait(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ def read_config(given: Iterable[str]) -> dict[str, Any]:
         try:
             config[key] = _READERS.get(key, str)(value) if value else None
         except (ValueError, ConfigurationError) as error:
-            kind = "a number" if _READERS[key] is float else "true or false"
+            kind = "true or false" if _READERS[key] is _flag else "a number"
             raise click.BadParameter(f"the value of {key} is {kind}") from error
     return config
 
@@ -55,6 +55,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "binary": _flag,
     "timeout_s": float,
     "connect_timeout_s": float,
+    "max_attempts": int,
     "providers": _list,
 }
 

@@ -6,14 +6,18 @@ transport below does the I/O; `_checked` compares the answer with what the local
 
 from __future__ import annotations
 
+import itertools
+import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hybridmodel.exceptions import (
+    AuthenticationFailed,
     EndpointError,
     EndpointRefused,
     EndpointUnavailable,
@@ -35,13 +39,15 @@ from hybridmodel.remote.protocol import (
     decode_response,
     encode_request,
 )
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import Deadline, RetryBudget, RetryPolicy
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
 from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tensors import ModelSpec, format_shape
 
 Array = np.ndarray[Any, Any]
+
+_log = logging.getLogger("hybridmodel")
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request. Triton would compress each answer that may be compressed."""
@@ -58,7 +64,7 @@ class RemoteAnswer:
     model_version : str or None
         The version that answered, as the server says.
     attempts : int
-        Requests sent.
+        Requests sent, the last included.
     request_id : str
         The id they carried.
     """
@@ -76,6 +82,7 @@ class _Call:
     deadline: Deadline
     request_id: str | None
     key: str | None = field(repr=False)
+    renewed: bool = False
 
     def without_key(self, text: str) -> str:
         """Blot out the key, which a server may repeat in anything it says."""
@@ -95,6 +102,11 @@ class EndpointClient:
         As `hybridmodel.remote.credentials.key_source` takes it.
     make_transport : callable, default=PooledTransport
         Makes the transport, once in each process.
+    policy : RetryPolicy, optional
+        How often, and after which pauses, an infer request is sent again; by default as often as
+        the endpoint says.
+    sleep : callable, default=time.sleep
+        Waits for so many seconds.
 
     Raises
     ------
@@ -109,11 +121,16 @@ class EndpointClient:
         credential: Any = None,
         *,
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
+        policy: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
         self._spec = spec
         self._key = key_source(endpoint, credential)
         self._make_transport = make_transport
+        self._policy = policy or RetryPolicy(endpoint.max_attempts)
+        self._sleep = sleep
+        self._budget = RetryBudget()
         self._transport: PerProcess[Transport] = PerProcess()
         self._speaks_binary = endpoint.binary
         self._infer_url = f"{endpoint.model_url}/infer"
@@ -152,12 +169,11 @@ class EndpointClient:
         message = encode_request(
             feeds, outputs, request_id=call.request_id or "", binary=self._binary(call)
         )
-        reply = self._exchange(call, "POST", self._infer_url, message)
-        response = self._decoded(call, reply)
+        response, attempts = self._retried(call, message)
         return RemoteAnswer(
             self._checked(call, response, outputs, rows),
             response.model_version,
-            1,
+            attempts,
             call.request_id or "",
         )
 
@@ -209,6 +225,39 @@ class EndpointClient:
     def _begin(self, timeout_s: float | None, request_id: str | None = None) -> _Call:
         deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
         return _Call(deadline, request_id, self._key())
+
+    def _retried(self, call: _Call, message: Message) -> tuple[InferResponse, int]:
+        """Send a request until it is answered, refused, or not worth another attempt."""
+        for attempt in itertools.count(1):
+            try:
+                reply = self._exchange(call, "POST", self._infer_url, message)
+                response = self._decoded(call, reply)
+            except EndpointError as error:
+                error.attempts = attempt
+                call = self._next_call(call, error, attempt)
+            else:
+                self._budget.give_back()
+                return response, attempt
+        raise AssertionError("the loop ends by returning or raising")
+
+    def _next_call(self, call: _Call, error: EndpointError, attempt: int) -> _Call:
+        """Return what the next attempt is made with, after the pause before it, or raise."""
+        if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
+            key = self._key()
+            if key != call.key:
+                return replace(call, key=key, renewed=True)
+        pause_s = self._policy.pause_s(error, attempt, call.deadline)
+        if pause_s is None or not self._budget.take():
+            raise error
+        _log.info(
+            "attempt %d at %s failed (%s), another in %.3f s",
+            attempt,
+            self.endpoint.model_url,
+            type(error).__name__,
+            pause_s,
+        )
+        self._sleep(pause_s)
+        return call
 
     def _binary(self, call: _Call) -> bool:
         if self._speaks_binary is None:

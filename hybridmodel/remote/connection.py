@@ -52,6 +52,10 @@ class Reply:
     tensors: bytearray
 
 
+class StaleConnection(ConnectionError):
+    """Raise when a connection ended before the first byte of an answer."""
+
+
 class Connection:
     """One open socket, and how requests have to be addressed on it.
 
@@ -111,13 +115,13 @@ class Connection:
             for piece in _pieces(parts):
                 self._socket.settimeout(deadline.check("sending the request"))
                 self._socket.sendall(piece)
-        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             # A server that refuses a request early closes; what it said may still be there.
             if not self.has_ended():
-                raise
+                raise StaleConnection("the connection broke while the request was sent") from error
 
     def _receive(self, deadline: Deadline) -> Reply:
-        received = bytearray()
+        received = bytearray(self._first(deadline))
         while (found := split_head(received)) is None or found[0].status < 200:
             if found is not None:
                 del received[: found[1]]
@@ -131,6 +135,12 @@ class Connection:
             raise
         self.reusable = head.reusable and (head.chunked or head.length is not None)
         return Reply(head.status, head.headers, header, tensors)
+
+    def _first(self, deadline: Deadline) -> bytes:
+        try:
+            return self._some(deadline)
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise StaleConnection("the server closed the connection without an answer") from error
 
     def _body(
         self, head: Head, received: bytearray, deadline: Deadline
@@ -188,7 +198,7 @@ class Connection:
         self._socket.settimeout(deadline.check("reading the answer"))
         piece = self._socket.recv(_PIECE_BYTES)
         if not piece and not or_end:
-            raise ConnectionResetError("the server closed the connection without an answer")
+            raise ConnectionResetError("the server closed the connection in the answer")
         return piece
 
 

@@ -48,6 +48,9 @@ class TritonEndpoint:
         Share of it that may be spent on connecting.
     binary : bool or None, default=None
         Whether the server speaks the binary tensor extension; None asks it once.
+    max_attempts : int, default=3
+        Requests for one call, within its time: more than one only when the endpoint could not be
+        reached, or said that it cannot answer now.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class TritonEndpoint:
     timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
     binary: bool | None = None
+    max_attempts: int = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
@@ -73,6 +77,8 @@ class TritonEndpoint:
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         for name in ("allow_http", "binary"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
+        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= 10:
+            raise ConfigurationError(f"max_attempts is 1 to 10, not {self.max_attempts!r}")
 
     @property
     def model_url(self) -> str:

@@ -1,11 +1,18 @@
-"""How long a call may take. No I/O; the clock is injected."""
+"""How long a call may take, and whether and when it is tried again.
+
+No I/O: clock and randomness are injected. The loop that uses these stands in
+`hybridmodel.remote.client`.
+"""
 
 from __future__ import annotations
 
+import random
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from hybridmodel.exceptions import EndpointTimeout
+from hybridmodel.exceptions import CircuitOpen, EndpointError, EndpointTimeout, EndpointUnavailable
 
 
 class Deadline:
@@ -40,3 +47,99 @@ class Deadline:
         if left <= 0:
             raise EndpointTimeout(f"the deadline of {self.timeout_s:g} s passed while {doing}")
         return left
+
+
+def may_retry(error: EndpointError) -> bool:
+    """Tell whether the same request may be answered when it is sent again.
+
+    =======================================  =====  =========================================
+    what happened                            again  because
+    =======================================  =====  =========================================
+    no connection, or it broke               yes    inference has no side effects
+    429                                      yes    after a pause
+    500 of a gateway, 502, 503               yes    infrastructure, as a rule for moments
+    424 with 502 or 503 behind it, or none   yes    the server is starting, or its queue full
+    408, 504, no answer in time              no     the work goes on there, and would double
+    400, 404, 413, 501, 500 of the model     no     the same request gets the same answer
+    certificate, redirect, not the protocol  no     something stands in between
+    401, 403                                 no     only another key can change that
+    =======================================  =====  =========================================
+    """
+    return isinstance(error, EndpointUnavailable) and not isinstance(
+        error, (EndpointTimeout, CircuitOpen)
+    )
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often, and after which pause, a request is sent again.
+
+    The pause is drawn from 0 up to a bound that doubles each time ("full jitter"), so that many
+    clients that failed together do not come back together; never less than the server asked for.
+
+    Attributes
+    ----------
+    max_attempts : int
+        Requests for one call, the first included.
+    base_s : float
+        Bound of the first pause, in seconds.
+    cap_s : float
+        Largest bound.
+    random : callable
+        Gives a number from 0 to 1.
+    """
+
+    max_attempts: int = 3
+    base_s: float = 0.5
+    cap_s: float = 10.0
+    random: Callable[[], float] = random.random
+
+    def pause_s(self, error: EndpointError, attempt: int, deadline: Deadline) -> float | None:
+        """Return how long to wait before the next attempt, None for not trying again.
+
+        Parameters
+        ----------
+        error : EndpointError
+            How the last attempt ended.
+        attempt : int
+            Its number, from 1.
+        deadline : Deadline
+            A pause that would reach it is not begun.
+        """
+        if attempt >= self.max_attempts or not may_retry(error):
+            return None
+        pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
+        pause_s = max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
+        return pause_s if pause_s < deadline.remaining_s() else None
+
+
+class RetryBudget:
+    """Keep retries from multiplying the load of an endpoint that is down already.
+
+    Each retry takes a token, each good answer gives a tenth of one back; below half of the tokens
+    nothing is retried. Safe to share between threads. Source: gRPC's retry throttling (its
+    proposal A6).
+
+    Parameters
+    ----------
+    tokens : int, default=10
+        At the start, and at the most.
+    """
+
+    def __init__(self, tokens: int = 10) -> None:
+        self._most_tenths = self._tenths = 10 * tokens
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take the token of one retry; return whether there was one to take."""
+        with self._lock:
+            if 2 * self._tenths <= self._most_tenths:
+                return False
+            self._tenths -= 10
+            return True
+
+    def give_back(self) -> None:
+        """Note a good answer."""
+        if self._tenths < self._most_tenths:
+            with self._lock:
+                self._tenths = min(self._most_tenths, self._tenths + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from hybridmodel.exceptions import (
     EndpointUnavailable,
     HybridModelError,
 )
-from hybridmodel.remote.connection import Connection, Reply, connect_within
+from hybridmodel.remote.connection import Connection, Reply, StaleConnection, connect_within
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
@@ -101,19 +102,35 @@ class PooledTransport:
         ProtocolError
             If what comes back is not HTTP, or its lengths do not add up.
         """
-        connection = self._idle_connection()
         try:
-            if connection is None:
-                connection = self._connect(url, deadline)
-            reply = connection.exchange(method, url, self._host, headers, body, deadline)
-        except BaseException as error:
-            # Also when the user interrupts: what is still under way would answer the next call.
+            connection = self._idle_connection()
             if connection is not None:
-                connection.close()
+                # The server may be closing it at this moment; then nobody has read the request.
+                with suppress(StaleConnection):
+                    return self._exchange(connection, method, url, headers, body, deadline)
+            connection = self._connect(url, deadline)
+            return self._exchange(connection, method, url, headers, body, deadline)
+        except Exception as error:
             translated = _translate(error, deadline)
             if translated is None:
                 raise
             raise translated from error
+
+    def _exchange(
+        self,
+        connection: Connection,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Sequence[Buffer],
+        deadline: Deadline,
+    ) -> Reply:
+        try:
+            reply = connection.exchange(method, url, self._host, headers, body, deadline)
+        except BaseException:
+            # Also when the user interrupts: what is still under way would answer the next call.
+            connection.close()
+            raise
         self._keep(connection)
         return reply
 
