@@ -21,7 +21,8 @@ from hybridmodel.tensors import ModelSpec, TensorSpec
 if TYPE_CHECKING:
     import onnxruntime
 
-    from hybridmodel.remote.client import EndpointClient, RemoteAnswer
+    from hybridmodel.remote.answers import RemoteAnswer
+    from hybridmodel.remote.client import EndpointClient
 
 Array = np.ndarray[Any, Any]
 

@@ -264,7 +264,7 @@ def _answer_both(
     model: HybridOnnxModel, results: multiprocessing.Queue[tuple[Any, Any, int]]
 ) -> None:
     both = model.predict(FEATURES), model.predict(FEATURES, use_azure=True)
-    results.put((*both, len(model.client._transport._left_behind)))
+    results.put((*both, len(model.client._exchanger._transport._left_behind)))
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -174,6 +174,8 @@ def test_model_config_reaches_the_model(cli: Cli) -> None:
         "auth_key_env": "",
         "timeout_s": "1.5",
         "binary": "true",
+        "max_attempts": "2",
+        "max_batch_size": "7",
         "use_azure": "1",
         "providers": "CPUExecutionProvider",
     }
@@ -190,6 +192,10 @@ def test_model_config_reaches_the_model(cli: Cli) -> None:
         "timeout_s": 1.5,
         "connect_timeout_s": 5.0,
         "binary": True,
+        "max_attempts": 2,
+        "max_batch_size": 7,
+        "max_request_bytes": 1 << 26,
+        "max_in_flight": 4,
         "model_url": "https://example.test/v2/models/m",
         "auth_key_is_set": None,
     }

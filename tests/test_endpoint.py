@@ -108,6 +108,12 @@ def test_a_name_is_quoted_in_the_url() -> None:
         ("connect_timeout_s", True, "positive"),
         ("allow_http", "yes", "True or False"),
         ("binary", 1, "True or False"),
+        ("max_attempts", 0, "from 1 to 10"),
+        ("max_attempts", None, "from 1 to 10"),
+        ("max_batch_size", 0, "whole number from 1"),
+        ("max_batch_size", True, "whole number from 1"),
+        ("max_request_bytes", 1.5, "whole number from 1"),
+        ("max_in_flight", 65, "from 1 to 64"),
     ],
 )
 def test_a_field_that_cannot_work_is_refused(field: str, value: object, said: str) -> None:

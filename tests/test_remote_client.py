@@ -27,7 +27,8 @@ from hybridmodel import (
     TensorSpec,
     TritonEndpoint,
 )
-from hybridmodel.remote.client import EndpointClient, RemoteAnswer
+from hybridmodel.remote.answers import RemoteAnswer
+from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.protocol import Message, encode_response
 from tests.faulty import FaultyEndpoint, Script, error, http, raw
@@ -129,7 +130,6 @@ def test_each_status_says_what_the_caller_can_do(
     assert caught.value.endpoint == f"{faulty.uri}/v2/models/m/versions/1"
     assert caught.value.status is not None
     assert str(caught.value.request_id).encode() in faulty.requests[0]
-    assert len(faulty.requests) == 1
 
 
 def test_retry_after_is_kept() -> None:

@@ -56,6 +56,9 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "timeout_s": float,
     "connect_timeout_s": float,
     "max_attempts": int,
+    "max_batch_size": int,
+    "max_request_bytes": int,
+    "max_in_flight": int,
     "providers": _list,
 }
 

@@ -17,6 +17,13 @@ DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
 _LONGEST_S = 365 * 86_400.0
 """More than that overflows the timeouts of sockets."""
 
+_COUNTS = {
+    "max_attempts": (1, 10),
+    "max_batch_size": (1, 2**31 - 1),
+    "max_request_bytes": (1, 2**31 - 1),
+    "max_in_flight": (1, 64),
+}
+
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 
@@ -51,6 +58,13 @@ class TritonEndpoint:
     max_attempts : int, default=3
         Requests for one call, within its time: more than one only when the endpoint could not be
         reached, or said that it cannot answer now.
+    max_batch_size : int or None, default=None
+        Most rows for one request. None asks the server when it refuses a request (Triton sets 4
+        for models that come without a full configuration).
+    max_request_bytes : int, default=67108864
+        About how large one request may be; more rows are cut into several.
+    max_in_flight : int, default=4
+        Requests at a time for one call that is cut.
 
     Raises
     ------
@@ -67,6 +81,9 @@ class TritonEndpoint:
     connect_timeout_s: float = 5.0
     binary: bool | None = None
     max_attempts: int = 3
+    max_batch_size: int | None = None
+    max_request_bytes: int = 1 << 26
+    max_in_flight: int = 4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
@@ -77,8 +94,8 @@ class TritonEndpoint:
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         for name in ("allow_http", "binary"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
-        if type(self.max_attempts) is not int or not 1 <= self.max_attempts <= 10:
-            raise ConfigurationError(f"max_attempts is 1 to 10, not {self.max_attempts!r}")
+        for name, (low, high) in _COUNTS.items():
+            _check_count(name, getattr(self, name), low, high)
 
     @property
     def model_url(self) -> str:
@@ -205,3 +222,10 @@ def _check_key_env(name: Any) -> None:
 def _check_flag(name: str, value: Any, *, optional: bool) -> None:
     if not isinstance(value, bool) and not (optional and value is None):
         raise ConfigurationError(f"{name} is True or False, not {value!r}")
+
+
+def _check_count(name: str, value: Any, low: int, high: int) -> None:
+    if value is None and name == "max_batch_size":
+        return
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigurationError(f"{name} is a whole number from {low} to {high}, not {value!r}")

@@ -1,0 +1,76 @@
+"""What the remote route gives back, and how an answer is held against the local model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.tensors import ModelSpec, TensorSpec, format_shape
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class RemoteAnswer:
+    """What the endpoint computed, and how it was asked.
+
+    Attributes
+    ----------
+    outputs : dict of str to ndarray
+        In the order asked; writable, and the caller's own.
+    model_version : str or None
+        The version that answered, as the server says.
+    attempts : int
+        Requests sent, the last included.
+    request_id : str
+        The id they carried.
+    """
+
+    outputs: dict[str, Array]
+    model_version: str | None
+    attempts: int
+    request_id: str
+
+
+def differences(
+    came: Mapping[str, Array], spec: ModelSpec, outputs: Sequence[str], rows: int | None
+) -> tuple[str, ...]:
+    """Say in one sentence each how an answer differs from what the local model would give.
+
+    Parameters
+    ----------
+    came : mapping of str to ndarray
+        The answer.
+    spec : ModelSpec
+        Of the local model.
+    outputs : sequence of str
+        Names that were asked for.
+    rows : int or None
+        That every batched output must have.
+    """
+    found = [
+        f"output {name!r}: the local model does not have it"
+        for name in came
+        if name not in spec.output_names
+    ]
+    compared = (_difference(spec.output(name), came.get(name), rows) for name in outputs)
+    return (*found, *filter(None, compared))
+
+
+def _difference(spec: TensorSpec, array: Array | None, rows: int | None) -> str | None:
+    where = f"output {spec.name!r}"
+    if array is None:
+        return f"{where}: missing"
+    if array.dtype != spec.dtype:
+        return f"{where}: {array.dtype} came, {spec.dtype} was expected"
+    if not spec.fits(array.shape):
+        return (
+            f"{where}: shape {format_shape(array.shape)} came, {format_shape(spec.shape)} was "
+            "expected"
+        )
+    if spec.batched and rows is not None and len(array) != rows:
+        return f"{where}: {len(array)} rows came, {rows} were sent"
+    return None

@@ -1,0 +1,67 @@
+"""Rows that do not fit into one request: cut into chunks, and put together again in order.
+
+No I/O and no threads; `hybridmodel.remote.client` sends what is cut here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ProtocolError
+from hybridmodel.tensors import ModelSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def can_cut(spec: ModelSpec, outputs: Sequence[str]) -> bool:
+    """Tell whether all inputs and the asked outputs have a row for each row."""
+    return all(item.batched for item in spec.inputs) and all(
+        spec.output(name).batched for name in outputs
+    )
+
+
+def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: int) -> int:
+    """Return how many rows have at most so many bytes; at least one."""
+    row_bytes = sum(array.nbytes for array in feeds.values()) / max(rows, 1)
+    return max(1, int(size_bytes / row_bytes)) if row_bytes else rows
+
+
+def cut(
+    feeds: Mapping[str, Array], rows: int, size: int
+) -> Iterator[tuple[slice, dict[str, Array]]]:
+    """Yield the feeds of at most `size` rows at a time, as views, with where they belong."""
+    for start in range(0, rows, size):
+        part = slice(start, min(start + size, rows))
+        yield part, {name: array[part] for name, array in feeds.items()}
+
+
+def join(parts: Iterable[tuple[slice, Mapping[str, Array]]], rows: int) -> dict[str, Array]:
+    """Put the outputs of chunks together, each copied once to its place.
+
+    Parameters
+    ----------
+    parts : iterable of (slice, dict of str to ndarray)
+        In any order; each output has the rows of its slice.
+    rows : int
+        Of all together.
+
+    Raises
+    ------
+    ProtocolError
+        If an output has another shape in one chunk than in another.
+    """
+    whole: dict[str, Array] = {}
+    for part, outputs in parts:
+        for name, array in outputs.items():
+            if name not in whole:
+                whole[name] = np.empty((rows, *array.shape[1:]), array.dtype)
+            if whole[name].shape[1:] != array.shape[1:]:
+                raise ProtocolError(
+                    f"output {name!r} has shape {list(array.shape)} for rows from {part.start}, "
+                    f"and {list(whole[name].shape[1:])} behind the rows elsewhere"
+                )
+            whole[name][part] = array
+    return whole
