@@ -113,6 +113,11 @@ def cast_column(column: pd.Series[Any], dtype: DType, where: str) -> Array:
         )
     if isinstance(own, np.dtype):
         return cast(column.to_numpy(), dtype, where)
+    return _cast_nullable(column, dtype, where)
+
+
+def _cast_nullable(column: pd.Series[Any], dtype: DType, where: str) -> Array:
+    own = column.dtype
     missing = column.isna().to_numpy()
     if missing.any() and dtype.kind != "f":
         raise InputMismatch(

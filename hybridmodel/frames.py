@@ -232,23 +232,32 @@ def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> li
 
 def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
     """Return all values of a frame at once, None where that could lose some of them."""
-    if len(frame) <= _FEW and 1 < frame.shape[1] <= _FEW:
-        values = frame.to_numpy()
-        # pandas lends its own memory, read-only, when all columns lie in one array of one numpy
-        # dtype; asking for the dtypes costs more than the rest of the way. (One column may be a
-        # category, and of many others the values are costly to make.)
-        if values.dtype.kind in NUMBERS and not values.flags.writeable:
-            return values
+    values = _lent_by_pandas(frame)
+    if values is not None:
+        return values
     dtypes = set(frame.dtypes)
-    if all(isinstance(dtype, np.dtype) and dtype.kind in NUMBERS for dtype in dtypes):
+    if all(map(_is_plain_number, dtypes)):
         # Integers beside floats become floats in one array, not exact enough for an integer input.
-        if spec.dtype.kind != "f" and len(dtypes) > 1:
-            return None
-        values = frame.to_numpy()
-        return values if values.dtype.kind in NUMBERS else None
+        exact = spec.dtype.kind == "f" or len(dtypes) == 1
+        values = frame.to_numpy() if exact else None
+        return None if values is None or values.dtype.kind not in NUMBERS else values
     if spec.dtype.kind == "f" and all(map(_is_nullable_float, dtypes)):
         return frame.to_numpy(dtype="float64", na_value=np.nan)
     return None
+
+
+def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
+    # pandas lends its own memory, read-only, when all columns lie in one array of one numpy dtype;
+    # asking for the dtypes costs more than the rest of the way. (One column may be a category, and
+    # of many others the values are costly to make.)
+    if len(frame) > _FEW or not 1 < frame.shape[1] <= _FEW:
+        return None
+    values = frame.to_numpy()
+    return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
+
+
+def _is_plain_number(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
 
 
 def _is_nullable_float(dtype: Any) -> bool:

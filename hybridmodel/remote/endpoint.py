@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
 
@@ -153,26 +153,9 @@ def check_seconds(name: str, value: Any) -> float:
     return min(float(value), _LONGEST_S)
 
 
-def _normalise(uri: str, allow_http: bool) -> str:
-    if not isinstance(uri, str):
-        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
-    if "@" in uri.partition("?")[0]:
-        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
-    try:
-        parts = urlsplit(uri.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        # What stands in place of the port may be a password, so nothing is shown.
-        raise ConfigurationError("uri is not a URL: its host or port cannot be read") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            f"uri is an https:// address such as https://name.region.inference.ml.azure.com, "
-            f"not {parts.scheme or 'one without a scheme'}"
-        )
-    if any(ord(char) <= 32 or ord(char) == 127 for char in uri.strip()):
-        raise ConfigurationError("uri holds blanks or control characters")
-    if not host.isascii():
-        raise ConfigurationError(f"uri has the host {host!r}; write it as DNS does, with xn--")
+def _normalise(uri: Any, allow_http: bool) -> str:
+    parts = _parsed(uri)
+    host, port = parts.hostname or "", parts.port
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"uri is http:// on {host}: keys and data would travel unencrypted; use https, or "
@@ -182,6 +165,30 @@ def _normalise(uri: str, allow_http: bool) -> str:
     path = _TAILS.sub("", parts.path.rstrip("/")).rstrip("/")
     path = quote(path, safe="/%:!$&'()*+,;=~-._")
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
+
+
+def _parsed(uri: Any) -> SplitResult:
+    if not isinstance(uri, str):
+        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
+    uri = uri.strip()
+    if "@" in uri.partition("?")[0]:
+        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
+    if any(ord(char) <= 32 or ord(char) == 127 for char in uri):
+        raise ConfigurationError("uri holds blanks or control characters")
+    try:
+        parts: SplitResult = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        # What stands in place of the port may be a password, so nothing is shown.
+        raise ConfigurationError("uri is not a URL: its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(
+            "uri is an https:// address such as https://name.region.inference.ml.azure.com, "
+            f"not {parts.scheme or 'one without a scheme'}"
+        )
+    if not host.isascii():
+        raise ConfigurationError(f"uri has the host {host!r}; write it as DNS does, with xn--")
+    return parts
 
 
 def _is_loopback(host: str) -> bool:
