@@ -4,9 +4,9 @@
 
 Started by ``remote.py`` with ``onnxruntime-azure==1.15.0``, which cannot live beside the
 onnxruntime that we run on. Each line it reads is a JSON object, and each gets one line of JSON
-back: ``{"open": case, "model": name, "path": file, "shape": [...], "arrays": n}`` says what a case
-sends and is answered with the first values of its answer; ``{"go": case, "number": n}`` makes `n`
-calls and is answered with the seconds that one took.
+back: ``{"version": true}`` is answered with onnxruntime's; ``{"open": case, "model": name, "path":
+file, "shape": [...], "arrays": n}`` says what a case sends and is answered with the first values of
+its answer; ``{"go": case, "number": n}`` makes `n` calls and is answered with the seconds of one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ import numpy as np
 
 def main(uri: str) -> None:
     """Answer line by line until there are no more."""
+    import onnxruntime
+
     calls: dict[str, Any] = {}
+    answer: dict[str, Any]
     for line in sys.stdin:
         wanted = json.loads(line)
-        if "open" in wanted:
+        if "version" in wanted:
+            answer = {"version": onnxruntime.__version__}
+        elif "open" in wanted:
             call = calls[wanted["open"]] = opened(uri, wanted)
             answer = {"first": np.asarray(call()[0]).ravel()[:3].tolist()}
         else:

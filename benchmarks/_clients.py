@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,24 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent at once, how often, and to which model."""
+    """What is sent at once, to which model, and how many such requests make up the whole."""
 
     name: str
     model: str
     shape: tuple[int, ...]
     answer_shape: tuple[int, ...]
-    calls: int = 1
+    requests: int = 1
     arrays: int = 2
 
     @property
     def sent_bytes(self) -> int:
-        """Size of the data, over all calls."""
-        return 4 * int(np.prod(self.shape)) * self.calls
+        """Size of the data of one request."""
+        return 4 * int(np.prod(self.shape))
 
     @property
     def head(self) -> bytes:
         """The JSON part of a request."""
-        size = {"binary_data_size": self.sent_bytes // self.calls}
+        size = {"binary_data_size": self.sent_bytes}
         tensor = {"name": "x", "datatype": "FP32", "shape": self.shape, "parameters": size}
         asked = {"name": "y", "parameters": {"binary_data": True}}
         return json.dumps({"inputs": [tensor], "outputs": [asked]}).encode()
@@ -54,11 +54,11 @@ class RawSocket:
         parts, head = urlsplit(uri), case.head
         self._socket = socket.create_connection((parts.hostname, parts.port), _TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        size = case.sent_bytes // case.calls
-        self._small = size < 1 << 16
+        self._small = case.sent_bytes < 1 << 16
         self._start = (
             f"POST /v2/models/{case.model}/versions/1/infer HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Content-Length: {len(head) + size}\r\n{_HEADER_LENGTH}: {len(head)}\r\n\r\n"
+            f"Content-Length: {len(head) + case.sent_bytes}\r\n"
+            f"{_HEADER_LENGTH}: {len(head)}\r\n\r\n"
         ).encode() + head
         self._answer_shape = case.answer_shape
         self._answer_bytes = 4 * int(np.prod(case.answer_shape))
@@ -108,9 +108,7 @@ class Requests:
 
     def infer(self, array: Any) -> Any:
         body = b"".join((self._head, array))
-        answer = self._session.post(
-            self._url, data=body, headers=self._headers, timeout=_TIMEOUT_S
-        )
+        answer = self._session.post(self._url, data=body, headers=self._headers, timeout=_TIMEOUT_S)
         answer.raise_for_status()
         start = int(answer.headers[_HEADER_LENGTH])
         return np.frombuffer(answer.content, "<f4", offset=start).reshape(self._answer_shape)
@@ -150,7 +148,13 @@ class TritonClient:
 
 
 class AzureEp:
-    """The C++ client in its own process, which is told when it is its turn."""
+    """The C++ client in its own process, which is told when it is its turn.
+
+    Raises
+    ------
+    hybridmodel.exceptions.ConfigurationError, RuntimeError
+        If its environment cannot be made, or it does not run there.
+    """
 
     def __init__(self, uri: str) -> None:
         from hybridmodel.serving.environments import environment
@@ -163,6 +167,7 @@ class AzureEp:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.version = self.ask(version=True)["version"]
 
     def ask(self, **wanted: Any) -> dict[str, Any]:
         """Send one line, and return what comes back.
@@ -175,8 +180,9 @@ class AzureEp:
         process = self._process
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the process has no pipes")
-        process.stdin.write(json.dumps(wanted) + "\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # It has ended, as the next line will find.
+            process.stdin.write(json.dumps(wanted) + "\n")
+            process.stdin.flush()
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process with {AZURE_EP} ended")
@@ -194,8 +200,7 @@ class AzureEp:
         )["first"]
 
         def seconds(number: int) -> float:
-            answer = self.ask(go=case.name, number=number * case.calls)
-            return float(answer["seconds"]) * case.calls
+            return float(self.ask(go=case.name, number=number)["seconds"])
 
         return OwnClock(seconds), first
 

@@ -15,7 +15,7 @@ azure EP      the C++ client of ``onnxruntime-azure==1.15.0``, as ``session.run`
 
 All but azure EP keep one connection; that one opens another for each call, and lives in a process
 and environment of its own, which times itself. The models cost next to nothing, so that the
-clients show. 1,000 images go in requests of 50, of four different arrays by turns.
+clients show. 1,000 images go in 20 requests of 50, and contestants change after each request.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -35,15 +33,7 @@ from typing import Any
 
 import numpy as np
 from _azure_ep import arrays_of
-from _clients import (
-    AZURE_EP,
-    AzureEp,
-    Case,
-    RawSocket,
-    Requests,
-    TritonClient,
-    connected,
-)
+from _clients import Case, RawSocket, Requests, TritonClient, connected
 from _measure import (
     Aim,
     Call,
@@ -59,31 +49,11 @@ from _measure import (
     table,
     take_turns,
 )
+from _server import FILL, IMAGES, MANY, ROW, Bench, bench, server_name
 
-FEATURES, IMAGE, CHUNK = 30, (3, 224, 224), 50
-ROW = Case("1 x 30", "linear", (1, FEATURES), (1, 1))
-MANY = Case("100,000 x 30", "linear", (100_000, FEATURES), (100_000, 1))
-IMAGES = Case("1,000 images", "images", (CHUNK, *IMAGE), (CHUNK, 3), 1_000 // CHUNK, 4)
-ECHO = Case("50 images there and back", "echo", (CHUNK, *IMAGE), (CHUNK, *IMAGE))
 PEERS = ("tritonclient", "requests", "azure EP")
 THREADS, IN_A_ROW = 16, 10_000
 SLACK_BYTES = 1_000_000
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The server, its models as files, and the C++ client where there is one."""
-
-    server: Any
-    files: dict[str, Path]
-    azure_ep: AzureEp | None
-
-    def model(self, name: str) -> Any:
-        """Make the contestant that this is about."""
-        from hybridmodel import HybridOnnxModel
-
-        endpoint = self.server.endpoint(name, timeout_s=60)
-        return HybridOnnxModel(self.files[name], endpoint=endpoint)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,11 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["NO_PROXY"] = "127.0.0.1"
     print(machine("hybridmodel", "numpy", "onnxruntime", "tritonclient", "requests", "urllib3"))
     seconds = 2.0 if options.quick else 12.0
-    images = replace(IMAGES, calls=4) if options.quick else IMAGES
     with bench(azure_ep=options.azure_ep) as here:
         print(f"server: {server_name(here.server)}, on this machine, over HTTP")
         print("tritonclient.grpc is left out: TritonServer keeps gRPC switched off\n")
-        cells = {case: measure(here, case, seconds) for case in (ROW, MANY, images)}
+        cells = {case: measure(here, case, seconds) for case in (ROW, MANY, IMAGES)}
         threads = measure_threads(here, seconds)
         memory = measure_memory(here)
         growth = measure_growth(here)
@@ -110,62 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     print(f"\nload afterwards {os.getloadavg()[0]:.1f}")
     return report(aims)
-
-
-@contextmanager
-def bench(*, azure_ep: bool) -> Iterator[Bench]:
-    """Write the models and start the server and the other process."""
-    from hybridmodel.serving import TritonServer
-
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        files = {name: folder / f"{name}.onnx" for name in ("linear", "images", "echo")}
-        for name, file in files.items():
-            file.write_bytes(make_model(name))
-        server = stack.enter_context(TritonServer(files))
-        other = None
-        if azure_ep:
-            try:
-                other = connected(stack, lambda uri, _: AzureEp(uri), server.uri, ROW)
-            except Exception as error:  # noqa: BLE001 - whatever keeps it from running
-                print(f"{AZURE_EP} is left out: {error}")
-        else:
-            print(f"{AZURE_EP} is left out, as asked")
-        yield Bench(server, files, other)
-
-
-def make_model(name: str) -> bytes:
-    """Make ``y`` of ``x`` with one node, in an opset that onnxruntime 1.15 knows too."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = np.random.default_rng(0).normal(size=(FEATURES, 1)).astype(np.float32)
-    constants = {"linear": [numpy_helper.from_array(weights, "w")]}.get(name, [])
-    node = {
-        "linear": helper.make_node("MatMul", ["x", "w"], ["y"]),
-        "images": helper.make_node("MaxPool", ["x"], ["pooled"], kernel_shape=IMAGE[1:]),
-        "echo": helper.make_node("Identity", ["x"], ["y"]),
-    }[name]
-    nodes = [node]
-    if name == "images":
-        nodes.append(helper.make_node("Flatten", ["pooled"], ["y"]))
-    shapes = {"linear": ([FEATURES], [1]), "images": (IMAGE, [3]), "echo": (IMAGE, IMAGE)}[name]
-    ends = [
-        helper.make_tensor_value_info(end, TensorProto.FLOAT, ["N", *shape])
-        for end, shape in zip("xy", shapes, strict=True)
-    ]
-    graph = helper.make_graph(nodes, name, ends[:1], ends[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
-def server_name(server: Any) -> str:
-    """Ask the server what it is."""
-    import requests
-
-    about = requests.get(f"{server.uri}/v2", timeout=10).json()
-    return f"{about['name']} {about['version']}"
 
 
 def measure(here: Bench, case: Case, seconds: float) -> Times:
@@ -185,7 +98,7 @@ def measure(here: Bench, case: Case, seconds: float) -> Times:
         }
         first = check_same_answers(functions, arrays[0])
         calls: dict[str, Call] = {
-            name: by_turns(function, arrays, case.calls) for name, function in functions.items()
+            name: by_turns(function, arrays) for name, function in functions.items()
         }
         if case is ROW:
             triton.prepare(arrays[0])
@@ -198,15 +111,10 @@ def measure(here: Bench, case: Case, seconds: float) -> Times:
         return take_turns(calls, total_s=seconds, turn_s=1e-2)
 
 
-def by_turns(function: Callable[[Any], Any], arrays: list[Any], calls: int) -> Call:
-    """Return what calls a function so many times, on one array after the other."""
+def by_turns(function: Callable[[Any], Any], arrays: list[Any]) -> Call:
+    """Return a call of a function on one array after the other."""
     data = cycle(arrays)
-
-    def call() -> None:
-        for _ in range(calls):
-            function(next(data))
-
-    return call
+    return lambda: function(next(data))
 
 
 def check_same_answers(functions: dict[str, Callable[[Any], Any]], array: Any) -> Any:
@@ -239,11 +147,16 @@ def measure_threads(here: Bench, seconds: float) -> Times:
 
 
 def measure_memory(here: Bench) -> dict[str, int]:
-    """See what a call with a large question and a large answer allocates."""
-    array = arrays_of(ECHO.shape, 1)[0]
-    with here.model(ECHO.model) as model:
-        peak = peak_bytes(lambda: model.predict(array, use_azure=True))
-    return {"echo_bytes": array.nbytes, "echo_peak_bytes": peak}
+    """See what calls with a large question, and with a large answer, allocate."""
+    found = {}
+    for way, case in (("out", IMAGES), ("back", FILL)):
+        array = arrays_of(case.shape, 1)[0]
+        with here.model(case.model) as model:
+            answer_bytes = model.predict(array, use_azure=True).nbytes
+            peak = peak_bytes(partial(model.predict, array, use_azure=True))
+        found[f"{way}_bytes"] = max(array.nbytes, answer_bytes)
+        found[f"{way}_peak_bytes"] = peak - answer_bytes
+    return found
 
 
 def measure_growth(here: Bench) -> dict[str, int]:
@@ -288,14 +201,14 @@ def threads_aim(threads: Times) -> Aim:
 
 
 def memory_aims(memory: dict[str, int]) -> Iterator[Aim]:
-    """Judge copies: what is beyond the answer is a copy on the way out or on the way in."""
-    size = memory["echo_bytes"]
-    beyond = memory["echo_peak_bytes"] - size
-    yield Aim(
-        f"{ECHO.name}: at most one copy out, and none in beyond the user's own array",
-        f"{beyond / size:.2f} arrays of {size / 1e6:.0f} MB at the peak beside the answer",
-        beyond <= size + SLACK_BYTES,
-    )
+    """Judge copies: what is allocated beside the answer that the caller gets."""
+    for way, copies, text in (
+        ("out", 1, "50 images out: at most one copy"),
+        ("back", 0, f"{FILL.name}: no copy beside the array handed to the caller"),
+    ):
+        size, beyond = memory[f"{way}_bytes"], memory[f"{way}_peak_bytes"]
+        found = f"{beyond / 1e6:.1f} MB at the peak beside the answer, for {size / 1e6:.0f} MB"
+        yield Aim(text, found, beyond <= copies * size + SLACK_BYTES)
 
 
 def growth_aims(growth: dict[str, int]) -> Iterator[Aim]:
@@ -309,8 +222,14 @@ def growth_aims(growth: dict[str, int]) -> Iterator[Aim]:
 
 
 def best_peer(times: Times) -> str:
-    """Return the peer with the lowest median."""
-    return min((name for name in PEERS if name in times), key=partial(median_us, times))
+    """Return the peer that ours compares worst with, round by round."""
+    return max((name for name in PEERS if name in times), key=partial(ratio, times, "ours"))
+
+
+def milliseconds(case: Case, times: Times, name: str) -> str:
+    """Write what all requests of a case take a contestant."""
+    value = case.requests * median_us(times, name) / 1e3
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def print_cells(cells: dict[Case, Times]) -> None:
@@ -319,8 +238,8 @@ def print_cells(cells: dict[Case, Times]) -> None:
     rows = [
         [
             case.name,
-            *(f"{median_us(times, name) / 1e3:.3g}" for name in names),
-            f"{case.sent_bytes / median_us(times, 'ours'):.0f}",
+            *(milliseconds(case, times, name) for name in names),
+            f"{case.sent_bytes / median_us(times, 'ours'):.3g}",
             *(f"{ratio(times, 'ours', name):.2f}" for name in names if name != "ours"),
             f"{len(times['ours'])}",
         ]
@@ -362,7 +281,7 @@ def plot(cells: dict[Case, Times], path: Path) -> None:
         panel.axvline(1, color="black", linewidth=0.8)
         panel.invert_yaxis()
         panel.margins(x=0.16)
-        panel.set_title(f"{case.name} (socket: {median_us(times, 'socket') / 1e3:.3g} ms)")
+        panel.set_title(f"{case.name} (socket: {milliseconds(case, times, 'socket')} ms)")
         panel.set_xlabel("time, of that of a raw socket")
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
@@ -377,8 +296,8 @@ def as_json(
         "cases": [
             {
                 "sent": case.name,
-                "sent_bytes": case.sent_bytes,
-                "median_us": {name: median_us(times, name) for name in times},
+                "request_bytes": case.sent_bytes,
+                "request_median_us": {name: median_us(times, name) for name in times},
                 "ours_of": {name: ratio(times, "ours", name) for name in times},
                 "rounds": len(times["ours"]),
             }

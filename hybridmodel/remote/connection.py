@@ -7,13 +7,16 @@ bound the whole exchange, and large tensors move without a copy.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.http1 import ChunkedBody, Head, decompress, encode_head, split_head
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 
     from urllib3.connection import HTTPConnection
 
+_HEADER_LENGTH = HEADER_LENGTH.lower()
 _PIECE_BYTES = 1 << 18
-_FIRST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,15 @@ class Reply:
         Names in lower case.
     header : bytearray
         The JSON part of the body, or all of it.
-    tensors : bytearray
-        The rest, in a buffer of its own so that the first tensor starts on an aligned address.
+    tensors : buffer
+        The rest, writable, in a buffer of its own so that the first tensor starts on an aligned
+        address.
     """
 
     status: int
     headers: Mapping[str, str]
     header: bytearray
-    tensors: bytearray
+    tensors: Buffer
 
 
 class StaleConnection(ConnectionError):
@@ -74,6 +78,7 @@ class Connection:
         self._socket: socket.socket = http.sock
         self._prefix = prefix
         self._headers = headers
+        self._readable = _readable(self._socket)
         self.reusable = False
 
     def exchange(
@@ -102,9 +107,7 @@ class Connection:
 
     def has_ended(self) -> bool:
         """Tell whether the server closed it, or sent something that nobody asked for."""
-        from urllib3.util import wait_for_read
-
-        return wait_for_read(self._socket, 0)
+        return self._readable()
 
     def close(self) -> None:
         """Close the socket."""
@@ -144,37 +147,37 @@ class Connection:
 
     def _body(
         self, head: Head, received: bytearray, deadline: Deadline
-    ) -> tuple[bytearray, bytearray]:
-        split = head.headers.get(HEADER_LENGTH.lower())
+    ) -> tuple[bytearray, Buffer]:
+        split = head.headers.get(_HEADER_LENGTH)
         encoding = head.headers.get("content-encoding", "").lower()
         if head.chunked:
             whole = self._chunks(received, deadline)
         elif head.length is None:
             whole = self._rest(received, deadline)
         elif encoding or len(received) >= head.length or split is None:
-            whole = self._exactly(head.length, received, deadline)
+            whole = bytearray(self._exactly(head.length, received, deadline))
         else:
             at = parse_header_length(split, head.length)
-            header = self._exactly(at, received[:at], deadline)
+            header = bytearray(self._exactly(at, received[:at], deadline))
             return header, self._exactly(head.length - at, received[at:], deadline)
         whole = decompress(whole, encoding, MAX_BODY_BYTES)
         at = parse_header_length(split, len(whole)) if whole else 0
         return whole[:at], whole[at:]
 
-    def _exactly(self, length: int, received: bytearray, deadline: Deadline) -> bytearray:
+    def _exactly(self, length: int, received: bytearray, deadline: Deadline) -> Buffer:
         if length > MAX_BODY_BYTES:
             raise ProtocolError(f"the answer announces {length} bytes, more than any answer has")
         if len(received) > length:
             raise ProtocolError(f"{len(received) - length} bytes follow the answer")
-        body = received
-        at = len(body)
+        if len(received) == length:
+            return received
+        # Memory that nobody has written to takes none: a server may announce more than it sends.
+        body = np.empty(length, np.uint8).data
+        body[: len(received)] = received
+        at = len(received)
         while at < length:
-            if at == len(body):
-                # Not all at once: a server may announce more than it sends.
-                body.extend(bytes(min(max(at, _FIRST_BYTES), length - at)))
-            with memoryview(body) as view:
-                self._socket.settimeout(deadline.check("reading the answer"))
-                count = self._socket.recv_into(view[at:])
+            self._socket.settimeout(deadline.check("reading the answer"))
+            count = self._socket.recv_into(body[at:])
             if count == 0:
                 raise ConnectionResetError(f"{at} of {length} bytes came, then the end")
             at += count
@@ -200,6 +203,15 @@ class Connection:
         if not piece and not or_end:
             raise ConnectionResetError("the server closed the connection in the answer")
         return piece
+
+
+def _readable(sock: socket.socket) -> Callable[[], bool]:
+    """Return what tells at once whether there is something to read, or the end."""
+    if not hasattr(select, "poll"):  # Windows, whose select takes any number of sockets.
+        return lambda: bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
 def connect_within(url: str, timeout_s: float) -> Connection:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from hybridmodel.exceptions import ProtocolError
 
@@ -35,7 +36,7 @@ class Head:
     headers: Mapping[str, str]
     reusable: bool
 
-    @property
+    @cached_property
     def chunked(self) -> bool:
         """Whether the body comes in chunks of announced length.
 
@@ -49,7 +50,7 @@ class Head:
             raise ProtocolError(f"the answer has the Transfer-Encoding {value[:40]!r}")
         return value == "chunked"
 
-    @property
+    @cached_property
     def length(self) -> int | None:
         """Announced length of the body in bytes, None where it ends with the connection.
 
