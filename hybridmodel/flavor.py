@@ -28,7 +28,7 @@ FLAVOR_NAME = "hybrid_onnx"
 DATA_FOLDER = f"data/{FLAVOR_NAME}"
 
 _PACKAGE = __name__.partition(".")[0]
-_NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests")
+_NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests", "urllib3")
 _OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
 
 _logger = logging.getLogger(__name__)
