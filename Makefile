@@ -40,7 +40,8 @@ format: install
 	$(BIN)/python -m ruff format .
 
 bench: install
-	$(BIN)/python benchmarks/local.py --plot benchmarks/local.png
+	-$(BIN)/python benchmarks/local.py --plot benchmarks/local.png
+	-$(BIN)/python benchmarks/remote.py --plot benchmarks/remote.png
 
 clean:
 	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
