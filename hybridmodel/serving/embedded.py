@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.remote.credentials import checked_key
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 
@@ -58,8 +59,8 @@ class EmbeddedServer:
         port: int = 0,
         auth_key: str | None = None,
     ) -> None:
-        if auth_key is not None and not _is_key(auth_key):
-            raise ConfigurationError("auth_key is not a text of visible ASCII characters")
+        if auth_key is not None:
+            checked_key(auth_key, "auth_key")
         self._models = catalogue(models)
         self._host = host
         self._port = port
@@ -230,10 +231,6 @@ def serve(
     ...     model = HybridOnnxModel("digits_small.onnx", endpoint=server.endpoint("digits"))
     """
     return EmbeddedServer(models, host, port, auth_key).start()
-
-
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and key != "" and all("!" <= char <= "~" for char in key)
 
 
 def _listen(host: str, port: int) -> socket.socket:
