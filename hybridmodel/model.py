@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -206,16 +206,12 @@ class HybridOnnxModel:
         started = time.perf_counter()
         remote = self._is_remote(use_azure)
         _, outputs, there = self._ask(data, remote, output, timeout)
-        answer = Answer(
-            outputs, AZURE if remote else LOCAL, 0, elapsed_s=time.perf_counter() - started
-        )
+        elapsed_s = time.perf_counter() - started
+        route = AZURE if remote else LOCAL
         if there is None:
-            return answer
-        return replace(
-            answer,
-            attempts=there.attempts,
-            model_version=there.model_version,
-            request_id=there.request_id,
+            return Answer(outputs, route, 0, elapsed_s)
+        return Answer(
+            outputs, route, there.attempts, elapsed_s, there.model_version, there.request_id
         )
 
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:

@@ -6,7 +6,6 @@ tries again, and `hybridmodel.remote.exchange` sends one request.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import sys
 import time
@@ -233,7 +232,9 @@ class EndpointClient:
 
     def _retried(self, call: Call, message: Message) -> tuple[InferResponse, int]:
         """Send a request until it is answered, refused, or not worth another attempt."""
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
                 response = self._decoded(call, reply)
@@ -243,7 +244,6 @@ class EndpointClient:
             else:
                 self._budget.give_back()
                 return response, attempt
-        raise AssertionError("the loop ends by returning or raising")
 
     def _next_call(self, call: Call, error: EndpointError, attempt: int) -> Call:
         """Return what the next attempt is made with, after the pause before it, or raise."""
