@@ -184,10 +184,14 @@ def python(code: str, folder: Path, *args: str, executable: str = "", **env: str
     return done.stdout.strip()
 
 
+TRACKING_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
 @contextmanager
 def tracked_at(server: Process) -> Iterator[Process]:
     """Track and register at a server until the end of the block."""
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    variables = {name: os.environ.get(name) for name in TRACKING_VARIABLES}
     mlflow.set_tracking_uri(server.url)
     mlflow.set_registry_uri(server.url)
     try:
@@ -197,6 +201,11 @@ def tracked_at(server: Process) -> Iterator[Process]:
             mlflow.end_run()
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
+        # MLflow writes what is set into the environment, where child processes would find it.
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @pytest.fixture(scope="session")
