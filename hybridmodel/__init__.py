@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.answer import Answer
 from hybridmodel.exceptions import (
     AuthenticationFailed,
     CircuitOpen,
@@ -19,7 +20,7 @@ from hybridmodel.exceptions import (
     RateLimited,
     SpecMismatch,
 )
-from hybridmodel.model import Answer, HybridOnnxModel
+from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.tensors import ModelSpec, TensorSpec
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.onnx_scan import Label
 from hybridmodel.per_process import PerProcess
 from hybridmodel.tensors import BY_ONNX, WILDCARD, ElementType, ModelSpec, TensorSpec
 
@@ -73,7 +74,7 @@ class LocalSession:
         if session_options:
             _session_options(session_options)
         if spec is None:
-            spec = _read_spec(self._process.get(self._open), self.onnx)
+            spec = spec_of(self._process.get(self._open), self.onnx.zipmaps)
         self.spec = spec
         self._zipmaps = {item.name: item for item in spec.outputs if item.labels}
 
@@ -215,13 +216,29 @@ def _member(members: Mapping[str, Any], value: Any) -> Any:
     raise LookupError(value)
 
 
-def _read_spec(session: onnxruntime.InferenceSession, onnx: OnnxFile) -> ModelSpec:
+def spec_of(
+    session: onnxruntime.InferenceSession, zipmaps: Mapping[str, tuple[Label, ...]]
+) -> ModelSpec:
+    """Describe what an open session takes and gives.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        Of any model.
+    zipmaps : mapping of str to tuple of labels
+        The class labels of its ZipMap outputs by name, as `OnnxFile.zipmaps` has them.
+
+    Raises
+    ------
+    ConfigurationError
+        If an input or output is of a kind that no array carries.
+    """
     inputs = session.get_inputs()
     rows = next((t.shape[0] for t in inputs if t.shape and not isinstance(t.shape[0], int)), 0)
     return ModelSpec(
         tuple(_tensor_spec("input", tensor, rows) for tensor in inputs),
         tuple(
-            _zipmap_spec(tensor, onnx)
+            _zipmap_spec(tensor, zipmaps)
             if _ZIPMAP.fullmatch(tensor.type)
             else _tensor_spec("output", tensor, rows)
             for tensor in session.get_outputs()
@@ -252,8 +269,8 @@ def _element(what: str, tensor: Any) -> ElementType:
     return row
 
 
-def _zipmap_spec(tensor: Any, onnx: OnnxFile) -> TensorSpec:
-    labels = onnx.zipmaps.get(tensor.name)
+def _zipmap_spec(tensor: Any, zipmaps: Mapping[str, tuple[Label, ...]]) -> TensorSpec:
+    labels = zipmaps.get(tensor.name)
     match = _ZIPMAP.fullmatch(tensor.type)
     if not labels or match is None:
         raise ConfigurationError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.answer import Answer
+from hybridmodel.counters import Counters
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.frames import Binding, Bound
 from hybridmodel.local import LocalSession
@@ -17,6 +18,7 @@ from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
 from hybridmodel.routing import AZURE, LOCAL, parse_use_azure, resolve_use_azure
 from hybridmodel.tensors import ModelSpec, TensorSpec
+from hybridmodel.tracing import active_tracer, predicting
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -25,34 +27,6 @@ if TYPE_CHECKING:
     from hybridmodel.remote.client import EndpointClient
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a call computed, and who did.
-
-    Attributes
-    ----------
-    outputs : dict of str to ndarray
-        The asked outputs by name; writable, and the caller's own.
-    route : str
-        ``"local"`` or ``"azure"``.
-    attempts : int
-        Requests sent; 0 for the local route and for zero rows.
-    elapsed_s : float
-        From the data handed in to the outputs.
-    model_version : str or None
-        Version that the endpoint says has answered.
-    request_id : str or None
-        Id of the request, for the server's logs.
-    """
-
-    outputs: dict[str, Array]
-    route: str
-    attempts: int
-    elapsed_s: float
-    model_version: str | None = None
-    request_id: str | None = None
 
 
 class HybridOnnxModel:
@@ -117,6 +91,7 @@ class HybridOnnxModel:
         self.use_azure = parse_use_azure(use_azure, "use_azure")
         self.configured_use_azure: bool | None = None
         self._binding = Binding(self.spec, feature_names)
+        self._counters = Counters()
         self._names = self._names_for(output)
         self._client = self._make_client(credential)
 
@@ -260,6 +235,23 @@ class HybridOnnxModel:
             )
         return self._client
 
+    def stats(self) -> dict[str, int]:
+        """Count what this model has done in this process.
+
+        Returns
+        -------
+        dict of str to int
+            ``local.calls`` and ``local.rows``, ``azure.calls`` and ``azure.rows``: answered by
+            that route. ``azure.requests``: sent, or tried to be sent. ``azure.retries``: of these,
+            after a pause. ``azure.failed.<error>``: requests by what they ended with.
+            ``azure.circuit_open``: 1 while the endpoint is left alone. ``azure.in_flight`` and
+            ``azure.in_flight_limit``: requests under way now, and at the most, of all models with
+            this endpoint. What never happened is not there.
+        """
+        there = {} if self._client is None else self._client.stats()
+        named = {f"{AZURE}.{name}": count for name, count in there.items()}
+        return dict(sorted({**self._counters.totals(), **named}.items()))
+
     def close(self) -> None:
         """Close the connections to the endpoint; a later call opens others."""
         if self._client is not None:
@@ -314,9 +306,28 @@ class HybridOnnxModel:
         bound = self._binding.bind(data)
         if bound.rows == 0:
             return bound, self._binding.empty(names), None
+        tracer = active_tracer()
+        if tracer is None:
+            return self._answered(bound, names, client, timeout)
+        route, asked = (LOCAL, None) if client is None else (AZURE, self.endpoint)
+        with predicting(tracer, route, bound.rows or 1, asked) as note:
+            answered = self._answered(bound, names, client, timeout)
+            note(answered[2])
+            return answered
+
+    def _answered(
+        self,
+        bound: Bound,
+        names: tuple[str, ...],
+        client: EndpointClient | None,
+        timeout: float | None,
+    ) -> tuple[Bound, dict[str, Array], RemoteAnswer | None]:
         if client is None:
-            return bound, self.local.run(bound.feeds, names), None
+            outputs = self.local.run(bound.feeds, names)
+            self._counters.answered(LOCAL, bound.rows or 1)
+            return bound, outputs, None
         there = client.infer(bound.feeds, names, rows=bound.rows, timeout_s=timeout)
+        self._counters.answered(AZURE, bound.rows or 1)
         return bound, there.outputs, there
 
 

@@ -1,17 +1,43 @@
-"""A value that each process makes for itself, the first time it asks.
+"""What must not cross a fork: values that each process makes for itself, and locks.
 
 Sessions and connections do not survive a fork: their threads stay behind in the parent, and two
-processes that share a socket read each other's answers.
+processes that share a socket read each other's answers. A lock that another thread of the parent
+held at that moment stays locked in the child for ever.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Resettable(Protocol):
+    """What can start anew."""
+
+    def reset(self) -> None:
+        """Forget everything, and make new locks."""
+
+
+_reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
+
+
+def reset_in_child(item: Resettable) -> None:
+    """Have `item.reset` called in each process that is forked from this one, while it lives."""
+    _reset_in_child.add(item)
+
+
+def _reset_all() -> None:
+    for item in list(_reset_in_child):
+        item.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)
 
 
 class PerProcess(Generic[T]):

@@ -29,7 +29,7 @@ from hybridmodel import (
     TensorSpec,
     TritonEndpoint,
 )
-from hybridmodel.remote import connection, transport
+from hybridmodel.remote import connect, transport
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.transport import PooledTransport
@@ -131,6 +131,21 @@ def test_a_private_authority_is_trusted_through_the_environment(
         assert ask(faulty.endpoint()) == 5.0
 
 
+def test_the_endpoint_can_name_the_authority_itself(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ca_bundle` counts more than the environment; one that is not there is said so."""
+    other = tmp_path / "other.pem"
+    other.write_text(Path(certifi.where()).read_text())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
+        assert ask(faulty.endpoint(ca_bundle=authority.bundle)) == 5.0
+        with pytest.raises(EndpointRefused, match="ca_bundle"):
+            ask(faulty.endpoint())
+        with pytest.raises(ConfigurationError, match="the endpoint names them in ca_bundle"):
+            ask(faulty.endpoint(ca_bundle=tmp_path / "missing.pem"))
+
+
 def test_an_unknown_authority_is_refused_with_the_way_out(authority: Authority) -> None:
     """The certificate is not accepted, nothing is sent, and the message names the variable."""
     with FaultyEndpoint(http(200, ANSWER), tls=authority.server) as faulty:
@@ -141,7 +156,7 @@ def test_an_unknown_authority_is_refused_with_the_way_out(authority: Authority) 
 
 def test_without_settings_the_authorities_are_those_of_requests() -> None:
     """Where nothing is set, certifi's list is used, as everywhere in Python."""
-    assert connection._pool("https://example.com/").ca_certs == certifi.where()
+    assert connect._pool("https://example.com/", None).ca_certs == certifi.where()
 
 
 def test_a_secure_connection_that_breaks_is_unavailable() -> None:

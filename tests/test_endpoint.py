@@ -100,6 +100,11 @@ def test_a_name_is_quoted_in_the_url() -> None:
         ("auth_key_env", "sk-S3CRET/==", "never a key"),
         ("auth_key_env", "S3CRET" * 20, "never a key"),
         ("auth_key_env", 5, "never a key"),
+        ("secondary_key_env", "sk-S3CRET/==", "secondary_key_env is the NAME"),
+        ("deployment", "bl ue", "such as 'blue'"),
+        ("deployment", "blue\r\nX-Evil: 1", "such as 'blue'"),
+        ("deployment", 5, "such as 'blue'"),
+        ("ca_bundle", 5, "path of a file"),
         ("timeout_s", 0, "positive"),
         ("timeout_s", -1, "positive"),
         ("timeout_s", float("nan"), "positive"),
@@ -114,6 +119,8 @@ def test_a_name_is_quoted_in_the_url() -> None:
         ("max_batch_size", True, "whole number from 1"),
         ("max_request_bytes", 1.5, "whole number from 1"),
         ("max_in_flight", 65, "from 1 to 64"),
+        ("breaker_failures", 0, "from 1 to 1000"),
+        ("breaker_reset_s", 0, "positive"),
     ],
 )
 def test_a_field_that_cannot_work_is_refused(field: str, value: object, said: str) -> None:

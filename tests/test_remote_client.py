@@ -488,6 +488,14 @@ def test_a_key_that_cannot_be_sent_is_refused_before_anything_is_sent(
     assert not key or key not in str(caught.value)
 
 
+@pytest.mark.parametrize("deployment", [None, "blue"])
+def test_a_deployment_can_be_picked(deployment: str | None) -> None:
+    """Azure Machine Learning reads its name from a header; without one traffic decides."""
+    with FaultyEndpoint(good()) as faulty:
+        EndpointClient(faulty.endpoint(deployment=deployment), SPEC).infer(FEEDS, ("y",))
+    assert (b"azureml-model-deployment: blue\r\n" in faulty.requests[0]) is (deployment == "blue")
+
+
 class Token:
     """What a credential of azure-identity hands out."""
 

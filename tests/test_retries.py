@@ -131,6 +131,29 @@ def test_what_the_server_asks_to_wait_is_waited() -> None:
     assert sleeps == [7.0]
 
 
+@pytest.mark.parametrize(
+    ("headers", "waited_s"),
+    [
+        ({"Retry_After": "7"}, 7.0),
+        ({"Retry_After": "1.5"}, 1.5),
+        ({"retry_after_ms": "2500"}, 2.5),
+        ({"x_ms_retry_after_ms": "1200", "Retry_After": "9"}, 1.2),
+        ({"Retry_After": "soon"}, 0.5),
+        ({"Retry_After": "-3"}, 0.5),
+        ({"Retry_After": "inf"}, 0.5),
+        ({"retry_after_ms": "soon", "Retry_After": "3"}, 3.0),
+    ],
+)
+def test_every_way_to_ask_for_a_pause_is_understood(
+    headers: dict[str, str], waited_s: float
+) -> None:
+    """Azure's milliseconds are the finest; what cannot be read is as if it were not there."""
+    sleeps = Sleeps()
+    with FaultyEndpoint(http(429, **headers), GOOD) as faulty:
+        client(faulty, sleeps).infer(FEEDS, ("y",))
+    assert sleeps == [waited_s]
+
+
 def test_a_pause_that_reaches_the_deadline_is_not_begun() -> None:
     """Who asks to wait longer than the call may take gets its error passed on at once."""
     sleeps = Sleeps()
@@ -252,7 +275,7 @@ def test_the_budget_stops_retries_while_all_fails() -> None:
     """A few calls may be tried again; when everything fails, calls are sent once each."""
     sleeps = Sleeps()
     with FaultyEndpoint(http(503)) as faulty:
-        failing = client(faulty, sleeps)
+        failing = client(faulty, sleeps, breaker_failures=None)
         for _ in range(10):
             with pytest.raises(EndpointUnavailable):
                 failing.infer(FEEDS, ("y",))

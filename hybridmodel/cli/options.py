@@ -59,6 +59,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "max_batch_size": int,
     "max_request_bytes": int,
     "max_in_flight": int,
+    "breaker_failures": int,
+    "breaker_reset_s": float,
     "providers": _list,
 }
 

@@ -12,18 +12,21 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from hybridmodel.counters import Counters
 from hybridmodel.exceptions import (
     AuthenticationFailed,
+    CircuitOpen,
     EndpointError,
     EndpointRefused,
     EndpointUnavailable,
     ProtocolError,
     SpecMismatch,
 )
+from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.answers import RemoteAnswer, differences
 from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
 from hybridmodel.remote.connection import Reply
@@ -31,16 +34,19 @@ from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.protocol import (
     InferResponse,
-    Message,
     decode_metadata,
     decode_response,
     encode_request,
 )
-from hybridmodel.remote.resilience import RetryBudget, RetryPolicy
+from hybridmodel.remote.resilience import RetryPolicy
 from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tensors import ModelSpec
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+_CHUNKS_AT_A_TIME = 4
+"""Of one call: more only queue at the same server, and hold the memory of their answers."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -85,7 +91,8 @@ class EndpointClient:
         self._exchanger = Exchanger(endpoint, credential, make_transport)
         self._policy = policy or RetryPolicy(endpoint.max_attempts)
         self._sleep = sleep
-        self._budget = RetryBudget()
+        self._gate = gate_of(endpoint)
+        self._counters = Counters()
         self._most_rows = endpoint.max_batch_size or sys.maxsize
         self._knows_batch_size = endpoint.max_batch_size is not None
         self._infer_url = f"{endpoint.model_url}/infer"
@@ -120,7 +127,7 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        call = self._exchanger.begin(timeout_s, str(uuid.uuid4()))
+        call = self._begin(timeout_s, str(uuid.uuid4()))
         if rows is None or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
         size = min(rows, self._most_rows, rows_within(feeds, rows, self.endpoint.max_request_bytes))
@@ -140,7 +147,7 @@ class EndpointClient:
         EndpointError
             One of its kinds, when no good answer came.
         """
-        call = self._exchanger.begin(timeout_s)
+        call = self._begin(timeout_s)
         reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
         try:
             return decode_metadata(reply.header)
@@ -157,13 +164,23 @@ class EndpointClient:
         """
         url = f"{self.endpoint.model_url}/ready"
         try:
-            self._exchanger.exchange(self._exchanger.begin(timeout_s), "GET", url)
+            self._exchanger.exchange(self._begin(timeout_s), "GET", url)
         except (EndpointRefused, EndpointUnavailable) as error:
             # Servers say "not ready" with one status or another; only silence is no answer.
             if error.status is None:
                 raise
             return False
         return True
+
+    def stats(self) -> dict[str, int]:
+        """Count what happened in this process; names are explained in `HybridOnnxModel.stats`."""
+        gate = self._gate
+        return {
+            **self._counters.totals(),
+            "circuit_open": int(gate.breaker.is_open),
+            "in_flight": gate.in_flight.running,
+            "in_flight_limit": gate.in_flight.limit,
+        }
 
     def close(self) -> None:
         """Close the connections of this process; the next call opens others."""
@@ -172,22 +189,37 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
+    def _begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
+        try:
+            return self._exchanger.begin(timeout_s, request_id)
+        except EndpointError as error:
+            error.endpoint, error.request_id = self.endpoint.model_url, request_id
+            raise
+
     def _ask(
         self, call: Call, feeds: Mapping[str, Array], outputs: Sequence[str], rows: int | None
     ) -> RemoteAnswer:
         message = encode_request(
-            feeds,
-            outputs,
-            request_id=call.request_id or "",
-            binary=self._exchanger.speaks_binary(call),
+            feeds, outputs, request_id=call.request_id or "", binary=self._speaks_binary(call)
         )
-        response, attempts = self._retried(call, message)
+
+        def send(call: Call) -> InferResponse:
+            reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
+            return self._decoded(call, reply)
+
+        response, attempts = self._retried(call, send)
+        _log.debug("version %s answered request %s", response.model_version, call.request_id)
         return RemoteAnswer(
             self._checked(call, response, outputs, rows),
             response.model_version,
             attempts,
             call.request_id or "",
         )
+
+    def _speaks_binary(self, call: Call) -> bool:
+        if self._exchanger.knows_binary:
+            return self._exchanger.speaks_binary(call)
+        return self._retried(call, self._exchanger.speaks_binary)[0]
 
     def _ask_in_chunks(
         self,
@@ -200,7 +232,7 @@ class EndpointClient:
         """Ask for some rows at a time, several at once; all are answered, or it is an error."""
         from concurrent.futures import ThreadPoolExecutor
 
-        self._exchanger.speaks_binary(call)
+        self._speaks_binary(call)
         answers: list[RemoteAnswer] = []
 
         def ask(chunk: tuple[slice, Mapping[str, Array]]) -> tuple[slice, Mapping[str, Array]]:
@@ -209,7 +241,8 @@ class EndpointClient:
             answers.append(answer)
             return part, answer.outputs
 
-        workers = ThreadPoolExecutor(min(self.endpoint.max_in_flight, -(-rows // size)))
+        most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight)
+        workers = ThreadPoolExecutor(min(most, -(-rows // size)))
         try:
             joined = join(workers.map(ask, cut(feeds, rows, size)), rows)
         except ProtocolError as error:
@@ -217,7 +250,15 @@ class EndpointClient:
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
         attempts = sum(answer.attempts for answer in answers)
-        return RemoteAnswer(joined, answers[0].model_version, attempts, call.request_id or "")
+        versions = sorted({answer.model_version or "" for answer in answers})
+        if len(versions) > 1:
+            _log.warning(
+                "%s: versions %s of the model answered for parts of one call; pin one by "
+                "model_version or deployment",
+                self.endpoint.model_url,
+                " and ".join(versions),
+            )
+        return RemoteAnswer(joined, ", ".join(versions) or None, attempts, call.request_id or "")
 
     def _fewer_rows(self, call: Call, error: EndpointRefused, size: int) -> int:
         """Return how many rows to send at a time after a refusal, or raise it."""
@@ -230,30 +271,50 @@ class EndpointClient:
             raise error
         return self._most_rows
 
-    def _retried(self, call: Call, message: Message) -> tuple[InferResponse, int]:
+    def _retried(self, call: Call, send: Callable[[Call], T]) -> tuple[T, int]:
         """Send a request until it is answered, refused, or not worth another attempt."""
         attempt = 0
         while True:
             attempt += 1
+            started = time.perf_counter()
             try:
-                reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
-                response = self._decoded(call, reply)
+                with self._gate.admit(call.deadline):
+                    value = send(call)
             except EndpointError as error:
-                error.attempts = attempt
+                # What was raised before the request is only known by its name.
+                if error.endpoint is None:
+                    self._exchanger.placed(call, error)
+                error.attempts = attempt - isinstance(error, CircuitOpen)
+                self._note(attempt, started, error)
                 call = self._next_call(call, error, attempt)
             else:
-                self._budget.give_back()
-                return response, attempt
+                self._gate.budget.give_back()
+                self._note(attempt, started, None)
+                return value, attempt
+
+    def _note(self, attempt: int, started: float, error: EndpointError | None) -> None:
+        self._counters.add("requests")
+        if error is not None:
+            self._counters.add(f"failed.{type(error).__name__}")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "route azure, attempt %d at %s: %s after %.1f ms",
+                attempt,
+                self.endpoint.model_url,
+                "answered" if error is None else f"{type(error).__name__}, status {error.status}",
+                (time.perf_counter() - started) * 1e3,
+            )
 
     def _next_call(self, call: Call, error: EndpointError, attempt: int) -> Call:
         """Return what the next attempt is made with, after the pause before it, or raise."""
         if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
-            key = self._exchanger.key()
-            if key != call.key:
+            key = self._exchanger.keys.other_than(call.key, call.deadline)
+            if key is not None:
                 return replace(call, key=key, renewed=True)
         pause_s = self._policy.pause_s(error, attempt, call.deadline)
-        if pause_s is None or not self._budget.take():
+        if pause_s is None or not self._gate.budget.take():
             raise error
+        self._counters.add("retries")
         _log.info(
             "attempt %d at %s failed (%s), another in %.3f s",
             attempt,

@@ -1,8 +1,7 @@
-"""One connection to an endpoint: how it is opened, and one request and reply over its socket.
+"""One open connection to an endpoint: a request and its reply over the bare socket.
 
-``requests`` decides how to connect (proxies, certificates, the settings of the environment) and
-urllib3 connects; then request and reply go over the bare socket, because only so does one deadline
-bound the whole exchange, and large tensors move without a copy.
+Only so does one deadline bound the whole exchange, and do large tensors move without a copy.
+`hybridmodel.remote.connect` opens it.
 """
 
 from __future__ import annotations
@@ -10,23 +9,19 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybridmodel.exceptions import ConfigurationError, ProtocolError
+from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.http1 import ChunkedBody, Head, decompress, encode_head, split_head
 from hybridmodel.remote.protocol import HEADER_LENGTH, MAX_BODY_BYTES, parse_header_length
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from urllib3.connection import HTTPConnection
 
 _HEADER_LENGTH = HEADER_LENGTH.lower()
@@ -212,110 +207,6 @@ def _readable(sock: socket.socket) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return lambda: bool(poll.poll(0))
-
-
-def connect_within(url: str, timeout_s: float) -> Connection:
-    """Connect to a URL's host, in a bounded time whatever holds it up.
-
-    Looking up a name is not bounded at all otherwise, and each of several addresses, and each
-    piece of a proxy's answer, only by itself.
-
-    Raises
-    ------
-    ConnectionError
-        If it takes longer.
-    Exception
-        What `open_connection` raises.
-    """
-    from concurrent.futures import Future
-    from concurrent.futures import TimeoutError as FutureTimeout
-
-    future: Future[Connection] = Future()
-
-    def connect() -> None:
-        try:
-            future.set_result(open_connection(url, timeout_s))
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
-            future.set_exception(error)
-
-    threading.Thread(target=connect, name="hybridmodel-connect", daemon=True).start()
-    try:
-        return future.result(timeout_s)
-    except BaseException as error:
-        future.add_done_callback(_close_unused)
-        if isinstance(error, FutureTimeout) and not future.done():
-            raise ConnectionError(f"no connection within {timeout_s:g} s") from None
-        raise
-
-
-def _close_unused(future: Future[Connection]) -> None:
-    if future.exception() is None:
-        future.result().close()
-
-
-def open_connection(url: str, timeout_s: float) -> Connection:
-    """Connect to a URL's host as requests would.
-
-    Parameters
-    ----------
-    url : str
-        Decides, with the environment, which proxy and which certificates count.
-    timeout_s : float
-        For connecting, in seconds.
-
-    Raises
-    ------
-    ConfigurationError
-        If a certificate file that the environment names is not there.
-    requests.RequestException, urllib3.exceptions.HTTPError, OSError
-        If no connection can be made.
-    """
-    pool = _pool(url)
-    http = pool._new_conn()
-    http.timeout = timeout_s
-    parts = urlsplit(url)
-    by_proxy = pool.proxy is not None
-    try:
-        if by_proxy and parts.scheme == "https":
-            pool._prepare_proxy(http)
-        else:
-            http.connect()
-        http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        http.close()
-        raise
-    if by_proxy and parts.scheme == "http":
-        return Connection(http, f"http://{parts.netloc}", dict(pool.proxy_headers))
-    return Connection(http, "", {})
-
-
-def _pool(url: str) -> Any:
-    """Let requests choose proxy and certificates; urllib3's pool knows how to connect with them."""
-    import requests
-    from urllib3.exceptions import LocationParseError
-
-    with requests.Session() as session:
-        settings = session.merge_environment_settings(url, {}, False, None, None)
-        verify, proxies, cert = settings["verify"], settings["proxies"], settings["cert"]
-        adapter: Any = session.get_adapter(url)
-        request = requests.Request("POST", url).prepare()
-        try:
-            pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
-        except (requests.RequestException, LocationParseError, TypeError, ValueError):
-            # Not shown: what cannot be parsed may be a password.
-            raise ConfigurationError(
-                "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) is no "
-                "URL; characters such as / # @ in its password have to be percent-encoded"
-            ) from None
-        try:
-            # Gives the pool the authorities that requests trusts where the environment names none.
-            adapter.cert_verify(pool, url, verify, cert)
-        except OSError as error:
-            raise ConfigurationError(
-                f"certificates: {error}; the environment names them in REQUESTS_CA_BUNDLE or "
-                "CURL_CA_BUNDLE"
-            ) from error
-        return pool
 
 
 def _pieces(parts: Iterable[Buffer]) -> Iterable[Buffer]:

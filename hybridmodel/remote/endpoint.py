@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,9 +23,12 @@ _COUNTS = {
     "max_batch_size": (1, 2**31 - 1),
     "max_request_bytes": (1, 2**31 - 1),
     "max_in_flight": (1, 64),
+    "breaker_failures": (1, 1000),
 }
+_OPTIONAL_COUNTS = ("max_batch_size", "breaker_failures")
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_DEPLOYMENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 
 
@@ -47,6 +51,15 @@ class TritonEndpoint:
     auth_key_env : str or None, default="HYBRIDMODEL_API_KEY"
         Name of the environment variable that holds the key. Never the key. None for a server
         that wants none.
+    secondary_key_env : str or None, default=None
+        Name of the variable with the other key, which is tried when the first is refused: so keys
+        can be rotated while calls go on.
+    deployment : str or None, default=None
+        The one deployment of an Azure Machine Learning endpoint to ask, whatever its share of the
+        traffic is.
+    ca_bundle : str or None, default=None
+        File or folder of the certificate authorities to trust; None leaves it to the environment
+        (``REQUESTS_CA_BUNDLE``). Read when connecting, on the machine that connects.
     allow_http : bool, default=False
         Accept an unencrypted address on another machine.
     timeout_s : float, default=30.0
@@ -63,8 +76,14 @@ class TritonEndpoint:
         for models that come without a full configuration).
     max_request_bytes : int, default=67108864
         About how large one request may be; more rows are cut into several.
-    max_in_flight : int, default=4
-        Requests at a time for one call that is cut.
+    max_in_flight : int, default=16
+        Requests at a time from one process; fewer after the endpoint answered 429, until it
+        answers again. Waiting for a turn counts towards the time of a call.
+    breaker_failures : int or None, default=5
+        Requests that fail one after the other before the endpoint is left alone for a while; None
+        always asks it.
+    breaker_reset_s : float, default=10.0
+        For how long.
 
     Raises
     ------
@@ -76,6 +95,9 @@ class TritonEndpoint:
     model_name: str
     model_version: str | None = "1"
     auth_key_env: str | None = DEFAULT_KEY_ENV
+    secondary_key_env: str | None = None
+    deployment: str | None = None
+    ca_bundle: str | None = None
     allow_http: bool = False
     timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
@@ -83,14 +105,19 @@ class TritonEndpoint:
     max_attempts: int = 3
     max_batch_size: int | None = None
     max_request_bytes: int = 1 << 26
-    max_in_flight: int = 4
+    max_in_flight: int = 16
+    breaker_failures: int | None = 5
+    breaker_reset_s: float = 10.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
         _check_name(self.model_name)
         object.__setattr__(self, "model_version", _version(self.model_version))
-        _check_key_env(self.auth_key_env)
-        for name in ("timeout_s", "connect_timeout_s"):
+        for name in ("auth_key_env", "secondary_key_env"):
+            _check_key_env(name, getattr(self, name))
+        _check_deployment(self.deployment)
+        object.__setattr__(self, "ca_bundle", _path(self.ca_bundle))
+        for name in ("timeout_s", "connect_timeout_s", "breaker_reset_s"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         for name in ("allow_http", "binary"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
@@ -217,13 +244,31 @@ def _version(version: Any) -> str | None:
     return str(version)
 
 
-def _check_key_env(name: Any) -> None:
+def _check_key_env(field: str, name: Any) -> None:
     if name is not None and not (isinstance(name, str) and _ENV_NAME.fullmatch(name)):
         raise ConfigurationError(
-            "auth_key_env is the NAME of an environment variable (letters, digits and "
+            f"{field} is the NAME of an environment variable (letters, digits and "
             "underscores, at most 64), never a key; what was given is none, and is not shown "
             "in case it is a key"
         )
+
+
+def _check_deployment(name: Any) -> None:
+    if name is not None and not (isinstance(name, str) and _DEPLOYMENT.fullmatch(name)):
+        raise ConfigurationError(
+            "deployment is the name of a deployment, of letters, digits and dashes, such as "
+            f"'blue'; got {name!r}"
+        )
+
+
+def _path(path: Any) -> str | None:
+    if path is None or path == "":
+        return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"ca_bundle is the path of a file or folder, not a {type(path).__name__}"
+        )
+    return os.fspath(path)
 
 
 def _check_flag(name: str, value: Any, *, optional: bool) -> None:
@@ -232,7 +277,7 @@ def _check_flag(name: str, value: Any, *, optional: bool) -> None:
 
 
 def _check_count(name: str, value: Any, low: int, high: int) -> None:
-    if value is None and name == "max_batch_size":
+    if value is None and name in _OPTIONAL_COUNTS:
         return
     if type(value) is not int or not low <= value <= high:
         raise ConfigurationError(f"{name} is a whole number from {low} to {high}, not {value!r}")

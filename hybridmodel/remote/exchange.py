@@ -5,6 +5,7 @@ Below `hybridmodel.remote.client`, which decides what to ask and how often.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.per_process import PerProcess
 from hybridmodel.remote.connection import Reply
-from hybridmodel.remote.credentials import key_source
+from hybridmodel.remote.credentials import KeySource, key_source
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
@@ -30,9 +31,20 @@ from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
 from hybridmodel.remote.transport import PooledTransport, Transport
+from hybridmodel.tracing import trace_context
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request. Triton would compress each answer that may be compressed."""
+
+DEPLOYMENT = "azureml-model-deployment"
+"""Header that picks a deployment of an Azure Machine Learning endpoint."""
+
+_DELAYS = (
+    "ms-azureml-bandwidth-request-delay-ms",
+    "ms-azureml-bandwidth-response-delay-ms",
+)
+
+_log = logging.getLogger("hybridmodel")
 
 
 @dataclass(frozen=True)
@@ -86,15 +98,19 @@ class Exchanger:
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
     ) -> None:
         self.endpoint = endpoint
-        self.key = key_source(endpoint, credential)
+        self.keys: KeySource = key_source(endpoint, credential)
         self._make_transport = make_transport
         self._transport: PerProcess[Transport] = PerProcess()
         self._speaks_binary = endpoint.binary
+        self._told_of_delay = False
+        self._headers = dict(_HEADERS)
+        if endpoint.deployment is not None:
+            self._headers[DEPLOYMENT] = endpoint.deployment
 
     def begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
         """Start a call: its deadline, and its key."""
         deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
-        return Call(deadline, request_id, self.key())
+        return Call(deadline, request_id, self.keys.key(deadline))
 
     def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:
         """Send one request, and return its reply if it is a 200.
@@ -106,7 +122,7 @@ class Exchanger:
         InputMismatch
             If the request is larger than any server takes.
         """
-        headers = dict(_HEADERS)
+        headers = {**self._headers, **trace_context()}
         if call.key is not None:
             headers["Authorization"] = f"Bearer {call.key}"
         if call.request_id is not None:
@@ -124,16 +140,24 @@ class Exchanger:
             raise self.placed(call, error) from error.__cause__
         if reply.status != 200:
             raise self.placed(call, refusal(reply), reply)
+        self._note_delay(reply)
         return reply
 
     def placed(self, call: Call, error: EndpointError, reply: Reply | None = None) -> EndpointError:
         """Say at which endpoint, with which status and for which request it happened."""
         error.endpoint = self.endpoint.model_url
         error.request_id = call.request_id
+        text = error.args[0]
         if reply is not None:
             error.status = reply.status
-        error.args = (call.without_key(f"{self.endpoint.model_url}: {error.args[0]}"),)
+            text += _unlike_the_protocol(reply)
+        error.args = (call.without_key(f"{self.endpoint.model_url}: {text}"),)
         return error
+
+    @property
+    def knows_binary(self) -> bool:
+        """Whether `speaks_binary` answers without asking the server."""
+        return self._speaks_binary is not None
 
     def speaks_binary(self, call: Call) -> bool:
         """Tell whether the server takes binary tensors; asks it once."""
@@ -163,8 +187,27 @@ class Exchanger:
         if transport is not None:
             transport.close()
 
+    def _note_delay(self, reply: Reply) -> None:
+        delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]
+        if delays and not self._told_of_delay:
+            self._told_of_delay = True
+            _log.warning(
+                "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
+                "send fewer rows or ask for fewer outputs; said once",
+                self.endpoint.model_url,
+                " and ".join(delays),
+            )
+
     def _connect(self) -> Transport:
         return self._make_transport(self.endpoint)
+
+
+def _unlike_the_protocol(reply: Reply) -> str:
+    """Show the beginning of what should have been JSON: a login page as a rule."""
+    if reply.status != 200 or reply.header[:1] == b"{":
+        return ""
+    kind = reply.headers.get("content-type", "none")
+    return f" (Content-Type {kind}, it begins {bytes(reply.header[:200])!r})"
 
 
 def _check_size(message: Message) -> None:

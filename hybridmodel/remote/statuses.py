@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import (
     AuthenticationFailed,
@@ -23,6 +25,8 @@ MODEL_STATUS = "ms-azureml-model-error-statuscode"
 """Azure Machine Learning answers 424 for any failure of the server behind it, whose own status
 is in this header."""
 
+_MODEL_REASON = "ms-azureml-model-error-reason"
+
 _KINDS: Mapping[int, type[EndpointError]] = {
     401: AuthenticationFailed,
     403: AuthenticationFailed,
@@ -36,11 +40,16 @@ _KINDS: Mapping[int, type[EndpointError]] = {
 _HINTS: Mapping[int, str] = {
     401: f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}",
     403: "the caller may not score here: a role (onlineEndpoints/score/action), a private network",
-    404: "no such model or version there, or no deployment with traffic",
+    404: "no such model or version there, no deployment with traffic, or none of that name",
     408: "the model took longer than the deployment's request_timeout_ms",
     413: "the request is too large; send fewer rows at a time",
+    424: "the server behind the endpoint is starting, or it crashed",
     429: "too many requests at once",
+    504: "the model took longer than the gateway waits; send fewer rows at a time",
 }
+
+_MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
+"""Headers of Azure's services that are finer than ``Retry-After``."""
 
 _SHOWN = 300
 
@@ -60,7 +69,7 @@ def refusal(reply: Reply) -> EndpointError:
     message = ": ".join(part for part in (f"answered {shown}", text) if part)
     error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
     if isinstance(error, EndpointUnavailable):
-        error.retry_after_s = _retry_after_s(reply.headers.get("retry-after"))
+        error.retry_after_s = _retry_after_s(reply.headers)
     return error
 
 
@@ -74,20 +83,29 @@ def _kind(status: int, reply: Reply) -> type[EndpointError]:
         return _KINDS[status]
     if 200 <= status < 300:
         return ProtocolError
-    # A 500 with the protocol's own error is the model that failed, and will fail again.
-    if status < 500 or status == 501 or _protocol_error(reply) is not None:
+    # A 500 with the protocol's own error, or behind a 424, is the model that failed; it will again.
+    of_model = reply.status == 424 != status or _protocol_error(reply) is not None
+    if status < 500 or status == 501 or of_model:
         return EndpointUnavailable if status == 424 else EndpointRefused
     return EndpointUnavailable
 
 
 def _said(reply: Reply) -> str:
     if 300 <= reply.status < 400:
-        return "a redirect, which is not followed; check the uri"
+        return f"a redirect to {_redirected_to(reply)}, which is not followed; check the uri"
     text = _protocol_error(reply)
     if text is None:
         text = bytes(reply.header[: _SHOWN * 4]).decode("utf-8", "replace")
-    text = " ".join(text.split())
+    text = " ".join(text.split()) or reply.headers.get(_MODEL_REASON, "")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _redirected_to(reply: Reply) -> str:
+    """Return the host only: the rest of the address may hold a token."""
+    try:
+        return urlsplit(reply.headers.get("location", "")).hostname or "another path"
+    except ValueError:
+        return "no address"
 
 
 def _protocol_error(reply: Reply) -> str | None:
@@ -99,15 +117,24 @@ def _protocol_error(reply: Reply) -> str | None:
     return error if isinstance(error, str) else None
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Read seconds or a date (RFC 9110, 10.2.3); None when there is neither."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read how long to wait: Azure's milliseconds, seconds or a date (RFC 9110, 10.2.3)."""
+    for name in _MILLISECONDS:
+        if (wait := _number(headers.get(name))) is not None:
+            return wait / 1000
+    value = headers.get("retry-after", "")
+    wait = _number(value)
+    if wait is not None or not value:
+        return wait
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
     except ValueError:
         return None
+    return max(0.0, number) if math.isfinite(number) else None

@@ -19,16 +19,19 @@ from hybridmodel.exceptions import (
     EndpointUnavailable,
     HybridModelError,
 )
-from hybridmodel.remote.connection import Connection, Reply, StaleConnection, connect_within
+from hybridmodel.remote.connect import connect_within
+from hybridmodel.remote.connection import Connection, Reply, StaleConnection
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
 
-MAX_IDLE = 32
-"""Connections kept open between calls; more threads than that open and close their own."""
-
 MAX_IDLE_S = 60.0
 """Age at which an unused connection is closed: gateways drop idle ones without a word."""
+
+_NO_CONNECTION = (
+    "no connection; is the host's name right, the endpoint up, and this machine in its network, "
+    "where it has a private one?"
+)
 
 
 class Transport(Protocol):
@@ -55,7 +58,7 @@ class PooledTransport:
     Parameters
     ----------
     endpoint : TritonEndpoint
-        Bounds the time for connecting.
+        Bounds the time for connecting, and says how many connections are kept, and whom to trust.
     clock : callable, default=time.monotonic
         Tells the age of idle connections, in seconds.
     """
@@ -63,7 +66,7 @@ class PooledTransport:
     def __init__(
         self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._connect_timeout_s = endpoint.connect_timeout_s
+        self._endpoint = endpoint
         self._host = urlsplit(endpoint.uri).netloc
         self._clock = clock
         self._idle: list[tuple[float, Connection]] = []
@@ -150,14 +153,21 @@ class PooledTransport:
         return None
 
     def _keep(self, connection: Connection) -> None:
-        if connection.reusable and len(self._idle) < MAX_IDLE:
+        if connection.reusable and len(self._idle) < self._endpoint.max_in_flight:
             self._idle.append((self._clock(), connection))
         else:
             connection.close()
 
     def _connect(self, url: str, deadline: Deadline) -> Connection:
-        timeout_s = min(self._connect_timeout_s, deadline.check("waiting to connect"))
-        return connect_within(url, timeout_s)
+        left_s = deadline.check("waiting to connect")
+        timeout_s = min(self._endpoint.connect_timeout_s, left_s)
+        try:
+            return connect_within(url, timeout_s, self._endpoint.ca_bundle)
+        except Exception as error:
+            translated = _translate(error, deadline, broke=_NO_CONNECTION)
+            if translated is None:
+                raise
+            raise translated from error
 
 
 def _close_all(idle: list[tuple[float, Connection]]) -> None:
@@ -165,7 +175,9 @@ def _close_all(idle: list[tuple[float, Connection]]) -> None:
         idle.pop()[1].close()
 
 
-def _translate(error: BaseException, deadline: Deadline) -> Exception | None:
+def _translate(
+    error: BaseException, deadline: Deadline, broke: str = "the connection broke"
+) -> Exception | None:
     """Say what a failure of the network means; None for what is none."""
     if isinstance(error, HybridModelError):
         return None
@@ -176,13 +188,16 @@ def _translate(error: BaseException, deadline: Deadline) -> Exception | None:
                 return EndpointTimeout(
                     f"no answer within the deadline of {deadline.timeout_s:g} s ({cause})"
                 )
-            return translated(f"{meaning} ({cause})")
+            return translated(f"{meaning or broke} ({cause})")
     return None
 
 
 @cache
 def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
-    """List what the libraries raise, most specific first, and what it means here."""
+    """List what the libraries raise, most specific first, and what it means here.
+
+    No meaning is that the connection broke, or did not come about.
+    """
     import ssl
     from http.client import HTTPException
 
@@ -200,14 +215,14 @@ def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception],
             EndpointRefused,
             (
                 "the certificate was not accepted; where a company's own authority signs, name "
-                "its file in REQUESTS_CA_BUNDLE"
+                "its file in REQUESTS_CA_BUNDLE or in the endpoint's ca_bundle"
             ),
         ),
         ((ssl.SSLError, from_urllib3.SSLError), EndpointRefused, "no secure connection"),
         (
             (from_urllib3.HTTPError, HTTPException, OSError),
             EndpointUnavailable,
-            "no connection, or it broke",
+            "",
         ),
     )
 

@@ -1,0 +1,108 @@
+"""How a connection to an endpoint is opened, in a bounded time.
+
+``requests`` decides how (proxies, certificates, the settings of the environment) and urllib3
+connects; what follows goes over `hybridmodel.remote.connection`.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.bounded import NotDone, within
+from hybridmodel.remote.connection import Connection
+
+
+def connect_within(url: str, timeout_s: float, ca_bundle: str | None = None) -> Connection:
+    """Connect to a URL's host, in a bounded time whatever holds it up.
+
+    Looking up a name is not bounded at all otherwise, and each of several addresses, and each
+    piece of a proxy's answer, only by itself.
+
+    Parameters
+    ----------
+    url : str
+        Decides, with the environment, which proxy and which certificates count.
+    timeout_s : float
+        For connecting, in seconds.
+    ca_bundle : str, optional
+        File or folder of the authorities to trust, instead of what the environment names.
+
+    Raises
+    ------
+    ConnectionError
+        If it takes longer.
+    Exception
+        What `open_connection` raises.
+    """
+    try:
+        return within(
+            timeout_s,
+            lambda: open_connection(url, timeout_s, ca_bundle),
+            name="hybridmodel-connect",
+            too_late=Connection.close,
+        )
+    except NotDone:
+        raise ConnectionError(f"no connection within {timeout_s:g} s") from None
+
+
+def open_connection(url: str, timeout_s: float, ca_bundle: str | None = None) -> Connection:
+    """Connect to a URL's host as requests would.
+
+    Takes what `connect_within` does.
+
+    Raises
+    ------
+    ConfigurationError
+        If a certificate file that is named is not there, or a proxy is no URL.
+    requests.RequestException, urllib3.exceptions.HTTPError, OSError
+        If no connection can be made.
+    """
+    pool = _pool(url, ca_bundle)
+    http = pool._new_conn()
+    http.timeout = timeout_s
+    parts = urlsplit(url)
+    by_proxy = pool.proxy is not None
+    try:
+        if by_proxy and parts.scheme == "https":
+            pool._prepare_proxy(http)
+        else:
+            http.connect()
+        http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        http.close()
+        raise
+    if by_proxy and parts.scheme == "http":
+        return Connection(http, f"http://{parts.netloc}", dict(pool.proxy_headers))
+    return Connection(http, "", {})
+
+
+def _pool(url: str, ca_bundle: str | None) -> Any:
+    """Let requests choose proxy and certificates; urllib3's pool knows how to connect with them."""
+    import requests
+    from urllib3.exceptions import LocationParseError
+
+    with requests.Session() as session:
+        settings = session.merge_environment_settings(url, {}, False, ca_bundle, None)
+        verify, proxies, cert = settings["verify"], settings["proxies"], settings["cert"]
+        adapter: Any = session.get_adapter(url)
+        request = requests.Request("POST", url).prepare()
+        try:
+            pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+        except (requests.RequestException, LocationParseError, TypeError, ValueError):
+            # Not shown: what cannot be parsed may be a password.
+            raise ConfigurationError(
+                "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) is no "
+                "URL; characters such as / # @ in its password have to be percent-encoded"
+            ) from None
+        try:
+            # Gives the pool the authorities that requests trusts where the environment names none.
+            adapter.cert_verify(pool, url, verify, cert)
+        except OSError as error:
+            named = "the endpoint names them in ca_bundle"
+            if ca_bundle is None:
+                named = "the environment names them in REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+            raise ConfigurationError(f"certificates: {error}; {named}") from error
+        return pool

@@ -1,0 +1,179 @@
+"""What an operator sees: counters, log lines, and OpenTelemetry spans with the real SDK."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util._once import Once
+
+from hybridmodel import EndpointRefused, EndpointUnavailable, HybridOnnxModel
+from hybridmodel.tracing import active_tracer
+from tests import models
+from tests.faulty import FaultyEndpoint, error, http
+
+X = np.ones((3, 4), np.float32)
+ANSWER = {
+    "model_version": "7",
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [3, 2], "data": [0.0] * 6}],
+}
+GOOD = http(200, json.dumps(ANSWER).encode())
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """Set up OpenTelemetry as an application does, and take it back."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    trace.set_tracer_provider(provider)
+    yield exporter
+    provider.shutdown()
+
+
+def linear(faulty: FaultyEndpoint, **options: Any) -> HybridOnnxModel:
+    """Return a model (n, 4) -> (n, 2) with an endpoint."""
+    return HybridOnnxModel(models.linear(), endpoint=faulty.endpoint(**options))
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    """Return the attributes of a span, without the id, which is random."""
+    given = dict(span.attributes or {})
+    given.pop("hybridmodel.request_id", None)
+    return given
+
+
+def test_a_model_counts_what_it_did() -> None:
+    """Calls and rows by route; requests, retries and failures by kind."""
+    with FaultyEndpoint(http(503), GOOD, GOOD, error(400, "no")) as faulty:
+        model = linear(faulty, max_attempts=2)
+        model.client._sleep = lambda _: None
+        model.predict(X)
+        model.predict(X[:1])
+        model.predict(X, use_azure=True)
+        model.predict(X, use_azure=True)
+        model.predict(X[:0], use_azure=True)
+        with pytest.raises(EndpointRefused):
+            model.predict(X, use_azure=True)
+    assert model.stats() == {
+        "local.calls": 2,
+        "local.rows": 4,
+        "azure.calls": 2,
+        "azure.rows": 6,
+        "azure.requests": 4,
+        "azure.retries": 1,
+        "azure.failed.EndpointRefused": 1,
+        "azure.failed.EndpointUnavailable": 1,
+        "azure.circuit_open": 0,
+        "azure.in_flight": 0,
+        "azure.in_flight_limit": 16,
+    }
+
+
+def test_a_copy_and_a_fork_count_for_themselves() -> None:
+    """Each process and each pickle begins at zero."""
+    model = HybridOnnxModel(models.linear())
+    model.predict(X)
+    assert pickle.loads(pickle.dumps(model)).stats() == {}
+    if hasattr(os, "fork"):
+        child = os.fork()
+        if child == 0:
+            os._exit(len(model.stats()))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert model.stats() == {"local.calls": 1, "local.rows": 3}
+
+
+def test_attempts_are_logged_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    """Route, attempt, address, status and duration; a pause is news, the rest is detail."""
+    caplog.set_level(logging.DEBUG, "hybridmodel")
+    with FaultyEndpoint(http(503), GOOD) as faulty:
+        model = linear(faulty, max_attempts=2)
+        model.client._sleep = lambda _: None
+        model.predict(X, use_azure=True)
+    first, pause, second, last = caplog.records
+    assert first.levelno == second.levelno == logging.DEBUG
+    assert "route azure, attempt 1" in first.message
+    assert "EndpointUnavailable, status 503 after" in first.message
+    assert pause.levelno == logging.INFO
+    assert "attempt 2" in second.message
+    assert "answered after" in second.message
+    assert last.message.startswith("version 7 answered request")
+
+
+def test_a_remote_call_is_a_span_of_the_application(spans: InMemorySpanExporter) -> None:
+    """With route, rows, attempts, status and server, and the server can continue the trace."""
+    with FaultyEndpoint(http(503), GOOD) as faulty:
+        model = linear(faulty, max_attempts=2)
+        model.client._sleep = lambda _: None
+        with trace.get_tracer("application").start_as_current_span("request"):
+            model.predict(X, use_azure=True)
+    predict, request = spans.get_finished_spans()
+    assert predict.parent is not None
+    assert predict.parent.span_id == request.context.span_id
+    assert (predict.name, predict.kind) == ("hybridmodel.predict", trace.SpanKind.CLIENT)
+    assert attributes(predict) == {
+        "hybridmodel.route": "azure",
+        "hybridmodel.rows": 3,
+        "hybridmodel.attempts": 2,
+        "hybridmodel.model_name": "m",
+        "hybridmodel.model_version": "7",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+        "server.port": faulty.port,
+    }
+    continued = f"traceparent: 00-{predict.context.trace_id:032x}-{predict.context.span_id:016x}-"
+    assert all(continued.encode() in sent for sent in faulty.requests)
+
+
+def test_a_failed_call_is_a_failed_span(spans: InMemorySpanExporter) -> None:
+    """It tells the error, its status and the attempts."""
+    with FaultyEndpoint(http(503)) as faulty, pytest.raises(EndpointUnavailable):
+        linear(faulty).predict(X, use_azure=True)
+    (span,) = spans.get_finished_spans()
+    assert span.status.status_code is trace.StatusCode.ERROR
+    found = attributes(span)
+    assert found["error.type"] == "EndpointUnavailable"
+    assert found["http.response.status_code"] == 503
+    assert found["hybridmodel.attempts"] == 1
+
+
+def test_a_local_call_is_a_span_inside_the_process(spans: InMemorySpanExporter) -> None:
+    """It names no server."""
+    HybridOnnxModel(models.linear()).predict(X)
+    (span,) = spans.get_finished_spans()
+    assert span.kind is trace.SpanKind.INTERNAL
+    assert attributes(span) == {"hybridmodel.route": "local", "hybridmodel.rows": 3}
+
+
+def test_without_a_provider_there_is_no_span_and_no_header() -> None:
+    """The API's own provider counts as none."""
+    assert active_tracer() is None
+    with FaultyEndpoint(GOOD) as faulty:
+        linear(faulty).predict(X, use_azure=True)
+    assert b"traceparent" not in faulty.requests[0]
+
+
+def test_nothing_of_opentelemetry_is_imported_unless_somebody_else_did() -> None:
+    """A process that does not trace does not pay for the import."""
+    code = (
+        "import sys, numpy, hybridmodel\n"
+        "from tests import models\n"
+        "hybridmodel.HybridOnnxModel(models.linear()).predict(numpy.ones((1, 4), 'f4'))\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
