@@ -191,6 +191,7 @@ def test_model_config_reaches_the_model(cli: Cli) -> None:
         "model_version": None,
         "auth_key_env": None,
         "secondary_key_env": None,
+        "entra_id": False,
         "deployment": None,
         "ca_bundle": None,
         "allow_http": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hybridmodel import (
     ConfigurationError,
     EndpointTimeout,
     HybridOnnxModel,
+    MissingDependency,
     ModelSpec,
     TensorSpec,
     TritonEndpoint,
@@ -231,6 +233,28 @@ def test_an_asynchronous_credential_is_refused_at_once() -> None:
     endpoint = TritonEndpoint(uri="http://localhost:1", model_name="m")
     with pytest.raises(ConfigurationError, match="asynchronous"):
         key_source(endpoint, Async())
+
+
+def test_an_endpoint_can_ask_azure_identity_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a model that MLflow loads, without a credential, gets Entra ID tokens."""
+    asked: list[str] = []
+
+    def get_token(self: object, *scopes: str, **_: Any) -> SimpleNamespace:
+        asked.extend(scopes)
+        return SimpleNamespace(token="entra", expires_on=4e9)
+
+    monkeypatch.setattr("azure.identity.DefaultAzureCredential.get_token", get_token)
+    with FaultyEndpoint(GOOD) as faulty:
+        EndpointClient(faulty.endpoint(entra_id=True), SPEC).infer(FEEDS, ("y",))
+    assert (bearers(faulty), asked) == (["entra"], ["https://ml.azure.com/.default"])
+
+
+def test_without_azure_identity_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    endpoint = TritonEndpoint(uri="https://h", model_name="m", entra_id=True)
+    with pytest.raises(MissingDependency, match=r"hybridmodel\[azure\]"):
+        EndpointClient(endpoint, SPEC)
 
 
 def test_a_kept_token_shows_nowhere() -> None:

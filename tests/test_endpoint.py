@@ -113,6 +113,7 @@ def test_a_name_is_quoted_in_the_url() -> None:
         ("connect_timeout_s", True, "positive"),
         ("allow_http", "yes", "True or False"),
         ("binary", 1, "True or False"),
+        ("entra_id", None, "True or False"),
         ("max_attempts", 0, "from 1 to 10"),
         ("max_attempts", None, "from 1 to 10"),
         ("max_batch_size", 0, "whole number from 1"),

@@ -51,6 +51,7 @@ def _list(text: str) -> list[str]:
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "use_azure": _flag,
+    "entra_id": _flag,
     "allow_http": _flag,
     "binary": _flag,
     "timeout_s": float,

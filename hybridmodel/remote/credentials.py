@@ -19,6 +19,7 @@ from hybridmodel.exceptions import (
     ConfigurationError,
     EndpointTimeout,
     HybridModelError,
+    MissingDependency,
 )
 from hybridmodel.per_process import PerProcess
 from hybridmodel.remote.bounded import NotDone, within
@@ -56,7 +57,7 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     Parameters
     ----------
     endpoint : TritonEndpoint
-        Names the environment variables that are read when there is no `credential`.
+        Says what to do when there is no `credential`.
     credential : object with ``get_token``, callable, KeySource or None
         Such as a credential of azure-identity; or a function without arguments that returns the
         key, or what azure-ai-ml's ``online_endpoints.get_keys`` does: an object with
@@ -67,7 +68,11 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     ------
     ConfigurationError
         If `credential` is none of these.
+    MissingDependency
+        If the endpoint wants azure-identity and it is not installed.
     """
+    if credential is None and endpoint.entra_id:
+        credential = _default_azure_credential()
     if credential is None:
         return VariableKey(endpoint.auth_key_env, endpoint.secondary_key_env)
     get_token = getattr(credential, "get_token", None)
@@ -86,6 +91,16 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
         "credential is an object with get_token (such as azure-identity's) or a function that "
         f"returns the key, not a {type(credential).__name__}"
     )
+
+
+def _default_azure_credential() -> Any:
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise MissingDependency(
+            "entra_id needs azure-identity: pip install 'hybridmodel[azure]', or pass a credential"
+        ) from error
+    return DefaultAzureCredential()
 
 
 def checked_key(key: Any, what: str = "what the credential returned") -> str:

@@ -54,6 +54,9 @@ class TritonEndpoint:
     secondary_key_env : str or None, default=None
         Name of the variable with the other key, which is tried when the first is refused: so keys
         can be rotated while calls go on.
+    entra_id : bool, default=False
+        Ask azure-identity's ``DefaultAzureCredential`` for tokens, where no credential is given,
+        instead of reading a variable (extra ``azure``).
     deployment : str or None, default=None
         The one deployment of an Azure Machine Learning endpoint to ask, whatever its share of the
         traffic is.
@@ -96,6 +99,7 @@ class TritonEndpoint:
     model_version: str | None = "1"
     auth_key_env: str | None = DEFAULT_KEY_ENV
     secondary_key_env: str | None = None
+    entra_id: bool = False
     deployment: str | None = None
     ca_bundle: str | None = None
     allow_http: bool = False
@@ -119,7 +123,7 @@ class TritonEndpoint:
         object.__setattr__(self, "ca_bundle", _path(self.ca_bundle))
         for name in ("timeout_s", "connect_timeout_s", "breaker_reset_s"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
-        for name in ("allow_http", "binary"):
+        for name in ("allow_http", "entra_id", "binary"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
         for name, (low, high) in _COUNTS.items():
             _check_count(name, getattr(self, name), low, high)
