@@ -42,6 +42,8 @@ format: install
 bench: install
 	-$(BIN)/python benchmarks/local.py --plot benchmarks/local.png
 	-$(BIN)/python benchmarks/remote.py --plot benchmarks/remote.png
+	-$(BIN)/python benchmarks/azure_ep.py --plot benchmarks/azure_ep.png
+	-$(BIN)/python benchmarks/cascade.py --plot benchmarks/cascade.png
 
 clean:
 	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,6 +40,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_all)
 
 
+_of_the_parent: list[object] = []
+"""Never finalised: onnxruntime's destructors would wait here for threads of the parent."""
+
+
 class PerProcess(Generic[T]):
     """Hold a value that is made on first use, once in each process.
 
@@ -50,8 +54,15 @@ class PerProcess(Generic[T]):
     def __init__(self) -> None:
         # One attribute, so that a thread never sees half of a change.
         self._made: tuple[int, T] | None = None
-        self._left_behind: list[T] = []
-        self._locks: dict[int, threading.Lock] = {}
+        self._lock = threading.Lock()
+        reset_in_child(self)
+
+    def reset(self) -> None:
+        """Start anew; what the parent made stays as it is, whoever drops it."""
+        if self._made is not None:
+            _of_the_parent.append(self._made[1])
+        self._made = None
+        self._lock = threading.Lock()
 
     def get(self, make: Callable[[], T]) -> T:
         """Return this process's value.
@@ -73,24 +84,17 @@ class PerProcess(Generic[T]):
 
     def discard(self) -> T | None:
         """Forget this process's value and return it; the next `get` makes another."""
-        with self._lock():
+        with self._lock:
             value = self.peek()
             if value is not None:
                 self._made = None
             return value
 
     def _make_here(self, make: Callable[[], T]) -> T:
-        with self._lock():
+        with self._lock:
             made = self._made
             if made is not None and made[0] == os.getpid():
                 return made[1]
-            if made is not None:
-                # Never finalised: a destructor here would wait for threads of the parent.
-                self._left_behind.append(made[1])
             value = make()
             self._made = (os.getpid(), value)
             return value
-
-    def _lock(self) -> threading.Lock:
-        # One a process: a lock that a thread of the parent held while it forked stays locked.
-        return self._locks.setdefault(os.getpid(), threading.Lock())

@@ -1,7 +1,8 @@
 """An endpoint that misbehaves on purpose: what a real server cannot be made to do.
 
 A `FaultyEndpoint` listens on a real socket, reads each request to its end and then does what its
-script says with the connection. `http` writes a well-formed response around any body.
+script says with the connection. `http` writes a well-formed response around any body. A `Gateway`
+is one that stands before a real server, and passes on what it does not spoil.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from hybridmodel import TritonEndpoint
 
 Script = Callable[[socket.socket], None]
+Rule = Callable[[bytes], Script | None]
 
 
 def http(status: int, body: bytes = b"", **headers: str) -> Script:
@@ -100,12 +103,56 @@ class FaultyEndpoint:
                     self._open.append(connection)
                 while (request := read_request(connection)) is not None:
                     self.requests.append(request)
-                    self._next()(connection)
+                    self._answer(connection, request)
             except OSError:
                 return
 
+    def _answer(self, connection: socket.socket, request: bytes) -> None:
+        self._next()(connection)
+
     def _next(self) -> Script:
         return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+
+
+class Gateway(FaultyEndpoint):
+    """Stands before a real server, as Azure's does; what its rule leaves alone is passed on."""
+
+    def __init__(self, upstream: int, rule: Rule, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
+        self._upstream = upstream
+        self._rule = rule
+
+    def endpoint(self, **options: Any) -> TritonEndpoint:
+        """Describe a model behind it; without a key and binary, unless said otherwise."""
+        return TritonEndpoint(**{"uri": self.uri, "auth_key_env": None, "binary": True, **options})
+
+    def _answer(self, connection: socket.socket, request: bytes) -> None:
+        (self._rule(request) or forward(self._upstream, request))(connection)
+
+
+def first(*scripts: Script) -> Rule:
+    """Return a rule: these scripts for the first requests, the real server for all others."""
+    left = list(reversed(scripts))
+    return lambda _: left.pop() if left else None
+
+
+def forward(port: int, request: bytes, pieces: int = 1, pause_s: float = 0.0) -> Script:
+    """Return a script that has a server on this machine answer the request.
+
+    With several `pieces`, the answer comes with a pause before each.
+    """
+
+    def script(connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as upstream:
+            upstream.sendall(request)
+            # A response is framed as a request is.
+            response = read_request(upstream) or b""
+        size = -(-len(response) // pieces)
+        for start in range(0, len(response), size or 1):
+            time.sleep(pause_s)
+            connection.sendall(response[start : start + size])
+
+    return script
 
 
 def read_request(connection: socket.socket) -> bytes | None:
@@ -123,5 +170,8 @@ def read_request(connection: socket.socket) -> bytes | None:
         if name.lower() == b"content-length":
             length = int(value)
     while len(body) < length:
-        body += connection.recv(65536)
+        chunk = connection.recv(65536)
+        if not chunk:
+            return None
+        body += chunk
     return head + b"\r\n\r\n" + body

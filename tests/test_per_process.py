@@ -77,7 +77,7 @@ def test_a_forked_child_makes_its_own_even_while_the_lock_was_held() -> None:
     """A thread that was making the value as the process forked does not block the child."""
     shared: PerProcess[int] = PerProcess()
     assert shared.get(os.getpid) == os.getpid()
-    shared._locks[os.getpid()].acquire()
+    shared._lock.acquire()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_report, args=(shared, os.getpid(), queue))
@@ -86,7 +86,7 @@ def test_a_forked_child_makes_its_own_even_while_the_lock_was_held() -> None:
         assert queue.get(timeout=30)
     finally:
         child.join(30)
-        shared._locks[os.getpid()].release()
+        shared._lock.release()
     assert child.exitcode == 0
 
 

@@ -63,7 +63,7 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
     folder = cache_folder() / "environments" / f"{name}-{key}"
     if not _is_complete(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")) as lock:
+        with _locked(folder.with_name(f"{folder.name}.lock")) as lock:
             if not _is_complete(folder):
                 _make(folder, name, requirements, lock)
     return folder
