@@ -70,7 +70,9 @@ def open_connection(url: str, timeout_s: float, ca_bundle: str | None = None) ->
             pool._prepare_proxy(http)
         else:
             http.connect()
-        http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # TLS inside TLS is no socket itself, but holds one.
+        tcp = getattr(http.sock, "socket", http.sock)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         http.close()
         raise
