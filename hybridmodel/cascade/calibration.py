@@ -1,0 +1,327 @@
+"""`Calibration`: a threshold, the promise it keeps, and what it was found on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybridmodel.cascade.bounds import check_share
+from hybridmodel.cascade.json_values import (
+    as_json,
+    count,
+    number,
+    numbers,
+    optional_number,
+    optional_text,
+    text,
+    texts,
+)
+from hybridmodel.cascade.scores import Score
+from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = 1
+
+_MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Shares of a sample that are right, by who answers.
+
+    Attributes
+    ----------
+    small, big, cascade : float
+        The small model alone, the big one alone, both with the threshold.
+    """
+
+    small: float
+    big: float
+    cascade: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What `hybridmodel.cascade.calibrate` found; plain data, equal to what it is read back as.
+
+    The promise: with probability at least ``1 - delta`` over samples, at most a share `epsilon` of
+    all rows like those of the sample are kept here though that is a `loss`.
+
+    Attributes
+    ----------
+    threshold : float
+        Rows with a lower score, or none, are escalated; infinity escalates all.
+    score : Score
+        How the score is made. A score function is known by name only once it was stored.
+    loss : str
+        What counts as a loss, in words.
+    answer, tolerance, loss_function : str, float, str, each or None
+        What judged: the output that was compared, the difference that does not matter, or the name
+        of a function.
+    epsilon, delta : float
+        The promise.
+    rows : int
+        Size of the sample.
+    required_rows : int
+        Smallest sample with which this promise can save anything.
+    escalation : float
+        Share of the sample that is escalated.
+    escalation_interval : (float, float)
+        Where that share lies in the population, with 95 % confidence.
+    risk : float
+        Share of the sample kept at a loss.
+    risk_bound : float
+        Upper bound of that share in the population, with confidence ``1 - delta``; 0 when
+        everything is escalated.
+    difference_bound : float
+        Upper bound, with the same confidence, of the share of rows that are kept here and answered
+        differently by the big model; not under `epsilon`. More than that, seen later, says without
+        any labels that the rows have changed. Of a loss function nothing is known but `epsilon`.
+    missing_scores : int
+        Rows of the sample without a score, all of them escalated.
+    accuracy : Accuracy or None
+        Shares of the sample that are right; None where nothing tells.
+    warnings : tuple of str
+        What stands in the way of a good threshold, in sentences.
+    small_sha256 : str
+        Of the local model's file.
+    big_sha256 : str or None
+        Of the endpoint's model, as the caller said.
+    endpoint : str
+        URL of the model at the endpoint.
+    model_version : str or None
+        The version that the endpoint said has answered.
+    data_sha256 : str
+        Of the sample: input tensors and labels.
+    date : str
+        When, in ISO 8601 with the time zone.
+    curve : Curve
+        What other thresholds would have done to the sample.
+    """
+
+    threshold: float
+    score: Score
+    loss: str
+    answer: str | None
+    tolerance: float | None
+    loss_function: str | None
+    epsilon: float
+    delta: float
+    rows: int
+    required_rows: int
+    escalation: float
+    escalation_interval: tuple[float, float]
+    risk: float
+    risk_bound: float
+    difference_bound: float
+    missing_scores: int
+    accuracy: Accuracy | None
+    warnings: tuple[str, ...]
+    small_sha256: str
+    big_sha256: str | None
+    endpoint: str
+    model_version: str | None
+    data_sha256: str
+    date: str
+    curve: Curve = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_share("epsilon", self.epsilon)
+        check_share("delta", self.delta)
+        self.score.check_threshold(self.threshold)
+        low, high = self.escalation_interval
+        shares = (self.risk, self.risk_bound, self.difference_bound)
+        fits = 0 <= low <= self.escalation <= high <= 1 and all(0 <= share <= 1 for share in shares)
+        if not fits or self.rows < 1 or not 0 <= self.missing_scores <= self.rows:
+            raise ConfigurationError("not a calibration: its shares and counts do not add up")
+
+    @property
+    def escalates_everything(self) -> bool:
+        """Whether only the endpoint may answer, since no threshold keeps the promise."""
+        return self.threshold == math.inf
+
+    def __str__(self) -> str:
+        low, high = self.escalation_interval
+        shown = (
+            f"threshold {self.threshold:.6g} on {self.score}\n"
+            f"escalates {self.escalation:.1%} of the rows (95%: {low:.1%} to {high:.1%})\n"
+            f"promise: at most {self.epsilon:.2%} of all rows are kept at a loss ({self.loss}), "
+            f"with {1 - self.delta:.0%} confidence\n"
+            f"seen in {self.rows:,} rows: {self.risk:.2%}, so at most {self.risk_bound:.2%}"
+        )
+        if self.accuracy is not None:
+            shares = [f"{name} {share:.2%}" for name, share in asdict(self.accuracy).items()]
+            shown += f"\nright: {', '.join(shares)}"
+        return "\n".join([shown, *(f"warning: {note}" for note in self.warnings)])
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers worth tracking, by name; an infinite threshold is left out."""
+        low, high = self.escalation_interval
+        numbers = {
+            "calibration_epsilon": self.epsilon,
+            "calibration_delta": self.delta,
+            "calibration_rows": float(self.rows),
+            "calibration_escalation": self.escalation,
+            "calibration_escalation_low": low,
+            "calibration_escalation_high": high,
+            "calibration_risk": self.risk,
+            "calibration_risk_bound": self.risk_bound,
+        }
+        if math.isfinite(self.threshold):
+            numbers["calibration_threshold"] = self.threshold
+        accuracy = {} if self.accuracy is None else asdict(self.accuracy)
+        return numbers | {f"calibration_accuracy_{name}": value for name, value in accuracy.items()}
+
+    def differences(
+        self,
+        *,
+        small_sha256: str | None = None,
+        big_sha256: str | None = None,
+        endpoint: str | None = None,
+        model_version: str | None = None,
+    ) -> tuple[str, ...]:
+        """Say in one sentence each why the promise may not hold for these models.
+
+        Only what is given here and known from the calibration is compared.
+        """
+        pairs = [
+            ("the local model's sha256", self.small_sha256, small_sha256),
+            ("the endpoint's model's sha256", self.big_sha256, big_sha256),
+            ("the endpoint", self.endpoint, endpoint),
+            ("the model version that answers", self.model_version, model_version),
+        ]
+        return tuple(
+            f"{what} is {now}, the calibration was made with {then}: calibrate again"
+            for what, then, now in pairs
+            if None not in (then, now) and then != now
+        )
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        cost_local: float = 0.0,
+        cost_remote: float = 1.0,
+    ) -> Figure:
+        """Draw accuracy, risk and cost against the share of rows escalated.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture, in the format that its ending names.
+        cost_local, cost_remote : float
+            Of a row answered here, and of asking the endpoint for one, in the same unit.
+
+        Raises
+        ------
+        MissingDependency
+            If matplotlib is not installed.
+        """
+        from hybridmodel.cascade.plots import draw
+
+        figure = draw(self, cost_local, cost_remote)
+        if path is not None:
+            figure.savefig(path, dpi=130)
+        return figure
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``."""
+        stored: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        for item in fields(self):
+            stored[item.name] = _as_json(getattr(self, item.name))
+        return stored
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
+        """Read what `to_dict` wrote; keys of a later minor version are ignored.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not the description of a calibration, or of a later major version.
+        """
+        try:
+            _check_version(stored["schema_version"])
+            values = {item.name: stored[item.name] for item in fields(cls)}
+            return cls(**{name: _read(name, value) for name, value in values.items()})
+        except ConfigurationError:
+            raise
+        except _MALFORMED as error:
+            raise ConfigurationError(f"not the description of a calibration: {error!r}") from error
+
+    def to_json(self) -> str:
+        """Return the record as a JSON text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Calibration:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not JSON, or not the description of a calibration.
+        """
+        try:
+            stored = json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(f"not the description of a calibration: {error}") from error
+        return cls.from_dict(stored)
+
+
+def _check_version(version: Any) -> None:
+    if version != SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"the calibration has schema_version {version!r}, this hybridmodel reads "
+            f"{SCHEMA_VERSION}"
+        )
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Score):
+        return value.to_dict()
+    if isinstance(value, (Curve, Accuracy)):
+        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
+    return as_json(value)
+
+
+def _read(name: str, value: Any) -> Any:
+    return _READERS.get(name, text)(value)
+
+
+def _curve(stored: Any) -> Curve:
+    accuracy = stored["accuracy"]
+    return Curve(
+        escalation=numbers(stored["escalation"]),
+        threshold=numbers(stored["threshold"]),
+        risk=numbers(stored["risk"]),
+        risk_bound=numbers(stored["risk_bound"]),
+        accuracy=None if accuracy is None else numbers(accuracy),
+    )
+
+
+def _accuracy(stored: Any) -> Accuracy | None:
+    if stored is None:
+        return None
+    return Accuracy(**{item.name: number(stored[item.name]) for item in fields(Accuracy)})
+
+
+_READERS: Mapping[str, Any] = {
+    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), number),
+    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), number),
+    **dict.fromkeys(("rows", "required_rows", "missing_scores"), count),
+    **dict.fromkeys(("answer", "loss_function", "big_sha256", "model_version"), optional_text),
+    "tolerance": optional_number,
+    "score": Score.from_dict,
+    "escalation_interval": numbers,
+    "accuracy": _accuracy,
+    "warnings": texts,
+    "curve": _curve,
+}

@@ -1,0 +1,285 @@
+"""What it costs to keep a row: whether the big model would have answered it better.
+
+A judge knows which outputs it reads (`needs`), what labels have to look like (`labels`), and says
+of each row whether keeping it is a loss (`judge`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from hybridmodel.cascade.outputs import some
+from hybridmodel.cascade.scores import name_of
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.tensors import BY_DATATYPE, WILDCARD, TensorSpec
+from hybridmodel.to_tensor import from_array_like
+
+Array = np.ndarray[Any, Any]
+Outputs = Mapping[str, Array]
+LossFunction = Callable[[Any, Outputs, Outputs], Any]
+
+
+class Judged(NamedTuple):
+    """The verdict on a sample.
+
+    Attributes
+    ----------
+    losses : ndarray of bool, shape (n,)
+        Whether keeping the row is a loss.
+    differ : ndarray of bool, shape (n,)
+        Whether the models answer differently, which can be told without labels.
+    right : (ndarray of bool, ndarray of bool) or None
+        Whether the small and the big model are right, where labels tell.
+    warnings : tuple of str
+        What is odd about the sample.
+    """
+
+    losses: Array
+    differ: Array
+    right: tuple[Array, Array] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Judge(Protocol):
+    """Says what it is a loss to keep."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the outputs that it reads, of either model."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a calibration keeps: ``answer``, ``tolerance``, ``loss_function``; None for none."""
+
+    def describe(self, labelled: bool) -> str:
+        """Say in a few words what counts as a loss."""
+
+    def labels(self, y: Any) -> Any:
+        """Return labels as `judge` takes them.
+
+        Raises
+        ------
+        InputMismatch
+            If they are of another kind.
+        """
+
+    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
+        """Compare the answers of both models to the same rows; `y` may be None."""
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """Classes, as an output names them, or as the most probable of an output of probabilities.
+
+    Attributes
+    ----------
+    output : TensorSpec
+        Where the class is read from.
+    cut : float
+        In one column of probabilities or logits, where the second class begins.
+    """
+
+    output: TensorSpec
+    cut: float = 0.5
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The one output."""
+        return (self.output.name,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The output's name."""
+        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """All classes, where they are known."""
+        width = self.output.shape[1] if len(self.output.shape) == 2 else 1
+        if self.output.labels or self.output.dtype.kind != "f" or width == WILDCARD:
+            return self.output.labels
+        return tuple(range(max(width, 2)))
+
+    def describe(self, labelled: bool) -> str:
+        """Say in a few words what counts as a loss."""
+        return "big right, small wrong" if labelled else "small and big differ"
+
+    def labels(self, y: Any) -> Array:
+        """Return labels in the dtype of the classes.
+
+        Raises
+        ------
+        InputMismatch
+            If they are of another kind, or a class is unknown to the model.
+        """
+        texts = isinstance(next(iter(self.classes), None), str)
+        datatype = "INT64" if self.output.dtype.kind == "f" else self.output.datatype
+        labels = _read_labels(y, "BYTES" if texts else datatype)
+        if self.classes:
+            unknown = [item for item in np.unique(labels).tolist() if item not in self.classes]
+            if unknown:
+                raise InputMismatch(
+                    f"the labels hold {some(unknown)}, which output {self.output.name!r} does not "
+                    f"know; its classes are {some(self.classes)}"
+                )
+        return labels
+
+    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
+        """Compare the classes of both models, with `y` where there are labels."""
+        here, there = self.read(small), self.read(big)
+        differ = here != there
+        odd = (
+            ()
+            if differ.any()
+            else ("both models give the same class for every row; is the big one at the endpoint?",)
+        )
+        if y is None:
+            return Judged(differ, differ, warnings=odd)
+        right = here == y, there == y
+        return Judged(right[1] & ~right[0], differ, right, odd + _never_answered(y, here, there))
+
+    def read(self, outputs: Outputs) -> Array:
+        """Return the class of each row, as an array of shape (n,)."""
+        values = outputs[self.output.name]
+        column = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        if self.output.dtype.kind != "f":
+            return column
+        places = (column > self.cut).astype(np.int64) if column.ndim == 1 else column.argmax(axis=1)
+        names = np.array(self.output.labels, dtype=object)
+        return names[places] if self.output.labels else places
+
+
+@dataclass(frozen=True)
+class ByTolerance:
+    """Numbers, which count as right (or as the same) when they are near enough.
+
+    Attributes
+    ----------
+    output : TensorSpec
+        Where the number is read from.
+    tolerance : float
+        Largest difference that does not matter.
+    """
+
+    output: TensorSpec
+    tolerance: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The one output."""
+        return (self.output.name,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The output's name and the tolerance."""
+        return {"answer": self.output.name, "tolerance": self.tolerance, "loss_function": None}
+
+    def describe(self, labelled: bool) -> str:
+        """Say in a few words what counts as a loss."""
+        if labelled:
+            return f"big within {self.tolerance:g} of the label, small not"
+        return f"small and big differ by more than {self.tolerance:g}"
+
+    def labels(self, y: Any) -> Array:
+        """Return labels as floats.
+
+        Raises
+        ------
+        InputMismatch
+            If they are no numbers, or some are missing.
+        """
+        labels = _read_labels(y, "FP64")
+        if np.isnan(labels).any():
+            raise InputMismatch(f"{np.isnan(labels).sum()} of the labels are missing (NaN)")
+        return labels
+
+    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
+        """Compare the numbers of both models, with `y` where there are labels."""
+        here, there = (_flat(answer[self.output.name]) for answer in (small, big))
+        differ = ~self._near(here, there)
+        if y is None:
+            return Judged(differ, differ)
+        right = self._near(here, y), self._near(there, y)
+        return Judged(right[1] & ~right[0], differ, right)
+
+    def _near(self, one: Array, other: Array) -> Array:
+        # What is no number is near to nothing.
+        return np.asarray(np.abs(one - other) <= self.tolerance)
+
+
+@dataclass(frozen=True)
+class ByFunction:
+    """Whatever a function of labels and both models' outputs calls a loss.
+
+    Attributes
+    ----------
+    function : callable
+        Takes the labels (or None), the small and the big model's outputs by name; returns 0 or 1
+        for each row.
+    needs : tuple of str
+        The outputs that it is given.
+    """
+
+    function: LossFunction
+    needs: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The function's name."""
+        return {"answer": None, "tolerance": None, "loss_function": name_of(self.function)}
+
+    def describe(self, labelled: bool) -> str:
+        """Say in a few words what counts as a loss."""
+        return f"{name_of(self.function)}, {'with' if labelled else 'without'} labels"
+
+    def labels(self, y: Any) -> Any:
+        """Return labels as they are."""
+        return y
+
+    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
+        """Call the function.
+
+        Raises
+        ------
+        ConfigurationError
+            If it returns anything but 0 or 1 for each row.
+        """
+        losses = np.asarray(self.function(y, small, big))
+        bad = losses[~np.isin(losses, (0, 1))].tolist()
+        if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
+            raise ConfigurationError(
+                f"loss function {name_of(self.function)} returns 0 or 1 for each row; it returned "
+                f"{losses.dtype} of shape {list(losses.shape)}{', with ' if bad else ''}{some(bad)}"
+            )
+        return Judged(losses.astype(bool), losses.astype(bool))
+
+
+def _read_labels(y: Any, datatype: str) -> Array:
+    try:
+        return from_array_like(y, TensorSpec("y", datatype, (WILDCARD,)))
+    except InputMismatch as error:
+        raise InputMismatch(
+            f"labels do not fit the model, whose answers are {BY_DATATYPE[datatype].datatype}: "
+            f"{str(error).removeprefix('input ')}"
+        ) from error
+
+
+def _never_answered(y: Array, here: Array, there: Array) -> tuple[str, ...]:
+    answers = set(here.tolist()) | set(there.tolist())
+    never = [item for item in np.unique(y).tolist() if item not in answers]
+    if len(never) == len(set(y.tolist())):
+        raise InputMismatch(
+            f"no label is ever answered by either model: the labels are {some(never)}, the "
+            f"answers {some(sorted(answers))}"
+        )
+    if not never:
+        return ()
+    return (f"the labels hold {some(never)}, which neither model answers for any row",)
+
+
+def _flat(values: Array) -> Array:
+    return values.reshape(-1).astype(np.float64)

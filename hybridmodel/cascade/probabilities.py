@@ -1,0 +1,133 @@
+"""Outputs of a classifier as probabilities by class, and what can be read from them for each row.
+
+Everything here has a row for each class and a column for each row of the data: numpy works on a few
+long rows several times as fast as on many short ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.exceptions import ConfigurationError
+
+Array = np.ndarray[Any, Any]
+
+_TOLERANCE = 1e-2
+"""How far a row's probabilities may be from a sum of one: half precision and int8 models round."""
+
+_FEW_CLASSES = 32
+_MANY_ROWS = 64
+
+
+def by_class(values: Array, *, logits: bool = False) -> Array:
+    """Return the probabilities of at least two classes.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n, k), (n, 1) or (n,)
+        Probabilities, or logits; one column is that of the second of two classes.
+    logits : bool, default=False
+        Apply softmax first; to one column the logistic function.
+
+    Returns
+    -------
+    ndarray of float32 or float64, shape (max(k, 2), n)
+        May be a view of `values`. What has a NaN in it may be anything besides, but keeps a NaN.
+
+    Raises
+    ------
+    ConfigurationError
+        If the shape is another, or what should be probabilities are none.
+    """
+    table = values[:, np.newaxis] if values.ndim == 1 else values
+    if table.ndim != 2 or table.dtype.kind != "f":
+        raise ConfigurationError(
+            f"floats of shape [?, classes] are wanted, the output holds {values.dtype} of shape "
+            f"{list(values.shape)}"
+        )
+    if table.size == 0:
+        return np.empty((2, 0), table.dtype)
+    classes = table.T
+    if table.dtype.itemsize < 4:
+        classes = classes.astype(np.float32)
+    if _is_narrow(classes):
+        classes = np.ascontiguousarray(classes)
+    if logits:
+        return _softmax(classes)
+    return _checked(_both(classes[0]) if len(classes) == 1 else classes)
+
+
+def max_probability(classes: Array) -> Array:
+    """Return the largest probability of each row, as float64."""
+    return np.asarray(_top_two(classes)[0], dtype=np.float64)
+
+
+def margin(classes: Array) -> Array:
+    """Return how much larger the largest probability of each row is than the next, as float64."""
+    best, second = _top_two(classes)
+    return np.asarray(best - second, dtype=np.float64)
+
+
+def entropy(classes: Array) -> Array:
+    """Return 1 for a sure row and 0 for one whose classes are equally probable, as float64."""
+    positive = np.maximum(classes, np.finfo(classes.dtype).tiny)
+    nats = -np.einsum("ij,ij->j", positive, np.log(positive)).astype(np.float64)
+    return np.asarray(np.clip(1 - nats / math.log(len(classes)), 0.0, 1.0))
+
+
+def _checked(classes: Array) -> Array:
+    sums = classes.sum(axis=0)
+    # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
+    bad = np.abs(sums - 1) > _TOLERANCE
+    negative = classes < -_TOLERANCE
+    if bad.any() or negative.any():
+        row = int(np.argmax(bad | negative.any(axis=0)))
+        raise ConfigurationError(
+            f"the output holds no probabilities; row {row} has {_shown(classes[:, row])} with the "
+            f"sum {float(sums[row]):.6g}; if these are logits, say so with Score(..., logits=True)"
+        )
+    return classes
+
+
+def _top_two(classes: Array) -> tuple[Array, Array]:
+    """Return the largest and second largest of each row, NaN for a row that holds one."""
+    if not _is_narrow(classes):
+        part = np.partition(classes.T, len(classes) - 2, axis=1)
+        return part[:, -1], part[:, -2]
+    best, second = np.maximum(classes[0], classes[1]), np.minimum(classes[0], classes[1])
+    lower = np.empty_like(best)
+    for one in classes[2:]:
+        np.minimum(best, one, out=lower)
+        np.maximum(second, lower, out=second)
+        np.maximum(best, one, out=best)
+    return best, second
+
+
+def _softmax(classes: Array) -> Array:
+    if len(classes) == 1:
+        return _both(0.5 + 0.5 * np.tanh(classes[0] / 2))
+    with np.errstate(invalid="ignore"):  # Infinity minus infinity: a row without a score.
+        powers = classes - classes.max(axis=0)
+        np.exp(powers, out=powers)
+        powers /= powers.sum(axis=0)
+    return np.asarray(powers)
+
+
+def _both(second: Array) -> Array:
+    """Make the probabilities of both classes from the second's."""
+    classes = np.empty((2, len(second)), second.dtype)
+    np.subtract(1, second, out=classes[0])
+    classes[1] = second
+    return classes
+
+
+def _is_narrow(classes: Array) -> bool:
+    return classes.shape[1] >= _MANY_ROWS and len(classes) <= _FEW_CLASSES
+
+
+def _shown(row: Array, most: int = 4) -> str:
+    rest = ", …" if len(row) > most else ""
+    return "[" + ", ".join(f"{value:.6g}" for value in row[:most].tolist()) + rest + "]"

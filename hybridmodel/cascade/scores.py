@@ -1,0 +1,305 @@
+"""How sure a model is of each row: one number from its outputs, larger for surer.
+
+===================  =======================================================  ============
+kind                 of a row with the probabilities p1 >= p2 >= … >= pk       range
+===================  =======================================================  ============
+``max_probability``  p1                                                       0 … 1
+``margin``           p1 - p2                                                  0 … 1
+``entropy``          1 - H / ln k, where H = -(p1 ln p1 + … + pk ln pk)        0 … 1
+``confidence``       the named output as it is                                any number
+``uncertainty``      minus the named output, which is larger for less sure    any number
+===================  =======================================================  ============
+
+A row whose score lies under the threshold, or is no number, is not sure enough (`escalated`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.probabilities import by_class, entropy, margin, max_probability
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.tensors import ModelSpec, TensorSpec
+
+Array = np.ndarray[Any, Any]
+Function = Callable[[Mapping[str, Array]], Any]
+
+FUNCTION = "function"
+NAMED = ("confidence", "uncertainty")
+
+_FROM_PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
+    "max_probability": max_probability,
+    "margin": margin,
+    "entropy": entropy,
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A rule that makes the confidence of each row from a model's outputs.
+
+    Attributes
+    ----------
+    kind : str
+        ``max_probability``, ``margin``, ``entropy``, ``confidence``, ``uncertainty``, or
+        ``function``.
+    output : str or None
+        The output it is made from. None stands for the only one of floats and shape (n, k), which
+        `check` fills in.
+    logits : bool
+        Whether that output holds logits, which softmax (for one column the logistic function)
+        turns into probabilities.
+    function : callable or None
+        For ``function``: takes the outputs by name and returns n numbers. It is not stored; what is
+        stored is its name.
+    name : str or None
+        For ``function``: ``module:qualified name``.
+
+    Raises
+    ------
+    ConfigurationError
+        If the parts do not go together.
+    """
+
+    kind: str
+    output: str | None = None
+    logits: bool = False
+    function: Function | None = field(default=None, compare=False, repr=False)
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        known = (*_FROM_PROBABILITIES, *NAMED, FUNCTION)
+        if self.kind not in known:
+            raise ConfigurationError(f"score {self.kind!r} is not one of {', '.join(known)}")
+        if self.logits and self.kind not in _FROM_PROBABILITIES:
+            raise ConfigurationError(f"score {self.kind!r} is not made from logits")
+        if self.kind == FUNCTION and self.function is not None:
+            object.__setattr__(self, "name", name_of(self.function))
+
+    def __str__(self) -> str:
+        source = self.name if self.kind == FUNCTION else self.output
+        return self.kind + (f":{source}" if source else "") + (" of logits" if self.logits else "")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest score there can be."""
+        return (0.0, 1.0) if self.kind in _FROM_PROBABILITIES else (-math.inf, math.inf)
+
+    def check(self, spec: ModelSpec) -> Score:
+        """Return this score with its output filled in.
+
+        Raises
+        ------
+        ConfigurationError
+            If a model with these outputs cannot give it; says which outputs there are.
+        """
+        if self.kind == FUNCTION:
+            return self
+        if self.output is None:
+            return replace(self, output=_only_table(self.kind, spec).name)
+        output = spec.output(self.output)
+        if self.kind in NAMED:
+            fits = output.dtype.kind in "fiu" and is_column(output)
+            wanted = "numbers of shape [?] or [?, 1]"
+        else:
+            fits = output.dtype.kind == "f" and len(output.shape) in (1, 2)
+            wanted = "floats of shape [?], [?, 1] or [?, classes]"
+        if not fits:
+            raise ConfigurationError(
+                f"score {self.kind!r} is made from {wanted}, not from {output}; {listed(spec)}"
+            )
+        return self
+
+    def check_threshold(self, threshold: Any) -> float:
+        """Return a threshold as a float.
+
+        Infinity sends every row to the endpoint, minus infinity only those without a score.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is no number, or outside of `range`.
+        """
+        low, high = self.range
+        try:
+            value = float(threshold)
+        except (TypeError, ValueError):
+            value = math.nan
+        if isinstance(threshold, (bool, str)) or not (low <= value <= high or math.isinf(value)):
+            raise ConfigurationError(
+                f"threshold for the score {str(self)!r} is a number from {low:g} to {high:g} (or "
+                f"infinity, to escalate everything); got {threshold!r}"
+            )
+        return value
+
+    def needs(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Return the names of the outputs that it reads: for a function, all there are."""
+        return spec.output_names if self.output is None else (self.output,)
+
+    def of(self, outputs: Mapping[str, Array], rows: int | None = None) -> Array:
+        """Compute the score of each row.
+
+        Parameters
+        ----------
+        outputs : mapping of str to ndarray
+            At least those that `needs` names.
+        rows : int, optional
+            How many there must be.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            NaN where there is none, such as for a row with a NaN in it; never infinite.
+
+        Raises
+        ------
+        ConfigurationError
+            If the output holds no probabilities, or a function returns anything but n numbers.
+        """
+        if self.kind == FUNCTION:
+            scores = self._called(outputs)
+        else:
+            if self.output is None or self.output not in outputs:
+                there = ", ".join(map(repr, outputs))
+                raise ConfigurationError(f"score {str(self)!r}: the outputs are {there}")
+            values = outputs[self.output]
+            make = _FROM_PROBABILITIES.get(self.kind)
+            scores = self._read(values) if make is None else make(self._table(values))
+        if rows is not None and len(scores) != rows:
+            raise ConfigurationError(f"score {str(self)!r}: {len(scores)} scores for {rows} rows")
+        return scores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types."""
+        return {
+            "kind": self.kind,
+            "output": self.output,
+            "logits": self.logits,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Score:
+        """Read what `to_dict` wrote; a function has to be given again.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is not the description of a score.
+        """
+        try:
+            kind, output, name = stored["kind"], stored["output"], stored.get("name")
+            logits = stored["logits"]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"not the description of a score: {error!r}") from error
+        texts = isinstance(kind, str) and all(
+            isinstance(t, (str, type(None))) for t in (output, name)
+        )
+        if not texts or not isinstance(logits, bool):
+            raise ConfigurationError(f"not the description of a score: {dict(stored)!r}")
+        return cls(kind, output, logits, name=name)
+
+    def _called(self, outputs: Mapping[str, Array]) -> Array:
+        if self.function is None:
+            raise ConfigurationError(
+                f"the score was made by the function {self.name}, which is not stored with the "
+                "model; give it again"
+            )
+        scores = np.asarray(self.function(outputs))
+        if scores.ndim != 1 or scores.dtype.kind not in "fiub":
+            raise ConfigurationError(
+                f"the score function {self.name} returns one number for each row; it returned "
+                f"{scores.dtype} of shape {list(scores.shape)}"
+            )
+        return finite(scores)
+
+    def _table(self, values: Array) -> Array:
+        try:
+            return by_class(values, logits=self.logits)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"score {str(self)!r}: {error}") from None
+
+    def _read(self, values: Array) -> Array:
+        column = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        if column.ndim != 1:
+            raise ConfigurationError(
+                f"score {str(self)!r}: one number for each row is wanted, the output has the shape "
+                f"{list(values.shape)}"
+            )
+        scores = finite(column)
+        return scores if self.kind == "confidence" else -scores
+
+
+def as_score(value: Any) -> Score:
+    """Make a score of what a caller may give for one.
+
+    Parameters
+    ----------
+    value : Score, str or callable
+        A kind such as ``"margin"``, a kind and an output such as ``"margin:probabilities"`` or
+        ``"uncertainty:std"``, or a function of the outputs by name that returns n numbers.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none of these.
+    """
+    if isinstance(value, Score):
+        return value
+    if callable(value):
+        return Score(FUNCTION, function=value)
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"score is a name, a Score or a function, not a {type(value).__name__}"
+        )
+    kind, _, output = value.partition(":")
+    if kind == FUNCTION:
+        raise ConfigurationError("a score function is given as the function itself, not by name")
+    return Score(kind, output or None)
+
+
+def escalated(scores: Array, threshold: float) -> Array:
+    """Tell for each row whether it is not sure enough: under the threshold, or without a score.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    return ~(scores >= threshold)
+
+
+def finite(scores: Array) -> Array:
+    """Return scores as new float64, NaN instead of infinities.
+
+    No row is infinitely sure: one above a threshold of infinity would be kept where all are to go.
+    """
+    made = np.array(scores, dtype=np.float64)
+    made[~np.isfinite(made)] = np.nan
+    return made
+
+
+def name_of(function: Any) -> str:
+    """Return ``module:qualified name`` of a function, or that of its type."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _only_table(kind: str, spec: ModelSpec) -> TensorSpec:
+    tables = [item for item in spec.outputs if item.dtype.kind == "f" and len(item.shape) == 2]
+    if kind in NAMED or len(tables) != 1:
+        why = (
+            "needs the name of an output"
+            if kind in NAMED
+            else (
+                f"is made from an output of floats of shape [?, classes], of which there are "
+                f"{len(tables)}: name one"
+            )
+        )
+        raise ConfigurationError(f"score {kind!r} {why}, as in '{kind}:NAME'; {listed(spec)}")
+    return tables[0]

@@ -1,0 +1,187 @@
+"""The cheapest threshold that keeps a promise, found on a sample of scores and losses.
+
+The promise: with probability at least ``1 - delta`` over samples, at most a share `epsilon` of all
+rows are kept here though they should not have been.
+
+How: every threshold from infinity downwards is a hypothesis "the risk is above epsilon". They are
+tested in this order, which no data has chosen, each with the exact binomial test at level `delta`,
+up to the first that is not rejected (fixed-sequence testing, from A. N. Angelopoulos, S. Bates,
+E. J. Candès, M. I. Jordan, L. Lei, "Learn then Test: Calibrating Predictive Algorithms to Achieve
+Risk Control", arXiv:2110.01052). The sequence is the whole line of numbers and not a grid: the
+failures in a sample change only at its own scores, so only those have to be looked at, and the
+scores of the sample choose nothing. One level serves all tests, since a lower threshold never
+escalates more and so never has less risk: a broken promise needs a wrong rejection at one and the
+same threshold, the highest at which the true risk is above epsilon.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.cascade.bounds import check_share, most_failures, upper_bound
+from hybridmodel.cascade.scores import escalated, finite
+from hybridmodel.exceptions import ConfigurationError
+
+Array = np.ndarray[Any, Any]
+
+
+def find_threshold(scores: Array, losses: Array, *, epsilon: float, delta: float) -> float:
+    """Return the threshold under which rows have to be escalated.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n,)
+        Of independent rows of the population that is promised for. NaN is always escalated.
+    losses : ndarray of bool, shape (n,)
+        Whether it is a loss to keep the row.
+    epsilon, delta : float
+        Between 0 and 1, both excluded.
+
+    Returns
+    -------
+    float
+        Halfway between two scores, so that rounding moves no row across; infinity where only
+        escalating everything keeps the promise.
+
+    Raises
+    ------
+    ConfigurationError
+        If the arrays or shares are not as described.
+    """
+    epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
+    return threshold_allowing(scores, losses, most_failures(len(scores), epsilon, delta))
+
+
+def threshold_allowing(scores: Array, losses: Array, failures: int) -> float:
+    """Return the lowest threshold above which a sample has at most so many losses.
+
+    Takes and raises what `find_threshold` does; `failures` below 0 gives infinity.
+    """
+    scores, losses = _checked(scores, losses)
+    if failures < 0:
+        return math.inf
+    lost = np.sort(scores[losses & ~np.isnan(scores)])[::-1]
+    if len(lost) <= failures:
+        # Rows that are less sure than any of the sample were not tried, and are escalated.
+        return float(np.fmin.reduce(scores, initial=math.inf))
+    last = lost[failures]
+    surer = scores[scores > last]
+    if not surer.size:
+        return math.inf
+    lowest = surer.min()
+    middle = last / 2 + lowest / 2
+    return float(middle if last < middle <= lowest else lowest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """What each threshold would do to the sample, from keeping every row to escalating all.
+
+    Attributes
+    ----------
+    escalation : tuple of float
+        Shares of rows escalated, rising.
+    threshold : tuple of float
+        Thresholds that escalate so many.
+    risk, risk_bound : tuple of float
+        Share of rows kept at a loss, and its upper bound with confidence ``1 - delta``.
+    accuracy : tuple of float or None
+        Share of rows that small and big model together get right, where that is known.
+    """
+
+    escalation: tuple[float, ...]
+    threshold: tuple[float, ...]
+    risk: tuple[float, ...]
+    risk_bound: tuple[float, ...]
+    accuracy: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        columns = [self.threshold, self.risk, self.risk_bound, self.accuracy]
+        if any(len(item) != len(self.escalation) for item in columns if item is not None):
+            raise ConfigurationError("a curve has as many values of one kind as of another")
+
+
+def trace(
+    scores: Array,
+    losses: Array,
+    right: tuple[Array, Array] | None,
+    *,
+    delta: float,
+    points: int = 101,
+) -> Curve:
+    """Compute the curve of a sample.
+
+    Parameters
+    ----------
+    scores, losses : ndarray of shape (n,)
+        As `find_threshold` takes them.
+    right : (ndarray of bool, ndarray of bool) or None
+        Whether the small and the big model is right about each row.
+    delta : float
+        Of the upper bound.
+    points : int
+        At most so many, at even steps of the share; rows of equal scores stay together.
+    """
+    scores, losses = _checked(scores, losses)
+    rows = len(scores)
+    order = np.argsort(np.where(np.isnan(scores), -math.inf, scores), kind="stable")
+    possible = steps(scores)
+    wanted = np.linspace(0, rows, points)
+    counts = np.unique(possible[np.searchsorted(possible, wanted)])
+    failures = losses.sum() - _within_first(losses[order], counts)
+    # Whoever keeps nothing risks nothing, and needs no sample to know it.
+    bound = np.where(counts == rows, 0.0, upper_bound(failures, rows, delta))
+    surest = np.append(scores[order], math.inf)
+    return Curve(
+        escalation=_floats(counts / rows),
+        threshold=_floats(surest[counts]),
+        risk=_floats(failures / rows),
+        risk_bound=_floats(bound),
+        accuracy=None if right is None else _floats(_accuracy(right, order, counts)),
+    )
+
+
+def steps(scores: Array) -> Array:
+    """Return how many rows a threshold can escalate, rising: rows of equal scores stay together."""
+    ordered = np.sort(scores)  # NaN last
+    without = int(np.isnan(scores).sum())
+    known = ordered[: len(ordered) - without]
+    first = np.flatnonzero(np.append(True, known[1:] != known[:-1])) if known.size else known
+    return np.append(first + without, len(scores)).astype(np.int64)
+
+
+def jump(scores: Array, threshold: float) -> tuple[float, float]:
+    """Return the next lower and next higher share of rows that another threshold can escalate."""
+    possible, rows = steps(scores), len(scores)
+    place = int(np.searchsorted(possible, escalated(scores, threshold).sum()))
+    low, high = possible[max(place - 1, 0)], possible[min(place + 1, len(possible) - 1)]
+    return float(low / rows), float(high / rows)
+
+
+def _checked(scores: Array, losses: Array) -> tuple[Array, Array]:
+    scores, losses = np.asarray(scores), np.asarray(losses)
+    if scores.ndim != 1 or scores.shape != losses.shape or not scores.size:
+        raise ConfigurationError(
+            f"scores and losses are one for each of at least one row; their shapes are "
+            f"{list(scores.shape)} and {list(losses.shape)}"
+        )
+    return finite(scores), losses.astype(bool)
+
+
+def _accuracy(right: tuple[Array, Array], order: Array, counts: Array) -> Array:
+    small, big = (item[order] for item in right)
+    kept = small.sum() - _within_first(small, counts)
+    return np.asarray((_within_first(big, counts) + kept) / len(order))
+
+
+def _within_first(flags: Array, counts: Array) -> Array:
+    """Count the flags within the first rows, for each of `counts`."""
+    return np.asarray(np.append(0, np.cumsum(flags))[counts])
+
+
+def _floats(values: Array) -> tuple[float, ...]:
+    return tuple(map(float, values))
