@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.answer import Answer
@@ -25,11 +26,22 @@ from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
+    from hybridmodel.cascade import Calibration, calibrate
     from hybridmodel.flavor import load_model, log_model, save_model
+
+_LATER = {
+    "Calibration": "hybridmodel.cascade",
+    "calibrate": "hybridmodel.cascade",
+    "load_model": "hybridmodel.flavor",
+    "log_model": "hybridmodel.flavor",
+    "save_model": "hybridmodel.flavor",
+}
+"""Where the names are that `import hybridmodel` does not load yet."""
 
 __all__ = [
     "Answer",
     "AuthenticationFailed",
+    "Calibration",
     "CircuitOpen",
     "ConfigurationError",
     "EndpointError",
@@ -46,6 +58,7 @@ __all__ = [
     "SpecMismatch",
     "TensorSpec",
     "TritonEndpoint",
+    "calibrate",
     "load_model",
     "log_model",
     "save_model",
@@ -53,10 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load_model", "log_model", "save_model"):
-        from hybridmodel import flavor
-
-        return getattr(flavor, name)
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -8,6 +8,7 @@ keys do not raise it.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -19,7 +20,8 @@ from hybridmodel.local import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing import parse_use_azure
+from hybridmodel.routing import LOCAL, Policy, parse_use_azure
+from hybridmodel.routing.policies import policy_from_dict
 from hybridmodel.tensors import ModelSpec
 
 SCHEMA_VERSION = 1
@@ -29,7 +31,7 @@ MODEL_FILE = "model.onnx"
 ENDPOINT_DEFAULTS = {
     item.name: None if item.default is MISSING else item.default for item in fields(TritonEndpoint)
 }
-CONFIG_KEYS = ("use_azure", "output", "providers", *ENDPOINT_DEFAULTS)
+CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -89,6 +91,7 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
         "feature_names": model.feature_names or feature_names,
         "output": model.output,
         "use_azure": model.use_azure,
+        "routing": None if model.use_azure is not None else model.routing.to_dict(),
         "endpoint": None if model.endpoint is None else model.endpoint.to_dict(),
         "session": _session_settings(model.local),
     }
@@ -129,24 +132,39 @@ def read(
             feature_names=stored["feature_names"],
             output=config.get("output", stored["output"]),
             use_azure=stored["use_azure"],
+            routing=_routing(stored),
         )
+        model.choice.configure(config.get("use_azure"), config.get("mode"))
     except ConfigurationError:
         raise
     except _MALFORMED as error:
         raise ConfigurationError(
             f"{folder / METADATA_FILE}: not as hybridmodel writes it: {error!r}"
         ) from error
-    model.configured_use_azure = config.get("use_azure")
+    _warn_of_differences(model)
     return model
 
 
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
     """Return every key that may be changed at load, with what the model holds for it.
 
-    ``use_azure`` is None, "not said", so that the environment still counts.
+    ``use_azure`` and ``mode`` are None, "not said", so that the environment still counts.
     """
     endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
-    return {"use_azure": None, "output": model.output, "providers": None, **endpoint}
+    return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
+
+
+def _routing(stored: Mapping[str, Any]) -> Policy | None:
+    found = stored.get("routing")
+    return None if found is None or found == {"mode": LOCAL} else policy_from_dict(found)
+
+
+def _warn_of_differences(model: HybridOnnxModel) -> None:
+    """Say why the promise of a calibration may not hold for the endpoint of this model."""
+    calibration = getattr(model.routing, "calibration", None)
+    if calibration is not None and model.endpoint is not None:
+        for difference in calibration.differences(endpoint=model.endpoint.model_url):
+            warnings.warn(difference, stacklevel=4)
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel import artifact, signatures
+from hybridmodel.calibration_log import log_calibration
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.pyfunc import PyfuncModel, answering_here, as_mlflow_exception
 
@@ -164,6 +165,9 @@ def log_model(
 
     Notes
     -----
+    The calibration of a cascade is logged as well, where there is a run: as metrics
+    ``calibration_*``, ``calibration.json`` and ``calibration.png``.
+
     A server without MLflow 3's logged models, such as Azure Machine Learning, gets the model as
     artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
     version, and what else describes a logged model is left out.
@@ -173,7 +177,7 @@ def log_model(
 
     try:
         with answering_here():  # MLflow tries the example on the model that it has just saved.
-            return Model.log(
+            info = Model.log(
                 artifact_path=None,
                 name=name,
                 flavor=sys.modules[__name__],
@@ -184,7 +188,11 @@ def log_model(
     except MlflowException as error:
         if error.error_code != "ENDPOINT_NOT_FOUND":
             raise
-    return _log_as_artifacts(model, name or "model", registered_model_name, options)
+        info = _log_as_artifacts(model, name or "model", registered_model_name, options)
+    calibration = getattr(model.routing, "calibration", None)
+    if calibration is not None and info.run_id is not None:
+        log_calibration(calibration, info.run_id, getattr(info, "model_id", None))
+    return info
 
 
 def load_model(

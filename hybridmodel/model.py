@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.answer import Answer
+from hybridmodel.answer import Answer, answer_of
 from hybridmodel.counters import Counters
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.frames import Binding, Bound
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.provenance import with_provenance
 from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
-from hybridmodel.routing import AZURE, LOCAL, parse_use_azure, resolve_use_azure
+from hybridmodel.routing import AZURE, LOCAL, Policy, parse_use_azure
+from hybridmodel.routing.choice import THERE, Choice, made_with, ready
+from hybridmodel.routing.dispatch import Dispatch
+from hybridmodel.routing.routed import Ask, Routed
+from hybridmodel.spans import predicting
 from hybridmodel.tensors import ModelSpec, TensorSpec
-from hybridmodel.tracing import active_tracer, predicting
+from hybridmodel.tracing import active_tracer
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from hybridmodel.remote.answers import RemoteAnswer
     from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.routing.comparison import Comparison
 
 Array = np.ndarray[Any, Any]
 
@@ -49,6 +54,8 @@ class HybridOnnxModel:
         The output that `predict` returns when a call does not say; default is all.
     use_azure : bool, int or str, optional
         The route when neither call, configuration nor environment says; default is local.
+    routing : Policy or str, optional
+        Instead of `use_azure`: one of the policies of `hybridmodel.routing`, or a mode by name.
     providers, provider_options, session_options : optional
         As `hybridmodel.local.LocalSession` takes them.
 
@@ -72,6 +79,7 @@ class HybridOnnxModel:
         feature_names: Sequence[str] | None = None,
         output: str | None = None,
         use_azure: Any = None,
+        routing: Policy | str | None = None,
         providers: Sequence[Any] | None = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         session_options: Any = None,
@@ -89,11 +97,11 @@ class HybridOnnxModel:
         self.endpoint = endpoint
         self.output = output
         self.use_azure = parse_use_azure(use_azure, "use_azure")
-        self.configured_use_azure: bool | None = None
         self._binding = Binding(self.spec, feature_names)
         self._counters = Counters()
         self._names = self._names_for(output)
-        self._client = self._make_client(credential)
+        self.choice = Choice(made_with(self.use_azure, routing), self._ready)
+        self._connect(credential)
 
     @property
     def spec(self) -> ModelSpec:
@@ -125,13 +133,20 @@ class HybridOnnxModel:
         """The onnxruntime session of this process."""
         return self.local.session
 
+    @property
+    def routing(self) -> Policy:
+        """Who answers when neither call, configuration nor environment says."""
+        return self.choice.saved
+
     def predict(
         self,
         data: Any,
         *,
         use_azure: Any = None,
+        mode: Any = None,
         output: str | None = None,
         timeout: float | None = None,
+        provenance: bool = False,
     ) -> Any:
         """Answer in the kind of container that came in.
 
@@ -141,11 +156,17 @@ class HybridOnnxModel:
             Rows to answer for; never changed.
         use_azure : bool, int or str, optional
             True asks the endpoint, and gets its answer or an error; False stays here.
+        mode : str, Policy or callable, optional
+            Instead of `use_azure`: a policy of `hybridmodel.routing`, one by the name of its mode,
+            or a function of the feeds that returns True for the endpoint, of the call or of each
+            row.
         output : str, optional
             The one output wanted.
         timeout : float, optional
             Total time in seconds for the endpoint; default is the endpoint's. A local run cannot
             be interrupted.
+        provenance : bool, default=False
+            Add who answered each row: ``route``, ``score`` and ``reason``.
 
         Returns
         -------
@@ -163,31 +184,27 @@ class HybridOnnxModel:
         SpecMismatch
             If the endpoint's answer is not of the kind that the local model gives.
         """
-        bound, outputs, _ = self._ask(data, use_azure, output, timeout)
-        return self._binding.restore(outputs, bound)
+        bound, routed = self._ask(data, self.choice.of(use_azure, mode), output, timeout)
+        restored = self._binding.restore(routed.outputs, bound)
+        return with_provenance(restored, routed, bound) if provenance else restored
 
     def infer(
         self,
         data: Any,
         *,
         use_azure: Any = None,
+        mode: Any = None,
         output: str | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Answer with named arrays, and tell who computed them and how long it took.
+        """Answer with named arrays, and tell who computed each row and how long it took.
 
         Takes and raises what `predict` does.
         """
         started = time.perf_counter()
-        remote = self._is_remote(use_azure)
-        _, outputs, there = self._ask(data, remote, output, timeout)
+        bound, routed = self._ask(data, self.choice.of(use_azure, mode), output, timeout)
         elapsed_s = time.perf_counter() - started
-        route = AZURE if remote else LOCAL
-        if there is None:
-            return Answer(outputs, route, 0, elapsed_s)
-        return Answer(
-            outputs, route, there.attempts, elapsed_s, there.model_version, there.request_id
-        )
+        return answer_of(routed, 1 if bound.rows is None else bound.rows, elapsed_s)
 
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's own description of its model with the local model.
@@ -235,22 +252,23 @@ class HybridOnnxModel:
             )
         return self._client
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Count what this model has done in this process.
 
         Returns
         -------
-        dict of str to int
-            ``local.calls`` and ``local.rows``, ``azure.calls`` and ``azure.rows``: answered by
-            that route. ``azure.requests``: sent, or tried to be sent. ``azure.retries``: of these,
-            after a pause. ``azure.failed.<error>``: requests by what they ended with.
-            ``azure.circuit_open``: 1 while the endpoint is left alone. ``azure.in_flight`` and
-            ``azure.in_flight_limit``: requests under way now, and at the most, of all models with
-            this endpoint. What never happened is not there.
+        dict of str to float
+            By names that docs/routes.md explains; what never happened is not there.
         """
         there = {} if self._client is None else self._client.stats()
         named = {f"{AZURE}.{name}": count for name, count in there.items()}
-        return dict(sorted({**self._counters.totals(), **named}.items()))
+        found = {**self._counters.totals(), **named, **self._dispatch.stats()}
+        return dict(sorted(found.items()))
+
+    @property
+    def comparison(self) -> Comparison:
+        """What shadow mode found out about both sides, in this process."""
+        return self._dispatch.router.shadow.comparison
 
     def close(self) -> None:
         """Close the connections to the endpoint; a later call opens others."""
@@ -277,58 +295,50 @@ class HybridOnnxModel:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_client"]
-        return state
+        for made_here in ("_client", "_dispatch", "choice"):
+            del state[made_here]
+        return state | {"routing": (self.choice.saved, self.choice.configured)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        saved, configured = state.pop("routing")
         self.__dict__.update(state)
-        self._client = self._make_client(None)
+        self.choice = Choice(saved, self._ready)
+        self.choice.configured = configured
+        self._connect(None)
 
-    def _make_client(self, credential: Any) -> EndpointClient | None:
-        if self.endpoint is None:
-            return None
-        from hybridmodel.remote.client import EndpointClient
+    def _connect(self, credential: Any) -> None:
+        self._client: EndpointClient | None = None
+        if self.endpoint is not None:
+            from hybridmodel.remote.client import EndpointClient
 
-        return EndpointClient(self.endpoint, self.spec, credential)
+            self._client = EndpointClient(self.endpoint, self.spec, credential)
+        self._dispatch = Dispatch(self.local, lambda: self.client, self._counters)
+
+    def _ready(self, policy: Any) -> Any:
+        return ready(policy, self.spec, self.onnx.sha256, self.endpoint)
 
     def _names_for(self, output: str | None) -> tuple[str, ...]:
         return self.spec.output_names if output is None else (self.spec.output(output).name,)
 
-    def _is_remote(self, use_azure: Any) -> bool:
-        return resolve_use_azure(use_azure, self.configured_use_azure, self.use_azure)
-
     def _ask(
-        self, data: Any, use_azure: Any, output: str | None, timeout: float | None
-    ) -> tuple[Bound, dict[str, Array], RemoteAnswer | None]:
-        client = self.client if self._is_remote(use_azure) else None
+        self, data: Any, policy: Any, output: str | None, timeout: float | None
+    ) -> tuple[Bound, Routed]:
+        if policy is THERE:
+            self.client  # noqa: B018 - raises where there is none, before the data is looked at
         timeout = _checked_timeout(timeout)
         names = self._names if output is None else self._names_for(output)
         bound = self._binding.bind(data)
         if bound.rows == 0:
-            return bound, self._binding.empty(names), None
+            route = AZURE if policy is THERE else LOCAL
+            return bound, Routed(self._binding.empty(names), route, reasons="no rows")
+        ask = Ask(bound, names, timeout)
         tracer = active_tracer()
         if tracer is None:
-            return self._answered(bound, names, client, timeout)
-        route, asked = (LOCAL, None) if client is None else (AZURE, self.endpoint)
-        with predicting(tracer, route, bound.rows or 1, asked) as note:
-            answered = self._answered(bound, names, client, timeout)
-            note(answered[2])
-            return answered
-
-    def _answered(
-        self,
-        bound: Bound,
-        names: tuple[str, ...],
-        client: EndpointClient | None,
-        timeout: float | None,
-    ) -> tuple[Bound, dict[str, Array], RemoteAnswer | None]:
-        if client is None:
-            outputs = self.local.run(bound.feeds, names)
-            self._counters.answered(LOCAL, bound.rows or 1)
-            return bound, outputs, None
-        there = client.infer(bound.feeds, names, rows=bound.rows, timeout_s=timeout)
-        self._counters.answered(AZURE, bound.rows or 1)
-        return bound, there.outputs, there
+            return bound, self._dispatch.answer(policy, ask)
+        with predicting(tracer, policy, ask, self.endpoint) as note:
+            routed = self._dispatch.answer(policy, ask)
+            note(routed)
+            return bound, routed
 
 
 def _checked_timeout(timeout: float | None) -> float | None:

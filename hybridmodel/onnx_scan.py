@@ -1,24 +1,22 @@
 """What lies inside an ONNX file, read from protobuf's wire format without the ``onnx`` package.
 
 Works over a memory map and skips what it does not look for, because a model may be larger than
-memory has room for twice. Field numbers are those of ``onnx.proto``; the encoding is that of
-protobuf.dev/programming-guides/encoding.
+memory has room for twice. Field numbers are those of ``onnx.proto``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.protobuf import Malformed, fields, packed, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Label = Union[str, int]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 _PLAIN_VALUES = (7, 8, 9)  # AttributeProto.floats, .ints, .strings
 _INLINE_DATA = (4, 5, 6, 7, 9, 10, 11)  # TensorProto.float_data … raw_data … uint64_data
@@ -30,10 +28,6 @@ class Contents:
 
     external: set[str] = field(default_factory=set)
     zipmaps: dict[str, tuple[Label, ...]] = field(default_factory=dict)
-
-
-class _Malformed(Exception):
-    pass
 
 
 def scan(view: memoryview, where: str) -> Contents:
@@ -53,7 +47,7 @@ def scan(view: memoryview, where: str) -> Contents:
     """
     try:
         return _scan_model(view)
-    except _Malformed as error:
+    except Malformed as error:
         reason = f": {error}" if error.args else ", or cut short"
     except (RecursionError, UnicodeDecodeError):
         reason = ", or damaged"
@@ -64,21 +58,21 @@ def scan(view: memoryview, where: str) -> Contents:
 def _scan_model(model: memoryview) -> Contents:
     contents = Contents()
     has_graph = False
-    for number, value in _fields(model):
+    for number, value in fields(model):
         if number == 7:  # ModelProto.graph
             has_graph = True
             _scan_graph(value, contents)
         elif number == 25:  # ModelProto.functions
-            for inner, node in _fields(value):
+            for inner, node in fields(value):
                 if inner == 7:  # FunctionProto.node
                     _scan_node(node, contents)
     if not has_graph:
-        raise _Malformed("it holds no graph")
+        raise Malformed("it holds no graph")
     return contents
 
 
 def _scan_graph(graph: memoryview, contents: Contents) -> None:
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == 1:  # GraphProto.node
             _scan_node(value, contents)
         elif number == 5:  # .initializer
@@ -89,11 +83,11 @@ def _scan_graph(graph: memoryview, contents: Contents) -> None:
 
 def _scan_node(node: memoryview, contents: Contents) -> None:
     outputs, operator, attributes = [], "", []
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == 2:
-            outputs.append(_text(value))
+            outputs.append(text(value))
         elif number == 4:
-            operator = _text(value)
+            operator = text(value)
         elif number == 5:
             attributes.append(value)
     for attribute in attributes:
@@ -105,7 +99,7 @@ def _scan_node(node: memoryview, contents: Contents) -> None:
 
 
 def _scan_attribute(attribute: memoryview, contents: Contents) -> None:
-    for number, value in _fields(attribute):
+    for number, value in fields(attribute):
         if number in _PLAIN_VALUES:
             return  # An attribute holds one kind of value, and trees have millions of numbers.
         if number in (5, 10):  # AttributeProto.t, .tensors
@@ -117,78 +111,32 @@ def _scan_attribute(attribute: memoryview, contents: Contents) -> None:
 
 
 def _scan_sparse(sparse: memoryview, contents: Contents) -> None:
-    for number, value in _fields(sparse):
+    for number, value in fields(sparse):
         if number in (1, 2):  # SparseTensorProto.values, .indices
             _scan_tensor(value, contents)
 
 
 def _scan_tensor(tensor: memoryview, contents: Contents) -> None:
     is_external, entries = False, {}
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number in _INLINE_DATA:
             return
         if number == 14:  # TensorProto.data_location
             is_external = value == _EXTERNAL
         elif number == 13:  # TensorProto.external_data
-            pair = dict(_fields(value))
-            entries[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
+            pair = dict(fields(value))
+            entries[text(pair.get(1, b""))] = text(pair.get(2, b""))
     if is_external and "location" in entries:
         contents.external.add(entries["location"])
 
 
 def _labels(attribute: memoryview) -> Iterator[Label]:
-    name = next((_text(value) for number, value in _fields(attribute) if number == 1), "")
+    name = next((text(value) for number, value in fields(attribute) if number == 1), "")
     if name not in ("classlabels_strings", "classlabels_int64s"):
         return
-    for number, value in _fields(attribute):
+    for number, value in fields(attribute):
         if number == 9:
-            yield _text(value)
+            yield text(value)
         elif number == 8:
-            for bits in [value] if isinstance(value, int) else _packed(value):
+            for bits in [value] if isinstance(value, int) else packed(value):
                 yield bits - 2**64 if bits >= 2**63 else bits
-
-
-def _packed(view: memoryview) -> Iterator[int]:
-    position = 0
-    while position < len(view):
-        bits, position = _varint(view, position)
-        yield bits
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, int):
-        raise _Malformed
-    return bytes(value).decode()
-
-
-def _fields(view: Any) -> Iterator[tuple[int, Any]]:
-    """Yield each field's number and its value: an int, or a view of the bytes."""
-    if isinstance(view, int):
-        raise _Malformed
-    position = 0
-    while position < len(view):
-        key, position = _varint(view, position)
-        kind, number = key & 7, key >> 3
-        if kind == _VARINT:
-            value, position = _varint(view, position)
-            yield number, value
-            continue
-        size = _SIZES.get(kind, -1)
-        if kind == _BYTES:
-            size, position = _varint(view, position)
-        if not 0 <= size <= len(view) - position:
-            raise _Malformed
-        yield number, view[position : position + size]
-        position += size
-
-
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    result = shift = 0
-    while position < len(view) and shift < 70:
-        byte = view[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-        shift += 7
-    raise _Malformed

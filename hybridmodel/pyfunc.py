@@ -27,6 +27,7 @@ from hybridmodel.exceptions import (
     SpecMismatch,
 )
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -74,7 +75,7 @@ class PyfuncModel:
         data : DataFrame, Series, ndarray, list, or dict of arrays
             As MLflow hands it over.
         params : mapping, optional
-            ``use_azure``, ``timeout`` and ``output``.
+            ``use_azure``, ``mode``, ``timeout``, ``output`` and ``provenance``.
 
         Raises
         ------
@@ -82,12 +83,15 @@ class PyfuncModel:
             For every error, with its code of `ERROR_CODES`.
         """
         params = params or {}
+        here = _answering_here.get()
         try:
             return self._model.predict(
                 data,
-                use_azure=False if _answering_here.get() else params.get("use_azure"),
+                use_azure=False if here else params.get("use_azure"),
+                mode=None if here else _mode(params.get("mode")),
                 output=params.get("output"),
                 timeout=params.get("timeout"),
+                provenance=bool(parse_use_azure(params.get("provenance"), "provenance")),
             )
         except Exception as error:
             raise as_mlflow_exception(error) from error
@@ -95,6 +99,12 @@ class PyfuncModel:
 
 # MLflow asks for the signature on every call, and inspect is slow to work it out each time.
 setattr(PyfuncModel.predict, "__signature__", inspect.signature(PyfuncModel.predict))  # noqa: B010
+
+
+def _mode(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ConfigurationError(f"the param mode is the name of one, not a {type(value).__name__}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.routing import parse_use_azure
+from hybridmodel.routing import LOCAL, parse_use_azure
 from hybridmodel.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from mlflow.types import ParamSchema, Schema
     from mlflow.types import TensorSpec as MlflowTensorSpec
 
-PARAMS = (("use_azure", "boolean"), ("timeout", "double"), ("output", "string"))
+PARAMS = (
+    ("use_azure", "boolean"),
+    ("mode", "string"),
+    ("timeout", "double"),
+    ("output", "string"),
+    ("provenance", "boolean"),
+)
 """Params of every hybrid model, all None by default: not said."""
 
 PARAMS_ONLY = "params"
@@ -75,10 +81,11 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
                 f"input_example has a param {name!r}; a hybrid model takes {', '.join(known)}. "
                 "What is in an example is saved with the model for all to read"
             )
-    if parse_use_azure(params.get("use_azure"), "use_azure in input_example"):
+    remote = parse_use_azure(params.get("use_azure"), "use_azure in input_example")
+    if remote or params.get("mode") not in (None, LOCAL):
         raise ConfigurationError(
-            "input_example asks for the endpoint (use_azure); MLflow runs the example while it "
-            "saves the model, and saving makes no network call"
+            "input_example asks for the endpoint (use_azure, mode); MLflow runs the example while "
+            "it saves the model, and saving makes no network call"
         )
     return np.asarray(data) if isinstance(data, list) else data, dict(params)
 

@@ -146,6 +146,20 @@ def classifier(zipmap: bool = False, labels: Sequence[Any] = ("no", "perhaps", "
     return made.SerializeToString()
 
 
+def graded(factor: float = 1.0) -> bytes:
+    """Make ``probabilities`` [N, 3] = softmax of ``x`` [N, 3] times a factor, and their ``label``."""
+    return build(
+        [
+            helper.make_node("Mul", ["x", "factor"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"]),
+            helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
+        ],
+        [tensor("x", "FP32", ("N", 3))],
+        [tensor("label", "INT64", ("N",)), tensor("probabilities", "FP32", ("N", 3))],
+        {"factor": np.array(factor, np.float32)},
+    )
+
+
 def served() -> dict[str, Any]:
     """Make what the shared servers of the tests serve, by name."""
     return {

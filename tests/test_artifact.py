@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import ConfigurationError, HybridOnnxModel, TritonEndpoint
 from hybridmodel.artifact import CONFIG_KEYS, METADATA_FILE, MODEL_FILE, config_of, read, write
+from hybridmodel.routing.choice import THERE
 from tests import models
 
 if TYPE_CHECKING:
@@ -245,14 +246,14 @@ def test_configuration_of_the_model(saved: Path) -> None:
     """Output, route and providers can be changed at load."""
     config = {"output": None, "use_azure": "true", "providers": ["CPUExecutionProvider"]}
     model = read(saved, config=config)
-    assert (model.output, model.configured_use_azure) == (None, True)
+    assert (model.output, model.choice.configured) == (None, THERE)
     assert read(saved, config={"output": "double"}).output == "double"
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"use_azur": True}, "no key 'use_azur'; it has use_azure, output"),
+        ({"use_azur": True}, "no key 'use_azur'; it has use_azure, mode, output"),
         ({"use_azure": "maybe"}, r"model_config\['use_azure'\]"),
         ({"output": "nope"}, "no output 'nope'; it has 'total', 'double'"),
         ({"uri": "http://b.example"}, "use https"),
@@ -286,7 +287,7 @@ def test_every_key_is_declared_and_changes_nothing(tmp_path: Path, endpoint: Any
     assert set(config) == set(CONFIG_KEYS)
     again = read(tmp_path, config=config)
     assert (again.endpoint, again.output) == (endpoint, "total")
-    assert again.configured_use_azure is None
+    assert again.choice.configured is None
 
 
 def test_session_options_are_saved_as_plain_data(tmp_path: Path) -> None:

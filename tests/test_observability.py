@@ -61,7 +61,7 @@ def test_a_model_counts_what_it_did() -> None:
     """Calls and rows by route; requests, retries and failures by kind."""
     with FaultyEndpoint(http(503), GOOD, GOOD, error(400, "no")) as faulty:
         model = linear(faulty, max_attempts=2)
-        model.client._sleep = lambda _: None
+        model.client._retrier.sleep = lambda _: None
         model.predict(X)
         model.predict(X[:1])
         model.predict(X, use_azure=True)
@@ -102,7 +102,7 @@ def test_attempts_are_logged_for_debugging(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.DEBUG, "hybridmodel")
     with FaultyEndpoint(http(503), GOOD) as faulty:
         model = linear(faulty, max_attempts=2)
-        model.client._sleep = lambda _: None
+        model.client._retrier.sleep = lambda _: None
         model.predict(X, use_azure=True)
     first, pause, second, last = caplog.records
     assert first.levelno == second.levelno == logging.DEBUG
@@ -118,7 +118,7 @@ def test_a_remote_call_is_a_span_of_the_application(spans: InMemorySpanExporter)
     """With route, rows, attempts, status and server, and the server can continue the trace."""
     with FaultyEndpoint(http(503), GOOD) as faulty:
         model = linear(faulty, max_attempts=2)
-        model.client._sleep = lambda _: None
+        model.client._retrier.sleep = lambda _: None
         with trace.get_tracer("application").start_as_current_span("request"):
             model.predict(X, use_azure=True)
     predict, request = spans.get_finished_spans()
@@ -126,6 +126,7 @@ def test_a_remote_call_is_a_span_of_the_application(spans: InMemorySpanExporter)
     assert predict.parent.span_id == request.context.span_id
     assert (predict.name, predict.kind) == ("hybridmodel.predict", trace.SpanKind.CLIENT)
     assert attributes(predict) == {
+        "hybridmodel.mode": "azure",
         "hybridmodel.route": "azure",
         "hybridmodel.rows": 3,
         "hybridmodel.attempts": 2,
@@ -156,7 +157,11 @@ def test_a_local_call_is_a_span_inside_the_process(spans: InMemorySpanExporter) 
     HybridOnnxModel(models.linear()).predict(X)
     (span,) = spans.get_finished_spans()
     assert span.kind is trace.SpanKind.INTERNAL
-    assert attributes(span) == {"hybridmodel.route": "local", "hybridmodel.rows": 3}
+    assert attributes(span) == {
+        "hybridmodel.mode": "local",
+        "hybridmodel.route": "local",
+        "hybridmodel.rows": 3,
+    }
 
 
 def test_without_a_provider_there_is_no_span_and_no_header() -> None:

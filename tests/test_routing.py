@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.routing import USE_AZURE_ENV, parse_use_azure, resolve_use_azure
+from hybridmodel.routing import USE_AZURE_ENV, parse_use_azure
+from hybridmodel.routing.choice import HERE, THERE, Choice
 
 SAID = (None, False, True)
 
@@ -66,13 +67,17 @@ def test_precedence(
     else:
         monkeypatch.setenv(USE_AZURE_ENV, str(environment).lower())
     spoken = [value for value in (said, configured, environment, saved) if value is not None]
-    assert resolve_use_azure(said, configured, saved) is (spoken[0] if spoken else False)
+    choice = Choice(THERE if saved else HERE, lambda policy: policy)
+    choice.configure(configured, None)
+    assert choice.of(said) is (THERE if spoken and spoken[0] else HERE)
 
 
 def test_the_environment_is_read_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that says neither is an error that names it, unless it does not count."""
     monkeypatch.setenv(USE_AZURE_ENV, "yes")
     with pytest.raises(ConfigurationError, match=USE_AZURE_ENV):
-        resolve_use_azure(None, None, None)
-    assert resolve_use_azure(None, False, None) is False
-    assert resolve_use_azure(True, None, None) is True
+        Choice(HERE, lambda policy: policy).of()
+    choice = Choice(THERE, lambda policy: policy)
+    choice.configure(False, None)
+    assert choice.of() is HERE
+    assert choice.of(True) is THERE

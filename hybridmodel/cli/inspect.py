@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridmodel.cli import options
-from hybridmodel.routing import AZURE, LOCAL, resolve_use_azure
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -76,8 +75,8 @@ def _is_set(name: str | None) -> bool | None:
 
 
 def _route(model: HybridOnnxModel) -> str:
-    remote = resolve_use_azure(None, model.configured_use_azure, model.use_azure)
-    return AZURE if remote else LOCAL
+    mode: str = model.choice.of().mode
+    return mode
 
 
 def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:

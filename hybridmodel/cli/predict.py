@@ -10,7 +10,9 @@ import click
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.progress import progress
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.routing import resolve_use_azure
+from hybridmodel.provenance import PROVENANCE
+from hybridmodel.routing import AZURE
+from hybridmodel.routing.choice import HERE, THERE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     "use_azure",
     default=None,
     help="Ask the endpoint, or the local model; default is what the environment or the model says.",
+)
+@click.option(
+    "--mode",
+    metavar="MODE",
+    help="Who answers: local, azure, azure_first, local_first, cascade, shadow, split or hedge; "
+    "with the settings that the model holds for it.",
+)
+@click.option(
+    "--provenance", is_flag=True, help="Add the columns route, score and reason to each row."
 )
 @click.option(
     "-o",
@@ -46,6 +57,7 @@ def predict(
     target: Path | None,
     config: dict[str, Any],
     use_azure: bool | None,
+    mode: str | None,
     keep_input: bool,
     batch_rows: int,
     **call: Any,
@@ -62,33 +74,46 @@ def predict(
     if target is not None:
         tables.check_suffix(target)
     with options.open_model(model_uri, config) as model:
-        remote = resolve_use_azure(use_azure, model.configured_use_azure, model.use_azure)
-        rows = 0
+        policy = model.choice.of(use_azure, mode)
+        rows = asked = 0
         with tables.writing(target) as write, progress(tables.count_rows(source)) as advance:
             for frame in tables.read(source, model.spec, batch_rows):
                 where = f"{source}, rows from {rows}" if rows else str(source)
-                answer = _answer(model, frame, where, remote, **call)
+                answer, there = _answer(model, frame, where, policy, **call)
                 write(_beside(frame, answer) if keep_input else answer)
                 rows += len(frame)
+                asked += there
                 advance(len(frame))
-        there = f"the endpoint {model.client.endpoint.model_url}" if remote else "the local model"
-        click.echo(f"{rows} rows answered by {there}", err=True)
+        if asked < rows or policy is HERE:
+            click.echo(f"{rows - asked} rows answered by the local model", err=True)
+        if asked or policy is THERE:
+            url = model.client.endpoint.model_url
+            click.echo(f"{asked} rows answered by the endpoint {url}", err=True)
 
 
 def _answer(
     model: HybridOnnxModel,
     frame: pd.DataFrame,
     where: str,
-    remote: bool,
+    policy: Any,
     output_name: str | None,
     timeout: float | None,
-) -> pd.DataFrame:
+    provenance: bool,
+) -> tuple[pd.DataFrame, int]:
+    """Return the predictions, and how many of them are the endpoint's."""
+    plain = policy is HERE or policy is THERE
+    told = provenance or not plain
     try:
-        answer = model.predict(frame, use_azure=remote, output=output_name, timeout=timeout)
+        answer = model.predict(
+            frame, mode=policy, output=output_name, timeout=timeout, provenance=told
+        )
     except InputMismatch as error:
         raise InputMismatch(f"{where}: {error}") from error
     predictions: pd.DataFrame = answer.to_frame() if answer.ndim == 1 else answer
-    return predictions
+    if not told:
+        return predictions, len(frame) if policy is THERE else 0
+    there = int((predictions["route"] == AZURE).sum())
+    return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), there
 
 
 def _beside(frame: pd.DataFrame, answer: pd.DataFrame) -> pd.DataFrame:

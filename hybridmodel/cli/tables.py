@@ -113,7 +113,7 @@ def writing(target: Path | None) -> Iterator[Write]:
         yield _csv_writer(sys.stdout)
         sys.stdout.flush()
         return
-    with _replacing(target) as part:
+    with replacing(target) as part:
         if target.suffix.lower() == ".csv":
             with part.open("x", encoding="utf-8", newline="") as text:
                 yield _csv_writer(text)
@@ -222,7 +222,14 @@ def _readable(path: Path, *others: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `target` at the end, or nothing does.
+
+    Raises
+    ------
+    ConfigurationError
+        If the target cannot be replaced.
+    """
     target = Path(os.path.realpath(target))
     if target.exists() and not target.is_file():
         raise ConfigurationError(f"{target}: is there already, and is no file")

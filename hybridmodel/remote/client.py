@@ -1,7 +1,7 @@
 """The remote route: ask an endpoint for outputs, and believe only an answer that adds up.
 
-Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and checks, `_retried`
-tries again, and `hybridmodel.remote.exchange` sends one request.
+Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and checks,
+`hybridmodel.remote.retrier` tries again, and `hybridmodel.remote.exchange` sends one request.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from hybridmodel.counters import Counters
 from hybridmodel.exceptions import (
-    AuthenticationFailed,
-    CircuitOpen,
     EndpointError,
     EndpointRefused,
     EndpointUnavailable,
@@ -32,6 +30,7 @@ from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.parallel import each
 from hybridmodel.remote.protocol import (
     InferResponse,
     decode_metadata,
@@ -39,11 +38,11 @@ from hybridmodel.remote.protocol import (
     encode_request,
 )
 from hybridmodel.remote.resilience import RetryPolicy
+from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tensors import ModelSpec
 
 Array = np.ndarray[Any, Any]
-T = TypeVar("T")
 
 _CHUNKS_AT_A_TIME = 4
 """Of one call: more only queue at the same server, and hold the memory of their answers."""
@@ -89,10 +88,10 @@ class EndpointClient:
         self.endpoint = endpoint
         self._spec = spec
         self._exchanger = Exchanger(endpoint, credential, make_transport)
-        self._policy = policy or RetryPolicy(endpoint.max_attempts)
-        self._sleep = sleep
         self._gate = gate_of(endpoint)
         self._counters = Counters()
+        policy = policy or RetryPolicy(endpoint.max_attempts)
+        self._retrier = Retrier(self._exchanger, self._gate, self._counters, policy, sleep)
         self._most_rows = endpoint.max_batch_size or sys.maxsize
         self._knows_batch_size = endpoint.max_batch_size is not None
         self._infer_url = f"{endpoint.model_url}/infer"
@@ -104,6 +103,7 @@ class EndpointClient:
         *,
         rows: int | None = None,
         timeout_s: float | None = None,
+        patient: bool = True,
     ) -> RemoteAnswer:
         """Ask for the named outputs, in several requests where one would be too large.
 
@@ -117,6 +117,8 @@ class EndpointClient:
             Rows that every batched output must have.
         timeout_s : float, optional
             Total time; default is the endpoint's.
+        patient : bool, default=True
+            Whether to try again after a pause; False is for who has another answer at hand.
 
         Raises
         ------
@@ -128,6 +130,8 @@ class EndpointClient:
             When the request is too large to be sent.
         """
         call = self._begin(timeout_s, str(uuid.uuid4()))
+        if not patient:
+            call = replace(call, patient=False)
         if rows is None or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
         size = min(rows, self._most_rows, rows_within(feeds, rows, self.endpoint.max_request_bytes))
@@ -207,7 +211,7 @@ class EndpointClient:
             reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
             return self._decoded(call, reply)
 
-        response, attempts = self._retried(call, send)
+        response, attempts = self._retrier.run(call, send)
         _log.debug("version %s answered request %s", response.model_version, call.request_id)
         return RemoteAnswer(
             self._checked(call, response, outputs, rows),
@@ -219,7 +223,7 @@ class EndpointClient:
     def _speaks_binary(self, call: Call) -> bool:
         if self._exchanger.knows_binary:
             return self._exchanger.speaks_binary(call)
-        return self._retried(call, self._exchanger.speaks_binary)[0]
+        return self._retrier.run(call, self._exchanger.speaks_binary)[0]
 
     def _ask_in_chunks(
         self,
@@ -230,10 +234,9 @@ class EndpointClient:
         size: int,
     ) -> RemoteAnswer:
         """Ask for some rows at a time, several at once; all are answered, or it is an error."""
-        from concurrent.futures import ThreadPoolExecutor
-
         self._speaks_binary(call)
         answers: list[RemoteAnswer] = []
+        call = replace(call, deadline=call.deadline.part())
 
         def ask(chunk: tuple[slice, Mapping[str, Array]]) -> tuple[slice, Mapping[str, Array]]:
             part, chunk_feeds = chunk
@@ -241,14 +244,15 @@ class EndpointClient:
             answers.append(answer)
             return part, answer.outputs
 
-        most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight)
-        workers = ThreadPoolExecutor(min(most, -(-rows // size)))
+        most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         try:
-            joined = join(workers.map(ask, cut(feeds, rows, size)), rows)
+            parts = each(ask, cut(feeds, rows, size), most, name="hybridmodel-chunk")
+            joined = join(parts, rows)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.placed(call, error) from None
         finally:
-            workers.shutdown(wait=True, cancel_futures=True)
+            # Of an error, or of Ctrl-C, the requests that are still under way learn by their time.
+            call.deadline.end()
         attempts = sum(answer.attempts for answer in answers)
         versions = sorted({answer.model_version or "" for answer in answers})
         if len(versions) > 1:
@@ -270,60 +274,6 @@ class EndpointClient:
         if self._most_rows >= size:
             raise error
         return self._most_rows
-
-    def _retried(self, call: Call, send: Callable[[Call], T]) -> tuple[T, int]:
-        """Send a request until it is answered, refused, or not worth another attempt."""
-        attempt = 0
-        while True:
-            attempt += 1
-            started = time.perf_counter()
-            try:
-                with self._gate.admit(call.deadline):
-                    value = send(call)
-            except EndpointError as error:
-                # What was raised before the request is only known by its name.
-                if error.endpoint is None:
-                    self._exchanger.placed(call, error)
-                error.attempts = attempt - isinstance(error, CircuitOpen)
-                self._note(attempt, started, error)
-                call = self._next_call(call, error, attempt)
-            else:
-                self._gate.budget.give_back()
-                self._note(attempt, started, None)
-                return value, attempt
-
-    def _note(self, attempt: int, started: float, error: EndpointError | None) -> None:
-        self._counters.add("requests")
-        if error is not None:
-            self._counters.add(f"failed.{type(error).__name__}")
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "route azure, attempt %d at %s: %s after %.1f ms",
-                attempt,
-                self.endpoint.model_url,
-                "answered" if error is None else f"{type(error).__name__}, status {error.status}",
-                (time.perf_counter() - started) * 1e3,
-            )
-
-    def _next_call(self, call: Call, error: EndpointError, attempt: int) -> Call:
-        """Return what the next attempt is made with, after the pause before it, or raise."""
-        if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
-            key = self._exchanger.keys.other_than(call.key, call.deadline)
-            if key is not None:
-                return replace(call, key=key, renewed=True)
-        pause_s = self._policy.pause_s(error, attempt, call.deadline)
-        if pause_s is None or not self._gate.budget.take():
-            raise error
-        self._counters.add("retries")
-        _log.info(
-            "attempt %d at %s failed (%s), another in %.3f s",
-            attempt,
-            self.endpoint.model_url,
-            type(error).__name__,
-            pause_s,
-        )
-        self._sleep(pause_s)
-        return call
 
     def _decoded(self, call: Call, reply: Reply) -> InferResponse:
         try:

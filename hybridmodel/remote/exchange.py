@@ -61,12 +61,15 @@ class Call:
         Never part of a repr or message.
     renewed : bool
         Whether the key was asked for again already.
+    patient : bool
+        Whether it waits and tries again where that may help.
     """
 
     deadline: Deadline
     request_id: str | None
     key: str | None = field(repr=False)
     renewed: bool = False
+    patient: bool = True
 
     def without_key(self, text: str) -> str:
         """Blot out the key, which a server may repeat in anything it says."""

@@ -31,6 +31,16 @@ class Deadline:
         self._clock = clock
         self._end = clock() + timeout_s
 
+    def part(self) -> Deadline:
+        """Return one that ends at the same moment, and can be ended by itself."""
+        part = Deadline(self.timeout_s, self._clock)
+        part._end = self._end
+        return part
+
+    def end(self) -> None:
+        """Let it pass now: what goes on with it stops at its next step."""
+        self._end = self._clock()
+
     def remaining_s(self) -> float:
         """Return the seconds left, 0.0 once it has passed."""
         return max(0.0, self._end - self._clock())

@@ -45,6 +45,7 @@ _HINTS: Mapping[int, str] = {
     413: "the request is too large; send fewer rows at a time",
     424: "the server behind the endpoint is starting, or it crashed",
     429: "too many requests at once",
+    501: "the server does not do this; one that knows no versions needs model_version=None",
     504: "the model took longer than the gateway waits; send fewer rows at a time",
 }
 

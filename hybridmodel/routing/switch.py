@@ -1,8 +1,7 @@
-"""Which route answers a call: the endpoint or the local model, decided before anything else."""
+"""The switch `use_azure`: the endpoint or the local model, and nothing that may mean either."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -44,31 +43,3 @@ def parse_use_azure(value: Any, where: str) -> bool | None:
     raise ConfigurationError(
         f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not {shown}"
     )
-
-
-def resolve_use_azure(said: Any, configured: bool | None, saved: bool | None) -> bool:
-    """Decide for one call; who spoke last before it counts most.
-
-    Parameters
-    ----------
-    said : bool, int, str or None
-        The call's own argument.
-    configured : bool or None
-        What ``model_config`` said when the model was loaded.
-    saved : bool or None
-        What the model was made or saved with. Before it comes the environment variable
-        ``HYBRIDMODEL_USE_AZURE``, after it the local route.
-
-    Raises
-    ------
-    ConfigurationError
-        If the argument or the variable cannot be understood.
-    """
-    if said is not None:
-        return bool(parse_use_azure(said, "use_azure"))
-    if configured is not None:
-        return configured
-    environment = os.environ.get(USE_AZURE_ENV)
-    if environment is not None:
-        return bool(parse_use_azure(environment, f"environment variable {USE_AZURE_ENV}"))
-    return bool(saved)

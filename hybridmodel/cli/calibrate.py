@@ -1,0 +1,128 @@
+"""``hybridmodel calibrate``: the threshold of a cascade, from a file of rows."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybridmodel.cli import options, tables
+from hybridmodel.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybridmodel.cascade import Calibration
+    from hybridmodel.tensors import ModelSpec
+
+
+@click.command()
+@options.model_uri
+@click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
+@click.option(
+    "--labels",
+    metavar="COLUMN",
+    help="Column of DATA with the right answers; without one, what counts is whether the two "
+    "models differ.",
+)
+@click.option(
+    "--epsilon",
+    type=float,
+    required=True,
+    help="Largest share of all rows that may be kept here although that is a loss.",
+)
+@click.option(
+    "--delta",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="How often, over samples, the promise may be broken.",
+)
+@click.option(
+    "--score",
+    default="margin",
+    show_default=True,
+    help="How sure the local model is: margin, max_probability, entropy, or with an output's name "
+    "as in margin:probabilities, uncertainty:std.",
+)
+@click.option("--answer", metavar="NAME", help="The output that is acted upon.")
+@click.option(
+    "--tolerance", type=float, help="For numbers: the largest difference that does not matter."
+)
+@click.option(
+    "-o", "--output", "target", type=click.Path(path_type=Path), help="Write it to this .json file."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Draw it to this file, such as curve.png."
+)
+@options.as_json
+@options.timeout
+@options.model_config
+def calibrate(
+    model_uri: str,
+    source: Path,
+    labels: str | None,
+    target: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    config: dict[str, Any],
+    **promise: Any,
+) -> None:
+    """Find the threshold of a cascade on the rows of DATA, a .csv or .parquet file.
+
+    Both models answer every row. What is found is a promise: with probability 1 - DELTA over
+    samples, at most a share EPSILON of all rows like these are kept here at a loss.
+
+    Exit status: 0 done, 1 done but everything has to be escalated, 2 error.
+    """
+    from hybridmodel.cascade import calibrate as find
+
+    tables.check_suffix(source)
+    with options.open_model(model_uri, config) as model, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # They are printed with the rest.
+        data, right = read_sample(source, model.spec, labels)
+        found = find(model, data, right, **promise)
+    if target is not None:
+        with tables.replacing(target) as part:
+            part.write_text(found.to_json(), encoding="utf-8")
+    if plot is not None:
+        _draw(found, plot)
+    if as_json:
+        options.echo_json(found.to_dict())
+    else:
+        click.echo(str(found))
+    if found.escalates_everything:
+        sys.exit(1)
+
+
+def read_sample(
+    source: Path, spec: ModelSpec, labels: str | None
+) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+    """Read all rows of a file, and part the labels from the rest.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such column.
+    InputMismatch
+        If the file cannot be read.
+    """
+    import pandas as pd
+
+    data = pd.concat(list(tables.read(source, spec, 100_000)))
+    if labels is None:
+        return data, None
+    if labels not in data.columns:
+        raise ConfigurationError(
+            f"{source}: has no column {labels!r}; it has {', '.join(map(repr, data.columns))}"
+        )
+    return data.drop(columns=[labels]), data[labels]
+
+
+def _draw(found: Calibration, path: Path) -> None:
+    with tables.replacing(path) as part:
+        # The ending of the name says the format, and that of the part is another.
+        found.plot().savefig(part, format=path.suffix.lstrip(".") or "png", dpi=130)

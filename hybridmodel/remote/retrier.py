@@ -1,0 +1,125 @@
+"""The loop of attempts: one request sent until it is answered, refused, or not worth another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from hybridmodel.counters import Counters
+from hybridmodel.exceptions import AuthenticationFailed, CircuitOpen, EndpointError
+from hybridmodel.remote.admission import Gate
+from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.resilience import RetryPolicy
+
+T = TypeVar("T")
+
+_log = logging.getLogger("hybridmodel")
+
+
+class Retrier:
+    """Sends the requests of one client.
+
+    Parameters
+    ----------
+    exchanger : Exchanger
+        Knows the endpoint, and asks for another key.
+    gate : Gate
+        Says whether a request may be sent now, and again.
+    counters : Counters
+        Count requests, retries and failures.
+    policy : RetryPolicy
+        How often, and after which pauses.
+    sleep : callable
+        Waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        exchanger: Exchanger,
+        gate: Gate,
+        counters: Counters,
+        policy: RetryPolicy,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._exchanger = exchanger
+        self._gate = gate
+        self._counters = counters
+        self._policy = policy
+        self.sleep = sleep
+
+    def run(self, call: Call, send: Callable[[Call], T]) -> tuple[T, int]:
+        """Call `send` until it gives an answer.
+
+        Parameters
+        ----------
+        call : Call
+            What all attempts share; a later one may have another key.
+        send : callable
+            Makes one attempt.
+
+        Returns
+        -------
+        tuple of (what `send` returned, int)
+            The number is that of attempts.
+
+        Raises
+        ------
+        EndpointError
+            That of the last attempt.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            started = time.perf_counter()
+            try:
+                with self._gate.admit(call.deadline):
+                    value = send(call)
+            except EndpointError as error:
+                # What was raised before the request is only known by its name.
+                if error.endpoint is None:
+                    self._exchanger.placed(call, error)
+                error.attempts = attempt - isinstance(error, CircuitOpen)
+                self._note(attempt, started, error)
+                call = self._next_call(call, error, attempt)
+            else:
+                self._gate.budget.give_back()
+                self._note(attempt, started, None)
+                return value, attempt
+
+    def _note(self, attempt: int, started: float, error: EndpointError | None) -> None:
+        self._counters.add("requests")
+        if error is not None:
+            self._counters.add(f"failed.{type(error).__name__}")
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "route azure, attempt %d at %s: %s after %.1f ms",
+                attempt,
+                self._exchanger.endpoint.model_url,
+                "answered" if error is None else f"{type(error).__name__}, status {error.status}",
+                (time.perf_counter() - started) * 1e3,
+            )
+
+    def _next_call(self, call: Call, error: EndpointError, attempt: int) -> Call:
+        """Return what the next attempt is made with, after the pause before it, or raise."""
+        if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
+            key = self._exchanger.keys.other_than(call.key, call.deadline)
+            if key is not None:
+                return replace(call, key=key, renewed=True)
+        if not call.patient:
+            raise error
+        pause_s = self._policy.pause_s(error, attempt, call.deadline)
+        if pause_s is None or not self._gate.budget.take():
+            raise error
+        self._counters.add("retries")
+        _log.info(
+            "attempt %d at %s failed (%s), another in %.3f s",
+            attempt,
+            self._exchanger.endpoint.model_url,
+            type(error).__name__,
+            pause_s,
+        )
+        self.sleep(pause_s)
+        return call

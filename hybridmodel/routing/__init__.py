@@ -1,0 +1,37 @@
+"""Who answers a call: the switch `use_azure`, and the modes that say more than yes or no."""
+
+from __future__ import annotations
+
+from hybridmodel.routing.policies import (
+    Azure,
+    AzureFirst,
+    Cascade,
+    Hedge,
+    Local,
+    LocalFirst,
+    Policy,
+    Shadow,
+    Split,
+)
+from hybridmodel.routing.switch import (
+    AZURE,
+    LOCAL,
+    USE_AZURE_ENV,
+    parse_use_azure,
+)
+
+__all__ = [
+    "AZURE",
+    "LOCAL",
+    "USE_AZURE_ENV",
+    "Azure",
+    "AzureFirst",
+    "Cascade",
+    "Hedge",
+    "Local",
+    "LocalFirst",
+    "Policy",
+    "Shadow",
+    "Split",
+    "parse_use_azure",
+]

@@ -1,0 +1,326 @@
+"""Routing policies: small frozen records that say who answers a call; they do nothing themselves.
+
+================  ==============================================================================
+mode              who answers
+================  ==============================================================================
+``local``         the local model
+``azure``         the endpoint
+``azure_first``   the endpoint; the local model where it cannot answer now
+``local_first``   the local model; the endpoint where there is no working local model
+``cascade``       the local model; the endpoint for the rows of which it is not sure
+``shadow``        one of them; the other is asked in the background, and compared
+``split``         the endpoint for a share of calls or rows, always the same ones
+``hedge``         the endpoint; the local model where it takes too long
+================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.endpoint import check_seconds
+from hybridmodel.routing.switch import AZURE, LOCAL
+
+if TYPE_CHECKING:
+    from hybridmodel.cascade.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Base of all policies."""
+
+    mode: ClassVar[str] = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `policy_from_dict` takes, in JSON's types.
+
+        Raises
+        ------
+        ConfigurationError
+            If it holds a function, which cannot be stored.
+        """
+        return {"mode": self.mode, **{item.name: getattr(self, item.name) for item in fields(self)}}
+
+
+@dataclass(frozen=True)
+class Local(Policy):
+    """The local model answers."""
+
+    mode: ClassVar[str] = LOCAL
+
+
+@dataclass(frozen=True)
+class Azure(Policy):
+    """The endpoint answers, or it is an error."""
+
+    mode: ClassVar[str] = AZURE
+
+
+@dataclass(frozen=True)
+class AzureFirst(Policy):
+    """The endpoint answers, or the local model where the endpoint cannot answer now.
+
+    It is asked once, without pauses. A refusal, a wrong key and an answer that does not fit are
+    errors all the same: they would stay unnoticed otherwise.
+
+    Attributes
+    ----------
+    patience : float
+        Share of the call's time that the endpoint gets; the rest is for the local model.
+    """
+
+    mode: ClassVar[str] = "azure_first"
+    patience: float = 0.8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patience", _share("patience", self.patience, over=0.0))
+
+
+@dataclass(frozen=True)
+class LocalFirst(Policy):
+    """The local model answers, or the endpoint where the local one cannot be loaded or breaks.
+
+    Data that does not fit is an error at once: it fits the other model no better.
+    """
+
+    mode: ClassVar[str] = "local_first"
+
+
+@dataclass(frozen=True)
+class Cascade(Policy):
+    """The local model answers all rows; those it is not sure of go to the endpoint.
+
+    Attributes
+    ----------
+    threshold : float
+        Rows with a lower score, or without one, are escalated.
+    score : Score
+        How sure the local model is; also given by name (``"margin"``, ``"uncertainty:std"``) or as
+        a function of the outputs.
+    max_escalation : float or None
+        Largest share of the rows of a call that is escalated, the most doubtful first. The
+        fractions of rows that are left are kept for the next calls.
+    on_unavailable : str
+        ``"keep"`` the local answer of rows that the endpoint cannot answer now, and say so; or
+        ``"raise"``.
+    audit_rate : float
+        Share of the kept rows that are sent as well, to see whether the threshold still does what
+        it was chosen for. Their local answer stands.
+    calibration : Calibration or None
+        Gives threshold and score, where these are not given.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value cannot work, or threshold and score are not those of the calibration.
+    """
+
+    mode: ClassVar[str] = "cascade"
+    threshold: float | None = None
+    score: Any = None
+    max_escalation: float | None = None
+    on_unavailable: str = "keep"
+    audit_rate: float = 0.0
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        from hybridmodel.cascade.scores import as_score
+
+        if self.threshold is None and self.calibration is None:
+            raise ConfigurationError(
+                "a cascade needs a threshold, or a calibration that found one: "
+                "Cascade(threshold=0.3, score='margin') or Cascade(calibration=calibrate(...))"
+            )
+        found = self.calibration
+        score = as_score(self.score or (found.score if found else "margin"))
+        if found is not None and score.output is None and score.kind == found.score.kind:
+            score = found.score
+        given = self.threshold if found is None or self.threshold is not None else found.threshold
+        threshold = score.check_threshold(given)
+        if found is not None and (threshold, score) != (found.threshold, found.score):
+            raise ConfigurationError(
+                f"the calibration is for the threshold {found.threshold:g} on {found.score}, not "
+                f"for {threshold:g} on {score}; leave these two out, or the calibration"
+            )
+        if self.on_unavailable not in ("keep", "raise"):
+            raise ConfigurationError(
+                f"on_unavailable is 'keep' or 'raise', not {self.on_unavailable!r}"
+            )
+        object.__setattr__(self, "score", score)
+        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "audit_rate", _share("audit_rate", self.audit_rate))
+        if self.max_escalation is not None:
+            share = _share("max_escalation", self.max_escalation)
+            object.__setattr__(self, "max_escalation", share)
+
+    @property
+    def limit(self) -> float:
+        """The threshold, from wherever it came."""
+        return float("inf") if self.threshold is None else self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `policy_from_dict` takes; raises for a score that is a function."""
+        if self.score.function is not None:
+            raise ConfigurationError(
+                f"the score function {self.score.name} cannot be stored with a model; use a score "
+                "by name, or give the policy with each call"
+            )
+        return super().to_dict() | {
+            # JSON has no infinities.
+            "threshold": str(self.threshold),
+            "score": self.score.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Shadow(Policy):
+    """One side answers; the other is asked the same in the background, and compared.
+
+    Attributes
+    ----------
+    answer : str
+        ``"local"`` or ``"azure"``: the side that answers.
+    share : float
+        Of the calls that are compared.
+    max_pending : int
+        Calls that wait to be compared; more are not compared at all.
+    """
+
+    mode: ClassVar[str] = "shadow"
+    answer: str = LOCAL
+    share: float = 1.0
+    max_pending: int = 32
+
+    def __post_init__(self) -> None:
+        if self.answer not in (LOCAL, AZURE):
+            raise ConfigurationError(f"answer is {LOCAL!r} or {AZURE!r}, not {self.answer!r}")
+        object.__setattr__(self, "share", _share("share", self.share))
+        if type(self.max_pending) is not int or not 1 <= self.max_pending <= 10_000:
+            raise ConfigurationError(
+                f"max_pending is a whole number from 1 to 10000, not {self.max_pending!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Split(Policy):
+    """The endpoint answers a share of calls or rows: always the same ones.
+
+    Attributes
+    ----------
+    share : float
+        Of calls or rows that the endpoint answers.
+    by : str
+        What decides: ``"call"`` the data of the whole call, ``"row"`` the data of each row,
+        ``"index"`` the label of each row in a DataFrame, such as a customer's number.
+    salt : str
+        Another salt picks other ones.
+    """
+
+    mode: ClassVar[str] = "split"
+    share: float = 0.5
+    by: str = "call"
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share", _share("share", self.share))
+        if self.by not in ("call", "row", "index"):
+            raise ConfigurationError(f"by is 'call', 'row' or 'index', not {self.by!r}")
+        if not isinstance(self.salt, str):
+            raise ConfigurationError(f"salt is a str, not a {type(self.salt).__name__}")
+
+
+@dataclass(frozen=True)
+class Hedge(Policy):
+    """The endpoint answers, or the local model where it has not after a while, or cannot.
+
+    Attributes
+    ----------
+    delay_s : float
+        How long the local model waits for the endpoint, in seconds.
+    """
+
+    mode: ClassVar[str] = "hedge"
+    delay_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delay_s", check_seconds("delay_s", self.delay_s))
+
+
+POLICIES: Mapping[str, type[Policy]] = {
+    kind.mode: kind
+    for kind in (Local, Azure, AzureFirst, LocalFirst, Cascade, Shadow, Split, Hedge)
+}
+"""Every policy by its mode."""
+
+
+def as_policy(value: Any, configured: Policy | None = None, where: str = "mode") -> Any:
+    """Return the policy that a caller means.
+
+    Parameters
+    ----------
+    value : Policy, str or callable
+        A mode by name stands for the configured policy of that mode, or for one with default
+        settings. A function is returned as it is.
+    configured : Policy, optional
+        Of the model.
+    where : str
+        Named in the error.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or a mode by name needs settings that nobody gave.
+    """
+    if isinstance(value, Policy) or (callable(value) and not isinstance(value, type)):
+        return value
+    if not isinstance(value, str) or value not in POLICIES:
+        shown = repr(value) if isinstance(value, str) and len(value) < 40 else type(value).__name__
+        raise ConfigurationError(
+            f"{where} is one of {', '.join(POLICIES)}, or a policy; not {shown}"
+        )
+    if configured is not None and configured.mode == value:
+        return configured
+    return POLICIES[value]()
+
+
+def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
+    """Read what `Policy.to_dict` wrote; settings of a later minor version are ignored.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not the description of a policy.
+    """
+    try:
+        kind = POLICIES[stored["mode"]]
+        given = {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
+        return kind(**(_read_cascade(given) if kind is Cascade else given))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(f"not the description of a routing policy: {error!r}") from error
+
+
+def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:
+    from hybridmodel.cascade.calibration import Calibration
+    from hybridmodel.cascade.scores import Score
+
+    found = stored.get("calibration")
+    return stored | {
+        "threshold": float(stored["threshold"]),
+        "score": Score.from_dict(stored["score"]),
+        "calibration": None if found is None else Calibration.from_dict(found),
+    }
+
+
+def _share(name: str, value: Any, over: float | None = None) -> float:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1 or value == over:
+        above = "above 0 and up to 1" if over == 0 else "from 0 to 1"
+        raise ConfigurationError(f"{name} is a number {above}, not {value!r}")
+    return float(value)

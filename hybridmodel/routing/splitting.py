@@ -1,0 +1,59 @@
+"""Which calls or rows of a split go to the endpoint: always the same ones, by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.exceptions import InputMismatch
+from hybridmodel.frames import Bound
+from hybridmodel.routing.policies import Split
+
+Array = np.ndarray[Any, Any]
+
+
+def chosen(policy: Split, bound: Bound) -> bool | Array:
+    """Tell whether the endpoint answers the call, or which of its rows.
+
+    Parameters
+    ----------
+    policy : Split
+        Says by what.
+    bound : Bound
+        The call.
+
+    Returns
+    -------
+    bool, or ndarray of bool of shape (n,)
+
+    Raises
+    ------
+    InputMismatch
+        If the rows have no labels to go by.
+    """
+    if policy.by == "index":
+        if bound.frame_index is None:
+            raise InputMismatch("a split by index needs a DataFrame or Series; arrays came")
+        labels = [repr(label).encode() for label in bound.frame_index.tolist()]
+        return np.array([_is_in(policy, label) for label in labels], bool)
+    if policy.by == "row" and bound.rows is not None:
+        return np.array([_is_in(policy, _bytes(bound, row)) for row in range(bound.rows)], bool)
+    return _is_in(policy, _bytes(bound, slice(None)))
+
+
+def _is_in(policy: Split, key: bytes) -> bool:
+    digest = hashlib.blake2b(key, digest_size=8, salt=_salt(policy.salt)).digest()
+    return int.from_bytes(digest, "big") < policy.share * 2**64
+
+
+def _salt(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
+
+
+def _bytes(bound: Bound, rows: int | slice) -> bytes:
+    return b"".join(
+        repr(array[rows].tolist()).encode() if array.dtype == object else array[rows].tobytes()
+        for array in bound.feeds.values()
+    )
