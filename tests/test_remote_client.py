@@ -411,6 +411,18 @@ def test_the_request_is_the_protocol() -> None:
     assert body[length:] == FEEDS["x"].tobytes()
 
 
+@pytest.mark.parametrize(("value", "told"), [(np.nan, True), (np.inf, True), (1.0, False)])
+def test_what_json_does_not_know_is_named_when_a_server_refuses_it(
+    value: float, told: bool
+) -> None:
+    """A server that cannot read NaN says no more than that; the message says which input."""
+    with FaultyEndpoint(error(422, "JSON decode error")) as faulty:
+        client = EndpointClient(faulty.endpoint(binary=False), SPEC)
+        with pytest.raises(EndpointRefused) as caught:
+            client.infer({"x": np.full(1, value, np.float32)}, ("y",))
+    assert ("input 'x' holds NaN or infinity" in str(caught.value)) is told
+
+
 def test_a_server_without_the_binary_extension_is_asked_in_json() -> None:
     """What `GET /v2` says decides the form, once."""
     answer_json = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[3],"data":[0,1,2]}]}'

@@ -203,15 +203,19 @@ class EndpointClient:
     def _ask(
         self, call: Call, feeds: Mapping[str, Array], outputs: Sequence[str], rows: int | None
     ) -> RemoteAnswer:
-        message = encode_request(
-            feeds, outputs, request_id=call.request_id or "", binary=self._speaks_binary(call)
-        )
+        binary = self._speaks_binary(call)
+        message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
 
         def send(call: Call) -> InferResponse:
             reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
             return self._decoded(call, reply)
 
-        response, attempts = self._retrier.run(call, send)
+        try:
+            response, attempts = self._retrier.run(call, send)
+        except EndpointRefused as error:
+            if not binary:
+                error.args = (error.args[0] + _not_in_json(feeds),)
+            raise
         _log.debug("version %s answered request %s", response.model_version, call.request_id)
         return RemoteAnswer(
             self._checked(call, response, outputs, rows),
@@ -297,3 +301,11 @@ class EndpointClient:
                 found,
             )
         return {name: response.outputs[name] for name in outputs}
+
+
+def _not_in_json(feeds: Mapping[str, Array]) -> str:
+    """Say which input JSON cannot hold, of which some servers only say that they cannot read it."""
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f" (input {name!r} holds NaN or infinity, which JSON does not know)"
+    return ""
