@@ -42,6 +42,10 @@ class Gate:
         return Admission(self, deadline)
 
 
+_GIVEN_UP = InterruptedError("given up")
+"""Stands for how a request ended that nobody waited for: it says nothing about the endpoint."""
+
+
 class Admission:
     """One request, from its turn to its end.
 
@@ -80,7 +84,8 @@ class Admission:
             limited=isinstance(error, RateLimited),
             answered=error is None,
         )
-        self._gate.breaker.note(self._admitted, error, self._deadline.timeout_s)
+        ended = _GIVEN_UP if self._deadline.given_up else error
+        self._gate.breaker.note(self._admitted, ended, self._deadline.timeout_s)
 
 
 _gates: weakref.WeakValueDictionary[TritonEndpoint, Gate] = weakref.WeakValueDictionary()

@@ -24,12 +24,20 @@ class Deadline:
         Time from now, in seconds.
     clock : callable, default=time.monotonic
         Tells the time in seconds.
+
+    Attributes
+    ----------
+    timeout_s : float
+        As given.
+    given_up : bool
+        Whether the caller has ended it.
     """
 
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout_s = timeout_s
         self._clock = clock
         self._end = clock() + timeout_s
+        self.given_up = False
 
     def part(self) -> Deadline:
         """Return one that ends at the same moment, and can be ended by itself."""
@@ -40,6 +48,7 @@ class Deadline:
     def end(self) -> None:
         """Let it pass now: what goes on with it stops at its next step."""
         self._end = self._clock()
+        self.given_up = True
 
     def remaining_s(self) -> float:
         """Return the seconds left, 0.0 once it has passed."""
