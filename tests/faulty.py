@@ -126,6 +126,10 @@ class Gateway(FaultyEndpoint):
         """Describe a model behind it; without a key and binary, unless said otherwise."""
         return TritonEndpoint(**{"uri": self.uri, "auth_key_env": None, "binary": True, **options})
 
+    def __enter__(self) -> Gateway:
+        super().__enter__()
+        return self
+
     def _answer(self, connection: socket.socket, request: bytes) -> None:
         (self._rule(request) or forward(self._upstream, request))(connection)
 

@@ -1,0 +1,12 @@
+"""Finds code and graphs that rely on ONNX Runtime's dead Azure (first: Cloud) execution provider.
+
+What is read is parsed, never run. `hybridmodel doctor` is the command line of `examine`.
+"""
+
+from __future__ import annotations
+
+from hybridmodel.doctor.findings import Finding, Skipped
+from hybridmodel.doctor.probe import Probe
+from hybridmodel.doctor.report import Report, examine
+
+__all__ = ["Finding", "Probe", "Report", "Skipped", "examine"]

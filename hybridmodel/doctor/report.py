@@ -1,0 +1,128 @@
+"""Reads everything below some paths, and puts together what was found and what it means."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from hybridmodel.doctor.files import files_below, kind_of, opened, read
+from hybridmodel.doctor.findings import Finding, NotRead, Skipped
+from hybridmodel.doctor.graphs import find_in_model
+from hybridmodel.doctor.notebooks import find_in_notebook
+from hybridmodel.doctor.probe import Probe, probe
+from hybridmodel.doctor.python_code import MOST_BYTES, find_in_source
+from hybridmodel.doctor.today import today
+
+_MOST_NOTEBOOK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the doctor has to say.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        File by file, in the order in which they were read.
+    today : tuple of str
+        What happens with each finding, in the onnxruntime that was tried.
+    probe : Probe or None
+        What was tried; None when there was nothing to try it for.
+    files_read : tuple of str
+        Files that were read, wholly or in part.
+    files_skipped, folders_skipped : tuple of Skipped
+        What was not read, wholly or in part.
+    """
+
+    findings: tuple[Finding, ...]
+    today: tuple[str, ...]
+    probe: Probe | None
+    files_read: tuple[str, ...]
+    files_skipped: tuple[Skipped, ...]
+    folders_skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it in JSON's types."""
+        return {
+            "findings": [
+                {**asdict(finding), "today": now}
+                for finding, now in zip(self.findings, self.today, strict=True)
+            ],
+            "probe": None if self.probe is None else asdict(self.probe),
+            "files_read": self.files_read,
+            "files_skipped": [asdict(skipped) for skipped in self.files_skipped],
+            "folders_skipped": [asdict(skipped) for skipped in self.folders_skipped],
+        }
+
+
+def examine(paths: Iterable[Path], try_out: Callable[[], Probe] = probe) -> Report:
+    """Look for what relies on the dead execution provider. Nothing that is read is run.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files and folders that exist. A file is read once, however often it is named.
+    try_out : callable
+        Called once, when something was found.
+    """
+    reading = _Reading()
+    for item in files_below(paths):
+        if isinstance(item, Skipped):
+            reading.folders_skipped.append(item)
+        else:
+            reading.add(item)
+    tried = try_out() if reading.findings else None
+    return Report(
+        findings=tuple(reading.findings),
+        today=tuple(today(finding, tried) for finding in reading.findings if tried),
+        probe=tried,
+        files_read=tuple(reading.files_read),
+        files_skipped=tuple(reading.files_skipped),
+        folders_skipped=tuple(reading.folders_skipped),
+    )
+
+
+@dataclass
+class _Reading:
+    """What has been read so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    files_read: list[str] = field(default_factory=list)
+    files_skipped: list[Skipped] = field(default_factory=list)
+    folders_skipped: list[Skipped] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def add(self, path: Path) -> None:
+        """Read a file, unless it has been read under another name."""
+        try:
+            with opened(path) as file:
+                status = os.fstat(file.fileno())
+                identity = (status.st_dev, status.st_ino)
+                if identity in self.seen:
+                    return
+                self.seen.add(identity)
+                found, problem = _find(path, file)
+        except NotRead as error:
+            self.files_skipped.append(Skipped(str(path), str(error)))
+            return
+        self.findings += [replace(finding, path=str(path)) for finding in found]
+        self.files_read.append(str(path))
+        if problem is not None:
+            self.files_skipped.append(Skipped(str(path), f"is read in part: {problem}"))
+
+
+def _find(path: Path, file: IO[bytes]) -> tuple[list[Finding], str | None]:
+    kind = kind_of(path, file.read(1))
+    file.seek(0)
+    if kind == "python":
+        return find_in_source(read(file, MOST_BYTES)), None
+    if kind == "notebook":
+        return find_in_notebook(read(file, _MOST_NOTEBOOK_BYTES))
+    if os.fstat(file.fileno()).st_size == 0:
+        raise NotRead("is empty")
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return find_in_model(mapped)
