@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 PARAMS = (
     ("use_azure", "boolean"),
-    ("mode", "string"),
     ("timeout", "double"),
     ("output", "string"),
+    ("mode", "string"),
     ("provenance", "boolean"),
 )
 """Params of every hybrid model, all None by default: not said."""

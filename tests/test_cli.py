@@ -131,7 +131,10 @@ def test_version(cli: Cli) -> None:
     assert cli("--version").stdout == f"hybridmodel {package_version()}\n"
 
 
-@pytest.mark.parametrize("command", ["inspect", "predict", "ping", "compare", "serve"])
+@pytest.mark.parametrize(
+    "command",
+    ["inspect", "predict", "ping", "compare", "calibrate", "report", "serve", "doctor"],
+)
 def test_help_tells_exit_statuses(cli: Cli, command: str) -> None:
     """Every command's help says what its exit statuses mean."""
     assert "Exit status: 0 " in cli(command, "--help").stdout

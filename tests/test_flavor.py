@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
     from hybridmodel.serving import EmbeddedServer
 
-NOWHERE = TritonEndpoint(uri="http://127.0.0.1:1", model_name="linear", auth_key_env=None)
+NOWHERE = TritonEndpoint(
+    uri="http://127.0.0.1:1", model_name="linear", auth_key_env=None, breaker_failures=None
+)
 LOAD_AND_PREDICT = """
 import sys, warnings
 warnings.simplefilter("ignore")

@@ -30,6 +30,7 @@ from hybridmodel import (
     log_model,
     save_model,
 )
+from hybridmodel.signatures import PARAMS
 from tests import models
 from tests.mlflow_tools import COLUMNS, Process
 
@@ -116,7 +117,7 @@ def test_params_need_a_schema() -> None:
     for number, signature in enumerate((None, "params", infer_signature(X))):
         save_model(HybridOnnxModel(models.linear()), str(number), signature=signature)
         schema = Model.load(str(number)).signature.params
-        assert {spec.name for spec in schema.params} == {"use_azure", "timeout", "output"}
+        assert {spec.name for spec in schema.params} == {name for name, _ in PARAMS}
 
 
 def test_an_example_of_params_is_kept(same_server: EmbeddedServer) -> None:

@@ -90,6 +90,8 @@ def test_params_are_always_there(given: Any) -> None:
         ("use_azure", None),
         ("timeout", None),
         ("output", None),
+        ("mode", None),
+        ("provenance", None),
     ]
 
 
@@ -110,6 +112,8 @@ def test_a_given_signature_is_kept_and_completed() -> None:
         ("timeout", 5.0),
         ("use_azure", None),
         ("output", None),
+        ("mode", None),
+        ("provenance", None),
     ]
     assert [spec.name for spec in given.params.params] == ["own", "timeout"]
     outputs = Schema([MlflowTensor(np.dtype("f4"), (-1, 2), "mine")])
@@ -179,5 +183,11 @@ def test_feature_names(name: str, example: Any, expected: Any) -> None:
 
 
 def test_the_params_of_the_contract() -> None:
-    """These three params with these types are what tools rely on."""
-    assert PARAMS == (("use_azure", "boolean"), ("timeout", "double"), ("output", "string"))
+    """These five params with these types are what tools rely on."""
+    assert PARAMS == (
+        ("use_azure", "boolean"),
+        ("timeout", "double"),
+        ("output", "string"),
+        ("mode", "string"),
+        ("provenance", "boolean"),
+    )

@@ -1,4 +1,5 @@
-"""The command line: ``hybridmodel inspect | predict | ping | compare | serve``.
+"""The command line: ``hybridmodel inspect | predict | ping | compare | calibrate | report |
+serve | doctor``.
 
 The other modules of this package import click when they are imported; only `main` imports them.
 """
