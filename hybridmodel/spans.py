@@ -41,29 +41,40 @@ def predicting(
     from opentelemetry.trace import SpanKind
 
     mode = getattr(policy, "mode", "function")
-    attributes: dict[str, Any] = {
+    asked = None if mode == LOCAL else endpoint
+    kind = SpanKind.INTERNAL if asked is None else SpanKind.CLIENT
+    attributes = {
         "hybridmodel.mode": mode,
         "hybridmodel.rows": 1 if ask.bound.rows is None else ask.bound.rows,
+        **_place(asked),
     }
-    local = mode == LOCAL or endpoint is None
-    if endpoint is not None and not local:
-        place = urlsplit(endpoint.uri)
-        attributes["server.address"] = place.hostname
-        attributes["server.port"] = place.port or (443 if place.scheme == "https" else 80)
-        attributes["hybridmodel.model_name"] = endpoint.model_name
-    kind = SpanKind.INTERNAL if local else SpanKind.CLIENT
     with tracer.start_as_current_span(
         "hybridmodel.predict", kind=kind, attributes=attributes
     ) as it:
         try:
             yield lambda routed: _note(it, routed)
         except Exception as error:
-            it.set_attribute("error.type", type(error).__name__)
-            if isinstance(error, EndpointError):
-                it.set_attribute("hybridmodel.attempts", error.attempts)
-                if error.status is not None:
-                    it.set_attribute("http.response.status_code", error.status)
+            _note_error(it, error)
             raise
+
+
+def _place(endpoint: TritonEndpoint | None) -> dict[str, Any]:
+    if endpoint is None:
+        return {}
+    place = urlsplit(endpoint.uri)
+    return {
+        "server.address": place.hostname,
+        "server.port": place.port or (443 if place.scheme == "https" else 80),
+        "hybridmodel.model_name": endpoint.model_name,
+    }
+
+
+def _note_error(span: Span, error: Exception) -> None:
+    span.set_attribute("error.type", type(error).__name__)
+    if isinstance(error, EndpointError):
+        span.set_attribute("hybridmodel.attempts", error.attempts)
+        if error.status is not None:
+            span.set_attribute("http.response.status_code", error.status)
 
 
 def _note(span: Span, routed: Routed) -> None:

@@ -38,38 +38,44 @@ def each(
     Exception
         What the function raises, the first that it does.
     """
-    left = iter(items)
-    taking = threading.Lock()
-    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    stopped = threading.Event()
-
-    def take() -> Any:
-        with taking:
-            return _NONE_LEFT if stopped.is_set() else next(left, _NONE_LEFT)
-
-    def work() -> None:
-        try:
-            for item in iter(take, _NONE_LEFT):
-                ended.put((function(item), None))
-        except BaseException as error:  # noqa: BLE001 - raised where the results are taken
-            stopped.set()
-            ended.put((None, error))
-        else:
-            ended.put(None)
-
+    shared = _Shared(iter(items))
     for _ in range(at_a_time):
         run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(work,), name=name, daemon=True).start()
+        threading.Thread(target=run, args=(_work, function, shared), name=name, daemon=True).start()
     working = at_a_time
     try:
         while working:
-            end = ended.get()
-            if end is None:
-                working -= 1
-                continue
-            result, error = end
+            result, error = shared.ended.get()
             if error is not None:
                 raise error
-            yield result
+            if result is _NONE_LEFT:
+                working -= 1
+            else:
+                yield result
     finally:
-        stopped.set()
+        shared.stopped.set()
+
+
+class _Shared:
+    """What the threads of one call share: the items that are left, and what came of the others."""
+
+    def __init__(self, left: Iterator[Any]) -> None:
+        self.stopped = threading.Event()
+        self.ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._left = left
+        self._taking = threading.Lock()
+
+    def take(self) -> Any:
+        with self._taking:
+            return _NONE_LEFT if self.stopped.is_set() else next(self._left, _NONE_LEFT)
+
+
+def _work(function: Callable[[Any], Any], shared: _Shared) -> None:
+    try:
+        for item in iter(shared.take, _NONE_LEFT):
+            shared.ended.put((function(item), None))
+    except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+        shared.stopped.set()
+        shared.ended.put((None, error))
+    else:
+        shared.ended.put((_NONE_LEFT, None))
