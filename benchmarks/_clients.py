@@ -147,6 +147,21 @@ class TritonClient:
         self._client.close()
 
 
+class TritonGrpcClient(TritonClient):
+    """``tritonclient.grpc``."""
+
+    def __init__(self, address: str, case: Case) -> None:
+        from tritonclient import grpc
+
+        self._client = grpc.InferenceServerClient(address)
+        self._model = case.model
+        self._input = grpc.InferInput("x", list(case.shape), "FP32")
+        self._outputs = [grpc.InferRequestedOutput("y")]
+
+    def prepare(self, array: Any) -> None:
+        self._input.set_data_from_numpy(array)
+
+
 class AzureEp:
     """The C++ client in its own process, which is told when it is its turn.
 

@@ -45,7 +45,7 @@ def bench(*, azure_ep: bool) -> Iterator[Bench]:
         files = {name: folder / f"{name}.onnx" for name in ("linear", "images", "fill")}
         for name, file in files.items():
             file.write_bytes(make_model(name))
-        server = stack.enter_context(TritonServer(files))
+        server = stack.enter_context(TritonServer(files, grpc=True))
         other = None
         if azure_ep:
             try:

@@ -5,13 +5,14 @@
 Needs the ``dev`` extra and Linux x86-64, where `hybridmodel.serving.TritonServer` runs. Prints a
 table, one line for each aim, and ends with status 1 when an aim is not met. In one run, by turns:
 
-============  ======================================================================
-socket        a raw socket, headers ready, answer unchecked: the floor, not a peer
-ours          all of ``HybridOnnxModel.predict(ndarray, use_azure=True)``
-tritonclient  ``tritonclient.http``; for one row its bare ``infer`` on ready inputs
-requests      ``Session.post`` of a body joined by hand
-azure EP      the C++ client of ``onnxruntime-azure==1.15.0``, as ``session.run``
-============  ======================================================================
+=================  ===================================================================
+socket             a raw socket, headers ready, answer unchecked: the floor, not a peer
+ours               all of ``HybridOnnxModel.predict(ndarray, use_azure=True)``
+tritonclient.http  for one row its bare ``infer`` on ready inputs
+tritonclient.grpc  the same
+requests           ``Session.post`` of a body joined by hand
+azure EP           the C++ client of ``onnxruntime-azure==1.15.0``, as ``session.run``
+=================  ===================================================================
 
 All but azure EP keep one connection; that one opens another for each call, and lives in a process
 and environment of its own, which times itself. The models cost next to nothing, so that the
@@ -33,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from _azure_ep import arrays_of
-from _clients import Case, RawSocket, Requests, TritonClient, connected
+from _clients import Case, RawSocket, Requests, TritonClient, TritonGrpcClient, connected
 from _measure import (
     Aim,
     Call,
@@ -51,7 +52,9 @@ from _measure import (
 )
 from _server import FILL, IMAGES, MANY, ROW, Bench, bench, server_name
 
-PEERS = ("tritonclient", "requests", "azure EP")
+HTTP, GRPC = "tritonclient.http", "tritonclient.grpc"
+PEERS = (HTTP, GRPC, "requests", "azure EP")
+PACKAGES = ("hybridmodel", "numpy", "onnxruntime", "tritonclient", "grpcio", "requests", "urllib3")
 THREADS, IN_A_ROW = 16, 10_000
 SLACK_BYTES = 1_000_000
 
@@ -60,11 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = _options(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1"
-    print(machine("hybridmodel", "numpy", "onnxruntime", "tritonclient", "requests", "urllib3"))
+    print(machine(*PACKAGES))
     seconds = 2.0 if options.quick else 12.0
     with bench(azure_ep=options.azure_ep) as here:
-        print(f"server: {server_name(here.server)}, on this machine, over HTTP")
-        print("tritonclient.grpc is left out: TritonServer keeps gRPC switched off\n")
+        print(f"server: {server_name(here.server)}, on this machine\n")
         cells = {case: measure(here, case, seconds) for case in (ROW, MANY, IMAGES)}
         threads = measure_threads(here, seconds)
         memory = measure_memory(here)
@@ -90,10 +92,12 @@ def measure(here: Bench, case: Case, seconds: float) -> Times:
             connected(stack, make, here.server.uri, case)
             for make in (RawSocket, Requests, TritonClient)
         )
+        grpc = connected(stack, TritonGrpcClient, here.server.grpc_address, case)
         functions: dict[str, Callable[[Any], Any]] = {
             "socket": socket_.infer,
             "ours": partial(model.predict, use_azure=True),
-            "tritonclient": triton.infer,
+            HTTP: triton.infer,
+            GRPC: grpc.infer,
             "requests": requests_.infer,
         }
         first = check_same_answers(functions, arrays[0])
@@ -101,8 +105,9 @@ def measure(here: Bench, case: Case, seconds: float) -> Times:
             name: by_turns(function, arrays) for name, function in functions.items()
         }
         if case is ROW:
-            triton.prepare(arrays[0])
-            calls["tritonclient"] = triton.bare_infer
+            for name, client in ((HTTP, triton), (GRPC, grpc)):
+                client.prepare(arrays[0])
+                calls[name] = client.bare_infer
         if here.azure_ep is not None:
             clock, answer = here.azure_ep.contestant(case, here.files[case.model])
             if not np.allclose(answer, first[: len(answer)], rtol=1e-5):
@@ -127,7 +132,7 @@ def check_same_answers(functions: dict[str, Callable[[Any], Any]], array: Any) -
 
 
 def measure_threads(here: Bench, seconds: float) -> Times:
-    """Time 16 threads with one model of ours, and with a tritonclient each."""
+    """Time 16 threads with one model of ours, and with a tritonclient.http each."""
     row = arrays_of(ROW.shape, 1)[0]
     uri = here.server.uri
     with ExitStack() as stack:
@@ -141,7 +146,7 @@ def measure_threads(here: Bench, seconds: float) -> Times:
         ours = [lambda: partial(model.predict, row, use_azure=True)] * THREADS
         calls: dict[str, Call] = {
             "ours": stack.enter_context(crew(ours)),
-            "tritonclient": stack.enter_context(crew([theirs] * THREADS)),
+            HTTP: stack.enter_context(crew([theirs] * THREADS)),
         }
         return take_turns(calls, total_s=seconds, turn_s=1e-2)
 
@@ -179,8 +184,8 @@ def measure_growth(here: Bench) -> dict[str, int]:
 def speed_aims(cells: dict[Case, Times]) -> Iterator[Aim]:
     """Judge the time of single calls, one after the other."""
     one = cells[ROW]
-    share = ratio(one, "ours", "tritonclient")
-    text = "1 x 30, all of predict: not slower than tritonclient.http's bare infer"
+    share = ratio(one, "ours", HTTP)
+    text = f"1 x 30, all of predict: not slower than {HTTP}'s bare infer"
     yield Aim(text, f"{share:.2f} of its time", share <= 1)
     share = ratio(one, "ours", "socket")
     text = "1 x 30, all of predict: at most 1.25 of the raw socket"
@@ -195,8 +200,8 @@ def speed_aims(cells: dict[Case, Times]) -> Iterator[Aim]:
 
 def threads_aim(threads: Times) -> Aim:
     """Judge the throughput of many threads."""
-    throughput = 1 / ratio(threads, "ours", "tritonclient")
-    text = f"{THREADS} threads with one model: at least the throughput of as many tritonclients"
+    throughput = 1 / ratio(threads, "ours", HTTP)
+    text = f"{THREADS} threads with one model: at least the throughput of as many {HTTP}"
     return Aim(text, f"{throughput:.2f} of it", throughput >= 1)
 
 
@@ -233,30 +238,25 @@ def milliseconds(case: Case, times: Times, name: str) -> str:
 
 
 def print_cells(cells: dict[Case, Times]) -> None:
-    """Print what each contestant takes."""
-    names = [name for name in ("socket", "ours", *PEERS) if name in cells[ROW]]
-    rows = [
-        [
-            case.name,
-            *(milliseconds(case, times, name) for name in names),
-            f"{case.sent_bytes / median_us(times, 'ours'):.3g}",
-            *(f"{ratio(times, 'ours', name):.2f}" for name in names if name != "ours"),
-            f"{len(times['ours'])}",
-        ]
-        for case, times in cells.items()
-    ]
-    head = ["sent", *(f"{name} ms" for name in names), "ours MB/s"]
-    head += [f"ours/{name}" for name in names if name != "ours"]
+    """Print what each contestant takes, and how ours compares with it."""
+    head, ends = [""], ["ours, MB/s"]
+    rows = [[name] for name in ("socket", "ours", *PEERS) if name in cells[ROW]]
+    for case, times in cells.items():
+        head += [f"{case.name}, ms", "ours/it"]
+        ends += [f"{case.sent_bytes / median_us(times, 'ours'):.3g}", ""]
+        for row in rows:
+            row += [milliseconds(case, times, row[0]), f"{ratio(times, 'ours', row[0]):.2f}"]
     print("Until the answer is there, medians\n")
-    print(table([*head, "rounds"], rows))
+    print(table(head, [*rows, ends]))
+    print("rounds: " + ", ".join(f"{len(times['ours'])}" for times in cells.values()))
 
 
 def print_threads(threads: Times) -> None:
     """Print what 16 threads get done."""
-    row = [f"{1e6 / median_us(threads, name):.0f}" for name in ("ours", "tritonclient")]
-    share = f"{1 / ratio(threads, 'ours', 'tritonclient'):.2f}"
+    row = [f"{1e6 / median_us(threads, name):.0f}" for name in ("ours", HTTP)]
+    share = f"{1 / ratio(threads, 'ours', HTTP):.2f}"
     print(f"\n{THREADS} threads, 1 x 30 a call, answers in a second\n")
-    print(table(["ours", "tritonclient", "ours/tritonclient"], [[*row, share]]))
+    print(table(["ours", HTTP, f"ours/{HTTP}"], [[*row, share]]))
 
 
 def plot(cells: dict[Case, Times], path: Path) -> None:
@@ -268,11 +268,12 @@ def plot(cells: dict[Case, Times], path: Path) -> None:
 
     looks = {
         "ours": "#0b6e4f",
-        "tritonclient": "#c8553d",
+        HTTP: "#c8553d",
+        GRPC: "#8f2d56",
         "requests": "#e0a458",
         "azure EP": "#5b6c8f",
     }
-    figure, panels = plt.subplots(1, len(cells), figsize=(12, 2.8), constrained_layout=True)
+    figure, panels = plt.subplots(1, len(cells), figsize=(12, 3.1), constrained_layout=True)
     for (case, times), panel in zip(cells.items(), panels, strict=True):
         names = [name for name in looks if name in times]
         values = [ratio(times, name, "socket") for name in names]
@@ -292,7 +293,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Return everything measured, times as medians in µs."""
     return {
-        "machine": machine("hybridmodel", "numpy", "onnxruntime", "tritonclient", "requests"),
+        "machine": machine(*PACKAGES),
         "cases": [
             {
                 "sent": case.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote import layouts
+from hybridmodel.remote.memo import Memo
 from hybridmodel.remote.protocol import (
     HEADER_LENGTH,
     Message,
@@ -23,6 +26,12 @@ from hybridmodel.remote.protocol import (
     split_body,
 )
 from tests.strategies import Array, arrays, damaged, datatypes, json_values, law, names
+
+OBJECTS = 60
+"""Bytes that one byte of JSON can take: seven for an empty object with one key take 232."""
+
+MARGIN_BYTES = 300_000
+"""For messages, the compiled regular expressions, what is imported, what is remembered."""
 
 Decode = Callable[..., Any]
 readers = st.sampled_from([decode_response, decode_request])
@@ -48,11 +57,19 @@ def assert_same(read: Any, written: dict[str, Array]) -> None:
 
 
 def believe(decode: Decode, header: Any, raw: Any) -> None:
-    """Decode anything: a protocol error, or arrays of exactly the sizes that it announces."""
+    """Decode anything: a protocol error, or arrays of exactly the sizes that it announces.
+
+    Either way it takes no more memory than the objects that so much JSON can stand for.
+    """
+    tracemalloc.start()
     try:
         decoded = decode(header, raw)
     except ProtocolError:
         return
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= OBJECTS * len(header) + len(raw) + MARGIN_BYTES
     key = "outputs" if decode is decode_response else "inputs"
     stated = json.loads(bytes(header))[key]
     arrays_read = getattr(decoded, key)
@@ -212,3 +229,99 @@ def test_deep_nesting(place: str, depth: int, datatype: str) -> None:
         fields[place] = deep
     body = ", ".join(f'"{key}": {value}' for key, value in fields.items())
     believe(decode_response, f'{{"outputs": [{{{body}}}]}}'.encode(), b"")
+
+
+@law
+@given(arrays(datatypes.filter(lambda name: name != "BYTES")), st.integers(0, 4))
+def test_numbers_take_no_memory_beside_their_bytes(array: Array, shift: int) -> None:
+    """Raw numbers in a buffer of our own stay there, and are copied once where they must be."""
+    repeated = np.concatenate([array.ravel()] * 500) if array.size else array
+    outputs = {"y": repeated}
+    message = encode_response(
+        outputs, {"y": True}, model_name="m", model_version="1", request_id="r"
+    )
+    buffer = bytearray(bytes(shift) + b"".join(message.tensors))
+    tracemalloc.start()
+    read = decode_response(message.header, memoryview(buffer)[shift:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    aligned = shift % array.itemsize == 0
+    assert peak <= MARGIN_BYTES + (0 if aligned else repeated.nbytes)
+    assert_same(read.outputs, outputs)
+
+
+def outcome(header: bytes, raw: bytes) -> Any:
+    """Say everything about how a response is read."""
+    try:
+        read = decode_response(header, bytearray(raw))
+    except ProtocolError as error:
+        return str(error)
+    arrays_read = [
+        (name, array.dtype, array.shape, array.tolist()) for name, array in read.outputs.items()
+    ]
+    return repr((arrays_read, read.model_name, read.model_version, read.request_id))
+
+
+def assert_same_however_often(header: bytes, raw: bytes) -> None:
+    """Read a response when nothing is known, and when all is that can be known of it."""
+    layouts._layouts = Memo()
+    first = outcome(header, raw)
+    assert outcome(header, raw) == first
+    for other in (b"other", b"", b"a"):
+        start = layouts._ID.match(header)
+        if start is not None:
+            changed = header.replace(start[1], other, 1) if start[1] else header
+            outcome(changed, raw)
+    assert outcome(header, raw) == first
+
+
+ids = st.from_regex(r"[\w-]{0,6}", fullmatch=True) | st.text(max_size=6)
+tails = st.dictionaries(
+    st.sampled_from(["id", "model_name", "model_version", "parameters", "error"]),
+    st.sampled_from(["a", "b"]) | json_values,
+    max_size=3,
+)
+
+
+@law
+@given(tensors, ids, tails, st.booleans(), st.data())
+def test_what_is_known_changes_nothing(
+    outputs: dict[str, Array], request_id: str, tail: Any, escaped: bool, data: st.DataObject
+) -> None:
+    """A response, whole or damaged, is read alike whether one like it came before or not."""
+    message = encode_response(
+        outputs, dict.fromkeys(outputs, True), model_name="m", model_version="1", request_id="r"
+    )
+    described = json.loads(message.header)["outputs"]
+    pieces = [f'"id":{json.dumps(request_id)}', f'"outputs":{json.dumps(described)}']
+    pieces += [f"{json.dumps(key)}:{json.dumps(value)}" for key, value in tail.items()]
+    header = ("{" + ",".join(pieces) + "}").encode()
+    if escaped:
+        header = header.replace(b'"id"', b'"\\u0069d"').replace(b'"\\u0069d"', b'"id"', 1)
+    raw = b"".join(message.tensors)
+    assert_same_however_often(header, raw)
+    assert_same_however_often(data.draw(damaged(header)), raw)
+    assert_same_however_often(header, data.draw(damaged(raw)))
+
+
+@law
+@given(st.binary(max_size=100), st.binary(max_size=20))
+def test_what_is_known_changes_nothing_for_any_bytes(rest: bytes, raw: bytes) -> None:
+    """Bytes at random, behind what looks like an id, are read alike each time."""
+    assert_same_however_often(b'{"id":"a"' + rest, raw)
+
+
+@law
+@given(tensors, st.lists(ids, min_size=2, max_size=5))
+def test_ids_are_never_confused(outputs: dict[str, Array], request_ids: list[str]) -> None:
+    """Of many answers with the same tensors each has the id that it came with."""
+    layouts._layouts = Memo()
+    for request_id in request_ids:
+        message = encode_response(
+            outputs,
+            dict.fromkeys(outputs, True),
+            model_name="m",
+            model_version="1",
+            request_id=request_id,
+        )
+        assert decode_response(*parts(message)).request_id == (request_id or None)

@@ -258,6 +258,29 @@ def test_two_servers_and_explicit_control(triton: TritonServer) -> None:
     assert row(triton, "identity_FP32").status == 200
 
 
+GRPC_CLIENT = """
+import sys
+import numpy as np
+from tritonclient import grpc
+with grpc.InferenceServerClient(sys.argv[1]) as client:
+    x = grpc.InferInput("x", [1, 3], "FP32")
+    x.set_data_from_numpy(np.array([[1, 2, 3]], np.float32))
+    print(client.infer("m", [x]).as_numpy("y").tolist())
+"""
+
+
+@needs_triton
+def test_grpc_is_there_when_asked(triton: TritonServer) -> None:
+    """With grpc=True the server answers over gRPC as well, at an address that it tells."""
+    assert triton.grpc_address is None
+    with TritonServer({"m": models.identity()}, grpc=True) as server:
+        assert row(server).status == 200
+        # In a process of its own, since gRPC does not bear being forked, which other tests do.
+        command = [sys.executable, "-c", GRPC_CLIENT, str(server.grpc_address)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert printed.stdout == "[[1.0, 2.0, 3.0]]\n", printed.stderr
+
+
 @needs_triton
 def test_batches_are_limited_when_asked(folders: Path) -> None:
     """With max_batch_size, shapes stay as in the graph, and Triton refuses more rows."""

@@ -1,5 +1,4 @@
-"""The command line: ``hybridmodel inspect | predict | ping | compare | calibrate | report |
-serve | doctor``.
+"""The command line: `hybridmodel.cli.program` has its commands, one small module each.
 
 The other modules of this package import click when they are imported; only `main` imports them.
 """

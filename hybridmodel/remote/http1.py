@@ -11,8 +11,10 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote.memo import Memo
 
 MAX_HEAD_BYTES = 1 << 16
 _END = b"\r\n\r\n"
@@ -77,12 +79,16 @@ def encode_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     ProtocolError
         If a header would end early; what it holds is not shown.
     """
-    lines = [f"{method} {target} HTTP/1.1"]
-    for name, value in headers.items():
-        if not value.isprintable():
-            raise ProtocolError(f"the header {name} holds control characters")
-        lines.append(f"{name}: {value}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+    values = "".join(headers.values())
+    if not (values.isascii() and values.isprintable()):
+        bad = next(name for name, value in headers.items() if not _is_sendable(value))
+        raise ProtocolError(f"the header {bad} holds control characters, or others beyond ASCII")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
+
+def _is_sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
@@ -98,13 +104,29 @@ def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
         if len(data) > MAX_HEAD_BYTES or b"\n\n" in data or not data[:5] == b"HTTP/"[: len(data)]:
             raise ProtocolError(f"the answer is not HTTP: it begins {bytes(data[:40])!r}")
         return None
-    version, status, lines = _status_line(bytes(data[:end]))
+    text = bytes(data[:end])
+    head = _heads.get(text)
+    if head is None:
+        head = _read_head(text)
+        if head.headers.keys() <= _PLAIN:
+            _heads.keep(text, head)
+    return head, end + len(_END)
+
+
+_PLAIN = {"content-type", "content-length", "inference-header-content-length"}
+"""All that Triton says with an answer, neither time of day nor secret; a gateway says more."""
+
+_heads: Memo[Head] = Memo()
+
+
+def _read_head(text: bytes) -> Head:
+    version, status, lines = _status_line(text)
     headers = _headers(lines)
     connection = headers.get("connection", "").lower()
     keeps = "keep-alive" in connection or (version == "HTTP/1.1" and "close" not in connection)
     if "transfer-encoding" in headers and "content-length" in headers:
         keeps = False  # RFC 9112, 6.3: where the two meet, somebody between may be deceived.
-    return Head(status, headers, keeps), end + len(_END)
+    return Head(status, MappingProxyType(headers), keeps)
 
 
 def _status_line(head: bytes) -> tuple[str, int, list[str]]:

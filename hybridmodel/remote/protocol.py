@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ProtocolError
@@ -20,25 +22,19 @@ from hybridmodel.remote.json_fields import (
     declared_shape_of,
     dtype_of,
     flag_of,
-    is_size,
     name_of,
     objects_of,
-    parameters_of,
     shown,
     text_of,
 )
-from hybridmodel.remote.tensor_data import (
-    Array,
-    Buffer,
-    from_list,
-    from_raw,
-    to_list,
-    to_raw,
-)
+from hybridmodel.remote.layouts import Layout, fill, layout_of, slots_of
+from hybridmodel.remote.tensor_data import Array, Buffer, to_list, to_raw
 from hybridmodel.tensors import BY_DTYPE, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"
@@ -130,10 +126,20 @@ def encode_request(
     InputMismatch
         If a tensor cannot be written in JSON (float16) and `binary` is off.
     """
-    tensors, raw = _encode_tensors(inputs, dict.fromkeys(inputs, binary))
-    form = {"parameters": {"binary_data": True}} if binary else {}
-    asked = [{"name": name, **form} for name in outputs]
-    return Message(_dump({"id": request_id, "inputs": tensors, "outputs": asked}), raw)
+    if binary:
+        raw = tuple([to_raw(array) for array in inputs.values()])
+        tensors = tuple(
+            [
+                (name, array.dtype, array.shape, len(buffer))
+                for (name, array), buffer in zip(inputs.items(), raw, strict=True)
+            ]
+        )
+        rest = _binary_request(tensors, tuple(outputs))
+    else:
+        described, raw = _encode_tensors(inputs, dict.fromkeys(inputs, False))
+        rest = _dump({"inputs": described, "outputs": [{"name": name} for name in outputs]})
+    # First, so that what follows is the same text each time.
+    return Message(b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:]), raw)
 
 
 def encode_response(
@@ -152,10 +158,8 @@ def encode_response(
         If a tensor cannot be written in JSON (float16) and is not wanted binary.
     """
     tensors, raw = _encode_tensors(outputs, binary)
-    head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
-    if request_id:
-        head["id"] = request_id
-    head["outputs"] = tensors
+    head: dict[str, Any] = {"id": request_id} if request_id else {}
+    head.update(model_name=model_name, model_version=model_version, outputs=tensors)
     return Message(_dump(head), raw)
 
 
@@ -175,15 +179,9 @@ def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
     ProtocolError
         If it is anything but a complete response; partial results are never returned.
     """
-    head = decode_object(header)
-    if "error" in head:
-        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
-    return InferResponse(
-        outputs=_decode_tensors(head, tensors, "output"),
-        model_name=text_of(head, "model_name"),
-        model_version=text_of(head, "model_version"),
-        request_id=text_of(head, "id"),
-    )
+    layout, request_id = layout_of(bytes(header), _read_response)
+    outputs = fill(layout.slots, tensors, "output")
+    return InferResponse(outputs, layout.model_name, layout.model_version, request_id)
 
 
 def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
@@ -200,7 +198,7 @@ def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
         for item in objects_of({"outputs": [], **head}, "outputs")
     }
     return InferRequest(
-        inputs=_decode_tensors(head, tensors, "input"),
+        inputs=fill(slots_of(head, "input"), tensors, "input"),
         outputs=asked,
         binary=flag_of(head, "binary_data_output"),
         request_id=text_of(head, "id"),
@@ -301,28 +299,34 @@ def _encode_tensors(
     return described, tuple(raw)
 
 
-def _decode_tensors(head: Mapping[str, Any], tensors: Buffer, what: str) -> dict[str, Array]:
-    view = memoryview(tensors)
-    arrays: dict[str, Array] = {}
-    start = 0
-    for item in objects_of(head, f"{what}s"):
-        name = name_of(item, what)
-        if name in arrays:
-            raise ProtocolError(f"{what} {name!r} comes twice")
-        size = parameters_of(item).get("binary_data_size")
-        where = f"{what} {name!r}"
-        if size is None:
-            arrays[name] = from_list(item, where)
-            continue
-        if not is_size(size) or size > len(view) - start:
-            raise ProtocolError(
-                f"{where}: announces {shown(size)} bytes, {len(view) - start} bytes are left"
-            )
-        arrays[name] = from_raw(item, view[start : start + size], where)
-        start += size
-    if start != len(view):
-        raise ProtocolError(f"{len(view) - start} bytes are left over after the last {what}")
-    return arrays
+def _read_response(text: bytes) -> Layout:
+    head = decode_object(text)
+    if "error" in head:
+        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
+    return Layout(
+        slots_of(head, "output"),
+        text_of(head, "model_name"),
+        text_of(head, "model_version"),
+        text_of(head, "id"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _binary_request(
+    tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...], outputs: tuple[str, ...]
+) -> bytes:
+    """Write a request without its id; the raw tensors have these names, dtypes, shapes, sizes."""
+    inputs = [
+        {
+            "name": name,
+            "datatype": BY_DTYPE[dtype].datatype,
+            "shape": shape,
+            "parameters": {"binary_data_size": size_bytes},
+        }
+        for name, dtype, shape, size_bytes in tensors
+    ]
+    asked = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return _dump({"inputs": inputs, "outputs": asked})
 
 
 def _declared_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:

@@ -12,17 +12,13 @@ from __future__ import annotations
 import math
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import numpy as np
 
 from hybridmodel.casting import from_values
 from hybridmodel.exceptions import InputMismatch, ProtocolError
-from hybridmodel.remote.json_fields import dtype_of, shape_of
 from hybridmodel.tensors import BY_DTYPE, format_shape
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Array = np.ndarray[Any, Any]
 Buffer = Union[bytes, bytearray, memoryview]
@@ -30,16 +26,19 @@ Buffer = Union[bytes, bytearray, memoryview]
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """Kinds of numbers that a JSON list may hold for each kind of dtype."""
 
+_FEW_BYTES = 4096
+"""Copied in less time than a view takes to be made."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_raw(array: Array) -> Buffer:
-    """Return the bytes of a tensor: a view of `array` when it is contiguous numbers."""
+    """Return the bytes of a tensor: a view of `array` when it is contiguous numbers, and many."""
     if array.dtype.kind == "O":
         encoded = [value.encode() for value in array.ravel().tolist()]
         return b"".join(part for text in encoded for part in (struct.pack("<I", len(text)), text))
-    if array.size == 0:
-        return b""
+    if array.nbytes <= _FEW_BYTES:
+        return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
@@ -49,19 +48,20 @@ def to_list(name: str, array: Array) -> list[Any]:
     Raises
     ------
     InputMismatch
-        If it is float16, which no server reads or writes in JSON.
+        If it is float16, which most servers refuse in JSON.
     """
     if array.dtype == np.float16:
         raise InputMismatch(
-            f"tensor {name!r}: FP16 has no form in JSON, and the server lacks the binary tensor "
-            "extension; serve the model with FP32 tensors"
+            f"tensor {name!r}: FP16 has no form in JSON that servers agree on, and this one does "
+            "not announce the binary tensor extension; set binary=True in the endpoint if it has "
+            "it all the same (KServe does), else serve the model with FP32 tensors"
         )
     values: list[Any] = array.ravel().tolist()
     return values
 
 
-def from_raw(item: Mapping[str, Any], view: memoryview, where: str) -> Array:
-    """Read the raw tensor that `item` describes from exactly the bytes of `view`.
+def from_raw(view: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
+    """Read a raw tensor from exactly the bytes of `view`.
 
     Returns a view of `view` where that is writable and aligned, so that callers may own it.
 
@@ -70,34 +70,34 @@ def from_raw(item: Mapping[str, Any], view: memoryview, where: str) -> Array:
     ProtocolError
         If the bytes are not those of such a tensor.
     """
-    dtype, shape = dtype_of(item, where), shape_of(item, where)
     count = math.prod(shape)
     if dtype.kind == "O":
         return _strings(view, count, where).reshape(shape)
     if count * dtype.itemsize != len(view):
         raise ProtocolError(
-            f"{where}: {item['datatype']}{format_shape(shape)} takes "
+            f"{where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
             f"{count * dtype.itemsize} bytes, {len(view)} came"
         )
-    if dtype.kind == "b" and count and np.frombuffer(view, np.uint8).max() > 1:
+    if not count:
+        return np.empty(shape, dtype)
+    if dtype.kind == "b" and np.frombuffer(view, np.uint8).max() > 1:
         raise ProtocolError(f"{where}: a BOOL byte is neither 0 nor 1")
-    array = np.frombuffer(view, dtype) if count else np.empty(0, dtype)
-    owned = array if array.flags.writeable and array.flags.aligned else array.copy()
-    return owned.reshape(shape)
+    array: Array = np.ndarray(shape, dtype, view)
+    # Writable, aligned and contiguous.
+    return array if array.flags.carray else array.copy()
 
 
-def from_list(item: Mapping[str, Any], where: str) -> Array:
-    """Read the JSON tensor that `item` holds.
+def from_list(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
+    """Read a tensor from what stands in JSON.
 
     Raises
     ------
     ProtocolError
-        If values are missing, too many, of another type or out of range.
+        If there is nothing, or values are missing, too many, of another type or out of range.
     """
-    dtype, shape = dtype_of(item, where), shape_of(item, where)
-    if not isinstance(item.get("data"), list):
+    if not isinstance(data, list):
         raise ProtocolError(f"{where}: has neither data nor a binary_data_size")
-    values = _flat(item["data"], dtype, where)
+    values = _flat(data, dtype, where)
     if values.size != math.prod(shape):
         raise ProtocolError(
             f"{where}: shape {format_shape(shape)} takes {math.prod(shape)} values, "
@@ -145,8 +145,14 @@ def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
         fits = all(isinstance(value, str) and _is_utf8(value) for value in raw)
     else:
         fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
-    if not fits:
-        raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+    if fits:
+        return
+    if dtype.kind != "O" and any(value is None for value in raw):
+        raise ProtocolError(
+            f"{where}: data holds null, which some servers write for NaN and for infinity; only "
+            "binary tensors keep them apart"
+        )
+    raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
 
 
 def _is_utf8(text: str) -> bool:

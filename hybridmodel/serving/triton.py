@@ -34,7 +34,7 @@ _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LOG_LINES = 30
 _POLL_S = 0.05
 # Less than the supervisor's grace: Triton tidies up after itself only when it may finish.
-_EXIT_TIMEOUT_S = 10
+_EXIT_TIMEOUT_S = 2
 
 
 class TritonServer:
@@ -55,6 +55,8 @@ class TritonServer:
         For all models; with 0 a request may have any number of rows.
     explicit : bool, default=False
         Whether models are served only after `load`.
+    grpc : bool, default=False
+        Whether it listens to gRPC as well, on a free port of the loopback interface.
     start_timeout_s : float, default=120
         How long it may take until all models are ready.
 
@@ -76,12 +78,15 @@ class TritonServer:
         port: int = 0,
         max_batch_size: int = 0,
         explicit: bool = False,
+        grpc: bool = False,
         start_timeout_s: float = 120.0,
     ) -> None:
         self._models = catalogue(models)
         self._port = port
         self._max_batch_size = max_batch_size
         self._explicit = explicit
+        self._grpc = grpc
+        self._grpc_port = 0
         self._start_timeout_s = start_timeout_s
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -97,6 +102,11 @@ class TritonServer:
     def uri(self) -> str:
         """Address of the server, as an endpoint takes it."""
         return f"http://{HOST}:{self._port}"
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Host and port as a client of gRPC takes them; None before a start, and without gRPC."""
+        return f"{HOST}:{self._grpc_port}" if self._grpc_port else None
 
     @property
     def pid(self) -> int | None:
@@ -142,8 +152,11 @@ class TritonServer:
             folder = self._folder = Path(tempfile.mkdtemp(prefix="hybridmodel-triton-"))
             command, variables = install(folder)
             self._write_models(folder / "models")
-            with _reserved(self._port) as taken:
-                self._port = taken.getsockname()[1]
+            with contextlib.ExitStack() as stack:
+                self._port = stack.enter_context(_reserved(self._port)).getsockname()[1]
+                if self._grpc:
+                    taken = stack.enter_context(_reserved(self._grpc_port))
+                    self._grpc_port = taken.getsockname()[1]
                 self._launch(folder, [*command, *self._arguments(folder)], variables)
                 self._wait_until_ready()
         except BaseException:
@@ -215,7 +228,10 @@ class TritonServer:
             f"--http-address={HOST}",
             f"--http-port={self._port}",
             "--reuse-http-port=true",
-            "--allow-grpc=false",
+            f"--allow-grpc={str(self._grpc).lower()}",
+            f"--grpc-address={HOST}",
+            f"--grpc-port={self._grpc_port}",
+            "--reuse-grpc-port=true",
             "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={folder.name}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
