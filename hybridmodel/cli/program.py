@@ -9,11 +9,14 @@ from typing import Any, NoReturn
 import click
 
 from hybridmodel.artifact import package_version
+from hybridmodel.cli.calibrate import calibrate
 from hybridmodel.cli.compare import compare
+from hybridmodel.cli.doctor import doctor
 from hybridmodel.cli.errors import exit_status, quiet_pipe
 from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
+from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 
 
@@ -49,5 +52,5 @@ def program() -> None:
     """One model, answered from a local ONNX file or from a Triton endpoint."""
 
 
-for _command in (inspect, predict, ping, compare, serve):
+for _command in (inspect, predict, ping, compare, calibrate, report, serve, doctor):
     program.add_command(_command)

@@ -42,7 +42,7 @@ class _Look(NamedTuple):
 
     def reasons(self, unsure: str = UNSURE) -> Reasons:
         """Return why each row was answered by whom it was."""
-        codes = self.gone.view(np.uint8) + 2 * (self.doubtful & ~self.gone)
+        codes = 2 * self.doubtful.view(np.uint8) - self.gone.view(np.uint8)
         return Reasons(codes, (SURE, unsure, OVER))
 
 

@@ -308,18 +308,22 @@ class _Total:
 def plain(value: Any) -> Any:
     """Return a value in JSON's types: the beginning of a long one, text for what JSON lacks."""
     if isinstance(value, np.ndarray):
-        shown = [plain(item) for item in value.reshape(-1)[:_MOST_VALUES]]
-        if value.ndim == 0:
-            return shown[0]
-        return [*shown, "…"] if value.size > _MOST_VALUES else shown
-    if isinstance(value, np.floating):
+        return _plain_array(value)
+    if isinstance(value, np.floating) and np.isfinite(value):
         # The shortest text that names this float, of its own precision.
-        return float(str(value)) if np.isfinite(value) else str(value)
+        return float(str(value))
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, (int, type(None))):
+    if value is None or isinstance(value, int):
         return value
-    text = value if isinstance(value, str) else str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    text = str(value)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+
+
+def _plain_array(array: Array) -> Any:
+    shown = [plain(item) for item in array.reshape(-1)[:_MOST_VALUES]]
+    if array.ndim == 0:
+        return shown[0]
+    return [*shown, "…"] if array.size > _MOST_VALUES else shown

@@ -1,0 +1,162 @@
+"""``hybridmodel report``: the same rows through both routes, and a page about what came back."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hybridmodel.cli import options, tables
+from hybridmodel.cli.progress import progress
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybridmodel.model import HybridOnnxModel
+    from hybridmodel.report import Gatherer
+
+_SUFFIXES = (".html", ".htm")
+_TIMED_ROWS = 100
+
+
+@click.command()
+@options.model_uri
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("--labels", metavar="COLUMN", help="The column of INPUT with the right answers.")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="Write to this .html file, once all rows are answered.",
+)
+@click.option(
+    "--score",
+    metavar="SCORE",
+    help="How sure the local model is of a row: max_probability, margin, entropy, confidence:NAME "
+    "or uncertainty:NAME; default is that of the model's cascade, else margin.",
+)
+@click.option(
+    "--answer", metavar="NAME", help="The output that is acted upon, where several may be."
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="For numbers: the largest difference that does not matter.",
+)
+@click.option(
+    "--rows",
+    "shown",
+    type=click.IntRange(min=0, max=10_000),
+    default=50,
+    show_default=True,
+    help="Rows on which they disagree that the page shows with their input, at the most.",
+)
+@click.option(
+    "--calls",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="Calls of one row that are timed on each route.",
+)
+@options.batch_rows
+@options.timeout
+@options.model_config
+def report(
+    model_uri: str,
+    source: Path,
+    labels: str | None,
+    target: Path,
+    calls: int,
+    batch_rows: int,
+    timeout: float | None,
+    config: dict[str, Any],
+    **subject: Any,
+) -> None:
+    """Answer every row of INPUT, a .csv or .parquet file, by both routes and write a page about it.
+
+    It shows where they agree, what a cascade of both would cost, how long calls take, and rows on
+    which they disagree, with their input. It is one file that loads nothing, and appears when all
+    is done, or not at all.
+
+    Exit status: 0 written, 2 error.
+    """
+    from hybridmodel.report import Gatherer, render
+
+    tables.check_suffix(source)
+    if target.suffix.lower() not in _SUFFIXES:
+        raise ConfigurationError(f"{target}: a name that ends with .html was expected")
+    # The one output that a model may be saved with is not the only one that counts here.
+    with options.open_model(model_uri, {"output": None, **config}) as model:
+        gatherer = Gatherer(model, timeout_s=timeout, **subject)
+        with tables.replacing(target) as part:
+            _gather(gatherer, model, source, labels, batch_rows, calls)
+            findings = gatherer.findings(model_uri, _facts(model, gatherer, source, labels))
+            part.write_text(render(findings), encoding="utf-8")
+    rows, agreed = findings.summary.rows, findings.summary.agreed
+    click.echo(f"{target}: {gatherer.rows} rows asked; both agree on {agreed} of {rows}", err=True)
+
+
+def _gather(
+    gatherer: Gatherer,
+    model: HybridOnnxModel,
+    source: Path,
+    labels: str | None,
+    batch_rows: int,
+    calls: int,
+) -> None:
+    first = None
+    with progress(tables.count_rows(source)) as advance:
+        for frame in tables.read(source, model.spec, batch_rows):
+            right = _taken(frame, labels, source)
+            gatherer.add(frame, right)
+            first = frame.iloc[:_TIMED_ROWS] if first is None else first
+            advance(len(frame))
+    if not gatherer.rows or first is None:
+        raise InputMismatch(f"{source}: has no rows, so there is nothing to report")
+    gatherer.time(first, calls)
+
+
+def _taken(frame: pd.DataFrame, labels: str | None, source: Path) -> pd.Series[Any] | None:
+    """Take the labels out of the frame."""
+    if labels is None:
+        return None
+    if labels not in frame:
+        names = ", ".join(map(repr, frame.columns))
+        raise ConfigurationError(f"{source}: has no column {labels!r}; it has {names}")
+    return frame.pop(labels)
+
+
+def _facts(
+    model: HybridOnnxModel, gatherer: Gatherer, source: Path, labels: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Say where all is from; nothing secret is known here."""
+    import onnxruntime
+
+    from hybridmodel.artifact import package_version
+
+    endpoint = model.client.endpoint
+    return (
+        ("local model, sha256", model.onnx.sha256),
+        ("endpoint", endpoint.model_url),
+        ("version that answered", ", ".join(sorted(gatherer.versions))),
+        ("rows", f"{gatherer.rows:,} of {source.name}"),
+        ("labels", f"column {labels}" if labels else "none"),
+        ("score", str(gatherer.subject.score or "none")),
+        ("inputs", ", ".join(map(str, model.inputs))),
+        ("outputs", ", ".join(map(str, model.outputs))),
+        ("hybridmodel", package_version()),
+        ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(_providers(model))}"),
+        ("Python", f"{platform.python_version()} on {platform.system()}"),
+        ("date", datetime.now(timezone.utc).isoformat(timespec="seconds")),
+    )
+
+
+def _providers(model: HybridOnnxModel) -> list[str]:
+    return [item if isinstance(item, str) else item[0] for item in model.local.providers]

@@ -1,0 +1,175 @@
+"""What a report is about: which answer, how sure the local model is, what labels look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.cascade.judges import ByClass, ByTolerance
+from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.scores import Score, as_score
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.routing.agreement import Agreement
+from hybridmodel.routing.policies import Cascade
+from hybridmodel.tensors import ModelSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybridmodel.model import HybridOnnxModel
+
+Array = np.ndarray[Any, Any]
+
+_CLASS = "class"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared beyond "the same or not".
+
+    Attributes
+    ----------
+    answer : str or None
+        The output acted upon, where somebody said.
+    tolerance : float or None
+        Largest difference of numbers that does not matter.
+    judge : ByClass, ByTolerance or None
+        Tells which rows agree and are right. None where every value counts.
+    number : TensorSpec or None
+        The one number of each row, where the answer is a number.
+    score : Score or None
+        How sure the local model is.
+    threshold : float or None
+        Of the model's own cascade with that score.
+    epsilon : float or None
+        That its calibration promised.
+    delta : float
+        Of the calibration, or 0.1.
+    why_no_score : str
+        Where there is none.
+    """
+
+    answer: str | None
+    tolerance: float | None
+    judge: ByClass | ByTolerance | None
+    number: TensorSpec | None
+    score: Score | None
+    threshold: float | None = None
+    epsilon: float | None = None
+    delta: float = 0.1
+    why_no_score: str = ""
+
+    def read(self, outputs: Mapping[str, Array]) -> Array | None:
+        """Return the answer to each row, as an array of shape (n,); None where it has no one."""
+        if isinstance(self.judge, ByClass):
+            return self.judge.read(outputs)
+        return None if self.number is None else outputs[self.number.name].reshape(-1)
+
+    def labels(self, column: pd.Series[Any]) -> Array:
+        """Return a column of labels as answers are.
+
+        A file may hold numbers as text, and the other way round; the answers say which is meant.
+
+        Raises
+        ------
+        ConfigurationError
+            If the model gives no one answer that labels could be held against.
+        InputMismatch
+            If they are of another kind.
+        """
+        import pandas as pd
+
+        judge = self.judge or (None if self.number is None else ByTolerance(self.number, 0.0))
+        if judge is None:
+            raise ConfigurationError(
+                "the model gives no one answer to hold labels against; name it with answer"
+            )
+        try:
+            return np.asarray(judge.labels(column))
+        except InputMismatch:
+            texts = column.dtype.kind == "O"
+            other = pd.to_numeric(column, errors="coerce") if texts else column.astype(str)
+            if other.isna().any():
+                raise
+            try:
+                return np.asarray(judge.labels(other))
+            except InputMismatch:
+                pass
+            raise
+
+    def column_judge(self) -> ByClass | ByTolerance | None:
+        """Return the judge of answers that `read` made, under the name that `as_outputs` gives."""
+        if isinstance(self.judge, ByTolerance):
+            return self.judge
+        if self.judge is None:
+            return None
+        texts = any(isinstance(item, str) for item in self.judge.classes)
+        kind = "INT64" if self.judge.output.dtype.kind == "f" else self.judge.output.datatype
+        return ByClass(TensorSpec(_CLASS, "BYTES" if texts else kind, (-1,), batched=True))
+
+    def as_outputs(self, answers: Array) -> dict[str, Array]:
+        """Return answers by name, as `column_judge` takes them."""
+        name = self.judge.output.name if isinstance(self.judge, ByTolerance) else _CLASS
+        return {name: answers}
+
+
+def subject_of(
+    model: HybridOnnxModel, *, score: Any = None, answer: str | None, tolerance: float | None
+) -> Subject:
+    """Find out what a report on a model is about.
+
+    What is not said is taken from the model's own cascade, if it has one.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model cannot give what is asked for.
+    """
+    policy = model.routing if isinstance(model.routing, Cascade) else None
+    found = None if policy is None else policy.calibration
+    if found is not None and answer is None and tolerance is None:
+        answer, tolerance = found.answer, found.tolerance
+    answer = answer or model.output
+    judge, number = _judge(model.spec, answer, tolerance)
+    chosen, why = _score(model.spec, score, policy, judge)
+    subject = Subject(answer, tolerance, judge, number, chosen, why_no_score=why)
+    if policy is None or chosen != policy.score:
+        return subject
+    subject = replace(subject, threshold=policy.threshold)
+    return subject if found is None else replace(subject, epsilon=found.epsilon, delta=found.delta)
+
+
+def _judge(
+    spec: ModelSpec, answer: str | None, tolerance: float | None
+) -> tuple[ByClass | ByTolerance | None, TensorSpec | None]:
+    named = None if answer is None else spec.output(answer)
+    if tolerance is None and named is not None and named.dtype.kind == "f" and is_column(named):
+        return None, named
+    judge = Agreement(spec, answer, tolerance).judge
+    if isinstance(judge, ByTolerance):
+        return judge, judge.output
+    if isinstance(judge, ByClass):
+        return judge, None
+    columns = [item for item in spec.outputs if item.dtype.kind == "f" and is_column(item)]
+    return None, columns[0] if len(columns) == 1 else None
+
+
+def _score(
+    spec: ModelSpec, said: Any, policy: Cascade | None, judge: ByClass | ByTolerance | None
+) -> tuple[Score | None, str]:
+    if said is not None:
+        return as_score(said).check(spec), ""
+    if policy is not None:
+        return policy.score, ""
+    try:
+        if isinstance(judge, ByClass):
+            return Score("margin").check(spec), ""
+    except ConfigurationError:
+        pass
+    return None, (
+        "nothing tells how sure the local model is of a row; if an output does, name it as the "
+        f"score, as in uncertainty:NAME or confidence:NAME; {listed(spec)}"
+    )

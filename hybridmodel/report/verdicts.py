@@ -1,0 +1,180 @@
+"""From both sides' answers, scores and labels of all rows to what a report says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hybridmodel.cascade.calibration import Accuracy
+from hybridmodel.cascade.judges import ByClass, Judged
+from hybridmodel.cascade.scores import escalated
+from hybridmodel.cascade.thresholds import trace
+from hybridmodel.report.answers import Subject
+from hybridmodel.report.findings import (
+    Chosen,
+    ClassRight,
+    Errors,
+    Escalation,
+    Labelled,
+    Numbers,
+)
+from hybridmodel.routing.comparison import plain
+
+Array = np.ndarray[Any, Any]
+
+_MOST_PAIRS = 1000
+_BINS = 41
+
+
+class Column(NamedTuple):
+    """What is kept of every row; None for what is not known of any.
+
+    Attributes
+    ----------
+    here, there : ndarray of shape (n,) or None
+        The local model's and the endpoint's answers.
+    labels : ndarray of shape (n,) or None
+    scores : ndarray of float64, shape (n,), or None
+    differ : ndarray of bool, shape (n,)
+    """
+
+    here: Array | None = None
+    there: Array | None = None
+    labels: Array | None = None
+    scores: Array | None = None
+    differ: Array = np.empty(0, bool)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Column]) -> Column:
+        """Put the rows of several together; what one of them lacks, all lack."""
+        return cls(*map(_joined, zip(*parts, strict=True))) if parts else cls()
+
+
+def escalation(
+    subject: Subject, column: Column, why_no_score: str
+) -> tuple[Escalation | None, str]:
+    """Return what each share of escalated rows would cost, or why nobody can tell.
+
+    Raises
+    ------
+    InputMismatch
+        If no label is ever answered by either side.
+    """
+    judged = _judged(subject, column)
+    if column.scores is None or subject.score is None:
+        return None, why_no_score or "the model does not answer each row by itself"
+    if judged is None or subject.judge is None:
+        return None, (
+            "the answer is no class: for numbers say with --tolerance which difference does not "
+            "matter, and with --answer which output is meant"
+        )
+    found = Escalation(
+        score=str(subject.score),
+        loss=_in_our_words(subject.judge.describe(column.labels is not None)),
+        curve=trace(column.scores, judged.losses, judged.right, delta=subject.delta),
+        delta=subject.delta,
+        chosen=_chosen(subject, column.scores, judged),
+    )
+    return found, ""
+
+
+def labelled(subject: Subject, column: Column) -> Labelled | None:
+    """Return what labels tell, None where there are none or nothing tells what is right."""
+    judged = _judged(subject, column)
+    if judged is None or judged.right is None or column.labels is None:
+        return None
+    here, there = judged.right
+    return Labelled(
+        both=int((here & there).sum()),
+        only_local=int((here & ~there).sum()),
+        only_azure=int((there & ~here).sum()),
+        neither=int((~here & ~there).sum()),
+        classes=(
+            _by_label(column.labels, column.differ, here, there)
+            if isinstance(subject.judge, ByClass)
+            else ()
+        ),
+    )
+
+
+def numbers(subject: Subject, column: Column) -> Numbers | None:
+    """Return both sides' numbers, None where the answer is no number."""
+    if subject.number is None or column.here is None or column.there is None:
+        return None
+    here, there = column.here.astype(np.float64), column.there.astype(np.float64)
+    good = np.isfinite(here) & np.isfinite(there)
+    few = np.flatnonzero(good)
+    few = few[np.unique(np.linspace(0, len(few) - 1, _MOST_PAIRS).astype(int))] if len(few) else few
+    counts, edges = np.histogram((there - here)[good], bins=_BINS)
+    labels = column.labels
+    return Numbers(
+        output=subject.number.name,
+        pairs=tuple(zip(here[few].tolist(), there[few].tolist(), strict=True)),
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+        skipped=int((~good).sum()),
+        local_errors=None if labels is None else _errors(here, labels),
+        azure_errors=None if labels is None else _errors(there, labels),
+    )
+
+
+def _judged(subject: Subject, column: Column) -> Judged | None:
+    judge = subject.column_judge()
+    if judge is None or column.here is None or column.there is None:
+        return None
+    here, there = subject.as_outputs(column.here), subject.as_outputs(column.there)
+    return judge.judge(column.labels, here, there)
+
+
+def _in_our_words(loss: str) -> str:
+    return loss.replace("big", "the endpoint").replace("small", "the local model")
+
+
+def _chosen(subject: Subject, scores: Array, judged: Judged) -> Chosen | None:
+    if subject.threshold is None:
+        return None
+    gone = escalated(scores, subject.threshold)
+    accuracy = None
+    if judged.right is not None:
+        small, big = judged.right
+        both = np.where(gone, big, small)
+        accuracy = Accuracy(
+            small=float(small.mean()), big=float(big.mean()), cascade=float(both.mean())
+        )
+    return Chosen(
+        threshold=subject.threshold,
+        escalation=float(gone.mean()),
+        risk=float((judged.losses & ~gone).mean()),
+        accuracy=accuracy,
+        epsilon=subject.epsilon,
+    )
+
+
+def _by_label(labels: Array, differ: Array, here: Array, there: Array) -> tuple[ClassRight, ...]:
+    names, places = np.unique(labels, return_inverse=True)
+    rows, agreed, local, azure = (
+        np.bincount(places, weights=flags, minlength=len(names)).astype(int).tolist()
+        for flags in (np.ones(len(labels)), ~differ, here, there)
+    )
+    return tuple(
+        ClassRight(label=plain(name), rows=r, agreed=a, local=h, azure=t)
+        for name, r, a, h, t in zip(names, rows, agreed, local, azure, strict=True)
+    )
+
+
+def _errors(answers: Array, labels: Array) -> Errors:
+    distances = np.abs(answers - labels)
+    distances = distances[np.isfinite(distances)]
+    if not distances.size:
+        return Errors(mean_abs=np.nan, root_mean_square=np.nan)
+    return Errors(
+        mean_abs=float(distances.mean()),
+        root_mean_square=float(np.sqrt(np.mean(distances**2))),
+    )
+
+
+def _joined(parts: tuple[Array | None, ...]) -> Any:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
