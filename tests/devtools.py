@@ -122,6 +122,10 @@ class Tab:
             if not node["ignored"]
         ]
 
+    def end(self) -> None:
+        """Have the browser end itself and its children."""
+        self._send(json.dumps({"id": 0, "method": "Browser.close"}).encode())
+
     def _call(self, method: str, **given: Any) -> dict[str, Any]:
         self._number += 1
         command = {"id": self._number, "method": method, "params": given}
@@ -173,6 +177,8 @@ def tab(program: str) -> Iterator[Tab]:
             opened.attach()
             opened.listen()
             yield opened
+            opened.end()
+            process.wait(10)
         finally:
             process.kill()
 

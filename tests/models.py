@@ -147,7 +147,7 @@ def classifier(zipmap: bool = False, labels: Sequence[Any] = ("no", "perhaps", "
 
 
 def graded(factor: float = 1.0) -> bytes:
-    """Make ``probabilities`` [N, 3] = softmax of ``x`` [N, 3] times a factor, and their ``label``."""
+    """Make ``probabilities`` [N, 3] = softmax of ``x`` [N, 3] times a factor, and ``label``."""
     return build(
         [
             helper.make_node("Mul", ["x", "factor"], ["logits"]),

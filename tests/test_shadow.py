@@ -30,7 +30,7 @@ from hybridmodel.routing import Shadow, shadowing
 from hybridmodel.routing.background import Background
 from hybridmodel.routing.routed import Ask, Sides
 from hybridmodel.routing.shadowing import ShadowRunner
-from hybridmodel.serving import EmbeddedServer, serve
+from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests import models
 from tests.faulty import FaultyEndpoint, Script, error, http
 
@@ -486,7 +486,7 @@ def test_the_interpreter_ends(side: str, tmp_path: Path) -> None:
         program = tmp_path / "program.py"
         program.write_text(textwrap.dedent(PROGRAM))
         done = subprocess.run(
-            [sys.executable, str(program), faulty.uri, side, "400000"],
+            [sys.executable, str(program), faulty.uri, side, "150000"],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             capture_output=True,
             text=True,
@@ -496,13 +496,16 @@ def test_the_interpreter_ends(side: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-def test_through_the_model(server: EmbeddedServer) -> None:
+@pytest.mark.parametrize("kind", ["server", "triton"])
+def test_through_the_model(kind: str, request: pytest.FixtureRequest) -> None:
     """`HybridOnnxModel` answers in shadow mode when told so by call or when made."""
-    endpoint = TritonEndpoint(uri=server.uri, model_name="linear", auth_key_env=None)
+    running: EmbeddedServer | TritonServer = request.getfixturevalue(kind)
+    endpoint = TritonEndpoint(uri=running.uri, model_name="linear", auth_key_env=None)
     with HybridOnnxModel(models.linear(), endpoint=endpoint, routing=Shadow()) as model:
         answer = model.infer(X)
         assert answer.route == "local"
         assert model.infer(X, mode=Shadow(answer="azure")).route == "azure"
         until(lambda: model.stats().get("shadow.rows") == 100)
         stats = model.stats()
+        assert model.comparison.summary().agreement == 1
     assert (stats["shadow.agreed"], stats["local.rows"], stats["azure.rows"]) == (100, 50, 50)

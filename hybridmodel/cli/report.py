@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +98,16 @@ def report(
         gatherer = Gatherer(model, timeout_s=timeout, **subject)
         with tables.replacing(target) as part:
             _gather(gatherer, model, source, labels, batch_rows, calls)
-            findings = gatherer.findings(model_uri, _facts(model, gatherer, source, labels))
+            facts = _facts(model, gatherer, source, labels)
+            findings = gatherer.findings(without_user(model_uri), facts)
             part.write_text(render(findings), encoding="utf-8")
     rows, agreed = findings.summary.rows, findings.summary.agreed
     click.echo(f"{target}: {gatherer.rows} rows asked; both agree on {agreed} of {rows}", err=True)
+
+
+def without_user(uri: str) -> str:
+    """Return an address without the user and password that may stand in it."""
+    return re.sub(r"//[^/@\s]+@", "//", uri)
 
 
 def _gather(
