@@ -1,24 +1,47 @@
-"""What a cascade of a small and a big model gains, and whether its calibration keeps its promise.
+"""What a cascade of a small and a big model gains, promises and costs, and what outages do to it.
 
-    python benchmarks/cascade.py                       about half a minute, offline
-    python benchmarks/cascade.py --quick               a tenth of the splits and draws
+    python benchmarks/cascade.py                       about two minutes, offline
+    python benchmarks/cascade.py --quick               a tenth of the splits and draws, less time
+    python benchmarks/cascade.py --only overhead       one study, or several
     python benchmarks/cascade.py --plot cascade.png --json cascade.json
 
-Prints a table for each study and a line for each aim; ends with status 1 when an aim is not met.
+Needs the ``dev`` extra; the studies ``overhead`` and ``outage`` also Linux x86-64, where
+`hybridmodel.serving.TritonServer` runs. Prints a table for each study and a line for each aim; ends
+with status 1 when an aim is not met.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from _cascade_plot import draw
 from _measure import Aim, machine, report, table
+from _overhead import (
+    CALLS,
+    FAILURES,
+    RATIOS,
+    ROWS_EACH,
+    SHARE,
+    THREADS,
+    TIMEOUT_S,
+    Cost,
+    Outage,
+    costs,
+    outages,
+)
 from _studies import DELTA, SHARES, Gains, Outcome, Population, gains, population, promise, tasks
 
+STUDIES = ("gains", "promise", "overhead", "outage")
+PACKAGES = ("hybridmodel", "numpy", "onnxruntime", "scipy", "scikit-learn", "skl2onnx")
 EPSILONS = (0.005, 0.01, 0.02)
 SIZES = (200, 500, 2_000, 10_000)
 POPULATION = 200_000
@@ -26,28 +49,87 @@ POPULATION = 200_000
 DIGITS = {"small": 0.933, "big": 0.986, 0.20: 0.982, 0.30: 0.985}
 """Accuracies to reproduce, within 0.2 points."""
 
+ROWS = 10_000
+LATE_S = 0.1
+"""How long a call that waited until its deadline may take to hand out what it has."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the studies that were made have found."""
+
+    gains: list[Gains] = field(default_factory=list)
+    promise: list[Outcome] = field(default_factory=list)
+    overhead: list[Cost] = field(default_factory=list)
+    outage: list[Outage] = field(default_factory=list)
+
+    def aims(self) -> list[Aim]:
+        """Hold everything against its aims."""
+        return list(
+            chain(
+                gains_aims(self.gains),
+                promise_aims(self.promise),
+                overhead_aims(self.overhead),
+                outage_aims(self.outage),
+            )
+        )
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the studies."""
     given = parse(arguments)
-    splits, draws = (10, 40) if given.quick else (100, 400)
-    print(machine("hybridmodel", "numpy", "scipy", "scikit-learn"))
-
-    gained = [gains(task, splits) for task in tasks()]
-    print(f"\nShare right by share escalated, means over {splits} splits of 40/30/30 %\n")
-    print(gains_table(gained))
-
-    known = population(POPULATION)
-    outcomes = promise(known, EPSILONS, SIZES, draws)
-    print(f"\nThe promise with delta {DELTA}, over {draws} calibrations; {described(known)}\n")
-    print(promise_table(outcomes))
-
-    aims = [*gains_aims(gained[0]), *promise_aims(outcomes)]
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    logging.getLogger("hybridmodel").setLevel(logging.ERROR)
+    print(machine(*PACKAGES))
+    found = Found()
+    for name in given.only:
+        SHOWN[name](found, given.quick)
+        print(f"\nload after {name}: {os.getloadavg()[0]:.1f}")
+    aims = found.aims()
     if given.plot:
-        plot(gained, outcomes, given.plot)
+        draw(found.gains, found.promise, found.overhead, found.outage, given.plot)
     if given.json:
-        given.json.write_text(json.dumps(as_json(gained, outcomes, aims), indent=2) + "\n")
+        given.json.write_text(json.dumps(as_json(found, aims), indent=2) + "\n")
     return report(aims)
+
+
+def show_gains(found: Found, quick: bool) -> None:
+    """Make study 1, and print it."""
+    splits = 10 if quick else 100
+    found.gains.extend(gains(task, splits) for task in tasks())
+    print(f"\nShare right by share escalated, means over {splits} splits of 40/30/30 %\n")
+    print(gains_table(found.gains))
+
+
+def show_promise(found: Found, quick: bool) -> None:
+    """Make study 2, and print it."""
+    draws, known = 40 if quick else 400, population(POPULATION)
+    found.promise.extend(promise(known, EPSILONS, SIZES, draws))
+    print(f"\nThe promise with delta {DELTA}, over {draws} calibrations; {described(known)}\n")
+    print(promise_table(found.promise))
+
+
+def show_overhead(found: Found, quick: bool) -> None:
+    """Make study 3, and print it."""
+    found.overhead.extend(costs(ROWS, 3.0 if quick else 9.0))
+    print(f"\n{ROWS:,} x 64 digits: local model, cascade that escalates nothing, both models one")
+    print(
+        f"after the other (the big one for {SHARE:.0%} of the rows), cascade that escalates these\n"
+    )
+    print(overhead_table(found.overhead))
+
+
+def show_outage(found: Found, quick: bool) -> None:
+    """Make study 4, and print it."""
+    found.outage.extend(outages(["killed"] if quick else FAILURES))
+    print(f"\nServer killed (SIGKILL) or hung (SIGSTOP) at call {CALLS // 2} of {CALLS}, of")
+    print(f"{ROWS_EACH} rows each, from {THREADS} threads, with {TIMEOUT_S:g} s for a call\n")
+    print(outage_table(found.outage))
+
+
+SHOWN: dict[str, Callable[[Found, bool], None]] = dict(
+    zip(STUDIES, (show_gains, show_promise, show_overhead, show_outage), strict=True)
+)
 
 
 def gains_table(gained: list[Gains]) -> str:
@@ -91,110 +173,103 @@ def promise_table(outcomes: list[Outcome]) -> str:
     return table(head, rows)
 
 
+def overhead_table(measured: list[Cost]) -> str:
+    """Lay out study 3."""
+    head = ["local model", "local ms", "cascade ms", "added µs", "ratio", "middle half"]
+    head += ["apart ms", "cascade ms", "ratio", "middle half"]
+    rows = []
+    for item in measured:
+        ms, ratios = item.medians_ms(), item.ratios()
+        row = [item.small]
+        for base, name in (("local", "kept"), ("apart", "escalated")):
+            middle, low, high = ratios[name]
+            added = [f"{item.added_us:+.0f}"] if name == "kept" else []
+            row += [f"{ms[base]:.2f}", f"{ms[name]:.2f}", *added, f"{middle:.2f}"]
+            row += [f"{low:.2f} to {high:.2f}"]
+        rows.append(row)
+    return table(head, rows)
+
+
+def outage_table(happened: list[Outage]) -> str:
+    """Lay out study 4."""
+    head = ["server", "mode", "rows there", "rows here", "lost", "longest s", "calls that raised"]
+    rows = [
+        [
+            item.how,
+            item.mode,
+            f"{item.there}",
+            f"{item.here}",
+            f"{item.lost}",
+            f"{item.longest_s:.3f}",
+            ", ".join(f"{count} {kind}" for kind, count in item.errors.items()) or "none",
+        ]
+        for item in happened
+    ]
+    return table(head, rows)
+
+
 def described(known: Population) -> str:
     """Say what the population is like."""
     small, big = known.answers.small.mean(), known.answers.big.mean()
     return f"{len(known.answers.scores):,} rows, small {small:.3f}, big {big:.3f}"
 
 
-def gains_aims(digits: Gains) -> list[Aim]:
+def gains_aims(gained: Sequence[Gains]) -> Iterator[Aim]:
     """Hold digits against the accuracies to reproduce."""
-    found = {"small": digits.small, "big": digits.big, **digits.at}
-    return [
-        Aim(
-            f"digits, {what if isinstance(what, str) else f'{what:.0%} escalated'}: {aim} ± 0.002",
-            f"{found[what]:.4f}",
-            abs(found[what] - aim) <= 0.002,
-        )
-        for what, aim in DIGITS.items()
-    ]
+    for digits in gained[:1]:
+        found: dict[Any, float] = {"small": digits.small, "big": digits.big, **digits.at}
+        for what, aim in DIGITS.items():
+            which = what if isinstance(what, str) else f"{what:.0%} escalated"
+            close = abs(found[what] - aim) <= 0.002
+            yield Aim(f"digits, {which}: {aim} ± 0.002", f"{found[what]:.4f}", close)
 
 
-def promise_aims(outcomes: list[Outcome]) -> list[Aim]:
+def promise_aims(outcomes: Sequence[Outcome]) -> Iterator[Aim]:
     """Hold the share of broken promises against delta; the interval decides, and the exact one."""
+    if not outcomes:
+        return
     worst = max(outcomes, key=lambda item: item.broken)
     low, high = worst.broken_interval
     exact = max(item.exact for item in outcomes)
     measured = f"at most {worst.broken / worst.draws:.1%} ({low:.1%} to {high:.1%})"
-    return [
-        Aim(
-            f"promise broken in {DELTA:.0%} of calibrations at most, {len(outcomes)} cases",
-            f"{measured}, by the binomial distribution {exact:.1%}",
-            all(item.broken_interval[0] <= DELTA for item in outcomes) and exact <= DELTA,
-        )
-    ]
+    yield Aim(
+        f"promise broken in {DELTA:.0%} of calibrations at most, {len(outcomes)} cases",
+        f"{measured}, by the binomial distribution {exact:.1%}",
+        all(item.broken_interval[0] <= DELTA for item in outcomes) and exact <= DELTA,
+    )
 
 
-def plot(gained: list[Gains], outcomes: list[Outcome], path: Path) -> None:
-    """Draw accuracy by share escalated, and broken promises and escalation by sample size."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, 3, figsize=(13, 3.9), constrained_layout=True)
-    draw_gains(panels[0], gained)
-    draw_promise(panels[1], outcomes)
-    draw_escalation(panels[2], outcomes)
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
+def overhead_aims(measured: Iterable[Cost]) -> Iterator[Aim]:
+    """Hold the time of cascades against that of their parts."""
+    said = {
+        "kept": "nothing escalated: at most {} of the local call",
+        "escalated": f"{SHARE:.0%} escalated: at most {{}} of both calls apart",
+    }
+    for item in measured:
+        for name, (middle, _, _) in item.ratios().items():
+            text = f"{item.small}, {said[name].format(RATIOS[name])}"
+            yield Aim(text, f"{middle:.3f}", middle <= RATIOS[name])
 
 
-COLORS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f")
+def outage_aims(happened: Sequence[Outage]) -> Iterator[Aim]:
+    """Hold each mode against what it is for."""
+    for item in happened:
+        in_time = item.longest_s <= TIMEOUT_S + LATE_S
+        time = f"longest call {item.longest_s:.2f} s of {TIMEOUT_S:g}"
+        if item.mode in ("azure_first", "cascade, keep"):
+            text, met = "no row lost, in time", not item.lost and not item.wrong
+            measured = f"{item.lost} rows, {time}"
+        else:
+            text, met = "raises that the endpoint is away, in time", bool(item.errors)
+            met = met and item.says_so and not item.wrong
+            measured = f"{item.errors.total()} of {len(item.calls)} calls, {time}"
+        yield Aim(f"{item.mode}, server {item.how}: {text}", measured, met and in_time)
 
 
-def draw_gains(panel: Any, gained: list[Gains]) -> None:
-    """Draw how much of the gap between the models is closed."""
-    for item, color in zip(gained, COLORS, strict=True):
-        shares = [0, *SHARES, 1]
-        right = [item.small, *(item.at[share] for share in SHARES), item.big]
-        panel.plot(shares, right, ".-", color=color, label=item.task.name)
-    panel.set_xlabel("share of rows escalated, least sure first")
-    panel.set_ylabel("share right")
-    panel.set_title("What is gained", fontsize=10)
-
-
-def draw_promise(panel: Any, outcomes: list[Outcome]) -> None:
-    """Draw how often the promise is broken."""
-    for place, (epsilon, color) in enumerate(zip(EPSILONS, COLORS, strict=False)):
-        some = [item for item in outcomes if item.epsilon == epsilon]
-        sizes = [item.rows * 1.06 ** (place - 1) for item in some]
-        shares = [item.broken / item.draws for item in some]
-        ends = [item.broken_interval for item in some]
-        low = [share - end[0] for share, end in zip(shares, ends, strict=True)]
-        high = [end[1] - share for share, end in zip(shares, ends, strict=True)]
-        label = f"epsilon {epsilon:g}"
-        panel.errorbar(sizes, shares, [low, high], fmt="o", ms=4, color=color, label=label)
-        panel.plot(sizes, [item.naive_broken for item in some], "x", color=color)
-    panel.axhline(DELTA, color="#5f6b6d", linestyle="--", linewidth=1)
-    panel.plot([], [], "x", color="#5f6b6d", label="empirical threshold")
-    panel.set_xscale("log")
-    panel.set_xlabel("rows in the sample")
-    panel.set_ylabel("share of calibrations")
-    panel.set_title(f"Promise broken (delta {DELTA})", fontsize=10)
-
-
-def draw_escalation(panel: Any, outcomes: list[Outcome]) -> None:
-    """Draw what the promise costs."""
-    for epsilon, color in zip(EPSILONS, COLORS, strict=False):
-        some = [item for item in outcomes if item.epsilon == epsilon]
-        sizes, shares = [item.rows for item in some], [item.escalation for item in some]
-        panel.plot(sizes, shares, "o-", ms=4, color=color, label=f"epsilon {epsilon:g}")
-        panel.axhline(some[0].oracle, color=color, linestyle=":", linewidth=1)
-    panel.plot([], [], ":", color="#5f6b6d", label="knowing all rows")
-    panel.set_xscale("log")
-    panel.set_ylim(0, 1.03)
-    panel.set_xlabel("rows in the sample")
-    panel.set_ylabel("share of rows escalated")
-    panel.set_title("What it costs", fontsize=10)
-
-
-def as_json(gained: list[Gains], outcomes: list[Outcome], aims: list[Aim]) -> dict[str, Any]:
+def as_json(found: Found, aims: list[Aim]) -> dict[str, Any]:
     """Return everything measured."""
     return {
-        "machine": machine("hybridmodel", "numpy", "scipy", "scikit-learn"),
+        "machine": machine(*PACKAGES),
         "gains": [
             {
                 "data": item.task.name,
@@ -203,9 +278,28 @@ def as_json(gained: list[Gains], outcomes: list[Outcome], aims: list[Aim]) -> di
                 "escalated": {str(share): right for share, right in item.at.items()},
                 "promised": {"epsilon": item.task.epsilon, **item.promised},
             }
-            for item in gained
+            for item in found.gains
         ],
-        "promise": [asdict(item) for item in outcomes],
+        "promise": [asdict(item) for item in found.promise],
+        "overhead": [
+            {
+                "small": item.small,
+                "ms": item.medians_ms(),
+                "added_us": item.added_us,
+                "ratios": item.ratios(),
+            }
+            for item in found.overhead
+        ],
+        "outage": [
+            {
+                "server": item.how,
+                "mode": item.mode,
+                "rows": {"azure": item.there, "local": item.here, "lost": item.lost},
+                "raised": item.errors,
+                "longest_s": item.longest_s,
+            }
+            for item in found.outage
+        ],
         "aims": [vars(aim) for aim in aims],
     }
 
@@ -214,7 +308,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the splits and draws")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw both studies")
+    parser.add_argument("--only", nargs="+", choices=STUDIES, default=STUDIES, metavar="STUDY")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw what was studied")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     return parser.parse_args(arguments)
 

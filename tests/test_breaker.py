@@ -109,7 +109,7 @@ def test_only_what_speaks_against_the_endpoint_counts(
 
 
 def test_a_caller_without_patience_does_not_open_it_for_others(breaker: Breaker) -> None:
-    """Timeouts of calls with less than a second say nothing about the endpoint."""
+    """Timeouts of calls with less than half a second say nothing about the endpoint."""
     for _ in range(20):
         breaker.note(breaker.admit(), EndpointTimeout("x"), 0.01)
     assert not breaker.is_open

@@ -46,7 +46,9 @@ from tests import models
 from tests.faulty import FaultyEndpoint, Script, error, http
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-DEAD = TritonEndpoint(uri="http://127.0.0.1:9", model_name="big", auth_key_env=None)
+DEAD = TritonEndpoint(
+    uri="http://127.0.0.1:9", model_name="big", auth_key_env=None, breaker_failures=None
+)
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,26 @@ def test_order_of_classes_does_not_matter(table: Array, random: Any, kind: str) 
     np.testing.assert_allclose(of(kind, table[rows]), scores[rows], atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 3, 8, 10, 32, 33, 300])
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_scores_the_same_in_any_company(
+    kind: str, logits: bool, classes: int, dtype: Any
+) -> None:
+    """Alone, among few or among many, in any memory order: the same score to the last bit."""
+    table = np.random.default_rng(0).normal(size=(200, classes)) * 3
+    if not logits:
+        table = np.exp(table) / (np.exp(table).sum(axis=1, keepdims=True) + (classes == 1))
+    table = table.astype(dtype)
+    scores = of(kind, table, logits=logits)
+    for rows in (1, 7, 63, 64):
+        parts = [table[start : start + rows] for start in range(0, len(table), rows)]
+        found = np.concatenate([of(kind, part, logits=logits) for part in parts])
+        np.testing.assert_array_equal(found, scores)
+    np.testing.assert_array_equal(of(kind, np.asfortranarray(table), logits=logits), scores)
+
+
 @law
 @given(tables(np.float32), st.sampled_from(KINDS))
 def test_scores_lie_in_their_range(table: Array, kind: str) -> None:
@@ -155,6 +175,7 @@ def test_zero_rows_have_zero_scores(kind: str, shape: tuple[int, ...], logits: b
         ([[0.5, 0.5], [2.0, 1.0]], r"row 1 has \[2, 1\] with the sum 3;"),
         ([[0.6, 0.6, -0.2]], r"row 0 has \[0.6, 0.6, -0.2\]"),
         ([[NAN, 0.5], [0.9, 0.9]], r"row 1 has \[0.9, 0.9\]"),
+        ([[NAN, 0.5, 0.5], [0.6, 0.6, -0.2]], r"row 1 has \[0.6, 0.6, -0.2\]"),
         ([[0.1] * 9], r"\[0.1, 0.1, 0.1, 0.1, …\] with the sum 0.9"),
         ([0.5, 1.5], r"row 1 has \[-0.5, 1.5\]"),
         ([[INF, 0.0]], "row 0 has"),

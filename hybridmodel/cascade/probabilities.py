@@ -1,12 +1,14 @@
 """Outputs of a classifier as probabilities by class, and what can be read from them for each row.
 
 Everything here has a row for each class and a column for each row of the data: numpy works on a few
-long rows several times as fast as on many short ones.
+long rows several times as fast as on many short ones. What is read for a row of the data is the
+same to the last bit whatever rows come with it.
 """
 
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -74,12 +76,17 @@ def margin(classes: Array) -> Array:
 def entropy(classes: Array) -> Array:
     """Return 1 for a sure row and 0 for one whose classes are equally probable, as float64."""
     positive = np.maximum(classes, np.finfo(classes.dtype).tiny)
-    nats = -np.einsum("ij,ij->j", positive, np.log(positive)).astype(np.float64)
+    parts = np.log(positive)
+    parts *= positive
+    nats = -_added(parts).astype(np.float64)
     return np.asarray(np.clip(1 - nats / math.log(len(classes)), 0.0, 1.0))
 
 
 def _checked(classes: Array) -> Array:
     sums = classes.sum(axis=0)
+    low, high = abs(sums.min() - 1), abs(sums.max() - 1)
+    if low <= _TOLERANCE and high <= _TOLERANCE and classes.min() >= -_TOLERANCE:
+        return classes
     # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
     bad = np.abs(sums - 1) > _TOLERANCE
     negative = classes < -_TOLERANCE
@@ -112,8 +119,18 @@ def _softmax(classes: Array) -> Array:
     with np.errstate(invalid="ignore"):  # Infinity minus infinity: a row without a score.
         powers = classes - classes.max(axis=0)
         np.exp(powers, out=powers)
-        powers /= powers.sum(axis=0)
+        powers /= _added(powers)
     return np.asarray(powers)
+
+
+def _added(classes: Array) -> Array:
+    """Return the sum of each row.
+
+    Left to itself numpy adds in an order that depends on the layout, and so on the number of rows.
+    """
+    if len(classes) <= _FEW_CLASSES:
+        return np.asarray(reduce(np.add, classes))
+    return np.asarray(np.ascontiguousarray(classes.T).sum(axis=1))
 
 
 def _both(second: Array) -> Array:

@@ -20,7 +20,7 @@ from hybridmodel.exceptions import (
     RateLimited,
 )
 
-_FAIR_S = 1.0
+_FAIR_S = 0.5
 """Who gives the endpoint less time than that says nothing about it by running out of it."""
 
 _CLOSED, _OPEN, _PROBING = "closed", "open", "half-open"

@@ -36,9 +36,20 @@ class _Look(NamedTuple):
     audited: Array | None
 
     @property
+    def settled(self) -> bool:
+        """Whether all rows stay because they are sure, and none is sent."""
+        return not self.escalated and self.audited is None and self.gone is self.doubtful
+
+    @property
     def sent(self) -> Array:
         """Positions of the rows that are sent, in order."""
         return np.flatnonzero(self.gone if self.audited is None else self.gone | self.audited)
+
+    def taken(self, sent: Array, there: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """Return the positions of the rows whose answer is the endpoint's, and these answers."""
+        if self.audited is None:
+            return sent, there
+        return np.flatnonzero(self.gone), pick(there, self.gone[sent])
 
     def reasons(self, unsure: str = UNSURE) -> Reasons:
         """Return why each row was answered by whom it was."""
@@ -78,6 +89,8 @@ class CascadeRunner:
         deadline = Deadline(whole_s)
         look = self._look(policy, ask)
         outputs = {name: look.outputs[name] for name in ask.names}
+        if look.settled:
+            return Routed(outputs, LOCAL, scores=look.scores, reasons=SURE)
         kept = Routed(outputs, LOCAL, scores=look.scores, reasons=look.reasons())
         sent = look.sent
         if not len(sent):
@@ -93,7 +106,7 @@ class CascadeRunner:
         self._note(look, there.outputs, sent)
         if not look.escalated:
             return kept._replace(there=there.there)
-        merge(outputs, np.flatnonzero(look.gone), pick(there.outputs, look.gone[sent]))
+        merge(outputs, *look.taken(sent, there.outputs))
         route = AZURE if look.escalated == len(look.gone) else MIXED
         return kept._replace(route=route, there=there.there, from_azure=look.gone)
 
