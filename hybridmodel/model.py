@@ -18,7 +18,7 @@ from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.provenance import with_provenance
 from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
 from hybridmodel.routing import AZURE, LOCAL, Policy, parse_use_azure
-from hybridmodel.routing.choice import THERE, Choice, made_with, ready
+from hybridmodel.routing.choice import HERE, THERE, Choice, made_with, ready
 from hybridmodel.routing.dispatch import Dispatch
 from hybridmodel.routing.routed import Ask, Routed
 from hybridmodel.spans import predicting
@@ -331,8 +331,13 @@ class HybridOnnxModel:
         if bound.rows == 0:
             route = AZURE if policy is THERE else LOCAL
             return bound, Routed(self._binding.empty(names), route, reasons="no rows")
-        ask = Ask(bound, names, timeout)
         tracer = active_tracer()
+        if tracer is None and policy is HERE:
+            # The shortest way, for the calls that take only some microseconds themselves.
+            outputs = self.local.run(bound.feeds, names)
+            self._counters.answered(LOCAL, bound.rows or 1)
+            return bound, Routed(outputs, LOCAL)
+        ask = Ask(bound, names, timeout)
         if tracer is None:
             return bound, self._dispatch.answer(policy, ask)
         with predicting(tracer, policy, ask, self.endpoint) as note:

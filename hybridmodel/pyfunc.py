@@ -83,15 +83,15 @@ class PyfuncModel:
             For every error, with its code of `ERROR_CODES`.
         """
         params = params or {}
-        here = _answering_here.get()
+        here, mode, told = _answering_here.get(), params.get("mode"), params.get("provenance")
         try:
             return self._model.predict(
                 data,
                 use_azure=False if here else params.get("use_azure"),
-                mode=None if here else _mode(params.get("mode")),
+                mode=None if here or mode is None else _mode(mode),
                 output=params.get("output"),
                 timeout=params.get("timeout"),
-                provenance=bool(parse_use_azure(params.get("provenance"), "provenance")),
+                provenance=told is not None and bool(parse_use_azure(told, "provenance")),
             )
         except Exception as error:
             raise as_mlflow_exception(error) from error
@@ -101,8 +101,8 @@ class PyfuncModel:
 setattr(PyfuncModel.predict, "__signature__", inspect.signature(PyfuncModel.predict))  # noqa: B010
 
 
-def _mode(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+def _mode(value: Any) -> str:
+    if isinstance(value, str):
         return value
     raise ConfigurationError(f"the param mode is the name of one, not a {type(value).__name__}")
 

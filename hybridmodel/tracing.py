@@ -18,7 +18,8 @@ _API = "opentelemetry.trace"
 def active_tracer() -> Tracer | None:
     """Return the application's tracer, None where it has no tracer provider."""
     api = sys.modules.get(_API)
-    if api is None:
+    # Looked at first, where it is as in today's API: asking for it reads the environment each time.
+    if api is None or vars(api).get("_TRACER_PROVIDER", api) is None:
         return None
     provider: Any = api.get_tracer_provider()
     # The API's own providers do nothing; an SDK's come from elsewhere.
