@@ -146,15 +146,19 @@ def _judge(
     spec: ModelSpec, answer: str | None, tolerance: float | None
 ) -> tuple[ByClass | ByTolerance | None, TensorSpec | None]:
     named = None if answer is None else spec.output(answer)
-    if tolerance is None and named is not None and named.dtype.kind == "f" and is_column(named):
+    if tolerance is None and named is not None and _is_number(named):
         return None, named
     judge = Agreement(spec, answer, tolerance).judge
     if isinstance(judge, ByTolerance):
         return judge, judge.output
     if isinstance(judge, ByClass):
         return judge, None
-    columns = [item for item in spec.outputs if item.dtype.kind == "f" and is_column(item)]
+    columns = [item for item in spec.outputs if _is_number(item)]
     return None, columns[0] if len(columns) == 1 else None
+
+
+def _is_number(output: TensorSpec) -> bool:
+    return output.dtype.kind == "f" and is_column(output)
 
 
 def _score(

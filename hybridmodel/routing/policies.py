@@ -27,6 +27,7 @@ from hybridmodel.routing.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
     from hybridmodel.cascade.calibration import Calibration
+    from hybridmodel.cascade.scores import Score
 
 
 @dataclass(frozen=True)
@@ -128,24 +129,8 @@ class Cascade(Policy):
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        from hybridmodel.cascade.scores import as_score
-
-        if self.threshold is None and self.calibration is None:
-            raise ConfigurationError(
-                "a cascade needs a threshold, or a calibration that found one: "
-                "Cascade(threshold=0.3, score='margin') or Cascade(calibration=calibrate(...))"
-            )
         found = self.calibration
-        score = as_score(self.score or (found.score if found else "margin"))
-        if found is not None and score.output is None and score.kind == found.score.kind:
-            score = found.score
-        given = self.threshold if found is None or self.threshold is not None else found.threshold
-        threshold = score.check_threshold(given)
-        if found is not None and (threshold, score) != (found.threshold, found.score):
-            raise ConfigurationError(
-                f"the calibration is for the threshold {found.threshold:g} on {found.score}, not "
-                f"for {threshold:g} on {score}; leave these two out, or the calibration"
-            )
+        threshold, score = self._given() if found is None else self._agreed(found)
         if self.on_unavailable not in ("keep", "raise"):
             raise ConfigurationError(
                 f"on_unavailable is 'keep' or 'raise', not {self.on_unavailable!r}"
@@ -156,6 +141,34 @@ class Cascade(Policy):
         if self.max_escalation is not None:
             share = _share("max_escalation", self.max_escalation)
             object.__setattr__(self, "max_escalation", share)
+
+    def _given(self) -> tuple[float, Score]:
+        """Return threshold and score of a cascade without a calibration."""
+        from hybridmodel.cascade.scores import as_score
+
+        if self.threshold is None:
+            raise ConfigurationError(
+                "a cascade needs a threshold, or a calibration that found one: "
+                "Cascade(threshold=0.3, score='margin') or Cascade(calibration=calibrate(...))"
+            )
+        score = as_score(self.score or "margin")
+        return score.check_threshold(self.threshold), score
+
+    def _agreed(self, found: Calibration) -> tuple[float, Score]:
+        """Return those of the calibration, from which nothing that was given may differ."""
+        from hybridmodel.cascade.scores import as_score
+
+        score = as_score(self.score or found.score)
+        if score.output is None and score.kind == found.score.kind:
+            score = found.score
+        given = found.threshold if self.threshold is None else self.threshold
+        threshold = score.check_threshold(given)
+        if (threshold, score) != (found.threshold, found.score):
+            raise ConfigurationError(
+                f"the calibration is for the threshold {found.threshold:g} on {found.score}, not "
+                f"for {threshold:g} on {score}; leave these two out, or the calibration"
+            )
+        return threshold, score
 
     @property
     def limit(self) -> float:
