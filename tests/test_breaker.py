@@ -195,6 +195,7 @@ def test_a_dead_endpoint_is_left_alone_and_found_again() -> None:
         assert (caught.value.attempts, len(faulty.requests)) == (0, 5)
         assert caught.value.endpoint == client.endpoint.model_url
         assert client.stats()["circuit_open"] == 1
+        assert client.stats()["requests"] == 5
         threading.Event().wait(caught.value.retry_after_s)
         assert client.infer(FEEDS, ("y",)).attempts == 1
         assert client.stats()["circuit_open"] == 0

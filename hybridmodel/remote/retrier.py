@@ -90,7 +90,8 @@ class Retrier:
                 return value, attempt
 
     def _note(self, attempt: int, started: float, error: EndpointError | None) -> None:
-        self._counters.add("requests")
+        if not isinstance(error, CircuitOpen):
+            self._counters.add("requests")
         if error is not None:
             self._counters.add(f"failed.{type(error).__name__}")
         if _log.isEnabledFor(logging.DEBUG):
