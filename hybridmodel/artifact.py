@@ -20,7 +20,7 @@ from hybridmodel.local import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing import LOCAL, Policy, parse_use_azure
+from hybridmodel.routing import Policy, parse_use_azure
 from hybridmodel.routing.policies import policy_from_dict
 from hybridmodel.tensors import ModelSpec
 
@@ -156,7 +156,7 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
 
 def _routing(stored: Mapping[str, Any]) -> Policy | None:
     found = stored.get("routing")
-    return None if found is None or found == {"mode": LOCAL} else policy_from_dict(found)
+    return None if found is None else policy_from_dict(found)
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:

@@ -302,8 +302,7 @@ class HybridOnnxModel:
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved, configured = state.pop("routing")
         self.__dict__.update(state)
-        self.choice = Choice(saved, self._ready)
-        self.choice.configured = configured
+        self.choice = Choice(saved, self._ready, configured)
         self._connect(None)
 
     def _connect(self, credential: Any) -> None:

@@ -16,10 +16,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from hybridmodel import TritonEndpoint
+import numpy as np
+
+from hybridmodel import ModelSpec, TensorSpec, TritonEndpoint
 
 Script = Callable[[socket.socket], None]
 Rule = Callable[[bytes], Script | None]
+
+
+SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
+FEEDS = {"x": np.ones(1, np.float32)}
+"""One row for a model that makes a number of a number, for tests of what is around it."""
+
+ANSWER = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}'
+"""What it answers."""
 
 
 def http(status: int, body: bytes = b"", **headers: str) -> Script:
@@ -28,6 +38,11 @@ def http(status: int, body: bytes = b"", **headers: str) -> Script:
     named.setdefault("Content-Length", str(len(body)))
     lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in named.items())]
     return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def good() -> Script:
+    """Return a script that answers `FEEDS` rightly."""
+    return http(200, ANSWER)
 
 
 def raw(data: bytes) -> Script:

@@ -30,11 +30,10 @@ from hybridmodel.remote.bounded_socket import BoundedSocket
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.transport import PooledTransport
-from tests.faulty import FaultyEndpoint, http, raw, read_request
+from tests.faulty import ANSWER, FaultyEndpoint, http, raw, read_request
 from tests.test_connection import SETTINGS, Authority
 
 SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
-ANSWER = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}'
 LARGE = np.arange(20_000_000, dtype=np.float32)
 Serve = Callable[[socket.socket], None]
 

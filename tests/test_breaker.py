@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hybridmodel import (
@@ -17,19 +16,15 @@ from hybridmodel import (
     EndpointTimeout,
     EndpointUnavailable,
     InputMismatch,
-    ModelSpec,
     ProtocolError,
     RateLimited,
-    TensorSpec,
 )
 from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
-from tests.faulty import FaultyEndpoint, error, http
+from tests.faulty import FEEDS, SPEC, FaultyEndpoint, error, good, http
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
-FEEDS = {"x": np.ones(1, np.float32)}
-GOOD = http(200, b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}')
+GOOD = good()
 DOWN = EndpointUnavailable("it is down")
 
 

@@ -25,18 +25,14 @@ from hybridmodel import (
     ConfigurationError,
     EndpointRefused,
     EndpointUnavailable,
-    ModelSpec,
-    TensorSpec,
     TritonEndpoint,
 )
 from hybridmodel.remote import connect, transport
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.transport import PooledTransport
-from tests.faulty import FaultyEndpoint, Script, http, raw
+from tests.faulty import ANSWER, SPEC, FaultyEndpoint, Script, http, raw
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
-ANSWER = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}'
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 SETTINGS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *PROXIES, *map(str.lower, PROXIES))
 

@@ -17,19 +17,15 @@ from hybridmodel import (
     EndpointTimeout,
     HybridOnnxModel,
     MissingDependency,
-    ModelSpec,
-    TensorSpec,
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.credentials import AskedKey, VariableKey, key_source
 from hybridmodel.remote.resilience import Deadline
 from tests import models
-from tests.faulty import FaultyEndpoint, http
+from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
-FEEDS = {"x": np.ones(1, np.float32)}
-GOOD = http(200, b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}')
+GOOD = good()
 SOON = Deadline(3600.0)
 
 

@@ -8,20 +8,17 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridmodel import EndpointTimeout, ModelSpec, RateLimited, TensorSpec
+from hybridmodel import EndpointTimeout, RateLimited
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.in_flight import InFlight
 from hybridmodel.remote.resilience import Deadline
-from tests.faulty import FaultyEndpoint, http
+from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
-FEEDS = {"x": np.ones(1, np.float32)}
-GOOD = http(200, b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}')
+GOOD = good()
 LATER = Deadline(3600.0)
 
 

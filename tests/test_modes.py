@@ -40,6 +40,7 @@ from hybridmodel.routing import (
     Shadow,
     Split,
 )
+from hybridmodel.routing.choice import HERE, THERE
 from hybridmodel.routing.policies import POLICIES, policy_from_dict
 from hybridmodel.serving import EmbeddedServer, serve
 from tests import models
@@ -439,6 +440,17 @@ def test_a_policy_is_saved_with_the_model(
     save_model(model, tmp_path / "saved")
     assert load_model(tmp_path / "saved").routing == model.routing
     assert pickle.loads(pickle.dumps(model)).routing == model.routing
+
+
+def test_a_copy_of_a_configured_model_takes_the_same_way(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """What `model_config` said counts in a pickle as well, and is the plain route it stands for."""
+    write(HybridOnnxModel(models.graded(), endpoint=server.endpoint("big")), tmp_path)
+    for mode, plain, answers in (("azure", THERE, big), ("local", HERE, small)):
+        copied = pickle.loads(pickle.dumps(read(tmp_path, config={"mode": mode})))
+        assert copied.choice.of() is plain
+        assert_same(copied.infer(X).outputs, answers())
 
 
 def test_modes_go_through_mlflow(server: EmbeddedServer, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import socket
 import time
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,19 +17,15 @@ from hybridmodel import (
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
-    ModelSpec,
     ProtocolError,
     RateLimited,
-    TensorSpec,
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline, RetryBudget, RetryPolicy, may_retry
-from tests.faulty import FaultyEndpoint, Script, error, http
+from tests.faulty import FEEDS, SPEC, FaultyEndpoint, Script, error, good, http
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,), True),), (TensorSpec("y", "FP32", (-1,), True),))
-FEEDS = {"x": np.ones(1, np.float32)}
-GOOD = http(200, b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}')
+GOOD = good()
 
 
 class Sleeps(list[float]):

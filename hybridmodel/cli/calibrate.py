@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridmodel.cli import options, tables
-from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hybridmodel.cascade import Calibration
-    from hybridmodel.tensors import ModelSpec
 
 
 @click.command()
@@ -78,12 +74,15 @@ def calibrate(
 
     Exit status: 0 done, 1 done but everything has to be escalated, 2 error.
     """
+    import pandas as pd
+
     from hybridmodel.cascade import calibrate as find
 
     tables.check_suffix(source)
     with options.open_model(model_uri, config) as model, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They are printed with the rest.
-        data, right = read_sample(source, model.spec, labels)
+        data = pd.concat(list(tables.read(source, model.spec, 100_000)))
+        right = tables.take_labels(data, labels, source)
         found = find(model, data, right, **promise)
     if target is not None:
         with tables.replacing(target) as part:
@@ -96,30 +95,6 @@ def calibrate(
         click.echo(str(found))
     if found.escalates_everything:
         sys.exit(1)
-
-
-def read_sample(
-    source: Path, spec: ModelSpec, labels: str | None
-) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
-    """Read all rows of a file, and part the labels from the rest.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such column.
-    InputMismatch
-        If the file cannot be read.
-    """
-    import pandas as pd
-
-    data = pd.concat(list(tables.read(source, spec, 100_000)))
-    if labels is None:
-        return data, None
-    if labels not in data.columns:
-        raise ConfigurationError(
-            f"{source}: has no column {labels!r}; it has {', '.join(map(repr, data.columns))}"
-        )
-    return data.drop(columns=[labels]), data[labels]
 
 
 def _draw(found: Calibration, path: Path) -> None:

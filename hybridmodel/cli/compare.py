@@ -11,6 +11,7 @@ from hybridmodel.cli import options, tables
 from hybridmodel.cli.differences import Difference, OutputComparison
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.progress import progress
+from hybridmodel.closeness import ATOL, RTOL
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ _HEADER = ("output", "rows", "differing", "max abs diff")
 @click.option(
     "--rtol",
     type=click.FloatRange(min=0),
-    default=1e-4,
+    default=RTOL,
     show_default=True,
     help="Relative tolerance for floats.",
 )
 @click.option(
     "--atol",
     type=click.FloatRange(min=0),
-    default=1e-6,
+    default=ATOL,
     show_default=True,
     help="Absolute tolerance for floats.",
 )

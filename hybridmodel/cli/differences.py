@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.closeness import closeness
 from hybridmodel.tensors import TensorSpec, format_shape
 
 Array = np.ndarray[Any, Any]
@@ -102,7 +103,8 @@ class OutputComparison:
         }
 
     def _add_values(self, local: Array, endpoint: Array) -> None:
-        unequal = _unequal(local, endpoint, self.rtol, self.atol).reshape(len(local), -1)
+        unequal, distances = closeness(local, endpoint, self.rtol, self.atol)
+        unequal = unequal.reshape(len(local), -1)
         rows = np.flatnonzero(unequal.any(axis=1))
         self.differing_rows += len(rows)
         for row in rows[: SHOWN - len(self.differences)].tolist():
@@ -116,30 +118,12 @@ class OutputComparison:
                     _plain(endpoint[at]),
                 )
             )
-        distance = _max_abs_diff(local, endpoint)
-        if distance is not None:
-            self.max_abs_diff = max(distance, self.max_abs_diff or 0.0)
+        if distances.size:
+            self.max_abs_diff = max(float(distances.max()), self.max_abs_diff or 0.0)
 
     def _add_row(self, difference: Difference) -> None:
         if len(self.differences) < SHOWN:
             self.differences.append(difference)
-
-
-def _unequal(local: Array, endpoint: Array, rtol: float, atol: float) -> Array:
-    if local.dtype.kind != "f":
-        return np.asarray(local != endpoint, dtype=bool)
-    # In float64, since float16 has no room for the tolerance.
-    wide = local.astype(np.float64), endpoint.astype(np.float64)
-    return ~np.isclose(wide[1], wide[0], rtol=rtol, atol=atol, equal_nan=True)
-
-
-def _max_abs_diff(local: Array, endpoint: Array) -> float | None:
-    if local.dtype.kind not in "fiu":
-        return None
-    with np.errstate(invalid="ignore", over="ignore"):
-        distances = np.abs(endpoint.astype(np.float64) - local.astype(np.float64))
-    finite = distances[np.isfinite(distances)]
-    return float(finite.max()) if finite.size else None
 
 
 def _plain(value: Any) -> Any:

@@ -15,8 +15,6 @@ from hybridmodel.cli.progress import progress
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.report import Gatherer
 
@@ -121,23 +119,13 @@ def _gather(
     first = None
     with progress(tables.count_rows(source)) as advance:
         for frame in tables.read(source, model.spec, batch_rows):
-            right = _taken(frame, labels, source)
+            right = tables.take_labels(frame, labels, source)
             gatherer.add(frame, right)
             first = frame.iloc[:_TIMED_ROWS] if first is None else first
             advance(len(frame))
     if not gatherer.rows or first is None:
         raise InputMismatch(f"{source}: has no rows, so there is nothing to report")
     gatherer.time(first, calls)
-
-
-def _taken(frame: pd.DataFrame, labels: str | None, source: Path) -> pd.Series[Any] | None:
-    """Take the labels out of the frame."""
-    if labels is None:
-        return None
-    if labels not in frame:
-        names = ", ".join(map(repr, frame.columns))
-        raise ConfigurationError(f"{source}: has no column {labels!r}; it has {names}")
-    return frame.pop(labels)
 
 
 def _facts(

@@ -90,6 +90,22 @@ def read(path: Path, spec: ModelSpec, batch_rows: int) -> Iterator[pd.DataFrame]
             yield from _read_parquet(file, path, size)
 
 
+def take_labels(frame: pd.DataFrame, labels: str | None, path: Path) -> pd.Series[Any] | None:
+    """Take the column of labels out of a frame; None where no column is named.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such column.
+    """
+    if labels is None:
+        return None
+    if labels not in frame:
+        names = ", ".join(map(repr, frame.columns))
+        raise ConfigurationError(f"{path}: has no column {labels!r}; it has {names}")
+    return frame.pop(labels)
+
+
 @contextmanager
 def writing(target: Path | None) -> Iterator[Write]:
     """Give a function that appends frames to a file, which appears complete or not at all.

@@ -11,14 +11,12 @@ import numpy as np
 from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
 from hybridmodel.cascade.losses import judge_for
 from hybridmodel.cascade.scores import Score
+from hybridmodel.closeness import ATOL, RTOL, closeness
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
-
-RTOL, ATOL = 1e-4, 1e-6
-"""Floats are the same when ``|azure - local| <= ATOL + RTOL * |local|``."""
 
 
 class Distance(NamedTuple):
@@ -131,20 +129,11 @@ def _distance(spec: TensorSpec, local: Array, azure: Array, rows: int | None) ->
         local, azure = local[np.newaxis], azure[np.newaxis]
     if local.shape != azure.shape:
         return Distance(np.ones(len(local), bool))
-    if local.dtype.kind not in "fiu":
-        return Distance(_by_row(local != azure))
-    # In float64, since float16 has no room for the tolerance.
-    here, there = local.astype(np.float64), azure.astype(np.float64)
-    exact = local.dtype.kind != "f"
-    same = local == azure if exact else np.isclose(there, here, RTOL, ATOL, equal_nan=True)
-    with np.errstate(invalid="ignore", over="ignore"):
-        distances = np.abs(there - here)
-    finite = distances[np.isfinite(distances)]
+    unequal, distances = closeness(local, azure)
     return Distance(
-        _by_row(~same), float(finite.max(initial=0.0)), float(finite.sum()), finite.size
+        _by_row(unequal), float(distances.max(initial=0.0)), float(distances.sum()), distances.size
     )
 
 
-def _by_row(unequal: Any) -> Array:
-    flags = np.asarray(unequal, dtype=bool)
-    return np.asarray(flags.any(axis=tuple(range(1, flags.ndim))))
+def _by_row(unequal: Array) -> Array:
+    return np.asarray(unequal.any(axis=tuple(range(1, unequal.ndim))))

@@ -85,8 +85,7 @@ class CascadeRunner:
         InputMismatch, ConfigurationError, EndpointError, SpecMismatch
             As the two routes and the score raise them.
         """
-        whole_s = self._sides.timeout_s if ask.timeout_s is None else ask.timeout_s
-        deadline = Deadline(whole_s)
+        deadline = Deadline(self._sides.time_of(ask))
         look = self._look(policy, ask)
         outputs = {name: look.outputs[name] for name in ask.names}
         if look.settled:

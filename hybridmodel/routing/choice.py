@@ -46,6 +46,8 @@ class Choice:
         What the model was made or saved with.
     check : callable
         Returns a policy made ready for the model, or raises `ConfigurationError`.
+    configured : Policy, optional
+        What `configure` made of ``model_config``, for a copy of a model.
 
     Attributes
     ----------
@@ -55,10 +57,12 @@ class Choice:
         variable ``HYBRIDMODEL_USE_AZURE``, and then what was saved.
     """
 
-    def __init__(self, saved: Policy, check: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, saved: Policy, check: Callable[[Any], Any], configured: Policy | None = None
+    ) -> None:
         self._check = check
         self.saved: Policy = check(saved)
-        self.configured: Policy | None = None
+        self.configured: Policy | None = None if configured is None else check(configured)
 
     def configure(self, use_azure: bool | None, mode: Any) -> None:
         """Take in what ``model_config`` says.

@@ -116,10 +116,9 @@ class Sides:
         self._local = local
         self._client = client
 
-    @property
-    def timeout_s(self) -> float:
-        """Time of a call that does not say, in seconds."""
-        return self._client().endpoint.timeout_s
+    def time_of(self, ask: Ask) -> float:
+        """Return the total time of a call in seconds, the endpoint's where it does not say."""
+        return self._client().endpoint.timeout_s if ask.timeout_s is None else ask.timeout_s
 
     def local(
         self,

@@ -15,7 +15,6 @@ from hybridmodel.routing.policies import AzureFirst, Hedge, Policy, Split
 from hybridmodel.routing.routed import MIXED, Ask, Routed, Sides, check_rows, merge, pick
 from hybridmodel.routing.shadowing import ShadowRunner
 from hybridmodel.routing.splitting import chosen
-from hybridmodel.routing.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
 
@@ -37,8 +36,6 @@ class Router:
         self.shadow = ShadowRunner(sides)
         self._falling_back = False
         self._modes: Mapping[str, Callable[[Any, Ask], Routed]] = {
-            LOCAL: self._local,
-            AZURE: self._azure,
             "azure_first": self._azure_first,
             "local_first": self._local_first,
             "cascade": self.cascade.answer,
@@ -80,8 +77,7 @@ class Router:
         )
 
     def _azure_first(self, policy: AzureFirst, ask: Ask) -> Routed:
-        whole_s = self._sides.timeout_s if ask.timeout_s is None else ask.timeout_s
-        first = ask._replace(timeout_s=whole_s * policy.patience)
+        first = ask._replace(timeout_s=self._sides.time_of(ask) * policy.patience)
         try:
             return self._recovered(self._azure(policy, first, patient=False))
         except EndpointUnavailable as error:
@@ -93,8 +89,7 @@ class Router:
         except InputMismatch:
             raise
         except Exception as error:  # noqa: BLE001 - whatever keeps it from working here
-            self._sides.counters.add("fallback.calls")
-            self._warn("the local model", error, "the endpoint")
+            self._fall_back("the local model", error, "the endpoint")
             return self._azure(policy, ask)._replace(reasons=type(error).__name__)
 
     def _hedge(self, policy: Hedge, ask: Ask) -> Routed:
@@ -133,16 +128,16 @@ class Router:
         return Routed(outputs, MIXED, remote.there, there, reasons=reason)
 
     def _instead(self, ask: Ask, error: EndpointUnavailable) -> Routed:
-        self._sides.counters.add("fallback.calls")
-        self._warn("the endpoint", error, "the local model")
+        self._fall_back("the endpoint", error, "the local model")
         return self._local(None, ask)._replace(reasons=type(error).__name__)
 
     def _recovered(self, routed: Routed) -> Routed:
         self._falling_back = False
         return routed
 
-    def _warn(self, failed: str, error: Exception, instead: str) -> None:
-        """Warn at the first of several fallbacks in a row; the others are details."""
+    def _fall_back(self, failed: str, error: Exception, instead: str) -> None:
+        """Count it, and warn at the first of several in a row; the others are details."""
+        self._sides.counters.add("fallback.calls")
         level = logging.DEBUG if self._falling_back else logging.WARNING
         self._falling_back = True
         _log.log(level, "%s answers instead of %s: %s", instead, failed, error)
