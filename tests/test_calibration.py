@@ -721,7 +721,7 @@ def test_pictures(found: Calibration, tmp_path: Path, ending: str, labelled: boo
     figure = found.plot(path, cost_local=0.1, cost_remote=2.0)
     assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
     labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels == ["accuracy"] * labelled + ["risk", "cost of a row"]
+    assert labels == ["answered rightly"] * labelled + ["kept at a loss", "cost of a row"]
     (cost,) = [text.get_text() for text in figure.axes[-1].texts if text.get_text()[0].isdigit()]
     assert float(cost) == pytest.approx(0.1 + found.escalation * 2)
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hybridmodel.cascade.formatting import percent
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.report import render
 from hybridmodel.report.axes import linear, logarithmic
 from hybridmodel.report.findings import ClassRight
-from hybridmodel.report.markup import Html, tag, text
-from hybridmodel.report.style import DARK, LIGHT, TEXT, contrast, mix, shades
-from hybridmodel.report.words import milliseconds, percent, short
+from hybridmodel.report.formatting import milliseconds, short
+from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours, mix
 from tests.devtools import BROWSER_ENV, Tab, browser, tab
-from tests.report_pages import EVIL, OTHER, checked, findings
+from tests.report_pages import EVIL, OTHER, checked, contrast, findings
 from tests.strategies import law, texts
 from tests.webengine import DoesNotStartError, unsupported, webengine_tab
 
@@ -95,21 +95,14 @@ def test_a_page_can_be_written_as_utf8() -> None:
     assert "\ufffd" in render(findings("a\ud800b")).encode().decode()
 
 
-def test_elements() -> None:
-    """Elements hold text, markup and nothing; attributes are text as well."""
-    made = tag("p", "a<b", None, tag("br"), Html("<i>"), class_='"', aria_label="x", hidden=True)
-    assert made == '<p class="&quot;" aria-label="x" hidden>a&lt;b<br><i></p>'
-    assert text(5) == "5"
-
-
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 def test_text_is_legible(palette: dict[str, str]) -> None:
     """Each colour of text has a contrast of at least 4.5 on each surface that it is used on."""
-    surfaces = shades(palette)
-    for name, surface in product(TEXT, ("page", "card")):
-        assert contrast(palette[name], surfaces[surface]) >= 4.5, (name, surface)
-    for name, surface in surfaces.items():
-        assert contrast(palette["ink"], surface) >= 4.5, name
+    found = colours(palette)
+    for name, surface in product(("ink", "soft", "local", "azure", "both"), ("page", "card")):
+        assert contrast(found[name], found[surface]) >= 4.5, (name, surface)
+    for surface in SHADES:
+        assert contrast(found["ink"], found[surface]) >= 4.5, surface
 
 
 @pytest.mark.parametrize(

@@ -224,9 +224,23 @@ class Calibration:
         MissingDependency
             If matplotlib is not installed.
         """
+        from hybridmodel.cascade.panels import accuracy_panel, cost_panel, risk_panel
         from hybridmodel.cascade.plots import draw
 
-        figure = draw(self, cost_local, cost_remote)
+        low, high = self.escalation_interval
+        right = None if self.accuracy is None else (self.escalation, self.accuracy.cascade)
+        panels = (
+            accuracy_panel(self.curve, right),
+            risk_panel(self.curve, (self.escalation, self.risk_bound), self.epsilon),
+            cost_panel(self.escalation, cost_local, cost_remote),
+        )
+        figure = draw(
+            [panel for panel in panels if panel is not None],
+            f"{self.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
+            f"{1 - self.delta:.0%} confidence at most {self.epsilon:.2%} kept at a loss",
+            f"rows escalated, least sure first ({self.score})",
+            (self.escalation, self.escalation_interval),
+        )
         if path is not None:
             figure.savefig(path, dpi=130)
         return figure

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-from hybridmodel.report.markup import Html, join, tag
+from typing import Any
 
 Points = Iterable[tuple[float, float]]
 
@@ -14,7 +13,7 @@ WIDTH, HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 28, 46
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
     """One direction of a chart.
 
@@ -75,7 +74,46 @@ def logarithmic(title: str, low: float, high: float, write: Callable[[float], st
     return Axis(title, below, above, tuple(shown), write, log=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One SVG element of a picture.
+
+    Attributes
+    ----------
+    element : str
+    attributes : mapping of str to str or number
+    text : str
+        What the element holds.
+    title : str
+        What it says when pointed at.
+    """
+
+    element: str
+    attributes: Mapping[str, Any]
+    text: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A drawn picture, with words for those who do not see it.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the page.
+    title, description : str
+    marks : list of Mark
+        From the back to the front.
+    """
+
+    name: str
+    title: str
+    description: str
+    marks: list[Mark]
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """A pair of axes, and what makes marks between them."""
 
@@ -90,122 +128,92 @@ class Chart:
             round(HEIGHT - _BOTTOM - self.y.place(y) * up, 1),
         )
 
-    def line(self, points: Points, kind: str) -> Html:
+    def line(self, points: Points, kind: str) -> Mark:
         """Draw a line through points."""
-        return tag("path", d=self._path(points), class_=f"curve {kind}")
+        return _path(self._along(points), f"curve {kind}")
 
-    def band(self, low: Points, high: Points, kind: str) -> Html:
+    def band(self, low: Points, high: Points, kind: str) -> Mark:
         """Fill what lies between two lines."""
-        there, back = self._path(low), self._path(reversed(list(high)))
-        return tag("path", d=f"{there} L{back[1:]} Z", class_=f"band {kind}")
+        back = self._along(reversed(list(high)))
+        return _path(f"{self._along(low)} L{back[1:]} Z", f"band {kind}")
 
-    def dots(self, points: Points, kind: str, radius: float = 2.4) -> Html:
+    def dots(self, points: Points, kind: str, radius: float = 2.4) -> Mark:
         """Draw points, in one path: thousands of circles make a page slow."""
         arcs = "".join(
             f"M{x - radius:.1f} {y:.1f}a{radius} {radius} 0 1 0 {2 * radius} 0"
             f"a{radius} {radius} 0 1 0 {-2 * radius} 0"
             for x, y in (self.at(*point) for point in points)
         )
-        return tag("path", d=arcs, class_=kind)
+        return _path(arcs, kind)
 
-    def point(self, x: float, y: float, kind: str, title: str) -> Html:
+    def point(self, x: float, y: float, kind: str, title: str) -> Mark:
         """Draw one point that says what it is when pointed at."""
         across, up = self.at(x, y)
-        return tag("circle", tag("title", title), cx=across, cy=up, r=5.5, class_=f"point {kind}")
+        place = {"cx": across, "cy": up, "r": 5.5, "class": f"point {kind}"}
+        return Mark("circle", place, title=title)
 
-    def bars(self, edges: Sequence[float], heights: Sequence[float], kind: str) -> Html:
+    def bars(self, edges: Sequence[float], heights: Sequence[float], kind: str) -> list[Mark]:
         """Draw bars from the bottom, each between two edges."""
         bottom = self.at(edges[0], self.y.low)[1]
-        made = []
+        marks = []
         for left, right, height in zip(edges, edges[1:], heights, strict=False):
             start, top = self.at(left, height)
             width = max(self.at(right, height)[0] - start - 1, 0.5)
-            made.append(
-                tag("rect", x=start, y=top, width=round(width, 1), height=round(bottom - top, 1))
-                if height
-                else None
-            )
-        return tag("g", *made, class_=f"bar {kind}")
+            size = {"width": round(width, 1), "height": round(bottom - top, 1)}
+            if height:
+                marks.append(Mark("rect", {"x": start, "y": top, **size, "class": f"bar {kind}"}))
+        return marks
 
-    def level(self, y: float, label: str) -> Html:
-        """Draw a line across at a height, with words at its end."""
+    def level(self, y: float, label: str) -> list[Mark]:
+        """Draw a horizontal line, with a label at its end."""
         (left, up), (right, _) = self.at(self.x.low, y), self.at(self.x.high, y)
-        return join(
-            [
-                tag("path", d=f"M{left} {up}H{right}", class_="rule"),
-                tag("text", label, x=right, y=round(up - 5, 1), text_anchor="end", class_="over"),
-            ]
-        )
+        words = _text(label, right, round(up - 5, 1), "end", "over")
+        return [_path(f"M{left} {up}H{right}", "rule"), words]
 
-    def mark(self, x: float, label: str = "") -> Html:
-        """Draw a line from bottom to top, with words beside its middle."""
+    def mark(self, x: float, label: str = "") -> list[Mark]:
+        """Draw a vertical line, with a label beside its middle."""
         (across, bottom), (_, top) = self.at(x, self.y.low), self.at(x, self.y.high)
-        left = self.x.place(x) > 0.5
-        words = tag(
-            "text",
-            label,
-            x=across + (-7 if left else 7),
-            y=round((bottom + top) / 2, 1),
-            text_anchor="end" if left else "start",
-            class_="over",
-        )
-        return join([tag("path", d=f"M{across} {bottom}V{top}", class_="rule"), words])
+        side, anchor = (-7, "end") if self.x.place(x) > 0.5 else (7, "start")
+        words = _text(label, across + side, round((bottom + top) / 2, 1), anchor, "over")
+        return [_path(f"M{across} {bottom}V{top}", "rule"), words]
 
-    def legend(self, *names: tuple[str, str]) -> Html:
-        """Write words over the chart, each in the colour of its kind."""
+    def legend(self, *names: tuple[str, str]) -> list[Mark]:
+        """Write names above the chart, each in the colour of its kind."""
         width = 176
         start = WIDTH - _RIGHT - width * len(names)
-        return join(
-            tag("text", words, x=start + width * place, y=14, class_=kind)
+        return [
+            _text(words, start + width * place, 14, None, kind)
             for place, (kind, words) in enumerate(names)
-        )
+        ]
 
-    def frame(self) -> Html:
+    def frame(self) -> list[Mark]:
         """Draw the grid, the ticks and the titles of both axes."""
         left, right, bottom = _LEFT, WIDTH - _RIGHT, HEIGHT - _BOTTOM
-        parts = []
+        marks = []
         for tick in self.y.ticks:
             up = self.at(self.x.low, tick)[1]
-            parts.append(tag("path", d=f"M{left} {up}H{right}", class_="grid"))
-            parts.append(tag("text", self.y.write(tick), x=left - 8, y=up + 4, text_anchor="end"))
+            marks.append(_path(f"M{left} {up}H{right}", "grid"))
+            marks.append(_text(self.y.write(tick), left - 8, up + 4, "end"))
         for tick in self.x.ticks:
             across = self.at(tick, self.y.low)[0]
-            parts.append(tag("path", d=f"M{across} {bottom}v5", class_="grid"))
-            parts.append(
-                tag("text", self.x.write(tick), x=across, y=bottom + 18, text_anchor="middle")
-            )
-        middle = (left + right) / 2
-        parts.append(tag("text", self.x.title, x=middle, y=HEIGHT - 6, text_anchor="middle"))
-        parts.append(tag("text", self.y.title, x=left - 50, y=14, class_="ink"))
-        return tag("g", *parts)
+            marks.append(_path(f"M{across} {bottom}v5", "grid"))
+            marks.append(_text(self.x.write(tick), across, bottom + 18, "middle"))
+        marks.append(_text(self.x.title, (left + right) / 2, HEIGHT - 6, "middle"))
+        marks.append(_text(self.y.title, left - 50, 14, None, "ink"))
+        return marks
 
-    def _path(self, points: Points) -> str:
+    def _along(self, points: Points) -> str:
         return "M" + " L".join(f"{x} {y}" for x, y in (self.at(*point) for point in points))
 
 
-def figure(name: str, title: str, description: str, *parts: Html | None) -> Html:
-    """Put marks together into a picture that says in words what it shows.
+def _path(d: str, kind: str) -> Mark:
+    return Mark("path", {"d": d, "class": kind})
 
-    Parameters
-    ----------
-    name : str
-        Unique in the page.
-    title, description : str
-        For those who do not see it.
-    *parts : Html
-        From the back to the front.
-    """
-    made = tag(
-        "svg",
-        tag("title", title, id=f"{name}-title"),
-        tag("desc", description, id=f"{name}-desc"),
-        *parts,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_labelledby=f"{name}-title",
-        aria_describedby=f"{name}-desc",
-    )
-    return tag("div", made, class_="scroll", role="group", aria_label=title, tabindex="0")
+
+def _text(
+    words: str, x: float, y: float, anchor: str | None = None, kind: str | None = None
+) -> Mark:
+    return Mark("text", {"x": x, "y": y, "text-anchor": anchor, "class": kind}, words)
 
 
 def _round_step(least: float) -> float:

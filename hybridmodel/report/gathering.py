@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.report.answers import subject_of
 from hybridmodel.report.findings import Durations, Findings, Row
+from hybridmodel.report.subject import subject_of
 from hybridmodel.report.verdicts import Column, escalation, labelled, numbers
 from hybridmodel.routing.comparison import Comparison, plain
 

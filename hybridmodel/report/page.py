@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from functools import cache
+from typing import TYPE_CHECKING
 
-from hybridmodel.report import sections
+from hybridmodel.cascade.formatting import percent
+from hybridmodel.report import charts, tables
+from hybridmodel.report.axes import HEIGHT, WIDTH
 from hybridmodel.report.findings import Findings
-from hybridmodel.report.markup import Html, tag
-from hybridmodel.report.style import sheet
-from hybridmodel.report.words import count, milliseconds, percent
+from hybridmodel.report.formatting import count, milliseconds, number
+from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours
 
-_SECTIONS = (
-    ("agreement", "Agreement", sections.agreement),
-    ("cost", "Cost of a cascade", sections.cost),
-    ("latency", "Latency", sections.latency),
-    ("rows", "Rows they disagree on", sections.rows),
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_NOT_ALLOWED = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
+"""What HTML cannot hold, even as a reference, and halves of surrogate pairs."""
 
 
 def render(findings: Findings) -> str:
@@ -25,31 +30,33 @@ def render(findings: Findings) -> str:
     The page holds no script and its policy allows none, nor anything from elsewhere; whatever
     comes from the model or its data is text.
     """
-    styles = Html(sheet())
-    links = (tag("li", tag("a", title, href=f"#{name}")) for name, title, _ in _SECTIONS)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=Html(_policy(styles))),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"Report on {findings.title}"),
-        tag("style", styles),
+    environment = _environment()
+    styles = environment.get_template("style.css").render(
+        light=colours(LIGHT), dark=colours(DARK), shades=SHADES
     )
-    body = tag(
-        "body",
-        tag(
-            "header",
-            tag("h1", f"Report on {findings.title}"),
-            tag("p", "What the local model and the endpoint say to the same rows.", class_="soft"),
-            tag("nav", tag("ul", *links), aria_label="Sections"),
-            _figures(findings),
-        ),
-        tag("main", *(section(findings) for _, _, section in _SECTIONS), _facts(findings)),
-        tag("footer", tag("p", "Made by hybridmodel report.")),
+    page = environment.get_template("page.html").render(
+        found=findings, styles=styles, policy=_policy(styles), figures=_figures(findings)
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return _NOT_ALLOWED.sub("\ufffd", page)
+
+
+@cache
+def _environment() -> Environment:
+    """Return what finds the templates, and escapes all that is put into them."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("hybridmodel.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=count, percent=percent, number=number, milliseconds=milliseconds
+    )
+    environment.globals.update(charts=charts, tables=tables, width=WIDTH, height=HEIGHT)
+    return environment
 
 
 def _policy(styles: str) -> str:
@@ -57,7 +64,8 @@ def _policy(styles: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def _figures(findings: Findings) -> Html:
+def _figures(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return name, value and remark of the figures under the title."""
     summary, durations = findings.summary, findings.durations
     shown = [("agree", percent(summary.agreed / summary.rows), f"of {count(summary.rows)} rows")]
     if findings.labelled is not None:
@@ -71,26 +79,4 @@ def _figures(findings: Findings) -> Html:
     for name, seconds in (("local", durations.local_s), ("endpoint", durations.azure_s)):
         middle = sorted(seconds)[len(seconds) // 2]
         shown.append((f"{name} call", milliseconds(middle), what))
-    return tag(
-        "dl",
-        *(
-            tag("div", tag("dt", name), tag("dd", value), tag("dd", more, class_="soft"))
-            for name, value, more in shown
-        ),
-        class_="figures",
-    )
-
-
-def _facts(findings: Findings) -> Html:
-    pairs = (
-        part
-        for name, value in findings.facts
-        for part in (tag("dt", name), tag("dd", tag("code", value)))
-    )
-    return tag(
-        "section",
-        tag("h2", "What was compared", id="facts-heading"),
-        tag("dl", *pairs, class_="facts"),
-        id="facts",
-        aria_labelledby="facts-heading",
-    )
+    return shown

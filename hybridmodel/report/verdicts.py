@@ -11,7 +11,6 @@ from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.judges import ByClass, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import trace
-from hybridmodel.report.answers import Subject
 from hybridmodel.report.findings import (
     Chosen,
     ClassRight,
@@ -20,6 +19,7 @@ from hybridmodel.report.findings import (
     Labelled,
     Numbers,
 )
+from hybridmodel.report.subject import Subject
 from hybridmodel.routing.comparison import plain
 
 Array = np.ndarray[Any, Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 _LONGEST = 80
@@ -13,23 +12,6 @@ _LONGEST = 80
 def count(value: int) -> str:
     """Write a whole number with its thousands apart."""
     return f"{value:,}"
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share; nothing that is not all of it is called 100 %."""
-    shown = round(100 * share, digits)
-    step = 10.0**-digits
-    if shown >= 100 > 100 * share:
-        shown = 100 - step
-    elif shown <= 0 < share:
-        shown = step
-    return f"{shown:.{digits}f} %"
-
-
-def percent_writer(span: float) -> Callable[[float], str]:
-    """Return what writes shares that lie so far apart on an axis."""
-    digits = max(0, min(3, math.ceil(-math.log10(span)) - 1)) if span > 0 else 0
-    return lambda share: f"{100 * share:.{digits}f} %"
 
 
 def number(value: float) -> str:
