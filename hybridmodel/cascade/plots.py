@@ -66,6 +66,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import PercentFormatter
 
     colour = _COLOURS[panel.name]
+    place: dict[str, Any]
     if panel.upper:
         shares, low = zip(*panel.line, strict=True)
         high = [y for _, y in panel.upper]
@@ -73,7 +74,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.plot(*zip(*panel.line, strict=True), ".-", color=colour, **_LINE)
     for height, label in spread(panel):
         axes.axhline(height, color=_GREY, linewidth=1, linestyle="--")
-        axes.annotate(label, (1, height), xytext=(0, 3), ha="right", color=_GREY, **_TEXT)
+        below = height > sum(axes.get_ylim()) / 2
+        place = {"xytext": (0, -11 if below else 3), "ha": "right", "color": _GREY}
+        axes.annotate(label, (1, height), **place, **_TEXT)
     if panel.point is not None:
         x, y, text = panel.point
         right = x < 0.8
