@@ -66,7 +66,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import PercentFormatter
 
     colour = _COLOURS[panel.name]
-    place: dict[str, Any]
+
     if panel.upper:
         shares, low = zip(*panel.line, strict=True)
         high = [y for _, y in panel.upper]
@@ -74,18 +74,15 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.plot(*zip(*panel.line, strict=True), ".-", color=colour, **_LINE)
     for height, label in spread(panel):
         axes.axhline(height, color=_GREY, linewidth=1, linestyle="--")
-        below = height > sum(axes.get_ylim()) / 2
-        place = {"xytext": (0, -11 if below else 3), "ha": "right", "color": _GREY}
-        axes.annotate(label, (1, height), **place, **_TEXT)
+        above = height <= sum(axes.get_ylim()) / 2
+        axes.annotate(
+            label, (1, height), xytext=(0, 3 if above else -11), ha="right", color=_GREY, **_TEXT
+        )
     if panel.point is not None:
         x, y, text = panel.point
-        right = x < 0.8
+        side, align = (6, "left") if x < 0.8 else (-6, "right")
         axes.plot(x, y, "o", color=colour, clip_on=False)
-        place: dict[str, Any] = {
-            "xytext": (6 if right else -6, -11),
-            "ha": "left" if right else "right",
-        }
-        axes.annotate(text, (x, y), color=colour, **place, **_TEXT)
+        axes.annotate(text, (x, y), xytext=(side, -11), ha=align, color=colour, **_TEXT)
     if panel.from_zero:
         axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
