@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hybridmodel.serving.embedded import EmbeddedServer, serve
+    from hybridmodel.serving.limits import Limits
     from hybridmodel.serving.triton import TritonServer
 
-__all__ = ["EmbeddedServer", "TritonServer", "serve"]
+__all__ = ["EmbeddedServer", "Limits", "TritonServer", "serve"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from hybridmodel.serving import embedded
 
         return getattr(embedded, name)
+    if name == "Limits":
+        from hybridmodel.serving.limits import Limits
+
+        return Limits
     if name == "TritonServer":
         from hybridmodel.serving.triton import TritonServer
 
