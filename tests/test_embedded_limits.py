@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -143,20 +144,40 @@ def test_all_bodies_together_have_a_limit() -> None:
             assert time.monotonic() < until
 
 
+def test_what_could_never_be_held_is_too_large() -> None:
+    """A body above the limit of all bodies is refused for good, not for now."""
+    with small(max_held_bytes=10) as server:
+        assert Call("m", BODY).send(server.port).status == 413
+
+
 def test_connections_have_a_limit() -> None:
-    """One connection too many gets 503 at once; when another ends there is room again."""
+    """Where all connections are busy, one more gets 503 at once; when one ends there is room."""
+    half, rest = BODY[:9], BODY[9:]
     with small(max_connections=2) as server:
         with Talk(server) as one, Talk(server) as two:
             for talk in (one, two):
-                assert talk.send("GET /v2 HTTP/1.1", "Host: localhost").answer()[0] == 200
+                talk.infer(f"Content-Length: {len(BODY)}", body=half)
             with Talk(server) as three:
                 status, said = three.answer()
-                assert (status, "2 connections" in said["error"]) == (503, True)
+                assert (status, "2 busy connections" in said["error"]) == (503, True)
                 assert three.ends()
-            assert one.send("GET /v2 HTTP/1.1", "Host: localhost").answer()[0] == 200
-        until = time.monotonic() + SOON_S
-        while ask(server.port, "GET", "/v2").status != 200:
-            assert time.monotonic() < until
+            for talk in (one, two):
+                talk.socket.sendall(rest)
+                assert talk.answer()[0] == 200
+        assert ask(server.port, "GET", "/v2").status == 200
+
+
+def test_idle_connections_make_room() -> None:
+    """Nobody keeps others out by connections that rest: one of them ends for a new one."""
+    with small(max_connections=2) as server, Talk(server) as one, Talk(server) as two:
+        for talk in (one, two):
+            assert talk.send("GET /v2 HTTP/1.1", "Host: localhost").answer()[0] == 200
+        for _ in range(5):
+            with Talk(server) as three:
+                assert three.send("GET /v2 HTTP/1.1", "Host: localhost").answer()[0] == 200
+        ended, _, _ = select.select([one.socket, two.socket], [], [], SOON_S)
+        assert ended
+        assert ended[0].recv(1) == b""
 
 
 def drip(talk: Talk, data: bytes) -> float:

@@ -26,6 +26,7 @@ class Bodies:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._max_bytes = min(limits.max_body_bytes, limits.max_held_bytes)
         self._held_bytes = 0  # Touched by the thread of the event loop only.
 
     @asynccontextmanager
@@ -54,7 +55,7 @@ class Bodies:
             self._held_bytes -= len(body)
 
     def _check(self, size_bytes: int) -> None:
-        if size_bytes > self._limits.max_body_bytes:
+        if size_bytes > self._max_bytes:
             raise HTTPException(
-                413, f"a request may have {self._limits.max_body_bytes} bytes, and this has more"
+                413, f"a request may have {self._max_bytes} bytes, and this has more"
             )

@@ -28,10 +28,10 @@ class BoundedProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or say that there are too many."""
-        if len(self.connections) >= self.limits.max_connections:
+        """Take a connection, in the place of an idle one if need be, or say that all are taken."""
+        if len(self.connections) >= self.limits.max_connections and not self._end_an_idle_one():
             self.transport = transport
-            self._end(503, f"the server has {self.limits.max_connections} connections already")
+            self._end(503, f"the server has {self.limits.max_connections} busy connections already")
             return
         super().connection_made(transport)
         self._enter("head", self.limits.head_timeout_s)
@@ -58,6 +58,19 @@ class BoundedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the form of the protocol's errors."""
         self._end(400, msg)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it rests between two requests."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and self._step is None and not self.transport.is_closing()
+
+    def _end_an_idle_one(self) -> bool:
+        for other in self.connections:
+            if isinstance(other, BoundedProtocol) and other.is_idle:
+                other.shutdown()
+                return True
+        return False
 
     def _follow(self) -> None:
         if self.transport.is_closing():

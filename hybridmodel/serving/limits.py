@@ -21,7 +21,7 @@ class Limits:
     max_held_bytes : int
         Of all requests that are read or computed at a time; one beyond it gets 503.
     max_connections : int
-        At a time; one more gets 503.
+        At a time; one more takes the place of an idle one, or gets 503.
     head_timeout_s : float
         For the head of a request, in seconds.
     body_timeout_s : float
