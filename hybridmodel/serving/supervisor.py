@@ -106,8 +106,8 @@ def _start_hidden(
             _bend(server.pid, at, f"{_VARIABLE}{at}=".encode())
         _ptrace(_PTRACE_DETACH, server.pid)
     except BaseException:
-        server.kill()
-        server.wait()
+        with server:
+            server.kill()
         raise
     return server
 

@@ -46,7 +46,8 @@ class TritonServer:
     with this process in whatever way that ends.
 
     Only this machine reaches it, only its owner may load models, register shared memory or change
-    its traces and logs, and it gets none of this process' secrets.
+    its traces and logs, and it gets none of this process' secrets. Other users of this machine can
+    ask its models, and read the memory that it shares with their processes.
 
     Parameters
     ----------
