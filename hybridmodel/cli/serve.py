@@ -27,12 +27,7 @@ _MAX_SHOWN = 64
 
 @click.command()
 @options.model_uri
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; one that other machines can reach needs --auth-key-env.",
-)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

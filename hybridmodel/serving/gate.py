@@ -64,7 +64,7 @@ class Gate:
             return error(
                 421,
                 "without a key this server answers to its address and to localhost only, not to "
-                "the name in the Host header",
+                "the name in the Host header; start it with a key to ask it by other names",
             )
         origins = [value.decode("latin-1").lower() for name, value in headers if name == b"origin"]
         if any(origin.partition("://")[2] not in hosts for origin in origins):
