@@ -16,6 +16,9 @@ from hybridmodel.serving.requests import TooMuchJson, read_request
 from hybridmodel.serving.statistics import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hybridmodel.remote.tensor_data import Array
     from hybridmodel.serving.catalogue import ServedModel
     from hybridmodel.serving.limits import Limits
     from hybridmodel.tensors import ModelSpec
@@ -65,14 +68,7 @@ def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limi
         status = 413 if isinstance(error, TooMuchJson) else 400
         raise HTTPException(status, f"model {asked.name!r}: {error}") from error
     clock.next()
-    try:
-        outputs = asked.model.session.run(request.inputs, list(binary))
-    except Exception as error:
-        # The request fits the model's declaration, so that what failed is the model.
-        asked.model.statistics.failed(clock)
-        _log.info("model %r failed: %s", asked.name, error)
-        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
-        raise HTTPException(500, message) from error
+    outputs = _run(asked, request.inputs, list(binary), clock)
     clock.next()
     answer = encode_response(
         outputs,
@@ -83,6 +79,19 @@ def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limi
     )
     asked.model.statistics.succeeded(clock)
     return answer
+
+
+def _run(
+    asked: Asked, inputs: Mapping[str, Array], outputs: list[str], clock: Clock
+) -> dict[str, Array]:
+    try:
+        return asked.model.session.run(inputs, outputs)
+    except Exception as error:
+        # The request fits the model's declaration, so that what failed is the model.
+        asked.model.statistics.failed(clock)
+        _log.info("model %r failed: %s", asked.name, error)
+        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
+        raise HTTPException(500, message) from error
 
 
 def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
