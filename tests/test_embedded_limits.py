@@ -246,6 +246,7 @@ def test_time_limits_leave_the_idle_and_the_computing_alone() -> None:
     x, turns = tensor("x", "FP32", [1.0])[0], tensor("turns", "INT64", [1_000_000])[0]
     body = json.dumps({"inputs": [x, turns]}).encode()
     with serve({"m": models.loop()}, limits=short) as server, Talk(server) as talk:
+        talk.socket.settimeout(60)
         for _ in range(2):
             start = time.monotonic()
             assert talk.infer(f"Content-Length: {len(body)}", body=body).answer()[0] == 200
