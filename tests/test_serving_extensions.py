@@ -248,6 +248,7 @@ def test_models_stay_as_they_were_started(
 ABSENT = [
     ("GET", "/v2/trace/setting", "no traces"),
     ("POST", "/v2/models/linear/trace/setting", "no traces"),
+    ("GET", "/v2/models/linear/versions/1/trace/setting", "no traces"),
     ("GET", "/v2/logging", "settings of its log"),
     ("POST", "/v2/logging", "settings of its log"),
     ("GET", "/v2/systemsharedmemory/status", "no memory"),

@@ -1,6 +1,7 @@
 """Endpoints on this machine.
 
-`serve` starts one within this process, on any system, for demos, tests and laptops.
+`serve` starts one within this process, on any system, for demos, tests and laptops; `Limits` says
+how much it takes from its clients.
 `TritonServer` is a real Triton without Docker, on Linux x86-64.
 """
 

@@ -52,7 +52,11 @@ EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 
 _VERSION = re.compile("[0-9]{1,18}")
 _ABSENT = {
-    "keeps no traces": ("trace/setting", "models/{name}/trace/setting"),
+    "keeps no traces": (
+        "trace/setting",
+        "models/{name}/trace/setting",
+        "models/{name}/versions/{version}/trace/setting",
+    ),
     "has no settings of its log": ("logging",),
     "shares no memory": tuple(
         f"{kind}sharedmemory/{path}"
