@@ -7,6 +7,7 @@ itself against that, and ``python -m tests.original_ep --record`` makes it again
 from __future__ import annotations
 
 import contextvars
+import inspect
 import json
 import logging
 import pickle
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnxruntime
@@ -221,6 +223,45 @@ def test_it_has_everything_that_a_session_has(name: str) -> None:
     ours = session()
     assert callable(getattr(ours, name))
     assert name in dir(ours)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_method_is_its_own(name: str) -> None:
+    """Each public method of onnxruntime's session is defined on the class, with its parameters."""
+    ours, theirs = (getattr(one, name) for one in (InferenceSession, onnxruntime.InferenceSession))
+    known = inspect.signature(ours).parameters
+    if not any(item.kind is item.VAR_POSITIONAL for item in known.values()):
+        assert list(known) == list(inspect.signature(theirs).parameters)
+    assert ours.__doc__
+
+
+def test_it_can_be_subclassed() -> None:
+    """A subclass finds every method of its base by `super`, as one of onnxruntime's session."""
+
+    class Named(InferenceSession):
+        def get_inputs(self) -> list[str]:
+            return [item.name for item in super().get_inputs()]
+
+        def run(self, *args: Any, **options: Any) -> list[Any]:
+            return [super().get_modelmeta().graph_name, *super().run(*args, **options)]
+
+    made = Named(MODEL)
+    assert made.get_inputs() == ["x"]
+    np.testing.assert_array_equal(made.run(None, {"x": X})[1], X)
+    assert isinstance(made, Named)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_it_can_be_imitated(name: str) -> None:
+    """A mock that takes the class as its specification has each method, and no other."""
+    imitation = mock.create_autospec(InferenceSession, instance=True)
+    assert callable(getattr(imitation, name))
+    imitation.run.return_value = [1]
+    assert imitation.run(None, {"x": X}) == [1]
+    with pytest.raises(TypeError):
+        imitation.run()
+    with pytest.raises(AttributeError):
+        _ = imitation.no_method_of_it
 
 
 def test_it_passes_for_a_session_of_onnxruntime(tmp_path: Path) -> None:
@@ -632,6 +673,58 @@ def test_strings_and_texts(embedded: EmbeddedServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("feed", "texts"),
+    [
+        (np.array([b"abc", b"d"], "S4"), ["abc", "d"]),
+        (np.array(["zürich".encode(), b""], "S8"), ["zürich", ""]),
+        (np.array([b"abc", b"d"], "V3"), ["abc", "d\0\0"]),
+        (np.array([b"abc", b"d", b"ef", b"g"], "V3")[::2], ["abc", "ef\0"]),
+        (np.zeros(2, "V0"), ["", ""]),
+        (np.array([], "S3"), []),
+    ],
+    ids=str,
+)
+def test_bytes_of_a_fixed_size_are_strings(
+    embedded: EmbeddedServer, feed: Any, texts: list[str]
+) -> None:
+    """Arrays of S and V stand for strings at the endpoint as in a local run."""
+    made = session(embedded.uri, models.strings(), model_name="strings")
+    for options in (None, run_options()):
+        (shouted,) = made.run(None, {"text": feed}, options)
+        assert shouted.dtype == object
+        assert shouted.tolist() == [f"{text}!" for text in texts]
+
+
+def test_an_element_of_full_size_ends_where_it_ends(embedded: EmbeddedServer) -> None:
+    """Where a local run reads on into the next element, the endpoint gets the element."""
+    made = session(embedded.uri, models.strings(), model_name="strings")
+    (shouted,) = made.run(None, {"text": np.array([b"abc", b"d"])}, run_options())
+    assert shouted.tolist() == ["abc!", "d!"]
+
+
+@pytest.mark.parametrize("kind", ["S2", "V2"])
+def test_bytes_that_are_no_text_are_refused(kind: str) -> None:
+    """What is not UTF-8 is an error of the input, and is not sent."""
+    with FaultyEndpoint(ECHO) as endpoint:
+        made = session(endpoint.uri, models.strings())
+        with pytest.raises(InputMismatch, match=r"'text'.*UTF-8"):
+            made.run(None, {"text": np.array([b"\xff\xfe"], kind)}, run_options())
+        assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("kind", ["S4", "V4"])
+def test_bytes_for_numbers_are_refused_as_there(embedded: EmbeddedServer, kind: str) -> None:
+    """For an input of numbers such an array is refused by onnxruntime, on either route."""
+    feed = {"x": np.array([[b"1", b"2", b"3"]], kind)}
+    said = []
+    for options in (None, run_options()):
+        with pytest.raises(InvalidArgument) as caught:
+            session(embedded.uri).run(None, feed, options)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
     ("model", "said"),
     [
         (lambda: models.classifier(zipmap=True), r"seq\(map.*zipmap=False"),
@@ -821,4 +914,6 @@ def test_to_model_names_the_variable() -> None:
 def test_an_unmade_session_has_no_attributes() -> None:
     """Looking one up ends, instead of looking for where to look."""
     unmade = InferenceSession.__new__(InferenceSession)
-    assert not hasattr(unmade, "get_inputs")
+    assert not hasattr(unmade, "_sess")
+    with pytest.raises(AttributeError, match="_local"):
+        unmade.get_inputs()

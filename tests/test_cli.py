@@ -503,6 +503,7 @@ ERRORS: list[tuple[str, str]] = [
     ("serve @linear --name a/b", "a/b"),
     ("serve @linear --port 65536", "--port"),
     ("serve @linear --host 203.0.113.1", "203.0.113.1"),
+    ("serve @linear --host 0.0.0.0", "--auth-key-env"),
 ]
 
 

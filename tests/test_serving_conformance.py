@@ -354,6 +354,22 @@ ROUTES = [
     ("GET", "/v2/models/linear/infer", 405),
     ("PUT", "/v2/models/linear/infer", 405),
     ("POST", "/v2/models/linear/infer/", 404),
+    ("HEAD", "/v2", 405),
+    ("HEAD", "/v2/health/live", 405),
+    ("HEAD", "/v2/models/linear", 405),
+    ("HEAD", "/v2/models/linear/infer", 405),
+    ("HEAD", "/v2/nothing", 404),
+    ("OPTIONS", "/v2/models/linear/infer", 405),
+    ("PATCH", "/v2/models/linear/ready", 405),
+    ("GET", "/v2/models/linear/generate", 405),
+    ("GET", "/v2/models/stats", 200),
+    ("GET", "/v2/models/linear/stats", 200),
+    ("GET", "/v2/models/linear/versions/1/stats", 200),
+    ("GET", "/v2/models/linear/versions/7/stats", 400),
+    ("GET", "/v2/models/nobody/stats", 400),
+    ("POST", "/v2/models/linear/stats", 405),
+    ("GET", "/v2/models/linear/versions/01", 200),
+    ("GET", "/v2/models/linear/versions/0", 404),
 ]
 
 
@@ -362,9 +378,11 @@ def test_routes(server: Any, method: str, path: str, status: int) -> None:
     """Each path and verb gets the status that Triton gives it, and errors a JSON body."""
     answer = ask(server.port, method, path)
     assert answer.status == status
-    if status != 200:
+    if method == "HEAD":
+        assert answer.body == b""
+    elif status != 200:
         assert list(answer.json) == ["error"]
-    elif path.endswith(("ready", "live")):
+    elif path.endswith(("ready", "live")) and not isinstance(server, EmbeddedServer):
         assert answer.body == b""
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,10 @@ import pytest
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import LocalSession
-from hybridmodel.serving import TritonServer, repository, triton, triton_files
+from hybridmodel.serving import TritonServer, repository, triton, triton_access, triton_files
 from hybridmodel.serving.triton_files import unsupported
 from tests import models
+from tests.test_supervisor import holds_processes
 from tests.wire import Answer, Call, ask, tensor
 
 needs_triton = pytest.mark.skipif(unsupported() is not None, reason=str(unsupported()))
@@ -118,7 +120,7 @@ def test_exception_leaves_nothing(folders: Path) -> None:
 
 
 @needs_triton
-@pytest.mark.parametrize("moment", ["_status", "_reserved", "write_model"])
+@pytest.mark.parametrize("moment", ["ask", "_reserved", "write_model"])
 def test_interrupted_start_leaves_nothing(
     folders: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -135,7 +137,7 @@ def test_interrupted_start_leaves_nothing(
     monkeypatch.setattr(triton, moment, interrupted)
     with pytest.raises(KeyboardInterrupt):
         server.start()
-    assert bool(left) == (moment == "_status")
+    assert bool(left) == (moment == "ask")
     for one in left:
         one.wait_until_gone()
         one.check_files()
@@ -256,6 +258,108 @@ def test_two_servers_and_explicit_control(triton: TritonServer) -> None:
         with pytest.raises(ConfigurationError, match="nobody"):
             server.load("nobody")
     assert row(triton, "identity_FP32").status == 200
+
+
+RESTRICTED = [
+    ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/m/load"),
+    ("POST", "/v2/repository/models/m/unload"),
+    ("GET", "/v2/systemsharedmemory/status"),
+    ("POST", "/v2/systemsharedmemory/region/mine/register"),
+    ("POST", "/v2/systemsharedmemory/unregister"),
+    ("GET", "/v2/cudasharedmemory/status"),
+    ("POST", "/v2/cudasharedmemory/region/mine/register"),
+    ("GET", "/v2/trace/setting"),
+    ("POST", "/v2/trace/setting"),
+    ("POST", "/v2/models/m/trace/setting"),
+    ("GET", "/v2/logging"),
+    ("POST", "/v2/logging"),
+]
+
+
+@needs_triton
+@pytest.mark.parametrize(("method", "path"), RESTRICTED)
+def test_strangers_control_nothing(triton: TritonServer, method: str, path: str) -> None:
+    """Whoever reaches the port may ask models, and neither read nor change anything else."""
+    for headers in ({}, {triton_access.HEADER: ""}, {triton_access.HEADER: "(key)"}):
+        answer = ask(triton.port, method, path, b"{}", headers)
+        assert answer.status == 403
+        assert not triton._key.is_in(answer.body.decode())
+    assert ask(triton.port, method, path, b"{}", triton._key.headers()).status != 403
+
+
+GRPC_STRANGER = """
+import sys
+from tritonclient import grpc
+calls = ["load_model m", "unload_model m", "get_model_repository_index", "get_log_settings",
+         "get_system_shared_memory_status", "register_system_shared_memory r /k 4",
+         "get_trace_settings"]
+with grpc.InferenceServerClient(sys.argv[1]) as client:
+    print(client.is_server_live())
+    for name, *words in map(str.split, calls):
+        try:
+            getattr(client, name)(*(int(word) if word.isdigit() else word for word in words))
+        except Exception as error:
+            print("restricted" in error.message())
+"""
+
+
+@needs_triton
+def test_a_server_that_loads_models_obeys_its_owner_only() -> None:
+    """An explicit server refuses a stranger's load, over gRPC as well, and does its owner's."""
+    with TritonServer({"m": models.identity()}, explicit=True, grpc=True) as server:
+        body = {"parameters": {"config": "{}", "file:1/model.py": "cHJpbnQoMSk="}}
+        load = "/v2/repository/models/m/load"
+        assert ask(server.port, "POST", load, json.dumps(body).encode()).status == 403
+        command = [sys.executable, "-c", GRPC_STRANGER, str(server.grpc_address)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert printed.stdout == "True\n" * 8, printed.stderr
+        assert row(server).status == 404
+        server.load("m")
+        assert row(server).status == 200
+        server.unload("m")
+
+
+@needs_triton
+def test_nobody_sees_the_key() -> None:
+    """The key stands in no command line, log or description, and each server has its own."""
+    if not holds_processes():
+        pytest.skip("ptrace is forbidden here")
+    with TritonServer({"m": models.identity()}) as server:
+        seen = [line.read_bytes().decode() for line in map(_cmdline, traces(server).processes)]
+        assert len(seen) >= 3
+        assert not any(
+            map(server._key.is_in, [*seen, server.log, repr(server), repr(vars(server))])
+        )
+        assert any(triton_access.HEADER in line for line in seen)
+        assert not TritonServer({})._key.is_in(server._key.headers()[triton_access.HEADER])
+
+
+@needs_triton
+def test_secrets_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of its processes gets the caller's variables, but for the few that it needs."""
+    monkeypatch.setenv("DIGITS_API_KEY", "canary-in-the-mine")
+    with TritonServer({"m": models.identity()}) as server:
+        for pid in traces(server).processes:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            names = {item.split(b"=")[0].decode() for item in environment.split(b"\0") if item}
+            assert b"canary" not in environment
+            assert {name for name in names if not name.startswith("SUPERVISED_")} <= {
+                *triton_files.KEPT_VARIABLES,
+                *("PATH", "LD_LIBRARY_PATH"),
+                *("PWD", "OLDPWD", "SHLVL", "_"),  # A shell's own.
+            }
+
+
+@needs_triton
+def test_only_one_address_listens(triton: TritonServer) -> None:
+    """The server listens on 127.0.0.1, and on no other address of the machine."""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", triton.port), timeout=5)
+
+
+def _cmdline(pid: int) -> Path:
+    return Path(f"/proc/{pid}/cmdline")
 
 
 GRPC_CLIENT = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.azure_ep.entries import Asked, SessionEntries
+from hybridmodel.exceptions import InputMismatch
 from hybridmodel.frames import Binding
 from hybridmodel.local import spec_of
 from hybridmodel.remote.client import EndpointClient
@@ -108,7 +109,7 @@ class RemoteRun:
         with suppress(Fail):
             self._session.run(output_names, input_feed, stopped)
         return {
-            name: value.numpy() if isinstance(value, onnxruntime.OrtValue) else value
+            name: _text(name, value.numpy() if isinstance(value, onnxruntime.OrtValue) else value)
             for name, value in input_feed.items()
         }
 
@@ -154,6 +155,29 @@ def _key_of_this_run(key: str | None) -> Iterator[None]:
         yield
     finally:
         _KEY.reset(before)
+
+
+def _text(name: str, value: Any) -> Any:
+    """Read bytes of a fixed size as the UTF-8 that onnxruntime takes them for.
+
+    onnxruntime lets them stand for strings only, and so refuses them for any other input before.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "SV":
+        return value
+    texts = np.empty(value.size, dtype=object)
+    try:
+        # Void elements keep the zeros at their end.
+        # numpy leaves the zeros at the end of S away, as onnxruntime does, and keeps those of V.
+        texts[:] = [
+            element.tobytes().decode() if value.dtype.kind == "V" else element.decode()
+            for element in value.ravel()
+        ]
+    except UnicodeDecodeError as error:
+        raise InputMismatch(
+            f"input {name!r}: {value.dtype} holds bytes that are not UTF-8, which no request can "
+            "carry as text"
+        ) from error
+    return texts.reshape(value.shape)
 
 
 def _is_tensor(value: Any, spec: TensorSpec) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.azure_ep.entries import Asked, RunReader, SessionEntries
+from hybridmodel.azure_ep.local_calls import LocalCalls
 from hybridmodel.azure_ep.remote_run import RemoteRun
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.per_process import PerProcess
@@ -27,12 +28,12 @@ _NAMES = ("azureexecutionprovider", "cloudexecutionprovider")
 _log = logging.getLogger("hybridmodel")
 
 
-class InferenceSession:
+class InferenceSession(LocalCalls):
     """An ``onnxruntime.InferenceSession`` whose Azure execution provider works.
 
     Runs are local, and onnxruntime's own in everything, unless their `RunOptions` say
     ``use_azure``: then the endpoint that the `SessionOptions` name gives the answer, or there is
-    an error. Attributes that are not described here are those of onnxruntime's session.
+    an error. What is not described here is as in onnxruntime's session.
 
     Parameters
     ----------
@@ -160,6 +161,21 @@ class InferenceSession:
         """Run locally on bound memory; a run that asks for the endpoint is refused."""
         self._check_local(run_options, "run_with_iobinding")
         self._local.run_with_iobinding(iobinding, run_options)
+
+    def run_with_ortvaluevector(
+        self,
+        run_options: onnxruntime.RunOptions | None,
+        feed_names: Any,
+        feeds: Any,
+        fetch_names: Any,
+        fetches: Any,
+        fetch_devices: Any,
+    ) -> None:
+        """Run locally on vectors of OrtValues; a run that asks for the endpoint is refused."""
+        self._check_local(run_options, "run_with_ortvaluevector")
+        self._local.run_with_ortvaluevector(
+            run_options, feed_names, feeds, fetch_names, fetches, fetch_devices
+        )
 
     def get_providers(self) -> list[str]:
         """Return the execution providers, Azure's among them where it was asked for by its name."""

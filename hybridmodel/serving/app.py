@@ -1,11 +1,14 @@
-"""The Open Inference Protocol v2 as an ASGI application: routes, checks and status codes.
+"""The Open Inference Protocol v2 as an ASGI application: routes, handlers and status codes.
 
 Everything that a client can see follows Triton, except that
 
 - what is wrong with a request is 400 throughout, also where Triton answers 500 because it could
-  not parse a value;
+  not parse a value, and a version that no number can hold is 404;
+- health and readiness answer with the objects of the protocol, where Triton says nothing;
+- parameters that are not understood are refused, where Triton ignores some;
 - compressed requests are refused (501), and responses are never compressed;
-- of Triton's extensions there are ``binary_tensor_data`` and ``model_configuration`` only.
+- of Triton's extensions there are those that `EXTENSIONS` names, and the index of
+  ``model_repository``; the others say so (501).
 
 Inference and the opening of models run in worker threads, so that health stays answerable. The
 module needs starlette and is imported by `hybridmodel.serving.embedded` only.
@@ -14,44 +17,67 @@ module needs starlette and is imported by `hybridmodel.serving.embedded` only.
 from __future__ import annotations
 
 import asyncio
-import hmac
+import re
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hybridmodel.exceptions import ConfigurationError, ProtocolError
+from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
     HEADER_LENGTH,
-    InferRequest,
     Message,
-    decode_request,
+    decode_object,
     encode_metadata,
-    encode_response,
-    split_body,
 )
+from hybridmodel.serving.bodies import Bodies
+from hybridmodel.serving.gate import Gate, error
+from hybridmodel.serving.inference import Asked, infer, spec_of
 from hybridmodel.serving.repository import model_config
-from hybridmodel.tensors import BY_DTYPE, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
-    from hybridmodel.serving.catalogue import Catalogue, ServedModel
+    from hybridmodel.serving.catalogue import Catalogue
+    from hybridmodel.serving.limits import Limits
 
-Array = np.ndarray[Any, Any]
+EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 
-EXTENSIONS = (BINARY_EXTENSION, "model_configuration")
+_VERSION = re.compile("[0-9]{1,18}")
+_ABSENT = {
+    "keeps no traces": (
+        "trace/setting",
+        "models/{name}/trace/setting",
+        "models/{name}/versions/{version}/trace/setting",
+    ),
+    "has no settings of its log": ("logging",),
+    "shares no memory": tuple(
+        f"{kind}sharedmemory/{path}"
+        for kind in ("system", "cuda")
+        for path in (
+            *("status", "register", "unregister"),
+            *(f"region/{{region}}/{verb}" for verb in ("status", "register", "unregister")),
+        )
+    ),
+    "generates no text; ask for tensors with .../infer": tuple(
+        f"models/{{name}}{version}/{verb}"
+        for version in ("", "/versions/{version}")
+        for verb in ("generate", "generate_stream")
+    ),
+}
+"""Paths of Triton's extensions that are not there, by what the server says of them."""
 
 
-def make_app(models: Catalogue, executor: Executor, auth_key: str | None = None) -> ASGIApp:
+def make_app(
+    models: Catalogue, executor: Executor, auth_key: str | None, host: str, limits: Limits
+) -> ASGIApp:
     """Make the application.
 
     Parameters
@@ -60,177 +86,186 @@ def make_app(models: Catalogue, executor: Executor, auth_key: str | None = None)
         What to serve.
     executor : concurrent.futures.Executor
         Where models are opened and run.
-    auth_key : str, optional
+    auth_key : str or None
         The bearer key that every request must carry.
+    host : str
+        The name that the server was told to listen to.
+    limits : Limits
+        How much it takes.
     """
-    handlers = _Handlers(models, executor)
-    routes = [
-        Route("/v2", handlers.server),
-        Route("/v2/health/live", handlers.health),
-        Route("/v2/health/ready", handlers.health),
-    ]
-    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version:int}"):
-        routes += [
-            Route(path, handlers.metadata),
-            Route(f"{path}/ready", handlers.ready),
-            Route(f"{path}/config", handlers.config),
-            Route(f"{path}/infer", handlers.infer, methods=["POST"]),
-        ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    handlers = _Handlers(models, executor, limits)
+    app = Starlette(
+        routes=[*_general_routes(handlers), *_model_routes(handlers), *_absent_routes()],
+        exception_handlers={HTTPException: _refuse, Exception: _fail},
+    )
     app.router.redirect_slashes = False
-    return _Gate(app, auth_key)
+    return Gate(app, auth_key, host)
 
 
-class _Gate:
-    """Lets requests with the right key through, and leaves their paths undecoded, as Triton."""
+def _route(path: str, handler: Callable[..., Any], *methods: str) -> Route:
+    route = Route(path, handler)
+    # Starlette adds HEAD to GET; Triton answers 405.
+    route.methods = set(methods or ("GET",))
+    return route
 
-    def __init__(self, app: ASGIApp, auth_key: str | None) -> None:
-        self._app = app
-        self._expected = None if auth_key is None else f"Bearer {auth_key}".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if self._expected is not None and not hmac.compare_digest(given, self._expected):
-            refusal = _error(401, "a valid key is missing", {"WWW-Authenticate": "Bearer"})
-            await refusal(scope, receive, send)
-            return
-        await self._app({**scope, "path": scope["raw_path"].decode("latin-1")}, receive, send)
+def _general_routes(handlers: _Handlers) -> list[Route]:
+    return [
+        _route("/v2", handlers.server),
+        _route("/v2/health/live", handlers.live),
+        _route("/v2/health/ready", handlers.server_ready),
+        _route("/v2/models/stats", handlers.all_statistics),
+        _route("/v2/repository/index", handlers.index, "POST"),
+        _route("/v2/repository/models/{name}/load", handlers.control, "POST"),
+        _route("/v2/repository/models/{name}/unload", handlers.control, "POST"),
+    ]
+
+
+def _model_routes(handlers: _Handlers) -> list[Route]:
+    return [
+        route
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+        for route in (
+            _route(path, handlers.metadata),
+            _route(f"{path}/ready", handlers.ready),
+            _route(f"{path}/config", handlers.config),
+            _route(f"{path}/stats", handlers.statistics),
+            _route(f"{path}/infer", handlers.infer, "POST"),
+        )
+    ]
+
+
+def _absent_routes() -> list[Route]:
+    return [
+        _route(
+            f"/v2/{path}", _absent(what), *(("POST",) if "generate" in path else ("GET", "POST"))
+        )
+        for what, paths in _ABSENT.items()
+        for path in paths
+    ]
+
+
+def _absent(what: str) -> Callable[..., Any]:
+    async def refuse(_: Request) -> Response:
+        return error(501, f"this server {what}")
+
+    return refuse
 
 
 class _Handlers:
     """One method for each kind of request."""
 
-    def __init__(self, models: Catalogue, executor: Executor) -> None:
+    def __init__(self, models: Catalogue, executor: Executor, limits: Limits) -> None:
         self._models = models
         self._executor = executor
+        self._limits = limits
+        self._bodies = Bodies(limits)
 
-    async def health(self, _: Request) -> Response:
-        return Response(media_type="text/plain")
+    async def live(self, _: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def server_ready(self, _: Request) -> Response:
+        return JSONResponse({"ready": True})
 
     async def server(self, _: Request) -> Response:
         return JSONResponse({"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS})
 
     async def ready(self, request: Request) -> Response:
+        _version_of(request)
         try:
-            self._find(request)
+            asked = self._find(request)
         except HTTPException:
-            return _error(400, "Model version not ready")
-        return Response(media_type="text/plain")
+            return error(400, "Model version not ready")
+        return JSONResponse({"name": asked.name, "ready": True})
 
     async def metadata(self, request: Request) -> Response:
-        name, version, model = self._find(request)
-        spec = await self._in_thread(_spec, model)
-        versions = [version] if "version" in request.path_params else list(self._models[name])
-        return JSONResponse(encode_metadata(name, versions, spec))
+        asked = self._find(request)
+        spec = await self._in_thread(spec_of, asked)
+        one = "version" in request.path_params
+        versions = [asked.version] if one else list(self._models[asked.name])
+        return JSONResponse(encode_metadata(asked.name, versions, spec))
 
     async def config(self, request: Request) -> Response:
-        name, _, model = self._find(request)
-        return JSONResponse(model_config(name, await self._in_thread(_spec, model)))
+        asked = self._find(request)
+        return JSONResponse(model_config(asked.name, await self._in_thread(spec_of, asked)))
+
+    async def statistics(self, request: Request) -> Response:
+        _version_of(request)
+        try:
+            asked = self._find(request)
+        except HTTPException as unknown:
+            # As Triton, which has 404 only for the model itself.
+            return error(400, unknown.detail)
+        versions = [asked.version] if "version" in request.path_params else None
+        return JSONResponse({"model_stats": self._statistics(asked.name, versions)})
+
+    async def all_statistics(self, _: Request) -> Response:
+        found = [one for name in sorted(self._models) for one in self._statistics(name)]
+        return JSONResponse({"model_stats": found})
+
+    async def index(self, request: Request) -> Response:
+        async with self._bodies.read(request) as body:
+            try:
+                decode_object(body or b"{}")
+            except ProtocolError as wrong:
+                return error(400, str(wrong))
+        return JSONResponse(
+            [
+                {"name": name, "version": version, "state": "READY"}
+                for name in sorted(self._models)
+                for version in self._models[name]
+            ]
+        )
+
+    async def control(self, _: Request) -> Response:
+        return error(503, "this server has the models that it was started with; none is loaded")
 
     async def infer(self, request: Request) -> Response:
-        name, version, model = self._find(request)
+        asked = self._find(request)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise HTTPException(501, f"Content-Encoding {encoding!r} is not supported")
-        body = bytearray()
+            raise HTTPException(501, f"Content-Encoding {encoding[:40]!r} is not supported")
+        length = request.headers.get(HEADER_LENGTH)
         try:
-            async for chunk in request.stream():
-                body += chunk
+            async with self._bodies.read(request) as body:
+                message: Message = await self._in_thread(infer, asked, body, length, self._limits)
+                return Response(await self._in_thread(message.body), headers=message.headers)
         except ClientDisconnect:
             return Response()
-        length = request.headers.get(HEADER_LENGTH)
-        message: Message = await self._in_thread(_infer, name, version, model, body, length)
-        return Response(await self._in_thread(message.body), headers=message.headers)
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    def _find(self, request: Request) -> tuple[str, str, ServedModel]:
-        name = request.path_params["name"]
-        versions: Mapping[str, ServedModel] = self._models.get(name, {})
-        if not versions:
-            raise HTTPException(404, f"Request for unknown model: {name!r} is not found")
-        version = str(request.path_params.get("version", list(versions)[-1]))
+    def _statistics(self, name: str, versions: list[str] | None = None) -> list[dict[str, Any]]:
+        models = self._models[name]
+        return [models[version].statistics.as_json(name, version) for version in versions or models]
+
+    def _find(self, request: Request) -> Asked:
+        name, version = request.path_params["name"], _version_of(request)
+        versions = self._models.get(name)
+        if versions is None:
+            raise HTTPException(404, f"Request for unknown model: {name[:200]!r} is not found")
+        version = version or list(versions)[-1]
         if version not in versions:
             message = f"Request for unknown model: {name!r} version {version} is not found"
             raise HTTPException(404, message)
-        return name, version, versions[version]
+        return Asked(name, version, versions[version])
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
-    refusal = cast("HTTPException", error)
-    return _error(refusal.status_code, refusal.detail, refusal.headers)
+def _version_of(request: Request) -> str | None:
+    """Return the version in a path, None where none is; 404 where it can be no version."""
+    version = request.path_params.get("version")
+    if version is None:
+        return None
+    if not _VERSION.fullmatch(version):
+        raise HTTPException(404, f"version {version[:40]!r} is not found")
+    return str(int(version))
 
 
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": message}, status, headers)
+async def _refuse(_: Request, refused: Exception) -> Response:
+    refusal = cast("HTTPException", refused)
+    return error(refusal.status_code, refusal.detail, refusal.headers)
 
 
-def _spec(model: ServedModel) -> ModelSpec:
-    try:
-        return model.spec
-    except ConfigurationError as error:
-        raise HTTPException(500, str(error)) from error
-
-
-def _infer(
-    name: str, version: str, model: ServedModel, body: bytearray, header_length: str | None
-) -> Message:
-    try:
-        request = decode_request(*split_body(body, header_length))
-    except ProtocolError as error:
-        raise HTTPException(400, str(error)) from error
-    spec = _spec(model)
-    _check_inputs(name, spec, request.inputs)
-    binary = _wanted(name, spec, request)
-    try:
-        outputs = model.session.run(request.inputs, list(binary))
-    except Exception as error:
-        # The request fits the model's declaration, so that what failed is the model.
-        raise HTTPException(500, f"model {name!r} failed: {error}") from error
-    return encode_response(
-        outputs, binary, model_name=name, model_version=version, request_id=request.request_id
-    )
-
-
-def _check_inputs(name: str, spec: ModelSpec, inputs: Mapping[str, Array]) -> None:
-    for unknown in inputs.keys() - set(spec.input_names):
-        raise HTTPException(400, f"unexpected inference input {unknown!r} for model {name!r}")
-    for item in spec.inputs:
-        if item.name not in inputs:
-            raise HTTPException(
-                400,
-                f"expected {len(spec.inputs)} inputs but got {len(inputs)} inputs for model "
-                f"{name!r}: {item.name!r} is missing",
-            )
-        _check_input(name, item, inputs[item.name])
-
-
-def _check_input(name: str, spec: TensorSpec, array: Array) -> None:
-    if array.dtype != spec.dtype:
-        raise HTTPException(
-            400,
-            f"inference input {spec.name!r} data-type is {BY_DTYPE[array.dtype].datatype!r}, but "
-            f"model {name!r} expects {spec.datatype!r}",
-        )
-    if not spec.fits(array.shape):
-        raise HTTPException(
-            400,
-            f"unexpected shape for input {spec.name!r} for model {name!r}. Expected "
-            f"{list(spec.shape)}, got {list(array.shape)}",
-        )
-
-
-def _wanted(name: str, spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
-    """Return the outputs to compute in the model's order, and whether each goes out binary."""
-    for asked in request.outputs:
-        if asked not in spec.output_names:
-            raise HTTPException(400, f"unexpected inference output {asked!r} for model {name!r}")
-    wanted = request.outputs or dict.fromkeys(spec.output_names, request.binary)
-    for output, binary in wanted.items():
-        if not binary and spec.output(output).dtype == np.float16:
-            raise HTTPException(
-                400,
-                f"output {output!r} is FP16, which JSON cannot carry; ask for it as binary_data",
-            )
-    return {output: wanted[output] for output in spec.output_names if output in wanted}
+async def _fail(_: Request, __: Exception) -> Response:
+    return error(500, "the server failed; its log says why")

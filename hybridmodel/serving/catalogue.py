@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.serving.statistics import Statistics
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -35,6 +36,7 @@ class ServedModel:
         self._source = source
         self._session: LocalSession | None = None
         self._lock = threading.Lock()
+        self.statistics = Statistics()
 
     @property
     def is_open(self) -> bool:

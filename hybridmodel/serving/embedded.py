@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ipaddress
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.remote.credentials import checked_key
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
+from hybridmodel.serving.limits import Limits
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from hybridmodel.remote.endpoint import TritonEndpoint
 
 _ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a name, no bind
+_PASSIVE = socket.AI_PASSIVE
 _GRACE_S = 1
 _KEEP_ALIVE_S = 300
 _POLL_S = 0.005
@@ -32,7 +35,8 @@ class EmbeddedServer:
 
     It answers as Triton does, and is meant for demos, tests and laptops: there is no batching, no
     queue, no encryption, and it shares this process' Python with everything else. `serve` makes
-    and starts one.
+    and starts one. Without a key it listens to this machine only, and answers no pages of other
+    origins in a browser on it.
 
     Parameters
     ----------
@@ -44,7 +48,9 @@ class EmbeddedServer:
     port : int, default=0
         0 takes a free port.
     auth_key : str, optional
-        The bearer key that requests must carry.
+        The bearer key that requests must carry; needed where other machines can reach `host`.
+    limits : Limits, optional
+        How much it takes from its clients.
 
     Raises
     ------
@@ -58,6 +64,7 @@ class EmbeddedServer:
         host: str = "127.0.0.1",
         port: int = 0,
         auth_key: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         if auth_key is not None:
             checked_key(auth_key, "auth_key")
@@ -65,6 +72,7 @@ class EmbeddedServer:
         self._host = host
         self._port = port
         self._auth_key = auth_key
+        self._limits = limits or Limits()
         self._running: tuple[uvicorn.Server, threading.Thread, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
 
@@ -104,7 +112,8 @@ class EmbeddedServer:
         Raises
         ------
         ConfigurationError
-            If the address cannot be had, or it runs already.
+            If the address cannot be had, can be reached from other machines without a key, or it
+            runs already.
         MissingDependency
             If starlette or uvicorn is not installed.
         """
@@ -115,7 +124,7 @@ class EmbeddedServer:
             # that returns from C++ then would abort the process.
             executor = ThreadPoolExecutor(thread_name_prefix="hybridmodel-infer")
             server = self._make_server(executor)
-            listener = _listen(self._host, self._port)
+            listener = _listen(self._host, self._port, anywhere=self._auth_key is not None)
             self._port = listener.getsockname()[1]
             thread = threading.Thread(
                 target=server.run,
@@ -174,13 +183,15 @@ class EmbeddedServer:
             import uvicorn
 
             from hybridmodel.serving.app import make_app
+            from hybridmodel.serving.connections import protocol_within
         except ImportError as error:
             raise MissingDependency(
                 "the embedded server needs starlette and uvicorn: "
                 "pip install 'hybridmodel[serving]'"
             ) from error
         config = uvicorn.Config(
-            make_app(self._models, executor, self._auth_key),
+            make_app(self._models, executor, self._auth_key, self._host, self._limits),
+            http=protocol_within(self._limits),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -198,7 +209,11 @@ class EmbeddedServer:
 
 
 def serve(
-    models: Models, host: str = "127.0.0.1", port: int = 0, auth_key: str | None = None
+    models: Models,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    auth_key: str | None = None,
+    limits: Limits | None = None,
 ) -> EmbeddedServer:
     """Start an `EmbeddedServer`: an endpoint within this process, for demos, tests and laptops.
 
@@ -211,7 +226,9 @@ def serve(
     port : int, default=0
         0 takes a free port.
     auth_key : str, optional
-        The bearer key that requests must carry.
+        The bearer key that requests must carry; needed where other machines can reach `host`.
+    limits : Limits, optional
+        How much it takes from its clients.
 
     Returns
     -------
@@ -221,7 +238,8 @@ def serve(
     Raises
     ------
     ConfigurationError
-        If a name, version or the key cannot work, or the address cannot be had.
+        If a name, version or the key cannot work, or the address cannot be had, or can be
+        reached from other machines without a key.
     MissingDependency
         If starlette or uvicorn is not installed.
 
@@ -230,14 +248,21 @@ def serve(
     >>> with serve({"digits": "digits.onnx"}) as server:  # doctest: +SKIP
     ...     model = HybridOnnxModel("digits_small.onnx", endpoint=server.endpoint("digits"))
     """
-    return EmbeddedServer(models, host, port, auth_key).start()
+    return EmbeddedServer(models, host, port, auth_key, limits).start()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, anywhere: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        found = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, 0, _PASSIVE)
+        address = found[0][4]
+        if not anywhere and not ipaddress.ip_address(str(address[0])).is_loopback:
+            raise ConfigurationError(
+                f"other machines can reach {host!r}, and requests need no key: give an auth_key "
+                "(hybridmodel serve: --auth-key-env), or listen on 127.0.0.1"
+            )
+        listening = socket.create_server((str(address[0]), port), family=family)
         # asyncio turns off Nagle's delay (40 ms here) only for sockets that name their protocol.
         return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, listening.detach())
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise ConfigurationError(f"cannot listen on {host!r}, port {port}: {error}") from error

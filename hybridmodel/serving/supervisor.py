@@ -1,10 +1,16 @@
 """Run a server for as long as its owner lives, and leave nothing of it behind.
 
-A script, not imported: ``python supervisor.py OWNER FOLDER COMMAND...``. It prints the
-server's process id and ends the server, with all processes of its group, when its standard input
-says anything or closes, or when the owner has gone by whatever way. It sits in between because a
-process cannot watch over its own sudden death, and the kernel's "kill me when my parent dies"
-means the parent's *thread*. It runs by itself, without hybridmodel.
+A script: ``python supervisor.py OWNER FOLDER COMMAND...``. It reads a key, the first line of its
+standard input, and puts it where the command says ``(key)``. Then it prints the server's process
+id and ends the server, with all processes of its group, when its standard input says anything
+more or closes, or when the owner has gone by whatever way. It sits in between because a process
+cannot watch over its own sudden death, and the kernel's "kill me when my parent dies" means the
+parent's *thread*. It runs by itself, without hybridmodel.
+
+Anyone on the machine may read a process' command line, and only its own user its environment; the
+server takes its key from nowhere but the command line. So the server begins to run with
+``(key)`` there, held by ptrace, and the pointers of its arguments are bent to the words
+in its environment before its first instruction.
 """
 
 from __future__ import annotations
@@ -19,11 +25,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 GRACE_S = 12.0
 POLL_S = 0.2
+PLACEHOLDER = "(key)"
 
 _PR_SET_PDEATHSIG = 1
+_PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
+_START_STACK, _ENV_START = 25, 47  # Fields of /proc/<pid>/stat, counted behind the name.
+_POINTER_BYTES = 8
+_VARIABLE = "SUPERVISED_ARGUMENT_"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
 _SCRATCH = Path("/tmp")  # noqa: S108 - where the python backend makes its folders, and nowhere else
 
@@ -42,17 +54,10 @@ def main(owner: int, folder: Path, command: list[str]) -> None:
         The server.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    prctl = ctypes.CDLL(None).prctl
+    key = _read_line()
     crumbs = set(_crumbs())
     with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(  # noqa: S603 - the command is our owner's
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - no threads
-        )
+        server = start(command, key, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         os.write(1, b"%d\n" % server.pid)
         while not has_ended(server.pid) and os.getppid() == owner:
@@ -65,6 +70,91 @@ def main(owner: int, folder: Path, command: list[str]) -> None:
             file.unlink(missing_ok=True)
         if os.getppid() != owner:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(command: list[str], key: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a server with a key that stands in its arguments, but not on its command line.
+
+    Where ptrace is forbidden it stands on the command line as well, which is better than no key.
+
+    Parameters
+    ----------
+    command : list of str
+        With `PLACEHOLDER` in the place of the key.
+    key : str
+        Printable.
+    **options
+        Of `subprocess.Popen`.
+    """
+    words = {
+        at: word.replace(PLACEHOLDER, key) for at, word in enumerate(command) if PLACEHOLDER in word
+    }
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return _start_hidden(command, words, options)
+    plain = [words.get(at, word) for at, word in enumerate(command)]
+    return _popen(plain, _die_with_parent, options)
+
+
+def _start_hidden(
+    command: list[str], words: dict[int, str], options: dict[str, Any]
+) -> subprocess.Popen[bytes]:
+    variables = {f"{_VARIABLE}{at}": word for at, word in words.items()}
+    server = _popen(command, _be_held, {**options, "env": {**os.environ, **variables}})
+    try:
+        os.waitpid(server.pid, 0)  # Until it stands before its first instruction.
+        for at in words:
+            _bend(server.pid, at, f"{_VARIABLE}{at}=".encode())
+        _ptrace(_PTRACE_DETACH, server.pid)
+    except BaseException:
+        with server:
+            server.kill()
+        raise
+    return server
+
+
+def _popen(command: list[str], prepare: Any, options: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - the command is our owner's
+        command,
+        start_new_session=True,
+        preexec_fn=prepare,  # noqa: PLW1509 - no threads
+        **options,
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _be_held() -> None:
+    _die_with_parent()
+    _ptrace(_PTRACE_TRACEME)
+
+
+def _ptrace(request: int, pid: int = 0) -> None:
+    word = ctypes.c_long
+    if ctypes.CDLL(None, use_errno=True).ptrace(word(request), word(pid), word(0), word(0)) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def _bend(pid: int, at: int, variable: bytes) -> None:
+    """Let an argument point to the value of a variable, in a process that has yet to begin."""
+    process = Path("/proc", str(pid))
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    environment = (process / "environ").read_bytes()
+    value = int(fields[_ENV_START]) + environment.index(variable) + len(variable)
+    # The number of arguments stands first, then a pointer for each.
+    slot = int(fields[_START_STACK]) + (1 + at) * _POINTER_BYTES
+    with (process / "mem").open("r+b", buffering=0) as memory:
+        memory.seek(slot)
+        memory.write(value.to_bytes(_POINTER_BYTES, sys.byteorder))
+
+
+def _read_line() -> str:
+    """Read from standard input to the end of a line, and nothing beyond."""
+    read = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        read += byte
+    return read.decode()
 
 
 def has_ended(pid: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import http.client
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.catalogue import Models, ServedModel, catalogue, endpoint_for
 from hybridmodel.serving.repository import write_model
 from hybridmodel.serving.supervisor import GRACE_S
+from hybridmodel.serving.triton_access import ControlKey, arguments, ask
 from hybridmodel.serving.triton_files import install
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class TritonServer:
     run with onnxruntime in Triton's python backend. It lives in a virtual environment of its own,
     which the first start makes in the user's cache folder. It ends with the ``with`` block, or
     with this process in whatever way that ends.
+
+    Only this machine reaches it, only its owner may load models, register shared memory or change
+    its traces and logs, and it gets none of this process' secrets. Other users of this machine can
+    ask its models, and read the memory that it shares with their processes.
 
     Parameters
     ----------
@@ -92,6 +96,7 @@ class TritonServer:
         self._folder: Path | None = None
         self._pid: int | None = None
         self._log = ""
+        self._key = ControlKey()
 
     @property
     def port(self) -> int:
@@ -166,7 +171,7 @@ class TritonServer:
 
     def stop(self) -> None:
         """End the server and remove its files; does nothing when it does not run."""
-        self._end(_tell)
+        self._end(_dismiss)
 
     def kill(self) -> None:
         """End the server at once, as a crash would (SIGKILL)."""
@@ -235,6 +240,7 @@ class TritonServer:
             "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={folder.name}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
+            *arguments(),
         ]
 
     def _launch(self, folder: Path, command: list[str], variables: dict[str, str]) -> None:
@@ -247,12 +253,13 @@ class TritonServer:
             env=variables,
             start_new_session=True,
         )
+        _tell(self._supervisor, self._key.line())
         told = cast("IO[bytes]", self._supervisor.stdout).readline()
         self._pid = int(told) if told else None
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + self._start_timeout_s
-        while _status(self._port, "GET", "/v2/health/ready")[0] != 200:
+        while ask(HOST, self._port, "GET", "/v2/health/ready")[0] != 200:
             if self._supervisor is None or self._supervisor.poll() is not None:
                 raise ConfigurationError(f"Triton ended while it started; {self._last_lines()}")
             if time.monotonic() > until:
@@ -285,7 +292,9 @@ class TritonServer:
 
     def _control(self, name: str, action: str) -> None:
         path = f"/v2/repository/models/{name}/{action}"
-        status, body = _status(self._port, "POST", path, timeout_s=self._start_timeout_s)
+        status, body = ask(
+            HOST, self._port, "POST", path, self._key.headers(), timeout_s=self._start_timeout_s
+        )
         if status != 200:
             raise ConfigurationError(f"Triton did not {action} {name!r} ({status}): {body[:2000]}")
 
@@ -306,12 +315,18 @@ def _reserved(port: int) -> socket.socket:
     return taken
 
 
-def _tell(supervisor: subprocess.Popen[bytes]) -> None:
-    # Closing is not enough when a fork of this process holds the pipe open.
+def _tell(supervisor: subprocess.Popen[bytes], line: bytes) -> None:
     lifeline = cast("IO[bytes]", supervisor.stdin)
     with contextlib.suppress(BrokenPipeError):
-        lifeline.write(b"\n")
-        lifeline.close()
+        lifeline.write(line)
+        lifeline.flush()
+
+
+def _dismiss(supervisor: subprocess.Popen[bytes]) -> None:
+    # Closing is not enough when a fork of this process holds the pipe open.
+    _tell(supervisor, b"\n")
+    with contextlib.suppress(BrokenPipeError):
+        cast("IO[bytes]", supervisor.stdin).close()
 
 
 def _wait(supervisor: subprocess.Popen[bytes]) -> None:
@@ -320,15 +335,3 @@ def _wait(supervisor: subprocess.Popen[bytes]) -> None:
             supervisor.wait(timeout=GRACE_S + 3)
         except subprocess.TimeoutExpired:
             supervisor.kill()
-
-
-def _status(port: int, method: str, path: str, timeout_s: float = 5.0) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return 0, str(error)
-    finally:
-        connection.close()

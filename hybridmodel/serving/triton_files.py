@@ -20,6 +20,8 @@ from hybridmodel.serving.environments import environment
 # With numpy 2 this python backend hands over tensors of wrong strides, and says nothing.
 REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime")
 TRITON_VERSION = "2.51.0"
+KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "OMP_NUM_THREADS", "TMPDIR", "TZ")
+"""All of the caller's environment that the server gets."""
 
 _OLDEST_GLIBC = (2, 35)
 
@@ -89,16 +91,15 @@ def _link_backend(triton: Path, backend: Path) -> None:
 
 
 def _variables(prefix: Path, packages: Path, lib: Path) -> dict[str, str]:
-    """Return the caller's environment with the server's own Python and libraries in it."""
+    """Return what the server needs to know; the caller's secrets are none of it."""
     libpython = cast("Path", _libpython())
     # Only this one file: the folder it lies in may hold other versions of the server's libraries.
     lib.mkdir()
     (lib / libpython.name).symlink_to(libpython)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return {
-        **kept,
+        **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         # The python backend finds its site-packages by the python3 that comes first.
-        "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{prefix / 'bin'}{os.pathsep}{os.defpath}",
         "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}{os.pathsep}{lib}",
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel import Answer, HybridOnnxModel, ModelSpec, TensorSpec, TritonEndpoint, load_model
-from hybridmodel.serving import EmbeddedServer, TritonServer, serve
+from hybridmodel.serving import EmbeddedServer, Limits, TritonServer, serve
 
 endpoint: TritonEndpoint = TritonEndpoint(uri="https://h", model_name="m", model_version=None)
 model: HybridOnnxModel = HybridOnnxModel(
@@ -24,6 +24,7 @@ inputs: tuple[TensorSpec, ...] = model.inputs
 there: ModelSpec = model.check_endpoint(timeout=1)
 
 embedded: EmbeddedServer = serve({"m": b"", "n": model, "p": "model.onnx"}, port=0)
+limited: EmbeddedServer = serve({"m": b""}, limits=Limits(max_body_bytes=2**20, head_timeout_s=5))
 triton: TritonServer = TritonServer({"m": b""})
 with embedded as server, triton as real:
     endpoint = server.endpoint("m")
