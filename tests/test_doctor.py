@@ -29,7 +29,7 @@ from hybridmodel.cli.program import program
 from hybridmodel.doctor import Finding, Probe, Report, examine
 from hybridmodel.doctor import probe as probing
 from hybridmodel.doctor.dead_names import OPERATORS, PROVIDERS
-from hybridmodel.doctor.findings import shown
+from hybridmodel.doctor.records import shown
 from hybridmodel.doctor.probe import Trial, probe
 from hybridmodel.doctor.python_code import MOST_BYTES
 from hybridmodel.doctor.today import today

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridmodel.doctor import python_code, resolving
-from hybridmodel.doctor.findings import Finding, NotRead
+from hybridmodel.doctor import python_code
+from hybridmodel.doctor.records import Finding, NotRead
 from hybridmodel.doctor.notebooks import find_in_notebook
 from hybridmodel.doctor.python_code import MOST_BYTES, find_in_source
 from tests.strategies import damaged, json_values, law

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hybridmodel import TritonEndpoint
 from hybridmodel.doctor import graphs
-from hybridmodel.doctor.findings import Finding, NotRead
+from hybridmodel.doctor.records import Finding, NotRead
 from hybridmodel.doctor.graphs import find_in_model
 from tests.models import linear, loop
 from tests.strategies import damaged, law
