@@ -11,23 +11,23 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
 
 KEY = (
-    "take the key out of the file and give it up, since it stays in the file's history; read the "
-    f"new one from the environment, as os.environ[{DEFAULT_KEY_ENV!r}]"
+    "remove the key from the file and revoke it, since the file's history keeps it; read the new "
+    f"one from the environment, as os.environ[{DEFAULT_KEY_ENV!r}]"
 )
 THROUGH_MLFLOW = (
     "MLflow makes this session itself: save the model with hybridmodel.log_model, as "
     "HybridOnnxModel(file, endpoint=TritonEndpoint(...)), without these entries"
 )
 OTHER_SERVICE = (
-    "call the service from the program, with a client of its own such as the openai package: what "
-    "was asked is no Triton server"
+    "call the service from the program with its own client, such as the openai package: the "
+    "service is no Triton server"
 )
 UNKNOWN: Final = ...
-"""An attribute that is set, to what the code does not say."""
+"""The value of an attribute that the code sets, but does not show."""
 
 _NO_ENDPOINT = (
-    "take the node out of the graph, and describe where it asked with a TritonEndpoint; the node's "
-    "own attributes make none"
+    "remove the node from the graph, and describe its endpoint with a TritonEndpoint; the node's "
+    "own attributes do not make one"
 )
 _DEFAULT_TIMEOUT_S = 15.0
 _INTRODUCTION = "keep the rest of the graph as a model of its own, and give that the endpoint:"
@@ -40,7 +40,7 @@ def of_entry(new_import: str) -> str:
 
 def of_provider(new_import: str) -> str:
     """Say what to do about a dead provider's name."""
-    return f"delete the name; or, where an endpoint is to answer: {new_import}"
+    return f"delete the name; to ask an endpoint, {new_import}"
 
 
 def of_operator(
@@ -48,7 +48,7 @@ def of_operator(
 ) -> tuple[str, Mapping[str, Any] | None]:
     """Say what replaces a node, and with which arguments of `TritonEndpoint` if they are known."""
     if operator != TRITON_OPERATOR:
-        return f"take the node out of the graph, and {OTHER_SERVICE}", None
+        return f"remove the node from the graph, and {OTHER_SERVICE}", None
     arguments, notes = _arguments(attributes)
     if UNKNOWN in arguments.values():
         return _code(arguments, notes), None
@@ -115,7 +115,7 @@ def _timeout_s(seconds: Any) -> tuple[Any, str]:
         given_s = 0.0
     is_usable = 0 < given_s < float("inf")
     whose = "the node's" if is_usable else "the operator's default"
-    note = f"{whose} timeout_seconds, to which it never kept; here it ends the whole call"
+    note = f"{whose} timeout_seconds, which it never kept; TritonEndpoint limits the whole call"
     return (given_s if is_usable else _DEFAULT_TIMEOUT_S), note
 
 

@@ -10,7 +10,6 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Union
 
 _BINDINGS = (ast.AnnAssign, ast.AugAssign, ast.NamedExpr)
 _LOOPS = (ast.For, ast.AsyncFor, ast.comprehension)
@@ -30,7 +29,7 @@ _LOOKING = re.compile(
 )
 """Functions that compare a text, print it, or remove it."""
 
-Texts = dict[ast.Constant, Union[ast.expr, None]]
+Texts = dict[ast.Constant, ast.expr | None]
 """Texts, each with the value that stands beside it, as beside a key."""
 
 
@@ -79,23 +78,21 @@ class Bindings:
         The second result tells whether the file shows all values of the names on the way.
         """
         texts: Texts = {}
-        is_known = True
-        seen: set[ast.expr | str] = set()
+        seen: set[ast.expr | str | None] = set()
         todo: list[tuple[ast.expr | None, ast.expr | None]] = [(start, None) for start in starts]
         while todo:
             node, value = todo.pop()
             name = last_name(node)
             key = name if name in self.given else node
-            if node is None or key is None or key in seen:
-                is_known = is_known and node is not None
-                continue
+            is_new = key not in seen
             seen.add(key)
-            value = self.partners.get(node, value)
-            if isinstance(node, ast.Constant) and text_of(node):
-                texts[node] = value
-            further = self.given[name] if name in self.given else _parts(node)
-            todo += [(part, value) for part in reversed(further)]
-        return texts, is_known
+            if is_new and node is not None:
+                value = self.partners.get(node, value)
+                if isinstance(node, ast.Constant) and text_of(node):
+                    texts[node] = value
+                further = self.given[name] if name in self.given else _parts(node)
+                todo += [(part, value) for part in reversed(further)]
+        return texts, None not in seen
 
     def constant(self, node: ast.expr | None) -> ast.Constant | None:
         """Return the constant that an expression is, or that its name has as the only value."""

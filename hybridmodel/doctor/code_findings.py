@@ -70,10 +70,9 @@ def find_builders(bindings: Bindings) -> Iterator[Finding]:
         if isinstance(node, ast.Call) and last_name(node.func) == _MAKER:
             given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
             texts, _ = bindings.reach([node.args[0] if node.args else given.get("op_type")])
-            known = {name: bindings.constant(value) for name, value in given.items()}
             attributes = {
-                name: advice.UNKNOWN if value is None else value.value
-                for name, value in known.items()
+                name: getattr(bindings.constant(value), "value", advice.UNKNOWN)
+                for name, value in given.items()
             }
             for name in sorted({text_of(text) for text in texts}.intersection(names.OPERATORS)):
                 change, endpoint = advice.of_operator(name, attributes)

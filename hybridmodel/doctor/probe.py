@@ -17,6 +17,7 @@ _COMMAND = (sys.executable, "-W", "default")
 # Unlike a script, this has no folder but the current one to import from.
 _START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 _PROGRAM = Path(__file__).resolve().with_name("probe_program.py")
+_NO_EXTENSIONS = "; onnxruntime-extensions is not installed, and has no such operator since 0.15"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def today(finding: Finding, probe: Probe) -> str:
     if finding.kind == "auth-key":
         return "whoever reads the file has the key"
     if probe.failure is not None:
-        return f"not known here: {probe.failure}"
+        return f"not known: {probe.failure}"
     if finding.kind in ("node", "builder"):
         said = _of_operator(finding.name, probe)
     elif finding.kind == "provider":
@@ -106,7 +107,7 @@ def _of_entries(trial: Trial, prefix: str) -> str:
             f"may still have the provider: with use_{prefix}=1 and an address where nobody "
             f"listens it did not compute locally, but raised {_line(trial.error)}"
         )
-    aside = f"and says: {_line(trial.said)}" if trial.said else "without a word"
+    aside = f"and says: {_line(trial.said)}" if trial.said else "without a warning"
     return f"takes these entries and computes locally, {aside} (tried with use_{prefix}=1)"
 
 
@@ -115,18 +116,17 @@ def _of_provider(provider: str, probe: Probe) -> str:
     listed = "lists" if provider in probe.providers else "does not list"
     if trial.error is not None:
         return f"{listed} it, and fails: {_line(trial.error)}"
-    aside = "after a warning" if trial.said else "without a word"
+    aside = "after a warning" if trial.said else "without a warning"
     return f"{listed} it, and computes locally, {aside}"
 
 
 def _of_operator(operator: str, probe: Probe) -> str:
-    trial = probe.trials[operator]
-    start = f"with onnxruntime-extensions {probe.extensions} " if probe.extensions else ""
+    trial, version = probe.trials[operator], probe.extensions
+    start = "" if version is None else f"with onnxruntime-extensions {version} "
+    end = _NO_EXTENSIONS if version is None else ""
     if trial.error is None:
         return f"{start}loads a graph with it"
-    said = f"{start}does not load a graph with it: {_line(trial.error)}"
-    missing = "; onnxruntime-extensions is not installed, and has no such operator since 0.15"
-    return said if probe.extensions else said + missing
+    return f"{start}does not load a graph with it: {_line(trial.error)}{end}"
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,7 @@ _TITLES: Mapping[str, str] = {
     "session-entry": "session entry {!r}",
     "run-entry": "run entry {!r}",
     "provider": "execution provider {!r}",
-    "auth-key": "a key, written out ({!r}; not shown)",
+    "auth-key": "key written out for {!r} (not shown)",
     "builder": "code that makes the operator {!r}",
     "node": "operator {!r}",
 }
