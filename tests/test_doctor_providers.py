@@ -132,6 +132,8 @@ HARMLESS = {
     "what is raised": "raise ValueError('AzureExecutionProvider')",
     "what is asserted": "assert session.get_providers() == ['AzureExecutionProvider']",
     "a key": "names = {'AzureExecutionProvider': 'azure'}; names['AzureExecutionProvider']",
+    "what a mock lists": "patch(ort, 'get_providers', lambda: ['AzureExecutionProvider'])",
+    "what is taken away": "wanted = set(available) - {'AzureExecutionProvider'}",
     "a type": "x: Literal['AzureExecutionProvider']",
     "a case": "match p:\n    case 'AzureExecutionProvider': pass",
     "part of a sum": "providers = 'AzureExecutionProvider' + x",
