@@ -19,6 +19,7 @@ _PASSING_ON = (
     ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.BoolOp, ast.IfExp, ast.NamedExpr,
     ast.Call,
 )  # fmt: skip
+_SOURCES = {ast.Compare: (), ast.Subscript: ("value",), ast.IfExp: ("body", "orelse")}
 _SAME_ITEMS = {"list", "tuple", "set", "frozenset", "sorted", "reversed", "iter", "dict", "str"}
 _GROWING = {"append", "insert", "extend", "add", "update"}
 _LOOKING = re.compile(
@@ -129,9 +130,8 @@ class Bindings:
         elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
             self.partners[node.elts[0]] = node.elts[1]
         elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-            name, parent = last_name(node), self.parents[node]
-            is_index = isinstance(parent, ast.Subscript) and parent.slice is node
-            looks = is_index or isinstance(parent, (ast.Compare, ast.FormattedValue))
+            name = last_name(node)
+            looks = _looks_at(self.parents[node], node)
             self._only_looked_at[name] = looks and self._only_looked_at.get(name, True)
 
     def _note_call(self, call: ast.Call) -> None:
@@ -184,6 +184,11 @@ def text_of(node: ast.expr | None) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
+def _looks_at(parent: ast.AST, node: ast.AST) -> bool:
+    is_index = isinstance(parent, ast.Subscript) and parent.slice is node
+    return is_index or isinstance(parent, (ast.Compare, ast.FormattedValue))
+
+
 def _passes_on(parent: ast.AST, node: ast.AST) -> bool:
     if isinstance(parent, ast.BinOp):
         is_removed = isinstance(parent.op, ast.Sub) and node is parent.right
@@ -195,16 +200,12 @@ def _parts(node: ast.expr) -> list[ast.expr | None]:
     """Return what an expression takes its texts from; None for a name from elsewhere."""
     if isinstance(node, ast.Name):
         return [None]
-    if isinstance(node, ast.Compare):
-        return []
     if isinstance(node, ast.Call):
         if last_name(node.func) in _SAME_ITEMS:
             return [*node.args]
         return [node.func, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
-    if isinstance(node, ast.Subscript):
-        return [node.value]
-    if isinstance(node, ast.IfExp):
-        return [node.body, node.orelse]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
         return [node.left]
+    if type(node) in _SOURCES:
+        return [getattr(node, name) for name in _SOURCES[type(node)]]
     return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]

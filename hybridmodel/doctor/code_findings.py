@@ -12,9 +12,6 @@ from hybridmodel.doctor import dead_names as names
 from hybridmodel.doctor.bindings import Bindings, Texts, last_name, text_of
 from hybridmodel.doctor.records import Finding, Kind, Level
 
-_SESSION_METHOD, _RUN_METHOD = "add_session_config_entry", "add_run_config_entry"
-_MLFLOW = "extra_session_config"
-_MAKER = "make_node"
 _COMPOSED = (ast.JoinedStr, ast.BinOp, ast.Attribute)
 _PLACEHOLDER = re.compile(r"\W*|\s*[<{\[(].*[>}\])]\s*", re.DOTALL)
 _PROVIDERS = re.compile(r"\w*providers?_*", re.IGNORECASE)
@@ -29,10 +26,11 @@ _EXCLUDED = re.compile(
 def find_entries(bindings: Bindings, new_import: str) -> Iterator[Finding]:
     """Yield each entry of sessions and runs, and each key that is written out beside one."""
     session = Finding(kind="session-entry", name="", change=advice.of_entry(new_import))
+    through_mlflow = replace(session, change=advice.THROUGH_MLFLOW)
     ways = [
-        (_keys(bindings, _SESSION_METHOD), session),
-        (_keys(bindings, _RUN_METHOD), replace(session, kind="run-entry")),
-        (bindings.given.get(_MLFLOW, []), replace(session, change=advice.THROUGH_MLFLOW)),
+        (_keys(bindings, "add_session_config_entry"), session),
+        (_keys(bindings, "add_run_config_entry"), replace(session, kind="run-entry")),
+        (bindings.given.get("extra_session_config", []), through_mlflow),
     ]
     seen: set[ast.expr] = set()
     is_all_known = True
@@ -40,15 +38,14 @@ def find_entries(bindings: Bindings, new_import: str) -> Iterator[Finding]:
         texts, is_known = bindings.reach(starts)
         is_all_known = is_all_known and is_known
         for node, value in texts.items():
-            if node not in seen and names.START_OF_ENTRY.match(text_of(node)):
-                seen.add(node)
+            if node not in seen:
                 yield from _entry_findings(bindings, node, value, finding)
-    if not is_all_known:
-        possible = replace(session, level="possible")
-        for node in bindings.constants:
-            is_new = node not in seen and _kind(text_of(node)) is not None
-            if is_new and bindings.taker(node) is not None:
-                yield from _entry_findings(bindings, node, bindings.partners.get(node), possible)
+        seen.update(texts)
+    for node in () if is_all_known else bindings.constants:
+        is_new = node not in seen and _kind(text_of(node)) is not None
+        if is_new and bindings.taker(node) is not None:
+            possible = replace(session, level="possible")
+            yield from _entry_findings(bindings, node, bindings.partners.get(node), possible)
 
 
 def find_providers(bindings: Bindings, new_import: str) -> Iterator[Finding]:
@@ -67,7 +64,7 @@ def find_providers(bindings: Bindings, new_import: str) -> Iterator[Finding]:
 def find_builders(bindings: Bindings) -> Iterator[Finding]:
     """Yield each call of ``onnx.helper.make_node`` for an old operator."""
     for node in bindings.nodes:
-        if isinstance(node, ast.Call) and last_name(node.func) == _MAKER:
+        if isinstance(node, ast.Call) and last_name(node.func) == "make_node":
             given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
             texts, _ = bindings.reach([node.args[0] if node.args else given.get("op_type")])
             attributes = {
@@ -102,6 +99,8 @@ def _entry_findings(
     bindings: Bindings, node: ast.Constant, value: ast.expr | None, like: Finding
 ) -> Iterator[Finding]:
     text = text_of(node)
+    if not names.START_OF_ENTRY.match(text):
+        return
     is_whole = not isinstance(bindings.parents[node], _COMPOSED)
     name = text if is_whole and names.ANY_ENTRY.fullmatch(text) else f"{text.partition('.')[0]}.…"
     found = replace(like, kind=_kind(text) or like.kind, name=name, line=node.lineno)
