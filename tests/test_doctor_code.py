@@ -253,6 +253,7 @@ KEYS = {
     "in a dict that cannot be followed": (
         "use({{'azure.auth_key': '{}'}})\no.add_run_config_entry(key, value)"
     ),
+    "either of two": "o.add_run_config_entry('azure.auth_key', '{}' if test else ask())",
     "of the draft": "o.add_session_config_entry('cloud.key', '{}')",
 }
 

@@ -152,6 +152,10 @@ INSIDE = {
         model(invoker(name="a"), switch("route", invoker(name="c")), invoker(name="b")),
         ["node 'a'", "node 'b'", "node 'c' in else_branch of If node 'route'"],
     ),
+    "beside weights": (
+        model(helper.make_node("Tree", ["x"], ["z"], weights=[1.0, 2.0]), invoker()),
+        ["node 'ask'"],
+    ),
     "no name": (model(invoker(name="")), ["node without a name, for 'y'"]),
     "control characters": (
         model(invoker(name="\x1b[31m\u202e\x9b")),
