@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from hybridmodel import TritonEndpoint
-from hybridmodel.doctor import graphs
-from hybridmodel.doctor.findings import Finding, NotRead
 from hybridmodel.doctor.graphs import find_in_model
+from hybridmodel.doctor.records import Finding, NotRead
+from tests.doctor_tools import SECRET
 from tests.models import linear, loop
 from tests.strategies import damaged, law
 
 EXTENSIONS = "com.microsoft.extensions"
 URI = "https://digits.westeurope.inference.ml.azure.com"
-SECRET = "0f3c9a61d2"
 
 
 def invoker(
@@ -95,24 +94,11 @@ def test_operators(operator: str, domain: str) -> None:
         model(invoker(domain="com.example")),
         model(invoker("AzureTritonInvoker2")),
         model(helper.make_node("Identity", ["x"], ["y"], name="AzureTritonInvoker")),
-        model(
-            invoker(),
-            functions=[
-                helper.make_function(
-                    EXTENSIONS,
-                    "AzureTritonInvoker",
-                    ["a", "b"],
-                    ["c"],
-                    [helper.make_node("Identity", ["b"], ["c"])],
-                    [helper.make_opsetid("", 17)],
-                )
-            ],
-        ),
     ],
-    ids=["none", "subgraphs", "other domain", "other type", "other name", "own function"],
+    ids=["none", "subgraphs", "other domain", "other type", "other name"],
 )
 def test_no_false_alarms(data: bytes) -> None:
-    """Other operators are not found, nor one that the model itself defines."""
+    """Other operators are not found."""
     assert found(data) == []
 
 
@@ -165,6 +151,10 @@ INSIDE = {
     "several": (
         model(invoker(name="a"), switch("route", invoker(name="c")), invoker(name="b")),
         ["node 'a'", "node 'b'", "node 'c' in else_branch of If node 'route'"],
+    ),
+    "beside weights": (
+        model(helper.make_node("Tree", ["x"], ["z"], weights=[1.0, 2.0]), invoker()),
+        ["node 'ask'"],
     ),
     "no name": (model(invoker(name="")), ["node without a name, for 'y'"]),
     "control characters": (
@@ -244,20 +234,13 @@ def test_attributes_that_make_no_endpoint(attributes: dict[str, Any], reason: st
     assert SECRET not in repr(finding)
 
 
-def test_other_services_get_other_advice() -> None:
+@pytest.mark.parametrize("uri", [None, f"https://user:{SECRET}@x.openai.azure.com/?k={SECRET}"])
+def test_other_services_get_other_advice(uri: str | None) -> None:
     """An operator that asked OpenAI is not sent to a Triton endpoint, and its key is not shown."""
-    uri = f"https://user:{SECRET}@x.openai.azure.com/openai?api-key={SECRET}"
     (finding,) = found(model(invoker("AzureTextToText", model_uri=uri)))
     assert finding.endpoint is None
-    assert "https://x.openai.azure.com/openai over HTTP" in finding.change
+    assert "such as the openai package" in finding.change
     assert SECRET not in repr(finding)
-
-
-@pytest.mark.parametrize("uri", [None, "", "https://[", "no address"])
-def test_other_services_without_an_address(uri: str | None) -> None:
-    """An operator without a usable address gets the same advice."""
-    (finding,) = found(model(invoker("OpenAIAudioToText", model_uri=uri)))
-    assert "OpenAIAudioToText asked it over HTTP" in finding.change
 
 
 TOKEN = numpy_helper.from_array(np.array([SECRET], dtype=object), "auth_token")
@@ -374,13 +357,6 @@ def test_what_was_found_before_the_damage_counts() -> None:
     findings, problem = find_in_model(data[: at - 1] + b"\x7f" + data[at:])
     assert [finding.node for finding in findings] == ["node 'ask'"]
     assert problem == "it is damaged"
-
-
-def test_reading_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of very many parts is given up after a number of them."""
-    monkeypatch.setattr(graphs, "_MOST_FIELDS", 50)
-    nodes = [helper.make_node("Neg", ["x"], ["y"]) for _ in range(50)]
-    assert find_in_model(model(*nodes, invoker()))[1] == "it has more than 50 parts"
 
 
 @law

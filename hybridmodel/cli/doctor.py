@@ -52,7 +52,7 @@ def doctor(context: click.Context, paths: tuple[str, ...], as_json: bool) -> Non
 
 def describe(report: Report) -> Iterator[str]:
     """Yield the lines in which people read a report; nothing in them controls a terminal."""
-    from hybridmodel.doctor.findings import shown
+    from hybridmodel.doctor.records import shown
 
     by_path = groupby(zip(report.findings, report.today, strict=True), lambda pair: pair[0].path)
     for path, pairs in by_path:
@@ -116,7 +116,7 @@ def _tried(probe: Probe) -> str:
 
 def _folders(report: Report) -> str:
     """Name the folders by their last part, most frequent first."""
-    from hybridmodel.doctor.findings import shown
+    from hybridmodel.doctor.records import shown
 
     names = Counter(Path(skipped.path).name for skipped in report.folders_skipped)
     listed = [shown(name, 40) for name, _ in names.most_common(6)]
@@ -128,7 +128,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _existing(text: str) -> Path:
-    from hybridmodel.doctor.findings import shown
+    from hybridmodel.doctor.records import shown
 
     path = Path(text)
     try:

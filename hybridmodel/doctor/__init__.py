@@ -5,8 +5,8 @@ What is read is parsed, never run. `hybridmodel doctor` is the command line of `
 
 from __future__ import annotations
 
-from hybridmodel.doctor.findings import Finding, Skipped
+from hybridmodel.doctor.examination import Report, examine
 from hybridmodel.doctor.probe import Probe
-from hybridmodel.doctor.report import Report, examine
+from hybridmodel.doctor.records import Finding, Skipped
 
 __all__ = ["Finding", "Probe", "Report", "Skipped", "examine"]

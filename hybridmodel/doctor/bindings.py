@@ -1,204 +1,211 @@
-"""An index of parsed code: which values each name may have, and what stands around each node.
+"""What each name of a file is given, and which texts may so reach an expression.
 
-Made in one walk without recursion, since code that a machine wrote nests deeper than the
-interpreter's stack. Order and branches do not count: a name has every value that it is ever given.
+A name counts by its last word, wherever it stands: order, branches and scopes make no difference.
+Nothing here recurses, since code that a machine wrote nests deeper than the interpreter's stack.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Union
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SCOPED = (*_FUNCTIONS, ast.Lambda, ast.ClassDef, *_COMPREHENSIONS)
-_NAMED = (*_FUNCTIONS, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
+_BINDINGS = (ast.AnnAssign, ast.AugAssign, ast.NamedExpr)
+_LOOPS = (ast.For, ast.AsyncFor, ast.comprehension)
+_RESULTS = (ast.Return, ast.Yield, ast.YieldFrom)
 _SHARED = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+_PASSING_ON = (
+    ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.BoolOp, ast.IfExp, ast.NamedExpr,
+    ast.Call,
+)  # fmt: skip
+_SOURCES = {ast.Compare: (), ast.Subscript: ("value",), ast.IfExp: ("body", "orelse")}
+_SAME_ITEMS = {"list", "tuple", "set", "frozenset", "sorted", "reversed", "iter", "dict", "str"}
+_GROWING = {"append", "insert", "extend", "add", "update"}
+_LOOKING = re.compile(
+    r"print|pprint|echo|write|log|debug|info|warn|warning|error|critical|exception|fatal"
+    r"|remove|discard|pop|index|count|get|getenv|startswith|endswith|replace|split|strip|find"
+    r"|isin|difference|issubset|issuperset|isdisjoint|skip|skipif|xfail|assert\w*"
+    r"|\w*(?:Error|Warning|Exception)"
+)
+"""Functions that compare a text, print it, or remove it."""
+
+Texts = dict[ast.Constant, ast.expr | None]
+"""Texts, each with the value that stands beside it, as beside a key."""
 
 
-@dataclass(frozen=True, eq=False)
-class Element:
-    """One item of what a loop goes through.
-
-    Attributes
-    ----------
-    iterable : ast.expr
-        What it goes through.
-    position : int or None
-        Which part of each item; None for the item itself.
-    """
-
-    iterable: ast.expr
-    position: int | None = None
-
-
-Value = Union[ast.expr, Element, None]
-"""What a name is given; None where the code does not say."""
-
-
-class Scope:
-    """The names of a module, class, function or comprehension.
-
-    Parameters
-    ----------
-    parent : Scope or None
-        The one around it; None for a module.
-    is_class : bool
-        Whether functions inside cannot see its names.
-    """
-
-    def __init__(self, parent: Scope | None = None, *, is_class: bool = False) -> None:
-        self.parent = parent
-        self.is_class = is_class
-        self.root: Scope = self if parent is None else parent.root
-        self.names: dict[str, list[Value]] = {}
-        self.global_names: set[str] = set()
-
-    def bind(self, name: str, value: Value) -> None:
-        """Note one more value of a name."""
-        names = self.root.names if name in self.global_names else self.names
-        names.setdefault(name, []).append(value)
-
-    def lookup(self, name: str) -> list[Value]:
-        """Return all values that a name may have here; ``[None]`` for one from elsewhere."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.names and (scope is self or not scope.is_class):
-                return scope.names[name]
-            scope = scope.parent
-        return [None]
-
-
-class Index:
-    """All nodes of a module, with what is known about them.
-
-    Parameters
-    ----------
-    tree : ast.Module
-        Not changed.
-
-    Attributes
-    ----------
-    nodes : list of ast.AST
-        In the order of the source.
-    parents : dict of ast.AST to ast.AST
-        The node around each one.
-    scopes : dict of ast.AST to Scope
-        Where the names of each node are looked up.
-    attributes : dict of str to list
-        Values given to attributes, by name, whatever the object.
-    stores : dict of str to list of tuple
-        Keys and values put into containers by ``name[key] = value``, by the container's name.
-    loads : dict of str to list of ast.AST
-        Uses of each name and attribute.
-    partners : dict of ast.AST to ast.expr
-        The value that stands beside a key: in a dict, a pair, or the first two arguments of a call.
-    """
+class Bindings:
+    """Indexes the nodes of a module, in the order of the source."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.nodes: list[ast.AST] = []
+        self.constants: list[ast.Constant] = []
         self.parents: dict[ast.AST, ast.AST] = {}
-        self.scopes: dict[ast.AST, Scope] = {}
-        self.attributes: dict[str, list[Value]] = defaultdict(list)
-        self.stores: dict[str, list[tuple[ast.expr, ast.expr]]] = defaultdict(list)
-        self.loads: dict[str, list[ast.AST]] = defaultdict(list)
+        # All values of each variable, parameter, attribute, key and function; None: any argument.
+        self.given: dict[str, list[ast.expr | None]] = defaultdict(list)
+        # The name that takes each value; for an argument, that of the function.
+        self.takers: dict[ast.expr, str] = {}
+        # The value beside each key: in a dict, a pair, or the first two arguments of a call.
         self.partners: dict[ast.AST, ast.expr] = {}
-        todo: list[tuple[ast.AST, Scope]] = [(tree, Scope())]
+        self._only_looked_at: dict[str, bool] = {}
+        todo: list[tuple[ast.AST, str]] = [(tree, "")]
         while todo:
-            node, scope = todo.pop()
+            node, function = todo.pop()
             self.nodes.append(node)
-            self.scopes[node] = scope
-            self._note(node, scope)
-            self._relate(node)
-            if isinstance(node, _SCOPED):
-                scope = Scope(scope, is_class=isinstance(node, ast.ClassDef))
+            self._note_values(node, function)
+            self._note_places(node)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                function = node.name
             for child in reversed(list(ast.iter_child_nodes(node))):
                 if not isinstance(child, _SHARED):
                     self.parents[child] = node
-                    todo.append((child, scope))
+                    todo.append((child, function))
 
-    def _note(self, node: ast.AST, scope: Scope) -> None:
+    def taker(self, node: ast.expr) -> str | None:
+        """Return the name that takes a value, or a key; None when it is only looked at."""
+        while node not in self.takers:
+            parent = self.parents[node]
+            if not isinstance(parent, ast.expr) or not _passes_on(parent, node):
+                return None
+            node = parent
+        name, parent = self.takers[node], self.parents[node]
+        call = self.parents[parent] if isinstance(parent, ast.keyword) else parent
+        is_looked_at = isinstance(call, ast.Call) and _LOOKING.fullmatch(last_name(call.func))
+        return None if is_looked_at or self._only_looked_at.get(name) else name
+
+    def reach(self, starts: Iterable[ast.expr | None]) -> tuple[Texts, bool]:
+        """Return the texts that may reach expressions.
+
+        The second result tells whether the file shows all values of the names on the way.
+        """
+        texts: Texts = {}
+        seen: set[ast.expr | str | None] = set()
+        todo: list[tuple[ast.expr | None, ast.expr | None]] = [(start, None) for start in starts]
+        while todo:
+            node, value = todo.pop()
+            name = last_name(node)
+            key = name if name in self.given else node
+            is_new = key not in seen
+            seen.add(key)
+            if is_new and node is not None:
+                value = self.partners.get(node, value)
+                if isinstance(node, ast.Constant) and text_of(node):
+                    texts[node] = value
+                further = self.given[name] if name in self.given else _parts(node)
+                todo += [(part, value) for part in reversed(further)]
+        return texts, None not in seen
+
+    def constant(self, node: ast.expr | None) -> ast.Constant | None:
+        """Return the constant that an expression is, or that its name has as the only value."""
+        name = last_name(node)
+        if len(self.given.get(name, ())) == 1:
+            (node,) = self.given[name]
+        return node if isinstance(node, ast.Constant) else None
+
+    def _note_values(self, node: ast.AST, function: str) -> None:
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                self._bind(target, node.value, scope)
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr, ast.AugAssign)):
-            if node.value is not None:
-                self._bind(node.target, node.value, scope)
-        elif isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-            self._bind(node.target, Element(node.iter), scope)
+                self._bind(target, node.value)
+        elif isinstance(node, _BINDINGS):
+            self._bind(node.target, node.value)
+        elif isinstance(node, _LOOPS):
+            self._bind(node.target, node.iter)
+        elif isinstance(node, _RESULTS):
+            self._give(function, node.value)
+        elif isinstance(node, ast.keyword):
+            self._give(node.arg or "", node.value)
         elif isinstance(node, ast.arguments):
-            _bind_arguments(node, scope)
-        else:
-            _bind_unknown(node, scope)
+            self._note_arguments(node)
+        elif isinstance(node, ast.Call):
+            self._note_call(node)
 
-    def _relate(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Dict):
-            pairs = zip(node.keys, node.values, strict=True)
-            self.partners.update((key, value) for key, value in pairs if key is not None)
-        elif isinstance(node, (ast.Tuple, ast.List)) and len(node.elts) == 2:
+    def _note_places(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Constant):
+            self.constants.append(node)
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if key is not None:
+                    self.partners[key] = value
+                    self._give(text_of(key), value)
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:
             self.partners[node.elts[0]] = node.elts[1]
-        elif isinstance(node, ast.Call) and len(node.args) == 2:
-            self.partners[node.args[0]] = node.args[1]
         elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-            self.loads[last_name(node)].append(node)
+            name = last_name(node)
+            looks = _looks_at(self.parents[node], node)
+            self._only_looked_at[name] = looks and self._only_looked_at.get(name, True)
 
-    def _bind(self, target: ast.expr, value: Value, scope: Scope) -> None:
-        todo = [(target, value)]
-        while todo:
-            target, value = todo.pop()
-            if isinstance(target, ast.Name):
-                scope.bind(target.id, value)
-                if scope.is_class:
-                    self.attributes[target.id].append(value)
-            elif isinstance(target, ast.Attribute):
-                self.attributes[target.attr].append(value)
-            elif isinstance(target, ast.Subscript) and isinstance(value, ast.expr):
-                self.stores[last_name(target.value)].append((target.slice, value))
-                self.partners[target.slice] = value
-            elif isinstance(target, (ast.Tuple, ast.List)):
-                todo += zip(target.elts, _parts(value, len(target.elts)), strict=True)
+    def _note_call(self, call: ast.Call) -> None:
+        name = last_name(call.func)
+        for argument in call.args if name not in _SAME_ITEMS else ():
+            self.takers[argument] = name
+            if name in _GROWING and isinstance(call.func, ast.Attribute):
+                self._give(last_name(call.func.value), argument)
+        if name == "InferenceSession" and len(call.args) > 2:
+            self._give("providers", call.args[2])
+        if len(call.args) > 1:
+            self.partners[call.args[0]] = call.args[1]
+
+    def _note_arguments(self, node: ast.arguments) -> None:
+        positional = [*node.posonlyargs, *node.args]
+        for argument in (*positional, *node.kwonlyargs):
+            self.given[argument.arg].append(None)
+        for argument, default in (
+            *zip(reversed(positional), reversed(node.defaults), strict=False),
+            *zip(node.kwonlyargs, node.kw_defaults, strict=True),
+        ):
+            self._give(argument.arg, default)
+
+    def _bind(self, target: ast.expr, value: ast.expr | None) -> None:
+        for part in ast.walk(target):
+            if isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Store):
+                self._give(last_name(part.value), part.slice)
+                self._give(text_of(part.slice), value)
+                if value is not None:
+                    self.partners[part.slice] = value
+            elif isinstance(getattr(part, "ctx", None), ast.Store):
+                self._give(last_name(part), value)
+
+    def _give(self, name: str, value: ast.expr | None) -> None:
+        if value is not None:
+            self.takers[value] = name
+            if name:
+                self.given[name].append(value)
 
 
-def last_name(node: ast.AST) -> str:
+def last_name(node: ast.AST | None) -> str:
     """Return the last word of a dotted name, such as ``append`` of ``a.b.append``; else ""."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _parts(value: Value, count: int) -> Iterable[Value]:
-    if isinstance(value, Element) and value.position is None:
-        return [Element(value.iterable, position) for position in range(count)]
-    if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == count:
-        return [None if isinstance(part, ast.Starred) else part for part in value.elts]
-    return [None] * count
+def text_of(node: ast.expr | None) -> str:
+    """Return the text that a constant is; "" for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-def _bind_arguments(node: ast.arguments, scope: Scope) -> None:
-    positional = [*node.posonlyargs, *node.args]
-    without = [None] * (len(positional) - len(node.defaults))
-    pairs: list[tuple[ast.arg, ast.expr | None]] = [
-        *zip(positional, [*without, *node.defaults], strict=True),
-        *zip(node.kwonlyargs, node.kw_defaults, strict=True),
-        *((arg, None) for arg in (node.vararg, node.kwarg) if arg is not None),
-    ]
-    for arg, default in pairs:
-        if default is not None:
-            scope.bind(arg.arg, default)
-        scope.bind(arg.arg, None)
+def _looks_at(parent: ast.AST, node: ast.AST) -> bool:
+    is_index = isinstance(parent, ast.Subscript) and parent.slice is node
+    return is_index or isinstance(parent, (ast.Compare, ast.FormattedValue))
 
 
-def _bind_unknown(node: ast.AST, scope: Scope) -> None:
-    if isinstance(node, ast.Global):
-        scope.global_names.update(node.names)
-    elif isinstance(node, (ast.Import, ast.ImportFrom)):
-        for alias in node.names:
-            scope.bind(alias.asname or alias.name.partition(".")[0], None)
-    elif isinstance(node, _NAMED):
-        if node.name:
-            scope.bind(node.name, None)
-    elif isinstance(node, ast.withitem) and isinstance(node.optional_vars, ast.Name):
-        scope.bind(node.optional_vars.id, None)
+def _passes_on(parent: ast.AST, node: ast.AST) -> bool:
+    if isinstance(parent, ast.BinOp):
+        is_removed = isinstance(parent.op, ast.Sub) and node is parent.right
+        return not (is_removed or isinstance(node, ast.Constant))
+    return isinstance(parent, _PASSING_ON)
+
+
+def _parts(node: ast.expr) -> list[ast.expr | None]:
+    """Return what an expression takes its texts from; None for a name from elsewhere."""
+    if isinstance(node, ast.Name):
+        return [None]
+    if isinstance(node, ast.Call):
+        if last_name(node.func) in _SAME_ITEMS:
+            return [*node.args]
+        return [node.func, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        return [node.left]
+    if type(node) in _SOURCES:
+        return [getattr(node, name) for name in _SOURCES[type(node)]]
+    return [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]

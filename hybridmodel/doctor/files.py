@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-from hybridmodel.doctor.findings import NotRead, Skipped
-
-FileKind = Literal["python", "notebook", "onnx"]
+from hybridmodel.doctor.records import NotRead, Skipped
 
 SKIPPED_FOLDERS = frozenset(
     {
@@ -21,29 +19,16 @@ SKIPPED_FOLDERS = frozenset(
 )  # fmt: skip
 """Folders that hold others' code, or copies."""
 
-_KINDS: dict[str, FileKind] = {
+_KINDS = {
     ".py": "python",
     ".pyw": "python",
     ".ipynb": "notebook",
     ".onnx": "onnx",
 }
-_OF_ENVIRONMENTS = "pyvenv.cfg"
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path | Skipped]:
-    """Yield what is to be read.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        Files, which are yielded whatever their names, and folders.
-
-    Yields
-    ------
-    Path or Skipped
-        A file; or a folder that is passed by. Links to folders are not followed, so there are no
-        loops. Below a path that lies within a folder such as ``.venv``, none is passed by.
-    """
+    """Yield each file to read, one that is named whatever its suffix, and each folder passed by."""
     for path in paths:
         if path.is_dir():
             within = SKIPPED_FOLDERS.intersection(path.resolve().parts)
@@ -52,26 +37,16 @@ def files_below(paths: Iterable[Path]) -> Iterator[Path | Skipped]:
             yield path
 
 
-def kind_of(path: Path, start: bytes) -> FileKind:
+def kind_of(path: Path, start: bytes) -> str:
     """Tell what a file is: by its name, or else by how it starts."""
-    known = _KINDS.get(path.suffix.lower())
-    if known is not None:
-        return known
-    if start[:1] == b"{":
-        return "notebook"
     # The first field of most models is ModelProto.ir_version.
-    return "onnx" if start[:1] == b"\x08" else "python"
+    by_start = {b"{": "notebook", b"\x08": "onnx"}.get(start[:1], "python")
+    return _KINDS.get(path.suffix.lower(), by_start)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a regular file; anything else might block, or do something when it is opened.
-
-    Raises
-    ------
-    NotRead
-        If it is none, or cannot be opened or read.
-    """
+    """Open a regular file; anything else might block, and is refused with `NotRead`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotRead("is no regular file")
@@ -82,13 +57,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read(file: IO[bytes], most_bytes: int) -> bytes:
-    """Return the whole of a file.
-
-    Raises
-    ------
-    NotRead
-        If it is larger than `most_bytes`.
-    """
+    """Return the whole of a file, or raise `NotRead` for a larger one."""
     data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise NotRead(f"is larger than {most_bytes / 2**20:g} MiB")
@@ -130,11 +99,7 @@ def _reason_to_skip(entry: os.DirEntry[str], skipped: frozenset[str]) -> str | N
         return "a link"
     if entry.name in skipped:
         return "not the user's own code"
-    return "a virtual environment" if skipped and _is_environment(Path(entry.path)) else None
-
-
-def _is_environment(folder: Path) -> bool:
-    try:
-        return (folder / _OF_ENVIRONMENTS).exists()
-    except OSError:
-        return False
+    with suppress(OSError):
+        if skipped and Path(entry.path, "pyvenv.cfg").exists():
+            return "a virtual environment"
+    return None

@@ -9,29 +9,30 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.doctor import changes
+from hybridmodel.doctor import advice
 from hybridmodel.doctor.dead_names import DOMAINS, OPERATORS
-from hybridmodel.doctor.findings import Finding, NotRead, shown
-from hybridmodel.doctor.replacement import UNKNOWN, replacement
+from hybridmodel.doctor.records import Finding, NotRead, shown
 from hybridmodel.protobuf import Malformed, fields
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-_MOST_FIELDS = 20_000_000
 _OPERATORS = {name.encode(): name for name in OPERATORS}
 _DOMAINS = {name.encode() for name in DOMAINS}
 _GRAPH_NODE, _FUNCTION_NODE = 1, 7  # GraphProto.node, FunctionProto.node
+_INPUT, _OUTPUT, _NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  # NodeProto
 _PLAIN_VALUES = (7, 8, 9)  # AttributeProto.floats, .ints, .strings
-_AUTH_INPUT = "auth_token"
 _POINTER = b"version https://git-lfs"
+_DAMAGED = "it is damaged"
 _FETCH = "it is a pointer of Git LFS, and the file itself has to be fetched"
 
+Message = dict[int, list[Any]]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class _Body:
     """A graph or a function, and the way to it."""
 
@@ -40,210 +41,143 @@ class _Body:
     way: str = ""
 
 
-@dataclass
-class _Node:
-    name: str = ""
-    inputs: list[bytes] = field(default_factory=list)
-    outputs: list[bytes] = field(default_factory=list)
-    operator: bytes = b""
-    domain: bytes = b""
-    attributes: list[Any] = field(default_factory=list)
-
-    @property
-    def title(self) -> str:
-        if self.name:
-            return f"node {shown(self.name, 80)!r}"
-        return f"node without a name, for {_text(b''.join(self.outputs[:1]))!r}"
-
-
 def find_in_model(data: bytes | mmap) -> tuple[list[Finding], str | None]:
-    """Look through a serialized model.
-
-    Parameters
-    ----------
-    data : bytes or mmap
-        The whole file.
-
-    Returns
-    -------
-    list of Finding
-        Graph by graph from the outermost one on, without a path.
-    str or None
-        Why the file could not be read to its end.
-
-    Raises
-    ------
-    NotRead
-        If it is no model.
-    """
-    nodes: list[tuple[_Node, str]] = []
-    findings: list[Finding] = []
-    is_model, problem = False, None
+    """Look through a model, graph by graph from the outermost one; tell why not to its end."""
+    problem = _FETCH if data[: len(_POINTER)] == _POINTER else ""
     with memoryview(data) as view:
-        reader = _Reader(view)
         try:
-            reader.open()
-            is_model = True
             # Protobuf keeps names as they are: a file without them need not be read in depth.
-            if any(data.find(name) >= 0 for name in _OPERATORS):
-                nodes.extend(reader.dead_nodes())
+            bodies = _outermost(view)
+            if not any(data.find(name) >= 0 for name in _OPERATORS):
+                return [], None
+            return _look_through(bodies)
         except Malformed as error:
-            problem = str(error) or "it is damaged"
+            problem = problem or str(error) or _DAMAGED
+    raise NotRead(f"is no ONNX model: {problem}")
+
+
+def _look_through(bodies: list[_Body]) -> tuple[list[Finding], str | None]:
+    nodes: list[tuple[Message, str]] = []
+    findings: list[Finding] = []
+    keys: set[bytes] = set()
+    problem = None
+    try:
+        nodes.extend(_dead_nodes(bodies))
+    except Malformed:
+        problem = _DAMAGED
+    if nodes:
         with suppress(Malformed):
-            findings.extend(_findings(reader, nodes))
-        # What still refers to the view would keep the file's mapping from closing.
-        del reader, nodes
-    if not is_model:
-        is_pointer = data[: len(_POINTER)] == _POINTER
-        raise NotRead(f"is no ONNX model: {_FETCH if is_pointer else problem}")
+            keys.update(_written_out(bodies))
+    with suppress(Malformed):
+        for node, way in nodes:
+            findings.extend(_findings(node, way, keys))
     return findings, problem
 
 
-class _Reader:
-    """Reads the nodes of one model, and no more than a number of fields."""
+def _outermost(model: memoryview) -> list[_Body]:
+    """Return the graph and the functions of a model."""
+    message = _message(model)
+    if 7 not in message:  # ModelProto.graph
+        raise Malformed("it holds no graph")
+    bodies = [_Body(view, _GRAPH_NODE) for view in message[7]]
+    for view in message.get(25, ()):  # ModelProto.functions
+        name = _text(_last(_message(view), 1))  # FunctionProto.name
+        bodies.append(_Body(view, _FUNCTION_NODE, f" of function {name!r}"))
+    return bodies
 
-    def __init__(self, model: memoryview) -> None:
-        self._model = model
-        self._fields_left = _MOST_FIELDS
-        self._bodies: list[_Body] = []
-        self._functions: set[tuple[bytes, bytes]] = set()
 
-    def open(self) -> None:
-        """Read the outermost level."""
-        for number, value in self._fields(self._model):
-            if number == 7:  # ModelProto.graph
-                self._bodies.insert(0, _Body(value, _GRAPH_NODE))
-            elif number == 25:  # ModelProto.functions
-                self._add_function(value)
-        if not self._bodies or self._bodies[0].node_field != _GRAPH_NODE:
-            raise Malformed("it holds no graph")
+def _dead_nodes(bodies: list[_Body]) -> Iterator[tuple[Message, str]]:
+    """Yield each node with a dead operator, and the way to it; add all inner graphs to `bodies`."""
+    todo = deque(bodies)
+    while todo:
+        body = todo.popleft()
+        for number, value in fields(body.view):
+            if number == body.node_field:
+                node = _message(value)
+                if _last(node, _OPERATOR) in _OPERATORS and _last(node, _DOMAIN) in _DOMAINS:
+                    yield node, body.way
+                inner = list(_graphs_of(node, body.way))
+                todo += inner
+                bodies += inner
 
-    def dead_nodes(self) -> Iterator[tuple[_Node, str]]:
-        """Yield each node with a dead operator, and the way to it; note all inner graphs."""
-        todo = deque(self._bodies)
-        while todo:
-            body = todo.popleft()
-            for number, value in self._fields(body.view):
-                if number == body.node_field:
-                    node = self._node(value)
-                    if self._is_dead(node):
-                        yield node, body.way
-                    inner = list(self._graphs_of(node, body.way))
-                    todo += inner
-                    self._bodies += inner
 
-    def written_out(self) -> Iterator[bytes]:
-        """Yield the names of values that are constant texts of the file."""
-        for body in self._bodies:
-            for number, value in self._fields(body.view):
-                if number == 5 and body.node_field == _GRAPH_NODE:  # GraphProto.initializer
-                    yield self._text_tensor(value)
-                elif number == body.node_field:
-                    yield from self._constant(self._node(value))
-
-    def attribute(self, view: Any) -> tuple[str, Any]:
-        """Return name and value of an attribute that holds one text or number."""
+def _graphs_of(node: Message, way: str) -> Iterator[_Body]:
+    for attribute in node.get(_ATTRIBUTE, ()):
         name = ""
-        value: Any = UNKNOWN
-        for number, part in self._fields(view):
+        for number, value in fields(attribute):
+            if number in _PLAIN_VALUES:
+                break  # An attribute holds one kind of value, and trees have millions.
             if number == 1:  # AttributeProto.name
-                name = _text(part)
-            elif number == 2:  # .f
-                (value,) = struct.unpack("<f", _bytes(part)[:4].ljust(4, b"\0"))
-            elif number == 3:  # .i
-                value = part
-            elif number == 4:  # .s
-                value = _text(part, 4096)
-        return name, value
-
-    def _fields(self, view: Any) -> Iterator[tuple[int, Any]]:
-        for item in fields(view):
-            self._fields_left -= 1
-            if self._fields_left < 0:
-                raise Malformed(f"it has more than {_MOST_FIELDS} parts")
-            yield item
-
-    def _is_dead(self, node: _Node) -> bool:
-        is_known = node.operator in _OPERATORS and node.domain in _DOMAINS
-        return is_known and (node.domain, node.operator) not in self._functions
-
-    def _add_function(self, view: Any) -> None:
-        name = domain = b""
-        for number, value in self._fields(view):
-            if number == 1:  # FunctionProto.name
-                name = _bytes(value)
-            elif number == 10:  # .domain
-                domain = _bytes(value)
-        self._functions.add((domain, name))
-        self._bodies.append(_Body(view, _FUNCTION_NODE, f" of function {_text(name)!r}"))
-
-    def _node(self, view: Any) -> _Node:
-        node = _Node()
-        for number, value in self._fields(view):
-            if number == 1:  # NodeProto.input
-                node.inputs.append(_bytes(value))
-            elif number == 2:  # .output
-                node.outputs.append(_bytes(value))
-            elif number == 3:  # .name
-                node.name = _text(value)
-            elif number == 4:  # .op_type
-                node.operator = _bytes(value)
-            elif number == 5:  # .attribute
-                node.attributes.append(value)
-            elif number == 7:  # .domain
-                node.domain = _bytes(value)
-        return node
-
-    def _graphs_of(self, node: _Node, way: str) -> Iterator[_Body]:
-        for attribute in node.attributes:
-            name = ""
-            for number, value in self._fields(attribute):
-                if number in _PLAIN_VALUES:
-                    break  # An attribute holds one kind of value, and trees have millions.
-                if number == 1:  # AttributeProto.name
-                    name = _text(value)
-                elif number in (6, 11):  # .g, .graphs
-                    inside = f" in {name} of {_text(node.operator)} {node.title}{way}"
-                    yield _Body(value, _GRAPH_NODE, shown(inside, 400))
-
-    def _constant(self, node: _Node) -> list[bytes]:
-        if node.operator != b"Constant":
-            return []
-        for attribute in node.attributes:
-            for number, value in self._fields(attribute):
-                is_text = number in (4, 9) and _bytes(value)  # AttributeProto.s, .strings
-                if is_text or (number == 5 and self._text_tensor(value, unnamed=b"-")):  # .t
-                    return node.outputs[:1]
-        return []
-
-    def _text_tensor(self, tensor: Any, unnamed: bytes = b"") -> bytes:
-        """Return the name of a tensor that holds a text; b"" for any other."""
-        name, has_text = unnamed, False
-        for number, value in self._fields(tensor):
-            if number == 8:  # TensorProto.name
-                name = _bytes(value) or unnamed
-            elif number == 6:  # .string_data
-                has_text = has_text or bool(_bytes(value))
-        return name if has_text else b""
+                name = _text(_bytes(value))
+            elif number in (6, 11):  # .g, .graphs
+                inside = f" in {name} of {_text(_last(node, _OPERATOR))} {_title(node)}{way}"
+                yield _Body(value, _GRAPH_NODE, shown(inside, 400))
 
 
-def _findings(reader: _Reader, nodes: list[tuple[_Node, str]]) -> Iterator[Finding]:
-    keys: set[bytes] = set()
-    if nodes:
-        with suppress(Malformed):
-            keys.update(reader.written_out())
-    for node, way in nodes:
-        operator, place = _OPERATORS[node.operator], f"{node.title}{way}"
-        advised = replacement(operator, dict(map(reader.attribute, node.attributes)))
-        yield Finding(
-            kind="node",
-            name=operator,
-            change=advised.change,
-            node=place,
-            endpoint=advised.endpoint,
-        )
-        if node.inputs and node.inputs[0] in keys - {b""}:
-            yield Finding(kind="auth-key", name=_AUTH_INPUT, change=changes.KEY, node=place)
+def _written_out(bodies: list[_Body]) -> Iterator[bytes]:
+    """Yield the names of values that are constant texts of the file."""
+    for body in bodies:
+        for number, value in fields(body.view):
+            if number == body.node_field:
+                node = _message(value)
+                if _last(node, _OPERATOR) == b"Constant" and _has_text(node):
+                    yield from map(_bytes, node.get(_OUTPUT, ()))
+            elif number == 5 and body.node_field == _GRAPH_NODE:  # GraphProto.initializer
+                tensor = _message(value)
+                if any(map(_bytes, tensor.get(6, ()))):  # TensorProto.string_data
+                    yield _last(tensor, 8)  # .name
+
+
+def _has_text(constant: Message) -> bool:
+    for attribute in map(_message, constant.get(_ATTRIBUTE, ())):
+        texts = attribute.get(4, []) + attribute.get(9, [])  # AttributeProto.s, .strings
+        for tensor in map(_message, attribute.get(5, ())):  # .t
+            texts += tensor.get(6, [])  # TensorProto.string_data
+        if any(map(_bytes, texts)):
+            return True
+    return False
+
+
+def _findings(node: Message, way: str, keys: set[bytes]) -> Iterator[Finding]:
+    operator, place = _OPERATORS[_last(node, _OPERATOR)], f"{_title(node)}{way}"
+    attributes = dict(map(_attribute, node.get(_ATTRIBUTE, ())))
+    change, endpoint = advice.of_operator(operator, attributes)
+    yield Finding(kind="node", name=operator, change=change, node=place, endpoint=endpoint)
+    if any(_bytes(name) in keys - {b""} for name in node.get(_INPUT, ())[:1]):
+        yield Finding(kind="auth-key", name="auth_token", change=advice.KEY, node=place)
+
+
+def _attribute(view: Any) -> tuple[str, Any]:
+    """Return name and value of an attribute that holds one text or number."""
+    attribute = _message(view)
+    value: Any = advice.UNKNOWN
+    if 4 in attribute:  # AttributeProto.s
+        value = _text(_last(attribute, 4), 4096)
+    elif isinstance(attribute.get(3, [None])[-1], int):  # .i
+        value = attribute[3][-1]
+    elif 2 in attribute:  # .f
+        (value,) = struct.unpack("<f", _last(attribute, 2)[:4].ljust(4, b"\0"))
+    return _text(_last(attribute, 1)), value
+
+
+def _title(node: Message) -> str:
+    name = _text(_last(node, _NAME))
+    if name:
+        return f"node {name!r}"
+    output = b"".join(map(_bytes, node.get(_OUTPUT, ())[:1]))
+    return f"node without a name, for {_text(output)!r}"
+
+
+def _message(view: Any) -> Message:
+    message: Message = {}
+    for number, value in fields(view):
+        message.setdefault(number, []).append(value)
+    return message
+
+
+def _last(message: Message, number: int) -> bytes:
+    """Return a field's bytes; of several, the last ones count."""
+    return _bytes(message[number][-1]) if number in message else b""
 
 
 def _bytes(value: Any) -> bytes:
@@ -252,5 +186,5 @@ def _bytes(value: Any) -> bytes:
     return bytes(value)
 
 
-def _text(value: Any, limit: int = 80) -> str:
-    return shown(_bytes(value)[: limit * 4].decode(errors="replace"), limit)
+def _text(value: bytes, limit: int = 80) -> str:
+    return shown(value[: limit * 4].decode(errors="replace"), limit)

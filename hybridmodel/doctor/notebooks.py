@@ -1,21 +1,18 @@
-"""Finds in notebooks what `python_code` finds in files; all cells are one program.
-
-The format is nbformat's, of version 4, and 3 with its worksheets.
-"""
+"""Finds in notebooks what `python_code` finds in files; all cells are one program."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from hybridmodel.doctor.findings import Finding, NotRead, shown
 from hybridmodel.doctor.python_code import MOST_BYTES, find, has_words, parse
+from hybridmodel.doctor.records import Finding, NotRead, shown
 
+_LINES_OF_A_CELL = MOST_BYTES + 1
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)")
 _PYTHON_CELLS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _WRITING = {"writefile", "file"}
@@ -25,49 +22,9 @@ _MAGIC = re.compile(
 )
 
 
-@dataclass
-class _Program:
-    """The cells that are Python, joined."""
-
-    tree: ast.Module = field(default_factory=lambda: ast.Module([], []))
-    lines: int = 0
-    starts: list[int] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-
-    def add(self, number: int, cell: ast.Module, lines: int) -> None:
-        ast.increment_lineno(cell, self.lines)
-        self.tree.body += cell.body
-        self.starts.append(self.lines)
-        self.numbers.append(number)
-        self.lines += lines
-
-    def placed(self, finding: Finding) -> Finding:
-        line = finding.line or 1
-        at = bisect_right(self.starts, line - 1) - 1
-        return replace(finding, cell=self.numbers[at], line=line - self.starts[at])
-
-
 def find_in_notebook(data: bytes) -> tuple[list[Finding], str | None]:
-    """Look through a notebook.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-
-    Returns
-    -------
-    list of Finding
-        In the order of cells, without a path.
-    str or None
-        Which cells could not be read, and why.
-
-    Raises
-    ------
-    NotRead
-        If it is no notebook, or none of Python.
-    """
-    program, problems, relevant, bytes_left = _Program(), [], False, MOST_BYTES
+    """Look through a notebook, and tell which cells could not be read, and why."""
+    program, problems, relevant, bytes_left = ast.Module([], []), [], False, MOST_BYTES
     for number, source in _code_cells(_load(data)):
         code = source.replace("\r\n", "\n").replace("\r", "\n")
         bytes_left -= len(code)
@@ -76,11 +33,16 @@ def find_in_notebook(data: bytes) -> tuple[list[Finding], str | None]:
         except NotRead as error:
             problems.append(f"cell {number} {error}")
             continue
-        program.add(number, cell, code.count("\n") + 1)
+        program.body += ast.increment_lineno(cell, number * _LINES_OF_A_CELL).body
         relevant = relevant or has_words(code.encode(errors="replace"))
-    found = find(program.tree) if relevant else []
+    found = find(program) if relevant else []
     problem = None if not problems else f"{len(problems)} of its cells: {'; '.join(problems[:3])}"
-    return [program.placed(finding) for finding in found], problem
+    return [_placed(finding) for finding in found], problem
+
+
+def _placed(finding: Finding) -> Finding:
+    cell, line = divmod(finding.line or 0, _LINES_OF_A_CELL)
+    return replace(finding, cell=cell, line=line)
 
 
 def _load(data: bytes) -> dict[str, Any]:
@@ -90,32 +52,22 @@ def _load(data: bytes) -> dict[str, Any]:
         raise NotRead(f"is no JSON: {shown(str(error))}") from None
     if not isinstance(notebook, dict):
         raise NotRead("is no notebook: its JSON is no object")
-    language = _language(notebook.get("metadata"))
-    if language not in ("python", "ipython", ""):
+    if not isinstance(notebook.get("cells"), list):
+        raise NotRead("is no notebook: it has no cells")
+    try:
+        language = notebook["metadata"]["language_info"]["name"].lower()
+    except (KeyError, TypeError, AttributeError):
+        return notebook
+    if language not in ("python", "ipython"):
         raise NotRead(f"is in another language: {shown(language, 40)}")
     return notebook
 
 
-def _language(metadata: Any) -> str:
-    for part, name in (("kernelspec", "language"), ("language_info", "name")):
-        described = metadata.get(part) if isinstance(metadata, dict) else None
-        language = described.get(name) if isinstance(described, dict) else None
-        if isinstance(language, str):
-            return language.lower()
-    return ""
-
-
 def _code_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield number and source of each cell of code; anything that is not as it should is none."""
-    sheets = notebook.get("worksheets")
-    parts = [notebook, *(sheets if isinstance(sheets, list) else [])]
-    lists = [part.get("cells") for part in parts if isinstance(part, dict)]
-    cells = [cell for some in lists if isinstance(some, list) for cell in some]
-    if not any(isinstance(some, list) for some in lists):
-        raise NotRead("is no notebook: it has no cells")
-    for number, cell in enumerate(cells, start=1):
+    """Yield number and source of each cell of code; what is no proper cell is passed by."""
+    for number, cell in enumerate(notebook["cells"], start=1):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
-            source = cell.get("source", cell.get("input"))
+            source = cell.get("source")
             lines = source if isinstance(source, list) else [source]
             yield number, "".join(line for line in lines if isinstance(line, str))
 
@@ -126,7 +78,8 @@ def _parse_cell(code: str, bytes_left: int) -> ast.Module:
         raise NotRead(f"is beyond {MOST_BYTES / 2**20:g} MiB of code")
     magic = _CELL_MAGIC.match(code)
     if magic:
-        if not _is_python(magic[1], magic[2]):
+        is_written = magic[1] in _WRITING and magic[2].strip().endswith(".py")
+        if magic[1] not in _PYTHON_CELLS and not is_written:
             return ast.Module([], [])
         code = "\n" * magic[0].count("\n") + code[magic.end() :]
     try:
@@ -134,10 +87,6 @@ def _parse_cell(code: str, bytes_left: int) -> ast.Module:
     except NotRead:
         timed = [_TIMED.sub(r"\1", line) for line in code.split("\n")]
         return parse("\n".join(_without_magics(timed)))
-
-
-def _is_python(magic: str, rest: str) -> bool:
-    return magic in _PYTHON_CELLS or (magic in _WRITING and rest.strip().endswith(".py"))
 
 
 def _without_magics(lines: list[str]) -> Iterator[str]:

@@ -6,43 +6,26 @@ import ast
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from hybridmodel.doctor.bindings import Index
-from hybridmodel.doctor.builders import find_builders
-from hybridmodel.doctor.entries import find_entries
-from hybridmodel.doctor.findings import Finding, NotRead, shown
-from hybridmodel.doctor.imports import sessions
-from hybridmodel.doctor.providers import find_providers
-from hybridmodel.doctor.resolving import Resolver
+from hybridmodel.doctor.bindings import Bindings
+from hybridmodel.doctor.code_findings import find_builders, find_entries, find_providers
+from hybridmodel.doctor.records import Finding, NotRead, shown
 
 MOST_BYTES = 2 << 20
 """Most code that is parsed at a time: it takes up to 500 times as much memory."""
 
+_DROP_IN, _ORIGINAL, _SESSION = "hybridmodel.azure_ep", "onnxruntime", "InferenceSession"
 _WORDS = (b"config_entry", b"session_config", b"executionprovider", b"make_node")
+_UNSERVED = ("auth-key", "builder")
 _COUNTS_DEPTH = sys.version_info >= (3, 11)
-_DEEP_BYTES = 100_000
 _STACK_BYTES = 1 << 29
 
 
 def find_in_source(source: bytes) -> list[Finding]:
-    """Look through a file of Python code.
-
-    Parameters
-    ----------
-    source : bytes
-        In whatever encoding it declares.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the lines, without a path.
-
-    Raises
-    ------
-    NotRead
-        If it is not Python, as this interpreter reads it.
-    """
+    """Look through a file of Python code, and return what there is in the order of the lines."""
     tree = parse(source)
     return find(tree) if has_words(source) else []
 
@@ -54,13 +37,7 @@ def has_words(source: bytes) -> bool:
 
 
 def parse(source: bytes | str) -> ast.Module:
-    """Parse code without a word about what is unusual in it.
-
-    Raises
-    ------
-    NotRead
-        If it cannot be parsed, or nests too deeply.
-    """
+    """Parse code without a warning about it; raise `NotRead` where this Python cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,50 +55,68 @@ def parse(source: bytes | str) -> ast.Module:
 
 def find(tree: ast.Module) -> list[Finding]:
     """Look through parsed code, and return what there is in the order of the lines."""
-    index = Index(tree)
-    resolver = Resolver(index)
-    made = sessions(index)
-    found = [
-        *find_entries(index, resolver, made.change),
-        *find_providers(index, resolver, made.change),
-        *find_builders(index, resolver),
+    bindings = Bindings(tree)
+    new_import = _new_import(bindings.nodes)
+    findings = [
+        *find_entries(bindings, new_import),
+        *find_providers(bindings, new_import),
+        *find_builders(bindings),
     ]
-    found.sort(key=lambda pair: (pair[0].lineno, pair[0].col_offset))
-    findings = [finding for _, finding in found]
-    if not made.has_drop_in:
+    findings.sort(key=lambda finding: finding.line or 0)
+    names = _imported_names(bindings.nodes)
+    if not any(name.startswith(_DROP_IN) for name in names.values()):
         return findings
     # The drop-in serves names and entries; beside onnxruntime's own session, it may.
-    others = [finding for finding in findings if finding.kind in ("auth-key", "builder")]
-    if not made.has_original:
-        return others
+    is_mixed = any(_makes_original(node, names) for node in bindings.nodes)
     return [
-        finding if finding in others else replace(finding, level="possible") for finding in findings
+        finding if finding.kind in _UNSERVED else replace(finding, level="possible")
+        for finding in findings
+        if is_mixed or finding.kind in _UNSERVED
     ]
+
+
+def _imported_names(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """Return the names that imports make, and what each one stands for."""
+    names = {}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                name = alias.name.replace("*", _SESSION)
+                names[alias.asname or name] = module + name
+    return names
+
+
+def _makes_original(node: ast.AST, names: dict[str, str]) -> bool:
+    function = node.func if isinstance(node, ast.Call) else None
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return function.attr == _SESSION and names.get(function.value.id) == _ORIGINAL
+    name = function.id if isinstance(function, ast.Name) else ""
+    return names.get(name) == f"{_ORIGINAL}.{_SESSION}"
+
+
+def _new_import(nodes: Iterable[ast.AST]) -> str:
+    """Say what to write in place of the first import of onnxruntime."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name == _ORIGINAL:
+                    new = f"import {_DROP_IN} as {alias.asname or _ORIGINAL}"
+                    return f"write `{new}` in place of `import {ast.unparse(alias)}`"
+        elif isinstance(node, ast.ImportFrom) and node.module == _ORIGINAL and not node.level:
+            names = ", ".join(map(ast.unparse, node.names))
+            old = f"from {_ORIGINAL} import {names}"
+            return f"write `from {_DROP_IN} import {names}` in place of `{old}`"
+    return f"write `from {_DROP_IN} import {_SESSION}` in place of {_ORIGINAL}'s"
 
 
 def _parse(source: bytes | str) -> ast.Module:
-    if _COUNTS_DEPTH or len(source) < _DEEP_BYTES:
+    if _COUNTS_DEPTH:
         return ast.parse(source)
-    return _parse_on_large_stack(source)
-
-
-def _parse_on_large_stack(source: bytes | str) -> ast.Module:
-    """Parse where Python 3.10, which does not count how deep it is, has room for all of it."""
-    result: list[ast.Module | BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(ast.parse(source))
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            result.append(error)
-
+    # Python 3.10 does not count how deep it is, and needs room for all of it.
     before = threading.stack_size(_STACK_BYTES)
     try:
-        worker = threading.Thread(target=run)
-        worker.start()
-        worker.join()
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(ast.parse, source).result()
     finally:
         threading.stack_size(before)
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from hybridmodel.doctor.files import files_below, kind_of, opened, read
-from hybridmodel.doctor.findings import Finding, NotRead, Skipped
 from hybridmodel.doctor.graphs import find_in_model
 from hybridmodel.doctor.notebooks import find_in_notebook
-from hybridmodel.doctor.probe import Probe, probe
+from hybridmodel.doctor.probe import Probe, probe, today
 from hybridmodel.doctor.python_code import MOST_BYTES, find_in_source
-from hybridmodel.doctor.today import today
+from hybridmodel.doctor.records import Finding, NotRead, Skipped
 
 _MOST_NOTEBOOK_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What the doctor has to say.
 
@@ -47,16 +46,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it in JSON's types."""
-        return {
-            "findings": [
-                {**asdict(finding), "today": now}
-                for finding, now in zip(self.findings, self.today, strict=True)
-            ],
-            "probe": None if self.probe is None else asdict(self.probe),
-            "files_read": self.files_read,
-            "files_skipped": [asdict(skipped) for skipped in self.files_skipped],
-            "folders_skipped": [asdict(skipped) for skipped in self.folders_skipped],
-        }
+        said = asdict(self)
+        for finding, now in zip(said["findings"], said.pop("today"), strict=True):
+            finding["today"] = now
+        return said
 
 
 def examine(paths: Iterable[Path], try_out: Callable[[], Probe] = probe) -> Report:
@@ -70,9 +63,10 @@ def examine(paths: Iterable[Path], try_out: Callable[[], Probe] = probe) -> Repo
         Called once, when something was found.
     """
     reading = _Reading()
+    folders_skipped = []
     for item in files_below(paths):
         if isinstance(item, Skipped):
-            reading.folders_skipped.append(item)
+            folders_skipped.append(item)
         else:
             reading.add(item)
     tried = try_out() if reading.findings else None
@@ -82,18 +76,17 @@ def examine(paths: Iterable[Path], try_out: Callable[[], Probe] = probe) -> Repo
         probe=tried,
         files_read=tuple(reading.files_read),
         files_skipped=tuple(reading.files_skipped),
-        folders_skipped=tuple(reading.folders_skipped),
+        folders_skipped=tuple(folders_skipped),
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Reading:
     """What has been read so far."""
 
     findings: list[Finding] = field(default_factory=list)
     files_read: list[str] = field(default_factory=list)
     files_skipped: list[Skipped] = field(default_factory=list)
-    folders_skipped: list[Skipped] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, path: Path) -> None:

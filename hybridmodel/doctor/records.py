@@ -13,7 +13,7 @@ _TITLES: Mapping[str, str] = {
     "session-entry": "session entry {!r}",
     "run-entry": "run entry {!r}",
     "provider": "execution provider {!r}",
-    "auth-key": "a key, written out ({!r}; not shown)",
+    "auth-key": "key written out for {!r} (not shown)",
     "builder": "code that makes the operator {!r}",
     "node": "operator {!r}",
 }
@@ -23,7 +23,7 @@ class NotRead(Exception):
     """Raise when a file is not read; the message tells why, and goes on after the file's name."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One place that relies on the dead execution provider.
 
@@ -73,7 +73,7 @@ class Finding:
         return f"line {self.line}" if self.cell is None else f"cell {self.cell}, line {self.line}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A file or folder that was not read, or not wholly.
 
@@ -90,14 +90,6 @@ class Skipped:
 
 
 def shown(text: str, limit: int = 200) -> str:
-    """Return a text that may be printed: no control characters, no half characters, not too long.
-
-    Parameters
-    ----------
-    text : str
-        Anything, such as the name of a file.
-    limit : int
-        Most characters of `text` that are shown.
-    """
+    """Return a text that may be printed: not too long, without control or half characters."""
     cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

@@ -1,67 +1,66 @@
-"""The `TritonEndpoint` that replaces a node of a graph, from the node's attributes."""
+"""What to write instead: another import, or the `TritonEndpoint` that replaces a node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from hybridmodel.doctor.dead_names import TRITON_OPERATOR
-from hybridmodel.doctor.findings import shown
+from hybridmodel.doctor.records import shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
 
+KEY = (
+    "remove the key from the file and revoke it, since the file's history keeps it; read the new "
+    f"one from the environment, as os.environ[{DEFAULT_KEY_ENV!r}]"
+)
+THROUGH_MLFLOW = (
+    "MLflow makes this session itself: save the model with hybridmodel.log_model, as "
+    "HybridOnnxModel(file, endpoint=TritonEndpoint(...)), without these entries"
+)
+OTHER_SERVICE = (
+    "call the service from the program with its own client, such as the openai package: the "
+    "service is no Triton server"
+)
 UNKNOWN: Final = ...
-"""An attribute that is set, to what the code does not say."""
+"""The value of an attribute that the code sets, but does not show."""
 
+_NO_ENDPOINT = (
+    "remove the node from the graph, and describe its endpoint with a TritonEndpoint; the node's "
+    "own attributes do not make one"
+)
 _DEFAULT_TIMEOUT_S = 15.0
 _INTRODUCTION = "keep the rest of the graph as a model of its own, and give that the endpoint:"
 
 
-@dataclass(frozen=True)
-class Replacement:
-    """What to write instead of a node.
-
-    Attributes
-    ----------
-    change : str
-        For people, in several lines.
-    endpoint : dict or None
-        Arguments of `TritonEndpoint`; None when the node does not say enough for one.
-    """
-
-    change: str
-    endpoint: Mapping[str, Any] | None = None
+def of_entry(new_import: str) -> str:
+    """Say how entries of sessions and runs work again."""
+    return f"{new_import}; the entries stay as they are"
 
 
-def replacement(operator: str, attributes: Mapping[str, Any]) -> Replacement:
-    """Say what replaces a node.
+def of_provider(new_import: str) -> str:
+    """Say what to do about a dead provider's name."""
+    return f"delete the name; to ask an endpoint, {new_import}"
 
-    Parameters
-    ----------
-    operator : str
-        One of the dead operators.
-    attributes : mapping
-        Of the node: texts and numbers, or `UNKNOWN`.
-    """
+
+def of_operator(
+    operator: str, attributes: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any] | None]:
+    """Say what replaces a node, and with which arguments of `TritonEndpoint` if they are known."""
     if operator != TRITON_OPERATOR:
-        return Replacement(_other_service(operator, attributes.get("model_uri")))
+        return f"remove the node from the graph, and {OTHER_SERVICE}", None
     arguments, notes = _arguments(attributes)
     if UNKNOWN in arguments.values():
-        return Replacement(_code(arguments, notes))
+        return _code(arguments, notes), None
     try:
         endpoint = _endpoint(arguments)
     except ConfigurationError as error:
-        return Replacement(
-            "take the node out of the graph, and describe where it asked with a TritonEndpoint; "
-            f"the node's own attributes make none: {shown(str(error))}"
-        )
+        return f"{_NO_ENDPOINT}: {shown(str(error))}", None
     arguments["uri"] = endpoint.uri
     if endpoint.allow_http:
         arguments["allow_http"] = True
         notes["allow_http"] = "the node asked without encryption; better use https"
-    return Replacement(_code(arguments, notes), arguments)
+    return _code(arguments, notes), arguments
 
 
 def _endpoint(arguments: Mapping[str, Any]) -> TritonEndpoint:
@@ -116,7 +115,7 @@ def _timeout_s(seconds: Any) -> tuple[Any, str]:
         given_s = 0.0
     is_usable = 0 < given_s < float("inf")
     whose = "the node's" if is_usable else "the operator's default"
-    note = f"{whose} timeout_seconds, to which it never kept; here it ends the whole call"
+    note = f"{whose} timeout_seconds, which it never kept; TritonEndpoint limits the whole call"
     return (given_s if is_usable else _DEFAULT_TIMEOUT_S), note
 
 
@@ -126,21 +125,3 @@ def _code(arguments: Mapping[str, Any], notes: Mapping[str, str]) -> str:
         lines.append(f"    {name}={'...' if value is UNKNOWN else shown(repr(value), 4096)},")
     lines.append("))")
     return "\n".join([*lines, *(f"{name}: {note}" for name, note in notes.items() if note)])
-
-
-def _other_service(operator: str, uri: Any) -> str:
-    asked = _without_secrets(uri) if isinstance(uri, str) else ""
-    return (
-        f"take the node out of the graph, and call the service from the program, with its own "
-        f"client such as the openai package: {operator} asked {asked or 'it'} over HTTP, and no "
-        "Triton server that a TritonEndpoint could describe"
-    )
-
-
-def _without_secrets(uri: str) -> str:
-    try:
-        parts = urlsplit(uri)
-        host = parts.hostname
-    except ValueError:
-        return ""
-    return shown(f"{parts.scheme}://{host}{parts.path}") if host else ""
