@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
+_FIRST_KEY, _AFTER_LAST_KEY = 1 << 3, 1 << 32
 
 
 class Malformed(Exception):
@@ -41,6 +42,8 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
     position = 0
     while position < len(view):
         key, position = _varint(view, position)
+        if not _FIRST_KEY <= key < _AFTER_LAST_KEY:
+            raise Malformed  # Other readers drop the upper bits, and see a field that we do not.
         kind, number = key & 7, key >> 3
         if kind == _VARINT:
             value, position = _varint(view, position)

@@ -293,7 +293,8 @@ def test_every_key_is_declared_and_changes_nothing(tmp_path: Path, endpoint: Any
 def test_session_options_are_saved_as_plain_data(tmp_path: Path) -> None:
     """Enumerations are written by name and read back; an options object cannot be written."""
     level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options = {"graph_optimization_level": level, "extra_session_config": {"a.b": "1"}}
+    entries = {"session.intra_op.allow_spinning": "0"}
+    options = {"graph_optimization_level": level, "extra_session_config": entries}
     write(HybridOnnxModel(models.linear(), session_options=options), tmp_path)
     stored = json.loads((tmp_path / METADATA_FILE).read_text())["session"]["session_options"]
     assert stored == {**options, "graph_optimization_level": "ORT_ENABLE_BASIC"}
