@@ -149,8 +149,8 @@ def read(
     try:
         session = from_stored(stored["session"], config.get("providers"), session_options)
         described = stored["model"]
-        onnx = _read_onnx(folder, described)
         spec = ModelSpec.from_dict(described)
+        onnx = _read_onnx(folder, described, spec)
         model = HybridOnnxModel(
             LocalSession(onnx, spec=spec, **session),
             endpoint=_endpoint(stored["endpoint"], config),
@@ -208,14 +208,14 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     return stored
 
 
-def _read_onnx(folder: Path, described: Mapping[str, Any]) -> OnnxFile:
+def _read_onnx(folder: Path, described: Mapping[str, Any], spec: ModelSpec) -> OnnxFile:
     where = str(folder / METADATA_FILE)
     return OnnxFile.stored(
         folder / checked_name(described["file"], where),
         _checked_sha256(described["sha256"]),
         described["size_bytes"],
         described["external_files"],
-        {item["name"]: tuple(item.get("labels", ())) for item in described["outputs"]},
+        {item.name: item.labels for item in spec.outputs},
     )
 
 

@@ -24,7 +24,7 @@ from hybridmodel.session_settings import (
 if TYPE_CHECKING:
     from hybridmodel.local import LocalSession
 
-MOST_THREADS = 1024
+MOST_THREADS = 256
 
 OPTIONS = frozenset(
     {
