@@ -80,7 +80,7 @@ def _scan_model(model: memoryview) -> Contents:
             has_graph = True
             _scan_graph(value, contents)
         elif number == 14:  # .metadata_props
-            contents.has_settings |= dict(fields(value)).get(1) == _SETTINGS_KEY
+            contents.has_settings |= _has(value, 1, _SETTINGS_KEY)
         elif number == 20:  # .training_info
             for inner, graph in fields(value):
                 if inner in (1, 2):  # TrainingInfoProto.initialization, .algorithm
@@ -111,21 +111,21 @@ def _scan_graph(graph: memoryview, contents: Contents) -> None:
 
 
 def _scan_node(node: memoryview, contents: Contents) -> None:
-    outputs, operator, attributes = [], "", []
+    outputs, operators, attributes = [], [], []
     for number, value in fields(node):
-        if number == 2:
-            outputs.append(text(value))
-        elif number == 4:
-            operator = text(value)
-        elif number == 5:
+        if number == 5:
             attributes.append(value)
+        elif number in (2, 4):
+            if isinstance(value, int):
+                raise Malformed
+            (outputs if number == 2 else operators).append(value)
     for attribute in attributes:
         _scan_attribute(attribute, contents)
-    if operator == "ZipMap" and outputs:
-        contents.zipmaps[outputs[0]] = tuple(
+    if b"ZipMap" in operators and outputs:
+        contents.zipmaps[text(outputs[0])] = tuple(
             label for attribute in attributes for label in _labels(attribute)
         )
-    elif operator == "EPContext":
+    if b"EPContext" in operators:
         contents.external.update(_compiled(attributes))
 
 
@@ -157,9 +157,8 @@ def _scan_tensor(tensor: memoryview, contents: Contents) -> None:
             is_external = is_external or value != _DEFAULT
         elif number == 13:  # .external_data
             is_external = True
-            entry = dict(fields(value))
-            if text(entry.get(1, b"")) == "location":
-                locations.add(text(entry.get(2, b"")))
+            if _has(value, 1, b"location"):
+                locations |= {text(item) for key, item in fields(value) if key == 2} or {""}
     if is_external and not locations:
         raise Malformed("a tensor lies in another file, which is not named")
     contents.external |= locations
@@ -167,10 +166,23 @@ def _scan_tensor(tensor: memoryview, contents: Contents) -> None:
 
 def _compiled(attributes: list[memoryview]) -> Iterator[str]:
     """Yield the file of a graph compiled for a device, unless the node holds it all."""
-    named = [dict(fields(attribute)) for attribute in attributes]
-    embedded = [item.get(3) for item in named if item.get(1) == b"embed_mode"]
-    if any(mode != 1 for mode in embedded):
-        yield from (text(item.get(4, b"")) for item in named if item.get(1) == b"ep_cache_context")
+    embedded = [
+        value
+        for attribute in attributes
+        if _has(attribute, 1, b"embed_mode")
+        for number, value in fields(attribute)
+        if number == 3
+    ]
+    if all(mode == 1 for mode in embedded):
+        return
+    for attribute in attributes:
+        if _has(attribute, 1, b"ep_cache_context"):
+            yield from (text(value) for number, value in fields(attribute) if number == 4)
+
+
+def _has(message: memoryview, field_number: int, expected: bytes) -> bool:
+    """Tell whether a field has a value, if only one of several: readers differ in which counts."""
+    return any(number == field_number and value == expected for number, value in fields(message))
 
 
 def _labels(attribute: memoryview) -> Iterator[Label]:

@@ -116,6 +116,22 @@ def test_every_location_counts() -> None:
     assert scan(memoryview(data), "model").external == {"a", "b"}
 
 
+@pytest.mark.parametrize("kind", [0, 1, 5])
+def test_a_field_of_another_kind_hides_no_location(kind: int) -> None:
+    """A key of an entry that readers skip, since it is no text, does not stand for the text."""
+    skipped = varint(1 << 3 | kind) + {0: b"\x01", 1: b"metadata", 5: b"size"}[kind]
+    pair = field(1, b"location") + skipped + field(2, b"../w.bin")
+    tensor = elsewhere("inside.bin").SerializeToString() + field(13, pair)
+    found = scan(memoryview(field(7, field(5, tensor))), "model").external
+    assert found == {"inside.bin", "../w.bin"}
+
+
+def test_a_location_without_a_value_is_found() -> None:
+    """A location that readers take for the empty text is one."""
+    tensor = elsewhere("inside.bin").SerializeToString() + field(13, field(1, b"location"))
+    assert scan(memoryview(field(7, field(5, tensor))), "model").external == {"inside.bin", ""}
+
+
 @pytest.mark.parametrize(
     "made",
     [
