@@ -111,7 +111,9 @@ def _scan_graph(graph: memoryview, contents: Contents) -> None:
 
 
 def _scan_node(node: memoryview, contents: Contents) -> None:
-    outputs, operators, attributes = [], [], []
+    outputs: list[memoryview] = []
+    operators: list[memoryview] = []
+    attributes: list[memoryview] = []
     for number, value in fields(node):
         if number == 5:
             attributes.append(value)

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from hybridmodel.serving.environments import environment
+from tests.hostile import SECRET
 
 ROOT = Path(__file__).parent.parent
 RELIED_ON = (
     "test_local_session.py",
     "test_onnx_file.py",
     "test_artifact.py",
-    "test_hostile_model.py",
+    "test_hostile_files.py",
+    "test_stored_settings.py",
 )
 
 OPEN_ALL = """
@@ -25,7 +27,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import onnxruntime
-from tests.test_hostile_model import ONE, READERS, SECRET
+from tests.hostile import ONE, READERS, SECRET
 
 folder, options = Path(sys.argv[1]), onnxruntime.SessionOptions()
 options.log_severity_level = 4
@@ -73,8 +75,6 @@ def test_the_oldest_onnxruntime_reads_nothing_outside_by_itself(
     floor: tuple[str, dict[str, str]], tmp_path: Path
 ) -> None:
     """Without help of ours, it refuses weights outside of the folder, however they are named."""
-    from tests.test_hostile_model import SECRET
-
     version, variables = floor
     (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
     folder = tmp_path / "model"
