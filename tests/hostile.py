@@ -8,11 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import numpy as np
 import onnx
 import pytest
-from mlflow.exceptions import MlflowException
 from onnx import TensorProto, helper, numpy_helper
 
 from hybridmodel import ConfigurationError, HybridOnnxModel, load_model
@@ -74,6 +72,9 @@ def files_in(folder: Path) -> set[Path]:
 
 def refused(saved: Path, message: str) -> None:
     """Load a model natively and through pyfunc, and be refused each time."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     with pytest.raises(ConfigurationError, match=message):
         load_model(saved)
     with pytest.raises(MlflowException, match=f"(?s)ConfigurationError.*{message}"):
