@@ -234,6 +234,8 @@ class OnnxFile:
         import hashlib
 
         path = path.absolute()
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigurationError(f"{path}: is no regular file")  # A pipe would be waited for.
         with _mapped(path) as view:
             contents = scan(view, str(path))
             sha256 = hashlib.sha256(view).hexdigest()

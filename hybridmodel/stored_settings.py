@@ -85,11 +85,15 @@ PROVIDER_OPTIONS = frozenset((*_OF_GPUS, *_OF_TENSORRT, *_OF_OTHERS))
 """Options of execution providers; of the rest, only those that are off, zero or empty."""
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
-_ANYWHERE = (
-    f"a saved model may bring {', '.join(sorted(OPTIONS))}, under {EXTRA_CONFIG} "
-    f"{', '.join(sorted(ENTRIES))}, under {CUSTOM_OPS} {', '.join(LIBRARIES)}, and options of "
-    "providers that name no file, library or address"
-)
+_BY_OPTIONS = "session_options={...}"
+_BY_PROVIDERS = "model_config={'providers': [...]}"
+_OFFERED = {
+    "session option": (_BY_OPTIONS, OPTIONS),
+    "entry": (_BY_OPTIONS, ENTRIES),
+    "custom-op library": (_BY_OPTIONS, LIBRARIES),
+    "option of a provider": (_BY_PROVIDERS, ()),
+}
+"""By the kind of a setting: how code gives it when it loads a model, and what may be stored."""
 
 
 def to_store(local: LocalSession) -> dict[str, Any]:
@@ -109,12 +113,11 @@ def to_store(local: LocalSession) -> dict[str, Any]:
         settings = json.loads(json.dumps(settings, default=_by_name, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"the session options cannot be saved: {error}") from error
-    refused = list(_for_code_only(settings))
-    if refused:
+    for kind, refused in _for_code_only(settings):
+        way, offered = _way_and_offer(kind)
         raise ConfigurationError(
-            f"{'; '.join(refused)}: for code only, a model cannot be saved with it; leave it out, "
-            "and give it when the model is loaded: hybridmodel.load_model(..., session_options={"
-            "...}, model_config={'providers': [...]}); " + _ANYWHERE
+            f"{refused} is for code only, a model cannot be saved with it; leave it out, and give "
+            f"it when the model is loaded: {way}{offered}"
         )
     return settings
 
@@ -167,17 +170,22 @@ def check_configured(providers: Any) -> None:
 
 
 def _check(where: str, settings: Mapping[str, Any]) -> None:
-    refused = list(_for_code_only(settings))
-    if refused:
+    for kind, refused in _for_code_only(settings):
+        way, offered = _way_and_offer(kind)
         raise ConfigurationError(
-            f"{where} has {'; '.join(refused)}, which only code may give; load the model with "
-            "hybridmodel.load_model(..., session_options={...}, model_config={'providers': "
-            "[...]}), which count instead of what is stored, or save it again without; " + _ANYWHERE
+            f"{where} has {refused}, which only code may give; load the model with {way}, which "
+            f"counts instead of what is stored, or save it again without{offered}"
         )
 
 
-def _for_code_only(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Name each setting that is not on the list."""
+def _way_and_offer(kind: str) -> tuple[str, str]:
+    argument, names = _OFFERED[kind]
+    offered = f"; a saved model may have {', '.join(sorted(names))}" if names else ""
+    return f"hybridmodel.load_model(..., {argument})", offered
+
+
+def _for_code_only(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of each setting that is not on the list."""
     providers = checked_providers(settings["providers"])
     pairs = [(provider_name(item), item[1]) for item in providers if not isinstance(item, str)]
     beside = settings.get("provider_options") or ()
@@ -187,15 +195,15 @@ def _for_code_only(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _session_options(settings.get("session_options") or {})
 
 
-def _provider_options(provider: str, options: Any) -> Iterator[str]:
+def _provider_options(provider: str, options: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(options, Mapping):
         raise ConfigurationError(f"the options of provider {provider!r} are no dict")
     for name, value in options.items():
         if name not in PROVIDER_OPTIONS and value not in ("", "0", 0, None):
-            yield f"option {name!r} of provider {provider!r}"
+            yield "option of a provider", f"option {name!r} of provider {provider!r}"
 
 
-def _session_options(options: Any) -> Iterator[str]:
+def _session_options(options: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(options, Mapping):
         raise ConfigurationError(f"session_options is a dict, not a {type(options).__name__}")
     for name, value in options.items():
@@ -204,27 +212,27 @@ def _session_options(options: Any) -> Iterator[str]:
         elif name == CUSTOM_OPS:
             yield from _libraries(value)
         elif name not in OPTIONS:
-            yield f"session option {name!r}"
+            yield "session option", f"session option {name!r}"
         elif name.endswith("_num_threads") and not _is_thread_count(value):
-            yield f"session option {name!r} other than 0 to {MOST_THREADS}"
+            yield "session option", f"session option {name!r} other than 0 to {MOST_THREADS}"
 
 
-def _entries(entries: Any) -> Iterator[str]:
+def _entries(entries: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(entries, Mapping):
         raise ConfigurationError(f"session option {EXTRA_CONFIG!r}: expected a dict of str to str")
     for name, value in entries.items():
         if name not in ENTRIES:
-            yield f"entry {name!r} of {EXTRA_CONFIG!r}"
+            yield "entry", f"entry {name!r} of {EXTRA_CONFIG!r}"
         elif not isinstance(value, str) or not _NUMBER.fullmatch(value):
-            yield f"entry {name!r} of {EXTRA_CONFIG!r} with something else than a small number"
+            yield "entry", f"entry {name!r} of {EXTRA_CONFIG!r} other than a small number"
 
 
-def _libraries(libraries: Any) -> Iterator[str]:
+def _libraries(libraries: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(libraries, list):
         raise ConfigurationError(f"session option {CUSTOM_OPS!r}: expected a list of names")
     for library in libraries:
         if library not in tuple(LIBRARIES):
-            yield f"custom-op library {library!r}"
+            yield "custom-op library", f"custom-op library {library!r}"
 
 
 def _is_thread_count(value: Any) -> bool:
