@@ -11,7 +11,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -117,7 +117,7 @@ def read(
     *,
     credential: Any = None,
     config: Mapping[str, Any] | None = None,
-    config_may_be_stored: bool = False,
+    given: Collection[str] = CONFIG_KEYS,
     session_options: Any = None,
 ) -> HybridOnnxModel:
     """Read a model that `write` wrote.
@@ -130,9 +130,8 @@ def read(
         As `HybridOnnxModel` takes it.
     config : mapping, optional
         Values for some of `CONFIG_KEYS`, which count more than what is stored.
-    config_may_be_stored : bool
-        Whether `config` proves nothing about who gave it, as MLflow's pyfunc merges what it is
-        called with into what the model was saved with.
+    given : collection of str, optional
+        Keys of `config` that the program or the machine said; others are as good as stored.
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of all those that are stored, as `hybridmodel.local.LocalSession` takes them.
 
@@ -144,7 +143,7 @@ def read(
     """
     stored = _read_metadata(folder / METADATA_FILE)
     config = _checked_config(config)
-    if config_may_be_stored:
+    if "providers" not in given:
         check_configured(config.get("providers"))
     try:
         session = from_stored(stored["session"], config.get("providers"), session_options)

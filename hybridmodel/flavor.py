@@ -240,9 +240,8 @@ def load_model(
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     try:
-        return PyfuncModel(
-            artifact.read(Path(data_path), config=model_config, config_may_be_stored=True)
-        )
+        # MLflow merges what it is called with into what is stored, so this says nothing of who said.
+        return PyfuncModel(artifact.read(Path(data_path), config=model_config, given=()))
     except Exception as error:
         raise as_mlflow_exception(error) from error
 
