@@ -41,6 +41,7 @@ ENDPOINT_DEFAULTS = {
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
+_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -200,9 +201,11 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     if not isinstance(found, int) or found < 1:
         raise ConfigurationError(f"{path}: is damaged: its schema_version is {found!r}")
     if found > SCHEMA_VERSION:
+        writer = str(stored.get("written_by"))
+        later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
         raise ConfigurationError(
             f"{path}: has schema_version {found}, this hybridmodel {package_version()} reads up to "
-            f"{SCHEMA_VERSION}; install hybridmodel>={stored.get('written_by', 'a later version')}"
+            f"{SCHEMA_VERSION}; install {later}"
         )
     return stored
 

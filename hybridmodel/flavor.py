@@ -240,7 +240,7 @@ def load_model(
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     try:
-        # MLflow merges what it is called with into what is stored, so this says nothing of who said.
+        # MLflow merges what it is called with into what is stored: this proves nothing about who.
         return PyfuncModel(artifact.read(Path(data_path), config=model_config, given=()))
     except Exception as error:
         raise as_mlflow_exception(error) from error

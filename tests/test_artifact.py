@@ -146,6 +146,10 @@ def test_a_later_schema_names_the_version_to_install(saved: Path) -> None:
     edit(saved, schema_version=2, written_by="7.1.0")
     with pytest.raises(ConfigurationError, match=r"schema_version 2.*install hybridmodel>=7\.1\.0"):
         read(saved)
+    for writer in ("7 evil-package", "7\nevil", "7; evil", None, {}):
+        edit(saved, written_by=writer)
+        with pytest.raises(ConfigurationError, match="; install a later hybridmodel$"):
+            read(saved)
 
 
 def test_unknown_entries_are_ignored(saved: Path) -> None:
