@@ -148,7 +148,7 @@ def test_a_later_schema_names_the_version_to_install(saved: Path) -> None:
         read(saved)
     for writer in ("7 evil-package", "7\nevil", "7; evil", None, {}):
         edit(saved, written_by=writer)
-        with pytest.raises(ConfigurationError, match="; install a later hybridmodel$"):
+        with pytest.raises(ConfigurationError, match=r"; install a later hybridmodel$"):
             read(saved)
 
 
