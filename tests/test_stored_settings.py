@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from hybridmodel import ConfigurationError, HybridOnnxModel, load_model
 from hybridmodel.flavor import save_model
 from hybridmodel.local import LocalSession
-from hybridmodel.session_settings import CUSTOM_OPS, EXTRA_CONFIG
+from hybridmodel.session_settings import CUSTOM_OPS, EXTRA_CONFIG, LIBRARIES
 from hybridmodel.stored_settings import ENTRIES, OPTIONS
 from tests import models
 from tests.hostile import (
@@ -157,6 +157,14 @@ def read_yaml(saved: Path) -> dict[str, Any]:
 def write_yaml(saved: Path, described: dict[str, Any]) -> None:
     """Write ``MLmodel``."""
     (saved / "MLmodel").write_text(yaml.safe_dump(described))
+
+
+def test_the_page_says_what_is_on_the_list() -> None:
+    """docs/mlflow.md names every option and library that a saved model may bring."""
+    page = (Path(__file__).parent.parent / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in OPTIONS)
+    assert all(f'`"{name}"`' in page for name in LIBRARIES)
+    assert all(any(f"`{part}`" in page for part in (e, e.rpartition(".")[2])) for e in ENTRIES)
 
 
 def test_what_is_on_the_list_still_counts(saved: Path) -> None:
