@@ -8,8 +8,10 @@ keys do not raise it.
 from __future__ import annotations
 
 import json
+import os
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -22,11 +24,16 @@ from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.routing import Policy, parse_use_azure
 from hybridmodel.routing.policies import policy_from_dict
+from hybridmodel.stored_files import checked_name, read_bounded
+from hybridmodel.stored_settings import check_configured, from_stored, to_store
+from hybridmodel.strict_json import loads
 from hybridmodel.tensors import ModelSpec
 
 SCHEMA_VERSION = 1
 METADATA_FILE = "hybrid.json"
 MODEL_FILE = "model.onnx"
+MOST_METADATA_BYTES = 1 << 24
+"""Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
 
 ENDPOINT_DEFAULTS = {
     item.name: None if item.default is MISSING else item.default for item in fields(TritonEndpoint)
@@ -34,6 +41,8 @@ ENDPOINT_DEFAULTS = {
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
+_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
+_SHA256 = re.compile("[0-9a-f]{64}")
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -70,7 +79,7 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
     Raises
     ------
     ConfigurationError
-        If its session options cannot be written down.
+        If its session options are for code only, or cannot be written down.
     """
     if METADATA_FILE in model.onnx.external_files:
         raise ConfigurationError(
@@ -93,13 +102,24 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
         "use_azure": model.use_azure,
         "routing": None if model.use_azure is not None else model.routing.to_dict(),
         "endpoint": None if model.endpoint is None else model.endpoint.to_dict(),
-        "session": _session_settings(model.local),
+        "session": to_store(model.local),
     }
-    (folder / METADATA_FILE).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(stored, indent=2, allow_nan=False) + "\n"
+    if len(text) > MOST_METADATA_BYTES:
+        raise ConfigurationError(
+            f"{METADATA_FILE} of this model has {len(text)} bytes, and would be refused when it "
+            f"is loaded: {MOST_METADATA_BYTES} are the most"
+        )
+    (folder / METADATA_FILE).write_text(text, encoding="utf-8")
 
 
 def read(
-    folder: Path, *, credential: Any = None, config: Mapping[str, Any] | None = None
+    folder: Path,
+    *,
+    credential: Any = None,
+    config: Mapping[str, Any] | None = None,
+    given: Collection[str] = CONFIG_KEYS,
+    session_options: Any = None,
 ) -> HybridOnnxModel:
     """Read a model that `write` wrote.
 
@@ -111,20 +131,26 @@ def read(
         As `HybridOnnxModel` takes it.
     config : mapping, optional
         Values for some of `CONFIG_KEYS`, which count more than what is stored.
+    given : collection of str, optional
+        Keys of `config` that the program or the machine said; others are as good as stored.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Instead of all those that are stored, as `hybridmodel.local.LocalSession` takes them.
 
     Raises
     ------
     ConfigurationError
-        If a file is missing, damaged or of a later major version, or `config` has an unknown key.
+        If a file is missing, damaged or of a later major version, `config` has an unknown key, or
+        a setting of the session that only code may give is stored.
     """
     stored = _read_metadata(folder / METADATA_FILE)
     config = _checked_config(config)
+    if "providers" not in given:
+        check_configured(config.get("providers"))
     try:
-        described, session = stored["model"], dict(stored["session"])
-        onnx = _read_onnx(folder, described)
+        session = from_stored(stored["session"], config.get("providers"), session_options)
+        described = stored["model"]
         spec = ModelSpec.from_dict(described)
-        if config.get("providers") is not None:
-            session.update(providers=config["providers"], provider_options=None)
+        onnx = _read_onnx(folder, described, spec)
         model = HybridOnnxModel(
             LocalSession(onnx, spec=spec, **session),
             endpoint=_endpoint(stored["endpoint"], config),
@@ -139,7 +165,7 @@ def read(
         raise
     except _MALFORMED as error:
         raise ConfigurationError(
-            f"{folder / METADATA_FILE}: not as hybridmodel writes it: {error!r}"
+            f"{folder / METADATA_FILE}: not as hybridmodel writes it: {repr(error)[:500]}"
         ) from error
     _warn_of_differences(model)
     return model
@@ -168,32 +194,30 @@ def _warn_of_differences(model: HybridOnnxModel) -> None:
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path.parent}: holds no {METADATA_FILE}, so it is no hybrid model"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: is damaged: {error}") from error
+    if not os.path.lexists(path):
+        raise ConfigurationError(f"{path.parent}: holds no {path.name}, so it is no hybrid model")
+    stored: dict[str, Any] = loads(read_bounded(path, MOST_METADATA_BYTES), f"{path}: is damaged")
     found = stored.get("schema_version") if isinstance(stored, dict) else None
     if not isinstance(found, int) or found < 1:
         raise ConfigurationError(f"{path}: is damaged: its schema_version is {found!r}")
     if found > SCHEMA_VERSION:
+        writer = str(stored.get("written_by"))
+        later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
         raise ConfigurationError(
             f"{path}: has schema_version {found}, this hybridmodel {package_version()} reads up to "
-            f"{SCHEMA_VERSION}; install hybridmodel>={stored.get('written_by', 'a later version')}"
+            f"{SCHEMA_VERSION}; install {later}"
         )
     return stored
 
 
-def _read_onnx(folder: Path, described: Mapping[str, Any]) -> OnnxFile:
+def _read_onnx(folder: Path, described: Mapping[str, Any], spec: ModelSpec) -> OnnxFile:
+    where = str(folder / METADATA_FILE)
     return OnnxFile.stored(
-        folder / described["file"],
-        described["sha256"],
+        folder / checked_name(described["file"], where),
+        _checked_sha256(described["sha256"]),
         described["size_bytes"],
         described["external_files"],
-        {item["name"]: tuple(item["labels"]) for item in described["outputs"] if "labels" in item},
+        {item.name: item.labels for item in spec.outputs},
     )
 
 
@@ -216,21 +240,7 @@ def _endpoint(stored: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Tr
     return TritonEndpoint.from_dict(ENDPOINT_DEFAULTS | dict(stored or {}) | changes)
 
 
-def _session_settings(local: LocalSession) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "providers": [p if isinstance(p, str) else list(p) for p in local.providers],
-        "provider_options": local.provider_options,
-        "session_options": local.session_options,
-    }
-    try:
-        settings = json.loads(json.dumps(settings, default=_by_name))
-    except TypeError as error:
-        raise ConfigurationError(f"the session options cannot be saved: {error}") from error
-    return settings
-
-
-def _by_name(value: Any) -> str:
-    members = getattr(type(value), "__members__", None)
-    if members is None:
-        raise TypeError(f"give {type(value).__name__} as a dict of numbers and strings")
-    return str(value.name)
+def _checked_sha256(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise TypeError("the sha256 is no sha256")
+    return value

@@ -201,6 +201,7 @@ def load_model(
     *,
     credential: Any = None,
     model_config: Mapping[str, Any] | None = None,
+    session_options: Any = None,
 ) -> HybridOnnxModel:
     """Load the model itself: the fast path, which runs no code from the model's directory.
 
@@ -214,23 +215,33 @@ def load_model(
     credential : object with ``get_token`` or callable, optional
         As `HybridOnnxModel` takes it.
     model_config : mapping, optional
-        Values for some of `hybridmodel.artifact.CONFIG_KEYS`.
+        Values for some of `hybridmodel.artifact.CONFIG_KEYS`; ``providers`` may have options.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Instead of those that are stored, as `HybridOnnxModel` takes them: any of onnxruntime's,
+        where a saved model may bring only those of `hybridmodel.stored_settings`.
 
     Raises
     ------
     ConfigurationError
-        If there is no hybrid model, it is damaged, or `model_config` has an unknown key.
+        If there is no hybrid model, it is damaged, `model_config` has an unknown key, or a setting
+        of the session that only code may give is stored.
     """
     if dst_path is not None or not Path(model_uri).is_dir():
         from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
-    return artifact.read(Path(model_uri, DATA_FOLDER), credential=credential, config=model_config)
+    return artifact.read(
+        Path(model_uri, DATA_FOLDER),
+        credential=credential,
+        config=model_config,
+        session_options=session_options,
+    )
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     try:
-        return PyfuncModel(artifact.read(Path(data_path), config=model_config))
+        # MLflow merges what it is called with into what is stored: this proves nothing about who.
+        return PyfuncModel(artifact.read(Path(data_path), config=model_config, given=()))
     except Exception as error:
         raise as_mlflow_exception(error) from error
 

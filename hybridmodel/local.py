@@ -13,16 +13,18 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.onnx_scan import Label
 from hybridmodel.per_process import PerProcess
+from hybridmodel.session_settings import (
+    as_session_options,
+    checked_providers,
+    installed_providers,
+    register_libraries,
+)
 from hybridmodel.tensors import BY_ONNX, WILDCARD, ElementType, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Array = np.ndarray[Any, Any]
-
-DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
-EXTRA_CONFIG = "extra_session_config"
-"""The option that holds onnxruntime's dotted configuration entries, as MLflow's flavor calls it."""
 
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 _ZIPMAP = re.compile(r"seq\(map\((?:int64|string),tensor\((float|double)\)\)\)")
@@ -43,10 +45,12 @@ class LocalSession:
     provider_options : sequence of dict, optional
         One for each provider.
     session_options : mapping or onnxruntime.SessionOptions, optional
-        Attributes of ``onnxruntime.SessionOptions`` by name, and under ``extra_session_config``
-        its configuration entries. Enumerations may be given by name or number.
+        Attributes of ``onnxruntime.SessionOptions`` by name, under ``extra_session_config`` its
+        configuration entries, and under ``custom_op_libraries`` paths of libraries, or
+        ``"onnxruntime-extensions"``. Enumerations may be given by name or number.
     spec : ModelSpec, optional
-        When known (from a saved model), the session is not opened before it is needed.
+        When known (from a saved model), the session is not opened before it is needed, and then
+        has to have tensors of these names.
 
     Raises
     ------
@@ -65,18 +69,15 @@ class LocalSession:
         spec: ModelSpec | None = None,
     ) -> None:
         self.onnx = OnnxFile.read(source)
-        if isinstance(providers, str):
-            raise ConfigurationError(f"providers is a list of names: [{providers!r}]")
-        self.providers = tuple(providers or DEFAULT_PROVIDERS)
+        self.providers = checked_providers(providers)
         self.provider_options = provider_options
         self.session_options = session_options
         self._process: PerProcess[onnxruntime.InferenceSession] = PerProcess()
         if session_options:
-            _session_options(session_options)
-        if spec is None:
-            spec = spec_of(self._process.get(self._open), self.onnx.zipmaps)
-        self.spec = spec
-        self._zipmaps = {item.name: item for item in spec.outputs if item.labels}
+            as_session_options(session_options)
+        self._described = spec
+        self.spec = spec or spec_of(self._process.get(self._open), self.onnx.zipmaps)
+        self._zipmaps = {item.name: item for item in self.spec.outputs if item.labels}
 
     @property
     def session(self) -> onnxruntime.InferenceSession:
@@ -133,87 +134,36 @@ class LocalSession:
     def _open(self) -> onnxruntime.InferenceSession:
         import onnxruntime
 
-        _check_providers(self.providers, onnxruntime.get_available_providers())
-        options = _session_options(self.session_options or {})
+        providers = installed_providers(self.providers)
+        options = as_session_options(self.session_options or {})
+        register_libraries(options, self.session_options or {})
         source = str(self.onnx.path) if self.onnx.data is None else self.onnx.data
+        where = self.onnx.path or "the model given"
         try:
-            return onnxruntime.InferenceSession(
-                source, options, list(self.providers), self.provider_options
+            session = onnxruntime.InferenceSession(
+                source, options, providers, self.provider_options
             )
         except Exception as error:
-            where = self.onnx.path or "the model given"
             raise ConfigurationError(f"{where}: onnxruntime cannot load it: {error}") from error
+        if self._described is not None:
+            _check_names(session, self._described, str(where))
+        return session
 
 
-def _check_providers(providers: Sequence[Any], available: Sequence[str]) -> None:
-    for provider in providers:
-        name = provider if isinstance(provider, str) else provider[0]
-        if name == "AzureExecutionProvider":
+def _check_names(session: onnxruntime.InferenceSession, spec: ModelSpec, where: str) -> None:
+    """Make sure that a session has the tensors of a description, which may have come from a file.
+
+    Shapes and datatypes are left to each run: releases differ in how they describe them.
+    """
+    for what, tensors, described in (
+        ("inputs", session.get_inputs(), spec.input_names),
+        ("outputs", session.get_outputs(), spec.output_names),
+    ):
+        found = [tensor.name for tensor in tensors]
+        if sorted(found) != sorted(described):
             raise ConfigurationError(
-                "the AzureExecutionProvider of today's onnxruntime calls nobody, it computes "
-                "locally; give endpoint=TritonEndpoint(...) and ask with use_azure=True"
+                f"{where}: has the {what} {found}, but was said to have {list(described)}"
             )
-        if name not in available:
-            raise ConfigurationError(
-                f"execution provider {name!r} is not in the installed onnxruntime, which has "
-                f"{', '.join(available)}"
-            )
-
-
-def _session_options(given: Any) -> onnxruntime.SessionOptions:
-    import onnxruntime
-
-    if isinstance(given, onnxruntime.SessionOptions):
-        return given
-    options = onnxruntime.SessionOptions()
-    known = sorted(
-        name
-        for name in dir(options)
-        if not name.startswith("_") and not callable(getattr(options, name))
-    )
-    for name, value in given.items():
-        if name == EXTRA_CONFIG:
-            _add_entries(options, value)
-        elif name in known:
-            _set_option(options, name, value)
-        else:
-            raise ConfigurationError(
-                f"session option {name!r} is unknown; onnxruntime {onnxruntime.__version__} has "
-                f"{', '.join([*known, EXTRA_CONFIG])}"
-            )
-    return options
-
-
-def _add_entries(options: onnxruntime.SessionOptions, entries: Any) -> None:
-    try:
-        for key, value in entries.items():
-            options.add_session_config_entry(key, value)
-    except (AttributeError, TypeError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"session option {EXTRA_CONFIG!r}: expected a dict of str to str, got {entries!r}"
-        ) from error
-
-
-def _set_option(options: onnxruntime.SessionOptions, name: str, value: Any) -> None:
-    members = getattr(type(getattr(options, name)), "__members__", None)
-    try:
-        setattr(options, name, value if members is None else _member(members, value))
-    except (TypeError, LookupError) as error:
-        expected = type(getattr(options, name)).__name__ if members is None else ", ".join(members)
-        raise ConfigurationError(
-            f"session option {name!r}: expected {expected}, got {value!r}"
-        ) from error
-
-
-def _member(members: Mapping[str, Any], value: Any) -> Any:
-    if isinstance(value, bool):
-        raise TypeError(value)
-    for name, member in members.items():
-        if value == member or (isinstance(value, str) and name == f"ORT_{value.upper()}"):
-            return member
-        if name == value or (type(value) is int and member.value == value):
-            return member
-    raise LookupError(value)
 
 
 def spec_of(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.onnx_scan import Contents, Label, scan
+from hybridmodel.stored_files import check_inside, check_location
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collections.abc import Iterator, Mapping
 
 READ_AT_LOAD_BYTES = 1 << 22
 """Up to this size a saved model is read and hashed when it is loaded, which takes 3 ms."""
+
+_SETTINGS_VARIABLE = "ORT_LOAD_CONFIG_FROM_MODEL"
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ class OnnxFile:
     ) -> OnnxFile:
         """Take up a model that was saved with these facts.
 
-        Up to `READ_AT_LOAD_BYTES` it is read, and its hash compared. A larger file is left where
-        it is until the model first runs, and only its size is compared; `verify` does the rest.
+        It is looked through for other files that it would read. Up to `READ_AT_LOAD_BYTES` it is
+        read, and its hash compared. A larger file is left where it is until the model first runs,
+        and only its size is compared; `verify` does the rest.
 
         Parameters
         ----------
@@ -98,14 +102,16 @@ class OnnxFile:
         external : mapping of str to mapping
             As `external_facts` returns it.
         zipmaps : mapping of str to tuple
-            Class labels of each output that has them.
+            Class labels of each output; none where it is a tensor.
 
         Raises
         ------
         ConfigurationError
-            If a file is missing, or not the one that was saved.
+            If a file is missing, not the one that was saved, no regular file or outside of the
+            model's folder, or the model would read another one.
         """
         path = path.absolute()
+        check_inside(path, path.parent)
         _check_external(path, tuple(external))
         sizes = {name: facts["size_bytes"] for name, facts in external.items()}
         for name, expected in {path.name: size_bytes, **sizes}.items():
@@ -116,10 +122,15 @@ class OnnxFile:
                     f"{expected} were expected"
                 )
         hashes = {name: facts["sha256"] for name, facts in external.items()}
-        onnx = cls(sha256, None, path, tuple(external), zipmaps, hashes)
+        labelled = {name: labels for name, labels in zipmaps.items() if labels}
+        onnx = cls(sha256, None, path, tuple(external), labelled, hashes)
         if size_bytes > READ_AT_LOAD_BYTES or external:
+            with _mapped(path) as view:
+                _check_stored(onnx, zipmaps, scan(view, str(path)))
             return onnx
-        return replace(onnx, data=onnx.content())
+        onnx = replace(onnx, data=onnx.content())
+        _check_stored(onnx, zipmaps, scan(memoryview(onnx.content()), str(path)))
+        return onnx
 
     @property
     def size_bytes(self) -> int:
@@ -220,12 +231,15 @@ class OnnxFile:
 
     @classmethod
     def _from_path(cls, path: Path) -> OnnxFile:
+        import hashlib
+
         path = path.absolute()
-        try:
-            with path.open("rb") as file:
-                contents, sha256, data = _scan_file(file, path)
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigurationError(f"{path}: is no regular file")  # A pipe would be waited for.
+        with _mapped(path) as view:
+            contents = scan(view, str(path))
+            sha256 = hashlib.sha256(view).hexdigest()
+            data = None if contents.external else bytes(view)
         external = tuple(sorted(contents.external))
         _check_external(path, external)
         return cls(sha256, None if external else data, path, external, contents.zipmaps)
@@ -260,30 +274,49 @@ def _check_hash(path: Path, expected: str) -> None:
         )
 
 
-def _scan_file(file: BinaryIO, path: Path) -> tuple[Contents, str, bytes | None]:
-    import hashlib
+@contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
     import mmap
 
-    if os.fstat(file.fileno()).st_size == 0:
-        raise ConfigurationError(f"{path}: is empty, not an ONNX model")
-    with (
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as view,
-    ):
-        contents = scan(view, str(path))
-        sha256 = hashlib.sha256(view).hexdigest()
-        return contents, sha256, None if contents.external else bytes(view)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ConfigurationError(f"{path}: is empty, not an ONNX model")
+            with (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+                memoryview(mapped) as view,
+            ):
+                yield view
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _check_external(path: Path, names: tuple[str, ...]) -> None:
+    # The folder of a file that `path` is a link to counts as well: caches keep models so.
+    folders = (path.parent, path.resolve().parent)
     for name in names:
-        # Read as Windows does, too: a model may be saved here and loaded there.
-        anchored = PurePosixPath(name).anchor or PureWindowsPath(name).anchor
-        if anchored or ".." in PureWindowsPath(name).parts:
-            raise ConfigurationError(
-                f"{path}: keeps tensors in {name!r}, outside of the model's own folder"
-            )
-        if not (path.parent / name).is_file():
+        check_location(name, str(path))
+        if not os.path.lexists(path.parent / name):
             raise ConfigurationError(
                 f"{path}: its external data {name!r} is missing; it belongs into {path.parent}"
             )
+        check_inside(path.parent / name, *folders)
+
+
+def _check_stored(
+    onnx: OnnxFile, zipmaps: Mapping[str, tuple[Label, ...]], contents: Contents
+) -> None:
+    """Hold what a saved model says of its ONNX file against what that holds."""
+    if contents.external != set(onnx.external_files):
+        others = sorted(contents.external ^ set(onnx.external_files))
+        raise ConfigurationError(
+            f"{onnx.path}: is not as it was saved: the files that it keeps tensors in are others "
+            f"({', '.join(map(repr, others[:5]))})"
+        )
+    if any(contents.zipmaps.get(name, ()) != labels for name, labels in zipmaps.items()):
+        raise ConfigurationError(f"{onnx.path}: is not as it was saved: its labels are others")
+    if contents.has_settings and os.environ.get(_SETTINGS_VARIABLE) == "1":
+        raise ConfigurationError(
+            f"{onnx.path}: holds settings for onnxruntime's sessions, which may write files, and "
+            f"{_SETTINGS_VARIABLE} lets them count; unset that variable"
+        )

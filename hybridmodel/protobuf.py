@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
+_FIRST_KEY, _AFTER_LAST_KEY = 1 << 3, 1 << 32
 
 
 class Malformed(Exception):
@@ -38,9 +39,14 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
     """
     if isinstance(view, int):
         raise Malformed
-    position = 0
-    while position < len(view):
-        key, position = _varint(view, position)
+    position, end = 0, len(view)
+    while position < end:
+        key = view[position]
+        position += 1
+        if key >= 0x80:
+            key, position = _varint(view, position - 1)
+        if not _FIRST_KEY <= key < _AFTER_LAST_KEY:
+            raise Malformed  # Other readers drop the upper bits, and see a field that we do not.
         kind, number = key & 7, key >> 3
         if kind == _VARINT:
             value, position = _varint(view, position)
@@ -49,10 +55,11 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
         size = _SIZES.get(kind, -1)
         if kind == _BYTES:
             size, position = _varint(view, position)
-        if not 0 <= size <= len(view) - position:
+        stop = position + size
+        if size < 0 or stop > end:
             raise Malformed
-        yield number, view[position : position + size]
-        position += size
+        yield number, view[position:stop]
+        position = stop
 
 
 def packed(view: memoryview) -> Iterator[int]:
@@ -85,6 +92,8 @@ def text(value: Any) -> str:
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    if position < len(view) and view[position] < 0x80:
+        return view[position], position + 1
     result = shift = 0
     while position < len(view) and shift < 70:
         byte = view[position]

@@ -148,7 +148,7 @@ class TensorSpec:
                 datatype=str(stored["datatype"]),
                 shape=tuple(int(size) for size in stored["shape"]),
                 batched=bool(stored.get("batched", False)),
-                labels=tuple(stored.get("labels", ())),
+                labels=tuple(map(_label, stored.get("labels", ()))),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
@@ -217,6 +217,13 @@ class ModelSpec:
             )
         except (KeyError, TypeError) as error:
             raise ConfigurationError(f"not the description of a model: {error!r}") from error
+
+
+def _label(value: Any) -> str | int:
+    if type(value) not in (str, int):
+        raise TypeError(f"a label is a text or a whole number, not a {type(value).__name__}")
+    label: str | int = value
+    return label
 
 
 def format_shape(shape: Iterable[int]) -> str:

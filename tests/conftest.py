@@ -13,7 +13,7 @@ from tests.models import served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.mlflow_tools"]
+pytest_plugins = ["tests.mlflow_tools", "tests.hostile"]
 
 
 @pytest.fixture(scope="session")

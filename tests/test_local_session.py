@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.exceptions import ConfigurationError, InputMismatch, MissingDependency
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.tensors import BY_DATATYPE
@@ -229,12 +230,42 @@ def test_a_session_options_object_works() -> None:
         ({"execution_mode": "FAST"}, "expected .*ORT_SEQUENTIAL.*, got 'FAST'"),
         ({"extra_session_config": "a=b"}, "expected a dict of str to str, got 'a=b'"),
         ({"extra_session_config": {"a": 1}}, "expected a dict of str to str"),
+        ({"custom_op_libraries": "a.so"}, "expected a list of paths.*onnxruntime-extensions"),
+        ({"custom_op_libraries": [1]}, "expected a list of paths"),
+        ({"custom_op_libraries": ["/no.so"]}, "'/no.so': onnxruntime cannot load it"),
+        (["intra_op_num_threads"], "session_options is a dict, not a list"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     """An option that is unknown or of a wrong kind is refused, with what there is."""
     with pytest.raises(ConfigurationError, match=message):
         LocalSession(models.identity(), session_options=options)
+
+
+@pytest.mark.parametrize(
+    ("installed", "error", "message"),
+    [
+        (None, MissingDependency, r"pip install 'onnxruntime-extensions>=0\.15'"),
+        ("0.14.0", ConfigurationError, r"0\.14\.0 has operators that call services"),
+        ("0.9", ConfigurationError, r"0\.9 has operators that call services"),
+    ],
+)
+def test_extensions_that_are_not_installed(
+    installed: str | None, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Extensions by name are those that are installed, and none that a model could make call."""
+
+    def version(name: str) -> str:
+        if installed is None:
+            raise PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    options = {"custom_op_libraries": ["onnxruntime-extensions"]}
+    with pytest.raises(error, match=message):
+        LocalSession(models.linear(), session_options=options)
+    spec = LocalSession(models.linear()).spec
+    assert LocalSession(models.linear(), session_options=options, spec=spec).spec == spec
 
 
 def test_an_unknown_provider_is_refused() -> None:
@@ -372,6 +403,15 @@ def test_the_provider_that_calls_nobody_is_refused() -> None:
     """The Azure provider, which onnxruntime lists, would compute here; the way out is said."""
     with pytest.raises(ConfigurationError, match=r"calls nobody.*use_azure=True"):
         LocalSession(models.linear(), providers=["AzureExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    "providers", [[1], [("CPUExecutionProvider",)], [("CPUExecutionProvider", 1)], [(1, {})], 5]
+)
+def test_providers_of_a_wrong_kind_are_refused(providers: Any) -> None:
+    """What is neither a name nor a pair is refused when the session is made, not when it runs."""
+    with pytest.raises(ConfigurationError, match="providers is a list of names, or of pairs"):
+        LocalSession(models.linear(), providers=providers)
 
 
 def test_one_provider_as_a_text_is_refused() -> None:

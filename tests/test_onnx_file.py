@@ -267,6 +267,15 @@ def test_no_file(tmp_path: Path) -> None:
         OnnxFile.read(os.fspath(tmp_path))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A named pipe or a device in place of the file is refused at once."""
+    os.mkfifo(tmp_path / "m.onnx")
+    for path in (tmp_path / "m.onnx", "/dev/zero"):
+        with pytest.raises(ConfigurationError, match="is no regular file"):
+            OnnxFile.read(path)
+
+
 def test_an_onnx_that_onnxruntime_refuses(tmp_path: Path) -> None:
     """A well-formed file with an unknown operator is refused when the model is made."""
     graph = helper.make_graph(

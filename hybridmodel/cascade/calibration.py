@@ -23,6 +23,7 @@ from hybridmodel.cascade.json_values import (
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Curve
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.strict_json import loads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -283,11 +284,7 @@ class Calibration:
         ConfigurationError
             If it is not JSON, or not the description of a calibration.
         """
-        try:
-            stored = json.loads(text)
-        except ValueError as error:
-            raise ConfigurationError(f"not the description of a calibration: {error}") from error
-        return cls.from_dict(stored)
+        return cls.from_dict(loads(text, "not the description of a calibration"))
 
 
 def _check_version(version: Any) -> None:
