@@ -54,6 +54,10 @@ class Deadline:
         """Return the seconds left, 0.0 once it has passed."""
         return max(0.0, self._end - self._clock())
 
+    def over_s(self) -> float:
+        """Return for how many seconds it has been over, 0.0 before."""
+        return max(0.0, self._clock() - self._end)
+
     def check(self, doing: str) -> float:
         """Return the seconds left.
 

@@ -75,8 +75,7 @@ class Retrier:
             attempt += 1
             started = time.perf_counter()
             try:
-                with self._gate.admit(call.deadline):
-                    value = send(call)
+                value = self._gate.run(call.deadline, send, call)
             except EndpointError as error:
                 # What was raised before the request is only known by its name.
                 if error.endpoint is None:
