@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.answers import RemoteAnswer, differences
-from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
+from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
@@ -39,6 +38,7 @@ from hybridmodel.remote.protocol import (
 )
 from hybridmodel.remote.resilience import RetryPolicy
 from hybridmodel.remote.retrier import Retrier
+from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tensors import ModelSpec
 
@@ -68,6 +68,8 @@ class EndpointClient:
         the endpoint says.
     sleep : callable, default=time.sleep
         Waits for so many seconds.
+    clock : callable, default=time.monotonic
+        Tells the time in seconds, for what was learned of the endpoint and may have changed.
 
     Raises
     ------
@@ -84,16 +86,16 @@ class EndpointClient:
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self._spec = spec
-        self._exchanger = Exchanger(endpoint, credential, make_transport)
+        self._exchanger = Exchanger(endpoint, credential, make_transport, clock)
         self._gate = gate_of(endpoint)
         self._counters = Counters()
         policy = policy or RetryPolicy(endpoint.max_attempts)
         self._retrier = Retrier(self._exchanger, self._gate, self._counters, policy, sleep)
-        self._most_rows = endpoint.max_batch_size or sys.maxsize
-        self._knows_batch_size = endpoint.max_batch_size is not None
+        self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
 
     def infer(
@@ -134,14 +136,16 @@ class EndpointClient:
             call = replace(call, patient=False)
         if rows is None or rows == 1 or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
-        size = min(rows, self._most_rows, rows_within(feeds, rows, self.endpoint.max_request_bytes))
+        size = self._sizes.rows_for(call, feeds, rows)
         while True:
             try:
                 if size >= rows:
                     return self._ask(call, feeds, outputs, rows)
-                return self._ask_in_chunks(call, feeds, outputs, rows, size)
+                answer = self._ask_in_chunks(call, feeds, outputs, rows, size)
+                self._sizes.answered()
+                return answer
             except EndpointRefused as error:
-                size = self._fewer_rows(call, error, size)
+                size = self._sizes.fewer_rows(call, error, feeds, rows, size)
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the endpoint for the inputs and outputs of its model.
@@ -213,6 +217,7 @@ class EndpointClient:
         try:
             response, attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
+            self._exchanger.doubt_binary()
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
@@ -267,17 +272,6 @@ class EndpointClient:
                 " and ".join(versions),
             )
         return RemoteAnswer(joined, ", ".join(versions) or None, attempts, call.request_id or "")
-
-    def _fewer_rows(self, call: Call, error: EndpointRefused, size: int) -> int:
-        """Return how many rows to send at a time after a refusal, or raise it."""
-        if size > 1 and error.status == 413:
-            self._most_rows = size // 2
-        elif size > 1 and error.status in (400, 424) and not self._knows_batch_size:
-            self._knows_batch_size = True
-            self._most_rows = min(self._most_rows, self._exchanger.max_batch_size(call))
-        if self._most_rows >= size:
-            raise error
-        return self._most_rows
 
     def _decoded(self, call: Call, reply: Reply) -> InferResponse:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,9 @@ _DELAYS = (
     "ms-azureml-bandwidth-request-delay-ms",
     "ms-azureml-bandwidth-response-delay-ms",
 )
+
+_AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
+"""What was learned of a server that may have been replaced since, and what was learned just now."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -87,6 +91,8 @@ class Exchanger:
         As `hybridmodel.remote.credentials.key_source` takes it.
     make_transport : callable, default=PooledTransport
         Makes the transport.
+    clock : callable, default=time.monotonic
+        Tells the time in seconds.
 
     Raises
     ------
@@ -99,12 +105,15 @@ class Exchanger:
         endpoint: TritonEndpoint,
         credential: Any = None,
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self.keys: KeySource = key_source(endpoint, credential)
         self._make_transport = make_transport
         self._transport: PerProcess[Transport] = PerProcess()
+        self._clock = clock
         self._speaks_binary = endpoint.binary
+        self._binary_since = float("inf") if endpoint.binary is not None else 0.0
         self._told_of_delay = False
         self._headers = dict(_HEADERS)
         if endpoint.deployment is not None:
@@ -160,11 +169,15 @@ class Exchanger:
     @property
     def knows_binary(self) -> bool:
         """Whether `speaks_binary` answers without asking the server."""
-        return self._speaks_binary is not None
+        if self._speaks_binary:
+            return True
+        # JSON does everywhere, but a server that takes more may have come in its place.
+        known = self._speaks_binary is not None
+        return known and self._clock() - self._binary_since < _AGAIN_S
 
     def speaks_binary(self, call: Call) -> bool:
-        """Tell whether the server takes binary tensors; asks it once."""
-        if self._speaks_binary is None:
+        """Tell whether the server takes binary tensors; asks it where that is not known."""
+        if not self.knows_binary:
             try:
                 reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
                 extensions = decode_object(reply.header).get("extensions")
@@ -172,17 +185,25 @@ class Exchanger:
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
             self._speaks_binary = isinstance(extensions, list) and BINARY_EXTENSION in extensions
-        return self._speaks_binary
+            self._binary_since = self._clock()
+        return bool(self._speaks_binary)
 
-    def max_batch_size(self, call: Call) -> int:
-        """Ask how many rows the server takes at a time; `sys.maxsize` where it does not say."""
+    def doubt_binary(self) -> None:
+        """Ask the server again before the next request, unless it was asked just now."""
+        if self._clock() - self._binary_since >= _ASKED_LATELY_S:
+            self._speaks_binary = None
+
+    def max_batch_size(self, call: Call) -> int | None:
+        """Ask how many rows the server takes at a time: `sys.maxsize` for any, None if unsaid."""
         try:
             reply = self.exchange(call, "GET", f"{self.endpoint.model_url}/config")
             most = decode_object(reply.header).get("max_batch_size")
         except EndpointError:
             # What was refused is the caller's news, not that the reason cannot be found.
-            return sys.maxsize
-        return most if isinstance(most, int) and most > 0 else sys.maxsize
+            return None
+        if type(most) is not int:
+            return None
+        return most if most > 0 else sys.maxsize
 
     def close(self) -> None:
         """Close the connections of this process; the next request opens others."""

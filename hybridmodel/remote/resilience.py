@@ -39,10 +39,12 @@ class Deadline:
         self._end = clock() + timeout_s
         self.given_up = False
 
-    def part(self) -> Deadline:
-        """Return one that ends at the same moment, and can be ended by itself."""
+    def part(self, share: float = 1.0) -> Deadline:
+        """Return one with a share of the time left, that can be ended by itself."""
         part = Deadline(self.timeout_s, self._clock)
         part._end = self._end
+        if share < 1:
+            part._end = self._clock() + share * self.remaining_s()
         return part
 
     def end(self) -> None:
