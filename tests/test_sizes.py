@@ -1,4 +1,4 @@
-"""What one request may hold: learned from refusals, and learned again when that may have changed."""
+"""What one request may hold: learned from refusals, and learned anew when that may have changed."""
 
 from __future__ import annotations
 

@@ -36,16 +36,20 @@ from hybridmodel.remote.protocol import (
     decode_response,
     encode_request,
 )
+from hybridmodel.remote.redaction import Redaction
 from hybridmodel.remote.resilience import RetryPolicy
 from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.transport import PooledTransport, Transport
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
 _CHUNKS_AT_A_TIME = 4
 """Of one call: more only queue at the same server, and hold the memory of their answers."""
+
+_MOST_VERSIONS, _MOST_DIFFERENCES, _MOST_TENSORS = 5, 100, 2000
+"""That are named, of what a server says; more than any model has are no news."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -158,9 +162,11 @@ class EndpointClient:
         call = self._begin(timeout_s)
         reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
         try:
-            return decode_metadata(reply.header)
+            spec = decode_metadata(reply.header)
         except ProtocolError as error:
             raise self._exchanger.placed(call, error, reply) from None
+        redaction = self._exchanger.redaction(call)
+        return ModelSpec(*(_fit(tensors, redaction) for tensors in (spec.inputs, spec.outputs)))
 
     def is_ready(self, timeout_s: float | None = None) -> bool:
         """Tell whether the endpoint says that it can answer for this model now.
@@ -221,13 +227,10 @@ class EndpointClient:
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
-        _log.debug("version %s answered request %s", response.model_version, call.request_id)
-        return RemoteAnswer(
-            self._checked(call, response, outputs, rows),
-            response.model_version,
-            attempts,
-            call.request_id or "",
-        )
+        version = self._exchanger.version(call, response.model_version)
+        _log.debug("version %s answered request %s", version, call.request_id)
+        found = self._checked(call, response, outputs, rows)
+        return RemoteAnswer(found, version, attempts, call.request_id or "")
 
     def _speaks_binary(self, call: Call) -> bool:
         if self._exchanger.knows_binary:
@@ -269,9 +272,10 @@ class EndpointClient:
                 "%s: versions %s of the model answered for parts of one call; pin one by "
                 "model_version or deployment",
                 self.endpoint.model_url,
-                " and ".join(versions),
+                " and ".join(versions[:_MOST_VERSIONS]),
             )
-        return RemoteAnswer(joined, ", ".join(versions) or None, attempts, call.request_id or "")
+        named = ", ".join(versions[:_MOST_VERSIONS]) or None
+        return RemoteAnswer(joined, named, attempts, call.request_id or "")
 
     def _decoded(self, call: Call, reply: Reply) -> InferResponse:
         try:
@@ -288,13 +292,21 @@ class EndpointClient:
     ) -> dict[str, Array]:
         found = differences(response.outputs, self._spec, outputs, rows)
         if found:
-            found = tuple(map(call.without_key, found))
+            redaction = self._exchanger.redaction(call)
+            shown = tuple(map(redaction, found[:_MOST_DIFFERENCES]))
+            if len(found) > len(shown):
+                shown += (f"and {len(found) - len(shown)} more",)
             raise SpecMismatch(
                 f"{self.endpoint.model_url}: the answer is not what the local model would give: "
-                + "; ".join(found),
-                found,
+                + "; ".join(shown),
+                shown,
             )
         return {name: response.outputs[name] for name in outputs}
+
+
+def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:
+    """Make the names that a server gives to its tensors fit to be shown."""
+    return tuple(replace(item, name=redaction(item.name)) for item in tensors[:_MOST_TENSORS])
 
 
 def _guid() -> str:

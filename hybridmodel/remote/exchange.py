@@ -28,6 +28,7 @@ from hybridmodel.remote.protocol import (
     Message,
     decode_object,
 )
+from hybridmodel.remote.redaction import Redaction, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
@@ -44,6 +45,12 @@ _DELAYS = (
     "ms-azureml-bandwidth-request-delay-ms",
     "ms-azureml-bandwidth-response-delay-ms",
 )
+
+_MOST_SHOWN = 1000
+"""Characters of a message."""
+
+_LONGEST_VERSION, _VERSIONS = 100, 64
+"""Characters of a server's version, and versions that are known to be fit to be shown."""
 
 _AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
 """What was learned of a server that may have been replaced since, and what was learned just now."""
@@ -67,6 +74,8 @@ class Call:
         Whether the key was asked for again already.
     patient : bool
         Whether it waits and tries again where that may help.
+    earlier_key : str or None
+        That was refused before.
     """
 
     deadline: Deadline
@@ -74,10 +83,7 @@ class Call:
     key: str | None = field(repr=False)
     renewed: bool = False
     patient: bool = True
-
-    def without_key(self, text: str) -> str:
-        """Blot out the key, which a server may repeat in anything it says."""
-        return text.replace(self.key, "***") if self.key else text
+    earlier_key: str | None = field(default=None, repr=False)
 
 
 class Exchanger:
@@ -115,6 +121,7 @@ class Exchanger:
         self._speaks_binary = endpoint.binary
         self._binary_since = float("inf") if endpoint.binary is not None else 0.0
         self._told_of_delay = False
+        self._fit_versions: set[str] = set()
         self._headers = dict(_HEADERS)
         if endpoint.deployment is not None:
             self._headers[DEPLOYMENT] = endpoint.deployment
@@ -151,20 +158,39 @@ class Exchanger:
         except EndpointError as error:
             raise self.placed(call, error) from error.__cause__
         if reply.status != 200:
-            raise self.placed(call, refusal(reply), reply)
-        self._note_delay(reply)
+            raise self.placed(call, refusal(reply, self.redaction(call)), reply)
+        self._note_delay(call, reply)
         return reply
 
     def placed(self, call: Call, error: EndpointError, reply: Reply | None = None) -> EndpointError:
         """Say at which endpoint, with which status and for which request it happened."""
+        redaction = self.redaction(call)
         error.endpoint = self.endpoint.model_url
         error.request_id = call.request_id
         text = error.args[0]
         if reply is not None:
             error.status = reply.status
-            text += _unlike_the_protocol(reply)
-        error.args = (call.without_key(f"{self.endpoint.model_url}: {text}"),)
+            text += _unlike_the_protocol(reply, redaction)
+        error.args = (redaction(f"{self.endpoint.model_url}: {text}", _MOST_SHOWN),)
+        # A traceback shows what it came from as well.
+        error.__context__ = None
+        error.__cause__ = fit_cause(error, redaction)
         return error
+
+    def redaction(self, call: Call) -> Redaction:
+        """Return what keeps the keys of a call, and others that are known, out of what is shown."""
+        known = getattr(self.keys, "known", tuple)
+        keys = (call.key, call.earlier_key, *known())
+        return Redaction((*filter(None, keys), *proxy_secrets()))
+
+    def version(self, call: Call, said: str | None) -> str | None:
+        """Return the version that a server says has answered, fit to be shown."""
+        if said is None or said in self._fit_versions:
+            return said
+        shown = self.redaction(call)(said, _LONGEST_VERSION)
+        if shown == said and len(self._fit_versions) < _VERSIONS:
+            self._fit_versions.add(said)
+        return shown
 
     @property
     def knows_binary(self) -> bool:
@@ -211,7 +237,7 @@ class Exchanger:
         if transport is not None:
             transport.close()
 
-    def _note_delay(self, reply: Reply) -> None:
+    def _note_delay(self, call: Call, reply: Reply) -> None:
         delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]
         if delays and not self._told_of_delay:
             self._told_of_delay = True
@@ -219,19 +245,20 @@ class Exchanger:
                 "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
                 "send fewer rows or ask for fewer outputs; said once",
                 self.endpoint.model_url,
-                " and ".join(delays),
+                self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
             )
 
     def _connect(self) -> Transport:
         return self._make_transport(self.endpoint)
 
 
-def _unlike_the_protocol(reply: Reply) -> str:
+def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:
     """Show the beginning of what should have been JSON: a login page as a rule."""
     if reply.status != 200 or reply.header[:1] == b"{":
         return ""
-    kind = reply.headers.get("content-type", "none")
-    return f" (Content-Type {kind}, it begins {bytes(reply.header[:200])!r})"
+    kind = redaction(reply.headers.get("content-type", "none"), _LONGEST_VERSION)
+    begin = redaction(repr(bytes(reply.header[:1000])), 200)
+    return f" (Content-Type {kind}, it begins {begin})"
 
 
 def _check_size(message: Message) -> None:
