@@ -9,17 +9,21 @@ from typing import TypeVar
 
 from hybridmodel.exceptions import RateLimited
 from hybridmodel.per_process import PerProcess, reset_in_child
+from hybridmodel.remote.bounded import Crew
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline, RetryBudget
+
+_THREADS_FOR_EACH = 4
+"""For each request that may be under way: more callers than that cut their calls one by one."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Gate:
-    """One endpoint's breaker, its requests under way, and its budget of retries.
+    """One endpoint's breaker, its requests under way, its threads, and its budget of retries.
 
     Parameters
     ----------
@@ -33,6 +37,8 @@ class Gate:
         )
         self.in_flight = InFlight(endpoint.max_in_flight)
         self.budget = RetryBudget()
+        self.hedging = Crew(endpoint.max_in_flight)
+        self.chunks = Crew(_THREADS_FOR_EACH * endpoint.max_in_flight)
         reset_in_child(self)
 
     def reset(self) -> None:

@@ -25,6 +25,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.answers import RemoteAnswer, differences
+from hybridmodel.remote.bounded import Crew
 from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
@@ -37,7 +38,7 @@ from hybridmodel.remote.protocol import (
     encode_request,
 )
 from hybridmodel.remote.redaction import Redaction
-from hybridmodel.remote.resilience import RetryPolicy
+from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.transport import PooledTransport, Transport
@@ -110,6 +111,7 @@ class EndpointClient:
         rows: int | None = None,
         timeout_s: float | None = None,
         patient: bool = True,
+        deadline: Deadline | None = None,
     ) -> RemoteAnswer:
         """Ask for the named outputs, in several requests where one would be too large.
 
@@ -125,6 +127,8 @@ class EndpointClient:
             Total time; default is the endpoint's.
         patient : bool, default=True
             Whether to try again after a pause; False is for who has another answer at hand.
+        deadline : Deadline, optional
+            Instead of `timeout_s`, for who may end it sooner.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        call = self._begin(timeout_s, _guid())
+        call = self._begin(timeout_s, _guid(), deadline)
         if not patient:
             call = replace(call, patient=False)
         if rows is None or rows == 1 or not can_cut(self._spec, outputs):
@@ -150,6 +154,11 @@ class EndpointClient:
                 return answer
             except EndpointRefused as error:
                 size = self._sizes.fewer_rows(call, error, feeds, rows, size)
+
+    @property
+    def hedging(self) -> Crew:
+        """Threads in which requests to this endpoint may be waited for by who does not have to."""
+        return self._gate.hedging
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the endpoint for the inputs and outputs of its model.
@@ -203,9 +212,14 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
-    def _begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
+    def _begin(
+        self,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Call:
         try:
-            return self._exchanger.begin(timeout_s, request_id)
+            return self._exchanger.begin(timeout_s, request_id, deadline)
         except EndpointError as error:
             error.endpoint, error.request_id = self.endpoint.model_url, request_id
             raise
@@ -258,7 +272,8 @@ class EndpointClient:
 
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         try:
-            parts = each(ask, cut(feeds, rows, size), most, name="hybridmodel-chunk")
+            chunks = cut(feeds, rows, size)
+            parts = each(ask, chunks, most, crew=self._gate.chunks, name="hybridmodel-chunk")
             joined = join(parts, rows)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.placed(call, error) from None

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from hybridmodel.exceptions import (
     MissingDependency,
 )
 from hybridmodel.per_process import PerProcess
-from hybridmodel.remote.bounded import NotDone, within
+from hybridmodel.remote.bounded import Crew, NotDone, within
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Deadline
@@ -35,6 +36,9 @@ _FRESH_S = 300.0
 
 _REMEMBERED = 8
 """Keys from before, which a server may still repeat."""
+
+_MOST_ASKING = 2
+"""Threads: the second for when the first hangs for ever."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -187,7 +191,7 @@ class AskedKey:
         Tells the date as POSIX seconds.
     """
 
-    __slots__ = ("_ask", "_asking", "_before", "_now", "_token")
+    __slots__ = ("_ask", "_asking", "_before", "_crew", "_now", "_token")
 
     def __init__(self, ask: Callable[[], Any], now: Callable[[], float] = time.time) -> None:
         self._ask = ask
@@ -195,6 +199,7 @@ class AskedKey:
         self._token: _Token | None = None
         self._before: tuple[str, ...] = ()
         self._asking: PerProcess[threading.Lock] = PerProcess()
+        self._crew = Crew(_MOST_ASKING)
 
     def key(self, deadline: Deadline) -> str | None:
         """Return the key or token, asked for anew where it is about to expire.
@@ -248,7 +253,13 @@ class AskedKey:
 
     def _asked(self, valid: _Token | None, deadline: Deadline) -> _Token:
         try:
-            given = within(deadline.remaining_s(), self._ask, name="hybridmodel-credential")
+            given = within(
+                deadline.remaining_s(),
+                self._ask,
+                crew=self._crew,
+                name="hybridmodel-credential",
+                too_late=self._came_late,
+            )
             return _token(given, self._now())
         except HybridModelError:
             raise
@@ -267,6 +278,11 @@ class AskedKey:
             failed = AuthenticationFailed(f"the credential gave no key: {what}", attempts=0)
             failed.__cause__ = error
             raise failed from fit_cause(failed, redaction)
+
+    def _came_late(self, given: Any) -> None:
+        """Keep for the next call what the last one could not wait for."""
+        with suppress(HybridModelError):
+            self._token = _token(given, self._now())
 
 
 def _token(given: Any, now: float) -> _Token:

@@ -126,9 +126,15 @@ class Exchanger:
         if endpoint.deployment is not None:
             self._headers[DEPLOYMENT] = endpoint.deployment
 
-    def begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
-        """Start a call: its deadline, and its key."""
-        deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+    def begin(
+        self,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Call:
+        """Start a call: its deadline, where it has none yet, and its key."""
+        if deadline is None:
+            deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
         return Call(deadline, request_id, self.keys.key(deadline))
 
     def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:

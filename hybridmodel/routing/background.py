@@ -143,8 +143,14 @@ class Background:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while self._next():
-            pass
+        try:
+            while self._next():
+                pass
+        finally:
+            with self._changed:
+                # Also where something ends it that is no Exception: the next job starts another.
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _next(self) -> bool:
         """Do one job; False when none came for a while."""
