@@ -10,14 +10,25 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hybridmodel import EndpointError, EndpointTimeout, EndpointUnavailable, TritonEndpoint
+from hybridmodel import (
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    TritonEndpoint,
+)
 from hybridmodel.remote.admission import Gate
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.credentials import AskedKey
+from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.sizes import RequestSizes
+from hybridmodel.routing.background import Background
 from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
 LATER = Deadline(3600.0)
@@ -39,7 +50,7 @@ class Clock:
         return self.time_s
 
 
-def interrupted(step: int, action: Callable[[], Any]) -> bool:
+def interrupted(step: int, action: Callable[[], Any], module: str = "hybridmodel.remote") -> bool:
     """Raise at the n-th chance that a handler has in our code; tell whether it came to that.
 
     Python runs handlers where a function of ours begins, and behind each call of a builtin.
@@ -48,7 +59,7 @@ def interrupted(step: int, action: Callable[[], Any]) -> bool:
 
     def handler(frame: FrameType, event: str, _: Any) -> None:
         nonlocal left
-        ours = str(frame.f_globals.get("__name__")).startswith("hybridmodel.remote")
+        ours = str(frame.f_globals.get("__name__")).startswith(module)
         left -= ours and event in ("call", "c_return")
         if ours and left == 0:
             raise Interrupt
@@ -175,6 +186,57 @@ def test_a_lost_probe_is_followed_by_another() -> None:
     clock.time_s += caught.value.retry_after_s
     breaker.note(breaker.admit(), None, 30.0)
     assert not breaker.is_open
+
+
+def test_wherever_a_handler_raises_a_credential_can_be_asked_again() -> None:
+    """No call waits for one that was interrupted while it asked."""
+    step, raised = 0, True
+    while raised:
+        step += 1
+        source = AskedKey(lambda: "the-key")
+        raised = interrupted(step, lambda source=source: source.key(Deadline(5.0)))
+        assert source._asking.running == 0, step
+        assert source.key(Deadline(1.0)) == "the-key"
+    assert step > 10
+
+
+def test_wherever_a_handler_raises_the_rows_of_a_server_can_be_asked_for_again() -> None:
+    """The next refusal asks, and does not wait for who was interrupted."""
+    refused = EndpointRefused("too many", status=400)
+    feeds = {"x": np.ones(20, np.float32)}
+    endpoint = TritonEndpoint(uri="http://127.0.0.1:9", model_name="m", auth_key_env=None)
+    step, raised = 0, True
+    while raised:
+        step += 1
+        clock = Clock()
+        sizes = RequestSizes(endpoint, lambda _: 4, clock)
+        call = Call(Deadline(5.0), None, None)
+
+        def fewer(sizes: RequestSizes = sizes, call: Call = call) -> int:
+            return sizes.fewer_rows(call, refused, feeds, 20, 20)
+
+        raised = interrupted(step, fewer)
+        clock.time_s += 6  # What it asked just before it was interrupted is not asked again.
+        assert fewer() == 4
+        assert sizes._asking.running == 0, step
+    assert step > 10
+
+
+def test_wherever_a_handler_raises_the_background_has_room_again() -> None:
+    """An offer that was interrupted takes no place for ever."""
+    step, raised = 0, True
+    while raised:
+        step += 1
+        background = Background("test-background")
+
+        def offer(background: Background = background) -> bool:
+            return background.offer(lambda: lambda: None, 10, most=1, most_bytes=10)
+
+        raised = interrupted(step, offer, "hybridmodel.routing.background")
+        assert background.wait(5), step
+        assert offer()
+        assert background.wait(5)
+    assert step > 5
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="only where timers send signals")

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from typing import TypeVar
 
 from hybridmodel.per_process import PerProcess, reset_in_child
@@ -82,7 +83,7 @@ class Crew:
         return True
 
     def leave(self) -> None:
-        """Make the room of this thread free, whose work is done."""
+        """Make the room of this thread free before it has ended, which it is about to do."""
         with self._changed:
             self._threads.discard(threading.current_thread())
             self._changed.notify()
@@ -96,7 +97,8 @@ class Crew:
         try:
             run(work)
         finally:
-            self.leave()
+            with self._changed:
+                self._changed.notify()
 
 
 _crews: weakref.WeakValueDictionary[tuple[str, int], Crew] = weakref.WeakValueDictionary()
@@ -148,24 +150,26 @@ def within(
         What the function raises.
     """
     future: Future[T] = Future()
+    awaited = threading.Event()
+    awaited.set()
     until = time.monotonic() + timeout_s
 
     def run() -> None:
         try:
-            result = function()
+            done = partial(future.set_result, function())
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            done = partial(future.set_exception, error)
+        if awaited.is_set():
+            # Who waits may be the next to need room.
             crew.leave()
-            future.set_exception(error)
-        else:
-            # First: who gets the result may be the next to need room.
-            crew.leave()
-            future.set_result(result)
+        done()
 
     if not crew.start(run, name=name, wait_s=timeout_s if queues else 0.0):
         raise NoRoom(f"not begun: {crew.most} others are under way")
     try:
         return _result(future, until, timeout_s)
     except BaseException:
+        awaited.clear()
         future.add_done_callback(lambda done: None if done.exception() else too_late(done.result()))
         raise
 

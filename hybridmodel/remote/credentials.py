@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,9 +21,10 @@ from hybridmodel.exceptions import (
     HybridModelError,
     MissingDependency,
 )
-from hybridmodel.per_process import PerProcess
+from hybridmodel.per_process import reset_in_child
 from hybridmodel.remote.bounded import Crew, NotDone, within
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.in_flight import InFlight
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Deadline
 
@@ -198,7 +198,8 @@ class AskedKey:
         self._now = now
         self._token: _Token | None = None
         self._before: tuple[str, ...] = ()
-        self._asking: PerProcess[threading.Lock] = PerProcess()
+        self._asking = InFlight(1)
+        reset_in_child(self._asking)
         self._crew = Crew(_MOST_ASKING)
 
     def key(self, deadline: Deadline) -> str | None:
@@ -235,21 +236,28 @@ class AskedKey:
         return self._before if token is None else (*token.keys, *self._before)
 
     def _renewed(self, known: _Token | None, deadline: Deadline, wanted: bool = False) -> _Token:
-        lock = self._asking.get(threading.Lock)
         valid = known is not None and not wanted and self._now() < known.expires
-        if not lock.acquire(timeout=0 if valid else min(deadline.remaining_s(), 1e6)):
-            if known is not None and valid:
-                return known
-            raise EndpointTimeout("the deadline passed while another call waits for the credential")
-        try:
+        begun: list[None] = []
+
+        def ask() -> _Token:
+            begun.append(None)
             if self._token is known or self._token is None:
                 asked = self._asked(known if valid else None, deadline)
                 if known is not None and asked is not known:
                     self._before = (*known.keys, *self._before)[:_REMEMBERED]
                 self._token = asked
             return self._token
-        finally:
-            lock.release()
+
+        try:
+            return self._asking.run(deadline, ask, waits=not valid)
+        except EndpointTimeout:
+            if begun:
+                raise
+            if known is not None and valid:
+                return known
+            raise EndpointTimeout(
+                "the deadline passed while another call waits for the credential"
+            ) from None
 
     def _asked(self, valid: _Token | None, deadline: Deadline) -> _Token:
         try:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
 
 from hybridmodel.exceptions import EndpointTimeout
 from hybridmodel.remote.resilience import Deadline
@@ -21,6 +23,8 @@ _LONGEST_S = 0.25
 
 _OVERDUE_S = 1.0
 """So long after its deadline a request is under way no more, whether or not that was said."""
+
+T = TypeVar("T")
 
 
 class Turn:
@@ -72,8 +76,15 @@ class InFlight:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def enter(self, turn: Turn) -> None:
+    def enter(self, turn: Turn, *, waits: bool = True) -> None:
         """Begin a request, when it is its turn; `leave` must follow, whatever this raises.
+
+        Parameters
+        ----------
+        turn : Turn
+            Of the request.
+        waits : bool, default=True
+            Whether to wait for it.
 
         Raises
         ------
@@ -85,7 +96,37 @@ class InFlight:
                 turn.round = self._round
                 self._running.add(turn)
                 return
-        self._wait(turn)
+        self._wait(turn, waits)
+
+    def run(self, deadline: Deadline, function: Callable[[], T], *, waits: bool = True) -> T:
+        """Call a function when it is its turn.
+
+        Parameters
+        ----------
+        deadline : Deadline
+            Ends the wait, and the turn soon after it.
+        function : callable
+            What to call.
+        waits : bool, default=True
+            Whether to wait at all.
+
+        Raises
+        ------
+        EndpointTimeout
+            If its turn does not come.
+        BaseException
+            What the function raises.
+        """
+        turn = Turn(deadline)
+        try:
+            try:
+                self.enter(turn, waits=waits)
+                return function()
+            finally:
+                self.leave(turn, limited=False, answered=True)
+        finally:
+            # For a handler of a signal that raised before the first could do it.
+            self.leave(turn, limited=False, answered=True)
 
     def leave(self, turn: Turn, *, limited: bool, answered: bool) -> None:
         """End a request, or give its place in the queue up; the second time does nothing.
@@ -115,26 +156,26 @@ class InFlight:
         elif answered and self._limit < self._most:
             self._limit = min(float(self._most), self._limit + 1 / self._limit)
 
-    def _wait(self, turn: Turn) -> None:
+    def _wait(self, turn: Turn, waits: bool) -> None:
         called = threading.Lock()
         called.acquire()
         turn.called = called
         with self._lock:
             self._waiting.append(turn)
-        while not self._has_come(turn, called):
-            if turn.deadline.remaining_s() == 0:
+        while not self._has_come(turn, called, waits):
+            if not waits or turn.deadline.remaining_s() == 0:
                 raise EndpointTimeout(
                     f"the deadline of {turn.deadline.timeout_s:g} s passed while waiting for one "
                     f"of {self.limit} requests at a time to end"
                 )
 
-    def _has_come(self, turn: Turn, called: threading.Lock) -> bool:
+    def _has_come(self, turn: Turn, called: threading.Lock, waits: bool) -> bool:
         """Wait a while for the turn, and tell whether it came, even if nobody said so."""
         with self._lock:
             self._call_next()
             if turn in self._running:
                 return True
-        return called.acquire(timeout=min(turn.deadline.remaining_s(), _LONGEST_S))
+        return called.acquire(timeout=min(turn.deadline.remaining_s(), waits * _LONGEST_S))
 
     def _call_next(self) -> None:
         if self._waiting and len(self._running) >= self.limit:

@@ -6,19 +6,20 @@ What was found out is not believed for ever, since servers are replaced and gate
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hybridmodel.exceptions import EndpointRefused
-from hybridmodel.per_process import PerProcess
+from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
+from hybridmodel.per_process import reset_in_child
 from hybridmodel.remote.chunks import rows_within, size_of
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call
+from hybridmodel.remote.in_flight import InFlight
 
 Array = np.ndarray[Any, Any]
 
@@ -59,7 +60,8 @@ class RequestSizes:
         self._rows = endpoint.max_batch_size or sys.maxsize
         self._learns_rows = endpoint.max_batch_size is None
         self._asked_at = -sys.float_info.max
-        self._asking: PerProcess[threading.Lock] = PerProcess()
+        self._asking = InFlight(1)
+        reset_in_child(self._asking)
 
     def rows_for(self, call: Call, feeds: Mapping[str, Array], rows: int) -> int:
         """Return how many of so many rows to send at a time; at least one."""
@@ -101,17 +103,15 @@ class RequestSizes:
 
         Nobody waits for another thread to ask where nothing was refused.
         """
-        lock = self._asking.get(threading.Lock)
-        if not lock.acquire(timeout=0 if refused is None else call.deadline.remaining_s()):
-            return
-        try:
-            if refused is not None and not self._may_be_too_many(refused):
-                return
-            most = self._ask(call)
-            self._asked_at = self._clock()
-            self._rows = self._rows if most is None else most
-        finally:
-            lock.release()
+
+        def ask() -> None:
+            if refused is None or self._may_be_too_many(refused):
+                most = self._ask(call)
+                self._asked_at = self._clock()
+                self._rows = self._rows if most is None else most
+
+        with suppress(EndpointTimeout):
+            self._asking.run(call.deadline, ask, waits=refused is not None)
 
     def _may_be_too_many(self, rows: int) -> bool:
         lately = self._asked_s_ago() < _ASKED_LATELY_S

@@ -10,6 +10,7 @@ import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
 from hybridmodel.remote.bounded import NoRoom, NotDone, within
+from hybridmodel.remote.redaction import escaped
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.cascading import CascadeRunner
 from hybridmodel.routing.policies import AzureFirst, Hedge, Policy, Split
@@ -154,7 +155,7 @@ class Router:
         self._sides.counters.add("fallback.calls")
         level = logging.DEBUG if self._falling_back else logging.WARNING
         self._falling_back = True
-        _log.log(level, "%s answers instead of %s: %s", instead, failed, error)
+        _log.log(level, "%s answers instead of %s: %s", instead, failed, escaped(str(error))[:2000])
 
 
 def _verdict(said: Any, rows: int | None) -> bool | Array:
