@@ -28,7 +28,7 @@ from hybridmodel.remote.protocol import (
     Message,
     decode_object,
 )
-from hybridmodel.remote.redaction import Redaction, fit_cause, proxy_secrets
+from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
@@ -122,6 +122,7 @@ class Exchanger:
         self._binary_since = float("inf") if endpoint.binary is not None else 0.0
         self._told_of_delay = False
         self._fit_versions: set[str] = set()
+        self._redactions = Redactions()
         self._headers = dict(_HEADERS)
         if endpoint.deployment is not None:
             self._headers[DEPLOYMENT] = endpoint.deployment
@@ -187,7 +188,7 @@ class Exchanger:
         """Return what keeps the keys of a call, and others that are known, out of what is shown."""
         known = getattr(self.keys, "known", tuple)
         keys = (call.key, call.earlier_key, *known())
-        return Redaction((*filter(None, keys), *proxy_secrets()))
+        return self._redactions.of((*filter(None, keys), *proxy_secrets()))
 
     def version(self, call: Call, said: str | None) -> str | None:
         """Return the version that a server says has answered, fit to be shown."""
@@ -209,6 +210,7 @@ class Exchanger:
 
     def speaks_binary(self, call: Call) -> bool:
         """Tell whether the server takes binary tensors; asks it where that is not known."""
+        speaks = self._speaks_binary
         if not self.knows_binary:
             try:
                 reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
@@ -216,9 +218,10 @@ class Exchanger:
             except (EndpointRefused, ProtocolError):
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
-            self._speaks_binary = isinstance(extensions, list) and BINARY_EXTENSION in extensions
+            speaks = isinstance(extensions, list) and BINARY_EXTENSION in extensions
+            self._speaks_binary = speaks
             self._binary_since = self._clock()
-        return bool(self._speaks_binary)
+        return bool(speaks)
 
     def doubt_binary(self) -> None:
         """Ask the server again before the next request, unless it was asked just now."""

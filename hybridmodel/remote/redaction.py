@@ -58,6 +58,9 @@ class Redaction:
         What must not show up; empty ones are ignored.
     """
 
+    # Not to be seen by `vars`.
+    __slots__ = ("_runs",)
+
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._runs: dict[int, set[str]] = {}
         for meant in {meant for secret in secrets for meant in _meanings(secret) if meant}:
@@ -103,6 +106,24 @@ class Redaction:
         return hidden
 
 
+class Redactions:
+    """Keeps the last redaction: that of the same secrets is the same, and takes time to make."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[str, ...], Redaction] = ((), Redaction())
+
+    def of(self, secrets: Iterable[str]) -> Redaction:
+        """Return the redaction of these secrets."""
+        wanted = tuple(secrets)
+        kept, redaction = self._last
+        if kept != wanted:
+            redaction = Redaction(wanted)
+            self._last = wanted, redaction
+        return redaction
+
+
 def escaped(text: str) -> str:
     """Return text in one line: what does not print by itself is written as Python would."""
     if text.isprintable():
@@ -139,9 +160,10 @@ def proxy_secrets() -> Iterator[str]:
 
 def _meanings(secret: str) -> Iterator[str]:
     """Yield a secret, and what would be read in it if it were escaped."""
-    for _ in range(_ROUNDS):
+    before = ""
+    while secret != before:
         yield secret
-        secret = _unescaped(secret, [(0, 0)] * len(secret))[0]
+        before, secret = secret, _unescaped(secret, [(0, 0)] * len(secret))[0]
 
 
 def _forms(secret: str) -> Iterator[tuple[str, int]]:
