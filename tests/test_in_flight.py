@@ -115,6 +115,18 @@ def test_the_bound_stays_between_one_and_the_most(limited: list[bool], most: int
         assert flight.running == 0
 
 
+def test_who_does_not_wait_is_told_at_once() -> None:
+    """A function is called when it is its turn, or not at all; its turn ends with it."""
+    flight = InFlight(1)
+    assert flight.run(LATER, lambda: flight.running) == 1
+    entered = enter(flight)
+    with pytest.raises(EndpointTimeout):
+        flight.run(LATER, lambda: 7, waits=False)
+    leave(flight, entered)
+    assert flight.run(LATER, lambda: 7, waits=False) == 7
+    assert (flight.running, len(flight._waiting)) == (0, 0)
+
+
 def test_an_interrupt_while_waiting_gives_the_turn_on() -> None:
     """Nobody waits for a turn that was given to a thread that has gone."""
     flight = InFlight(1)

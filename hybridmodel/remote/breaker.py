@@ -188,7 +188,7 @@ class Breaker:
         if state.name == _CLOSED or left_s <= 0:
             return
         since = datetime.fromtimestamp(state.since, timezone.utc)
-        again = f"tried again in {left_s:.1f} s"
+        again = f"tried again in {max(left_s, 0.1):.1f} s"
         if state.name == _PROBING:
             again = f"being tried by another call, and {again} at the latest"
         raise CircuitOpen(
