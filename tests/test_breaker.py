@@ -134,6 +134,38 @@ def test_one_probe_goes_through_and_its_success_closes_it(breaker: Breaker, cloc
     assert not breaker.is_open
 
 
+def test_when_to_come_back_is_never_at_once(breaker: Breaker, clock: Clock) -> None:
+    """Whoever is turned away is told a time, and after that time somebody is let through."""
+    fail(breaker, 3)
+    let_through = 0
+    for _ in range(8):
+        with pytest.raises(CircuitOpen) as caught:
+            breaker.admit()
+        assert "in 0.0 s" not in str(caught.value)
+        after_s = caught.value.retry_after_s or 0.0
+        assert after_s > 0
+        clock.time_s += after_s - 0.01
+        with pytest.raises(CircuitOpen, match=r"in 0\.1 s"):
+            breaker.check()
+        clock.time_s += 0.02
+        breaker.admit()
+        let_through += 1
+    assert let_through == 8
+
+
+def test_the_late_success_of_a_first_probe_counts(breaker: Breaker, clock: Clock) -> None:
+    """Where another was let through meanwhile, whichever answers first closes it."""
+    fail(breaker, 3)
+    clock.time_s += 10
+    first = breaker.admit()
+    clock.time_s += 2
+    second = breaker.admit()
+    breaker.note(first, None, 30.0)
+    assert not breaker.is_open
+    breaker.note(second, DOWN, 30.0)
+    assert not breaker.is_open
+
+
 def test_a_probe_that_fails_begins_another_pause(breaker: Breaker, clock: Clock) -> None:
     """The message keeps the time of the first failure, and names the last."""
     fail(breaker, 3)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import EndpointTimeout, RateLimited
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.in_flight import InFlight
+from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline
 from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
@@ -22,9 +22,16 @@ GOOD = good()
 LATER = Deadline(3600.0)
 
 
-def leave(flight: InFlight, entered: int, *, limited: bool = False) -> None:
+def enter(flight: InFlight, deadline: Deadline = LATER) -> Turn:
+    """Begin a request."""
+    turn = Turn(deadline)
+    flight.enter(turn)
+    return turn
+
+
+def leave(flight: InFlight, turn: Turn, *, limited: bool = False) -> None:
     """End a request that was answered, or turned away for being too many."""
-    flight.leave(entered, limited=limited, answered=not limited)
+    flight.leave(turn, limited=limited, answered=not limited)
 
 
 def test_never_more_than_the_bound_are_under_way() -> None:
@@ -53,20 +60,20 @@ def test_never_more_than_the_bound_are_under_way() -> None:
 def test_waiting_for_a_turn_counts_towards_the_deadline() -> None:
     """Who never gets its turn is told what it was waiting for."""
     flight = InFlight(1)
-    flight.enter(LATER)
+    enter(flight)
     with pytest.raises(EndpointTimeout, match="one of 1 requests at a time"):
-        flight.enter(Deadline(0.05))
+        enter(flight, Deadline(0.05))
     assert (flight.running, flight.limit) == (1, 1)
 
 
 def test_turns_come_in_the_order_of_the_queue() -> None:
     """Nobody overtakes: the one who waits longest is next."""
     flight = InFlight(1)
-    entered = flight.enter(LATER)
+    entered = enter(flight)
     order: list[int] = []
 
     def wait(number: int) -> None:
-        turn = flight.enter(LATER)
+        turn = enter(flight)
         order.append(number)
         leave(flight, turn)
 
@@ -85,16 +92,16 @@ def test_turns_come_in_the_order_of_the_queue() -> None:
 def test_it_halves_when_there_were_too_many_and_grows_slowly() -> None:
     """Requests that were under way together say it together, and halve once."""
     flight = InFlight(16)
-    together = [flight.enter(LATER) for _ in range(16)]
+    together = [enter(flight) for _ in range(16)]
     for entered in together:
         leave(flight, entered, limited=True)
     assert flight.limit == 8
     for _ in range(8):
-        leave(flight, flight.enter(LATER))
+        leave(flight, enter(flight))
     assert flight.limit == 8
-    leave(flight, flight.enter(LATER))
+    leave(flight, enter(flight))
     assert flight.limit == 9
-    leave(flight, flight.enter(LATER), limited=True)
+    leave(flight, enter(flight), limited=True)
     assert flight.limit == 4
 
 
@@ -103,27 +110,41 @@ def test_the_bound_stays_between_one_and_the_most(limited: list[bool], most: int
     """Whatever the endpoint says, at least one request can be made, and never more than allowed."""
     flight = InFlight(most)
     for said in limited:
-        leave(flight, flight.enter(LATER), limited=said)
+        leave(flight, enter(flight), limited=said)
         assert 1 <= flight.limit <= most
         assert flight.running == 0
+
+
+def test_who_does_not_wait_is_told_at_once() -> None:
+    """A function is called when it is its turn, or not at all; its turn ends with it."""
+    flight = InFlight(1)
+    assert flight.run(LATER, lambda: flight.running) == 1
+    entered = enter(flight)
+    with pytest.raises(EndpointTimeout):
+        flight.run(LATER, lambda: 7, waits=False)
+    leave(flight, entered)
+    assert flight.run(LATER, lambda: 7, waits=False) == 7
+    assert (flight.running, len(flight._waiting)) == (0, 0)
 
 
 def test_an_interrupt_while_waiting_gives_the_turn_on() -> None:
     """Nobody waits for a turn that was given to a thread that has gone."""
     flight = InFlight(1)
-    entered = flight.enter(LATER)
+    entered = enter(flight)
 
     class Interrupted(Deadline):
         def remaining_s(self) -> float:
             leave(flight, entered)  # The turn comes at this very moment.
             raise KeyboardInterrupt
 
+    waiting = Turn(Interrupted(60.0))
     with pytest.raises(KeyboardInterrupt):
-        flight.enter(Interrupted(60.0))
+        flight.enter(waiting)
+    leave(flight, waiting)
     assert flight.running == 0
-    flight.enter(LATER)
+    enter(flight)
     with pytest.raises(EndpointTimeout):
-        flight.enter(Deadline(0.01))
+        enter(flight, Deadline(0.01))
 
 
 def test_a_server_that_takes_two_at_a_time_is_found_out() -> None:
@@ -158,7 +179,7 @@ def test_a_fork_starts_with_nothing_under_way() -> None:
     """Requests of the parent do not take the turns of its child."""
     with FaultyEndpoint(GOOD) as faulty:
         client = EndpointClient(faulty.endpoint(max_in_flight=1), SPEC)
-        entered = client._gate.in_flight.enter(LATER)
+        entered = enter(client._gate.in_flight)
         child = os.fork()
         if child == 0:
             try:
@@ -167,4 +188,4 @@ def test_a_fork_starts_with_nothing_under_way() -> None:
             except BaseException:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        client._gate.in_flight.leave(entered, limited=False, answered=True)
+        leave(client._gate.in_flight, entered)

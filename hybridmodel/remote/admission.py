@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import threading
 import weakref
-from types import TracebackType
+from collections.abc import Callable
+from typing import TypeVar
 
 from hybridmodel.exceptions import RateLimited
 from hybridmodel.per_process import PerProcess, reset_in_child
+from hybridmodel.remote.bounded import Crew
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.in_flight import InFlight
+from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline, RetryBudget
+
+_THREADS_FOR_EACH = 4
+"""For each request that may be under way: more callers than that cut their calls one by one."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Gate:
-    """One endpoint's breaker, its requests under way, and its budget of retries.
+    """One endpoint's breaker, its requests under way, its threads, and its budget of retries.
 
     Parameters
     ----------
@@ -29,6 +37,8 @@ class Gate:
         )
         self.in_flight = InFlight(endpoint.max_in_flight)
         self.budget = RetryBudget()
+        self.hedging = Crew(endpoint.max_in_flight)
+        self.chunks = Crew(_THREADS_FOR_EACH * endpoint.max_in_flight)
         reset_in_child(self)
 
     def reset(self) -> None:
@@ -37,56 +47,60 @@ class Gate:
         self.in_flight.reset()
         self.budget = RetryBudget()
 
-    def admit(self, deadline: Deadline) -> Admission:
-        """Return the context in which one request is made."""
-        return Admission(self, deadline)
+    def run(self, deadline: Deadline, function: Callable[[T], R], argument: T) -> R:
+        """Make one request when it is its turn, and take in how it ended.
+
+        Parameters
+        ----------
+        deadline : Deadline
+            Of the request.
+        function : callable
+            Makes it.
+        argument : object
+            What it gets.
+
+        Raises
+        ------
+        CircuitOpen
+            If the endpoint is left alone.
+        EndpointTimeout
+            If its turn does not come in time.
+        BaseException
+            What `function` raises.
+        """
+        turn = Turn(deadline)
+        admitted: int | None = None
+        error: BaseException | None = None
+        try:
+            try:
+                self.breaker.check()
+                self.in_flight.enter(turn)
+                # Once more: it may have opened in the meantime.
+                admitted = self.breaker.admit()
+                return function(argument)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self._end(turn, admitted, error)
+        finally:
+            # For a handler of a signal that raised before the first could do it.
+            self._end(turn, admitted, error)
+            error = None  # It refers to this frame.
+
+    def _end(self, turn: Turn, admitted: int | None, error: BaseException | None) -> None:
+        if turn.over:
+            return
+        if admitted is not None:
+            ended = _GIVEN_UP if turn.deadline.given_up else error
+            self.breaker.note(admitted, ended, turn.deadline.timeout_s)
+        limited, answered = isinstance(error, RateLimited), error is None
+        self.in_flight.leave(turn, limited=limited, answered=answered)
+        turn.over = True
 
 
 _GIVEN_UP = InterruptedError("given up")
 """Stands for how a request ended that nobody waited for: it says nothing about the endpoint."""
-
-
-class Admission:
-    """One request, from its turn to its end.
-
-    Entering it raises `CircuitOpen` when the endpoint is left alone, and `EndpointTimeout` when the
-    request's turn does not come in time.
-    """
-
-    __slots__ = ("_admitted", "_deadline", "_entered", "_gate")
-
-    def __init__(self, gate: Gate, deadline: Deadline) -> None:
-        self._gate = gate
-        self._deadline = deadline
-        self._entered = self._admitted = 0
-
-    def __enter__(self) -> None:
-        """Wait for the request's turn."""
-        gate = self._gate
-        gate.breaker.check()
-        self._entered = gate.in_flight.enter(self._deadline)
-        try:
-            # Once more: it may have opened in the meantime.
-            self._admitted = gate.breaker.admit()
-        except BaseException:
-            gate.in_flight.leave(self._entered, limited=False, answered=False)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take in how it ended."""
-        self._gate.in_flight.leave(
-            self._entered,
-            limited=isinstance(error, RateLimited),
-            answered=error is None,
-        )
-        ended = _GIVEN_UP if self._deadline.given_up else error
-        self._gate.breaker.note(self._admitted, ended, self._deadline.timeout_s)
-
 
 _gates: weakref.WeakValueDictionary[TritonEndpoint, Gate] = weakref.WeakValueDictionary()
 _making: PerProcess[threading.Lock] = PerProcess()

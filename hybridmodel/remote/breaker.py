@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from hybridmodel.exceptions import (
     CircuitOpen,
@@ -23,11 +24,50 @@ from hybridmodel.exceptions import (
 _FAIR_S = 0.5
 """Who gives the endpoint less time than that says nothing about it by running out of it."""
 
+_LEASE_S = 2.0
+"""So long nobody else tries while a probe is under way: it may hang, or be lost altogether."""
+
 _CLOSED, _OPEN, _PROBING = "closed", "open", "half-open"
+
+
+class _State(NamedTuple):
+    """What a breaker knows; each change makes another one.
+
+    `round` counts the failures that counted and the changes of name; the last of these was at
+    `changed`. `since` are POSIX seconds; `until` is by the breaker's clock the end of the pause,
+    or that of the probe's time alone.
+    """
+
+    name: str = _CLOSED
+    round: int = 0
+    changed: int = 0
+    failures: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    cause: str = ""
+
+    def closed(self) -> _State:
+        state = self._replace(failures=0)
+        return state if self.name == _CLOSED else state._named(_CLOSED, 0.0)
+
+    def opened(self, until: float) -> _State:
+        return self._named(_OPEN, until)
+
+    def probed(self, until: float) -> _State:
+        """Let another probe through; what the one before it finds out counts as well."""
+        if self.name == _PROBING:
+            return self._replace(round=self.round + 1, until=until)
+        return self._named(_PROBING, until)
+
+    def _named(self, name: str, until: float) -> _State:
+        at = self.round + 1
+        return self._replace(name=name, round=at, changed=at, until=until)
 
 
 class Breaker:
     """Count failures in a row; after so many let nothing through, and later one request as a probe.
+
+    A probe that has no news after two seconds is not waited for: the next request is one as well.
 
     Requests that were under way together and failed together count once: a server that restarts
     under sixteen threads has failed once, and may be there again at the next attempt.
@@ -65,17 +105,13 @@ class Breaker:
     def reset(self) -> None:
         """Close it, and forget what was counted."""
         self._lock = threading.Lock()
-        self._state = _CLOSED
-        # Counts the failures that counted and the changes of state; the last of these was at ...
-        self._round = self._changed = 0
-        self._in_a_row = 0
-        self._since = self._until = 0.0
-        self._cause = ""
+        # Changed by one assignment: an interrupt finds the one state or the other.
+        self._state = _State()
 
     @property
     def is_open(self) -> bool:
         """Whether a request would, or might, not be let through now."""
-        return self._state != _CLOSED
+        return self._state.name != _CLOSED
 
     def check(self) -> None:
         """Raise what `admit` would, without becoming the probe.
@@ -85,9 +121,8 @@ class Breaker:
         CircuitOpen
             If nothing is let through now.
         """
-        if self._state != _CLOSED:
-            with self._lock:
-                self._raise_if_open()
+        if self._state.name != _CLOSED:
+            self._raise_if_shut(self._state)
 
     def admit(self) -> int:
         """Let one request through, and return the number that `note` wants with its result.
@@ -97,16 +132,18 @@ class Breaker:
         CircuitOpen
             If nothing is let through now: tells since when, why, and when again.
         """
-        if self._state == _CLOSED:
-            return self._round
+        state = self._state
+        if state.name == _CLOSED:
+            return state.round
         with self._lock:
-            self._raise_if_open()
-            if self._state == _OPEN:
-                self._change(_PROBING)
-            return self._round
+            state = self._state
+            self._raise_if_shut(state)
+            if state.name != _CLOSED:
+                self._state = state = state.probed(self._clock() + min(self._reset_s, _LEASE_S))
+            return state.round
 
     def note(self, admitted: int, error: BaseException | None, waited_s: float) -> None:
-        """Take in how a request ended.
+        """Take in how a request ended; the second time does nothing.
 
         Parameters
         ----------
@@ -118,52 +155,46 @@ class Breaker:
         waited_s : float
             How long its call was ready to wait, in seconds.
         """
-        if error is None and self._state == _CLOSED and not self._in_a_row:
+        state = self._state
+        if error is None and state.name == _CLOSED and not state.failures:
             return
         with self._lock:
-            if admitted < self._changed:
+            state = self._state
+            if admitted < state.changed:
                 return
             failed = _failed(error, waited_s)
-            if failed and admitted == self._round:
-                self._fail(error)
-            elif failed is False:
-                self._close()
-            elif failed is None and self._state == _PROBING:
-                # The next call is the probe then, at once.
-                self._until = self._clock()
-                self._change(_OPEN)
-
-    def _fail(self, error: BaseException | None) -> None:
-        self._in_a_row += 1
-        self._round += 1
-        if self._state != _PROBING:
-            if self._most is None or self._in_a_row < self._most:
+            if failed is False:
+                self._state = state.closed()
+            elif admitted != state.round:
                 return
-            self._since = self._now()
-        self._cause = str(error).removeprefix(self._place)
-        self._until = self._clock() + self._reset_s
-        self._change(_OPEN)
+            elif failed:
+                self._state = self._after(state, error)
+            elif state.name == _PROBING:
+                # The next call is the probe then, at once.
+                self._state = state.opened(self._clock())
 
-    def _close(self) -> None:
-        self._in_a_row = 0
-        if self._state != _CLOSED:
-            self._change(_CLOSED)
+    def _after(self, state: _State, error: BaseException | None) -> _State:
+        """Return what another failure makes of a state."""
+        state = state._replace(failures=state.failures + 1, round=state.round + 1)
+        if state.name != _PROBING:
+            if self._most is None or state.failures < self._most:
+                return state
+            state = state._replace(since=self._now())
+        cause = str(error).removeprefix(self._place)
+        return state._replace(cause=cause).opened(self._clock() + self._reset_s)
 
-    def _change(self, state: str) -> None:
-        self._state = state
-        self._round += 1
-        self._changed = self._round
-
-    def _raise_if_open(self) -> None:
-        left_s = self._until - self._clock()
-        if self._state == _CLOSED or (self._state == _OPEN and left_s <= 0):
+    def _raise_if_shut(self, state: _State) -> None:
+        left_s = state.until - self._clock()
+        if state.name == _CLOSED or left_s <= 0:
             return
-        since = datetime.fromtimestamp(self._since, timezone.utc)
-        again = f"tried again in {left_s:.1f} s" if left_s > 0 else "being tried by another call"
+        since = datetime.fromtimestamp(state.since, timezone.utc)
+        again = f"tried again in {max(left_s, 0.1):.1f} s"
+        if state.name == _PROBING:
+            again = f"being tried by another call, and {again} at the latest"
         raise CircuitOpen(
-            f"not asked, after {self._in_a_row} failures in a row since {since:%H:%M:%S} UTC; "
-            f"{again}; the last failure: {self._cause}",
-            retry_after_s=max(left_s, 0.0),
+            f"not asked, after {state.failures} failures in a row since {since:%H:%M:%S} UTC; "
+            f"{again}; the last failure: {state.cause}",
+            retry_after_s=left_s,
         )
 
 

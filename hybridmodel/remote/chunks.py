@@ -23,10 +23,22 @@ def can_cut(spec: ModelSpec, outputs: Sequence[str]) -> bool:
     )
 
 
-def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: int) -> int:
+def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: float) -> int:
     """Return how many rows have at most so many bytes; at least one."""
-    row_bytes = sum(array.nbytes for array in feeds.values()) / max(rows, 1)
+    row_bytes = size_of(feeds) / max(rows, 1)
     return max(1, int(size_bytes / row_bytes)) if row_bytes else rows
+
+
+def size_of(feeds: Mapping[str, Array]) -> int:
+    """Return about how many bytes feeds have in a request."""
+    return sum(_size_bytes(array) for array in feeds.values())
+
+
+def _size_bytes(array: Array) -> int:
+    """Count strings by their length and the number before each, and not by where they lie."""
+    if array.dtype.kind == "O":
+        return sum(map(len, array.flat)) + 4 * array.size
+    return array.nbytes
 
 
 def cut(

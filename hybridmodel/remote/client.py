@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,8 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.answers import RemoteAnswer, differences
-from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
+from hybridmodel.remote.bounded import Crew
+from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
@@ -37,15 +37,20 @@ from hybridmodel.remote.protocol import (
     decode_response,
     encode_request,
 )
-from hybridmodel.remote.resilience import RetryPolicy
+from hybridmodel.remote.redaction import Redaction
+from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
+from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.transport import PooledTransport, Transport
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
 _CHUNKS_AT_A_TIME = 4
 """Of one call: more only queue at the same server, and hold the memory of their answers."""
+
+_MOST_VERSIONS, _MOST_DIFFERENCES, _MOST_TENSORS = 5, 100, 2000
+"""That are named, of what a server says; more than any model has are no news."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -68,6 +73,8 @@ class EndpointClient:
         the endpoint says.
     sleep : callable, default=time.sleep
         Waits for so many seconds.
+    clock : callable, default=time.monotonic
+        Tells the time in seconds, for what was learned of the endpoint and may have changed.
 
     Raises
     ------
@@ -84,16 +91,16 @@ class EndpointClient:
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self._spec = spec
-        self._exchanger = Exchanger(endpoint, credential, make_transport)
+        self._exchanger = Exchanger(endpoint, credential, make_transport, clock)
         self._gate = gate_of(endpoint)
         self._counters = Counters()
         policy = policy or RetryPolicy(endpoint.max_attempts)
         self._retrier = Retrier(self._exchanger, self._gate, self._counters, policy, sleep)
-        self._most_rows = endpoint.max_batch_size or sys.maxsize
-        self._knows_batch_size = endpoint.max_batch_size is not None
+        self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
 
     def infer(
@@ -104,6 +111,7 @@ class EndpointClient:
         rows: int | None = None,
         timeout_s: float | None = None,
         patient: bool = True,
+        deadline: Deadline | None = None,
     ) -> RemoteAnswer:
         """Ask for the named outputs, in several requests where one would be too large.
 
@@ -119,6 +127,8 @@ class EndpointClient:
             Total time; default is the endpoint's.
         patient : bool, default=True
             Whether to try again after a pause; False is for who has another answer at hand.
+        deadline : Deadline, optional
+            Instead of `timeout_s`, for who may end it sooner.
 
         Raises
         ------
@@ -129,19 +139,26 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        call = self._begin(timeout_s, _guid())
+        call = self._begin(timeout_s, _guid(), deadline)
         if not patient:
             call = replace(call, patient=False)
         if rows is None or rows == 1 or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
-        size = min(rows, self._most_rows, rows_within(feeds, rows, self.endpoint.max_request_bytes))
+        size = self._sizes.rows_for(call, feeds, rows)
         while True:
             try:
                 if size >= rows:
                     return self._ask(call, feeds, outputs, rows)
-                return self._ask_in_chunks(call, feeds, outputs, rows, size)
+                answer = self._ask_in_chunks(call, feeds, outputs, rows, size)
+                self._sizes.answered()
+                return answer
             except EndpointRefused as error:
-                size = self._fewer_rows(call, error, size)
+                size = self._sizes.fewer_rows(call, error, feeds, rows, size)
+
+    @property
+    def hedging(self) -> Crew:
+        """Threads in which requests to this endpoint may be waited for by who does not have to."""
+        return self._gate.hedging
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the endpoint for the inputs and outputs of its model.
@@ -154,9 +171,11 @@ class EndpointClient:
         call = self._begin(timeout_s)
         reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
         try:
-            return decode_metadata(reply.header)
+            spec = decode_metadata(reply.header)
         except ProtocolError as error:
             raise self._exchanger.placed(call, error, reply) from None
+        redaction = self._exchanger.redaction(call)
+        return ModelSpec(*(_fit(tensors, redaction) for tensors in (spec.inputs, spec.outputs)))
 
     def is_ready(self, timeout_s: float | None = None) -> bool:
         """Tell whether the endpoint says that it can answer for this model now.
@@ -193,9 +212,14 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
-    def _begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
+    def _begin(
+        self,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Call:
         try:
-            return self._exchanger.begin(timeout_s, request_id)
+            return self._exchanger.begin(timeout_s, request_id, deadline)
         except EndpointError as error:
             error.endpoint, error.request_id = self.endpoint.model_url, request_id
             raise
@@ -213,16 +237,14 @@ class EndpointClient:
         try:
             response, attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
+            self._exchanger.doubt_binary()
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
-        _log.debug("version %s answered request %s", response.model_version, call.request_id)
-        return RemoteAnswer(
-            self._checked(call, response, outputs, rows),
-            response.model_version,
-            attempts,
-            call.request_id or "",
-        )
+        version = self._exchanger.version(call, response.model_version)
+        _log.debug("version %s answered request %s", version, call.request_id)
+        found = self._checked(call, response, outputs, rows)
+        return RemoteAnswer(found, version, attempts, call.request_id or "")
 
     def _speaks_binary(self, call: Call) -> bool:
         if self._exchanger.knows_binary:
@@ -250,7 +272,8 @@ class EndpointClient:
 
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         try:
-            parts = each(ask, cut(feeds, rows, size), most, name="hybridmodel-chunk")
+            chunks = cut(feeds, rows, size)
+            parts = each(ask, chunks, most, crew=self._gate.chunks, name="hybridmodel-chunk")
             joined = join(parts, rows)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.placed(call, error) from None
@@ -264,20 +287,10 @@ class EndpointClient:
                 "%s: versions %s of the model answered for parts of one call; pin one by "
                 "model_version or deployment",
                 self.endpoint.model_url,
-                " and ".join(versions),
+                " and ".join(versions[:_MOST_VERSIONS]),
             )
-        return RemoteAnswer(joined, ", ".join(versions) or None, attempts, call.request_id or "")
-
-    def _fewer_rows(self, call: Call, error: EndpointRefused, size: int) -> int:
-        """Return how many rows to send at a time after a refusal, or raise it."""
-        if size > 1 and error.status == 413:
-            self._most_rows = size // 2
-        elif size > 1 and error.status in (400, 424) and not self._knows_batch_size:
-            self._knows_batch_size = True
-            self._most_rows = min(self._most_rows, self._exchanger.max_batch_size(call))
-        if self._most_rows >= size:
-            raise error
-        return self._most_rows
+        named = ", ".join(versions[:_MOST_VERSIONS]) or None
+        return RemoteAnswer(joined, named, attempts, call.request_id or "")
 
     def _decoded(self, call: Call, reply: Reply) -> InferResponse:
         try:
@@ -294,13 +307,21 @@ class EndpointClient:
     ) -> dict[str, Array]:
         found = differences(response.outputs, self._spec, outputs, rows)
         if found:
-            found = tuple(map(call.without_key, found))
+            redaction = self._exchanger.redaction(call)
+            shown = tuple(map(redaction, found[:_MOST_DIFFERENCES]))
+            if len(found) > len(shown):
+                shown += (f"and {len(found) - len(shown)} more",)
             raise SpecMismatch(
                 f"{self.endpoint.model_url}: the answer is not what the local model would give: "
-                + "; ".join(found),
-                found,
+                + "; ".join(shown),
+                shown,
             )
         return {name: response.outputs[name] for name in outputs}
+
+
+def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:
+    """Make the names that a server gives to its tensors fit to be shown."""
+    return tuple(replace(item, name=redaction(item.name)) for item in tensors[:_MOST_TENSORS])
 
 
 def _guid() -> str:

@@ -11,8 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.bounded import NotDone, within
+from hybridmodel.remote.bounded import NotDone, crew_for, within
 from hybridmodel.remote.connection import Connection
+
+_MOST_CONNECTING = 32
+"""Threads for one host, of which each may be held up by a name that nobody looks up."""
 
 
 def connect_within(url: str, timeout_s: float, ca_bundle: str | None = None) -> Connection:
@@ -41,6 +44,7 @@ def connect_within(url: str, timeout_s: float, ca_bundle: str | None = None) -> 
         return within(
             timeout_s,
             lambda: open_connection(url, timeout_s, ca_bundle),
+            crew=crew_for(f"connect {urlsplit(url).netloc}", _MOST_CONNECTING),
             name="hybridmodel-connect",
             too_late=Connection.close,
         )

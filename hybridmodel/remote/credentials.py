@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,9 +21,11 @@ from hybridmodel.exceptions import (
     HybridModelError,
     MissingDependency,
 )
-from hybridmodel.per_process import PerProcess
-from hybridmodel.remote.bounded import NotDone, within
+from hybridmodel.per_process import reset_in_child
+from hybridmodel.remote.bounded import Crew, NotDone, within
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.in_flight import InFlight
+from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Deadline
 
 AZURE_ML_SCOPE = "https://ml.azure.com/.default"
@@ -31,6 +33,12 @@ AZURE_ML_SCOPE = "https://ml.azure.com/.default"
 
 _FRESH_S = 300.0
 """A key without a date is asked for again after that, and a token so long before it expires."""
+
+_REMEMBERED = 8
+"""Keys from before, which a server may still repeat."""
+
+_MOST_ASKING = 2
+"""Threads: the second for when the first hangs for ever."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -148,6 +156,10 @@ class VariableKey:
             "auth_key_env=None for a server without keys"
         )
 
+    def known(self) -> tuple[str, ...]:
+        """Return every key that may show up in what a server says."""
+        return tuple(os.environ[name].strip() for name in self._names if name in os.environ)
+
     def other_than(self, refused: str | None, deadline: Deadline) -> str | None:  # noqa: ARG002
         """Return what a variable holds that was not refused, and read that one first from now."""
         for name in self._names:
@@ -179,13 +191,16 @@ class AskedKey:
         Tells the date as POSIX seconds.
     """
 
-    __slots__ = ("_ask", "_asking", "_now", "_token")
+    __slots__ = ("_ask", "_asking", "_before", "_crew", "_now", "_token")
 
     def __init__(self, ask: Callable[[], Any], now: Callable[[], float] = time.time) -> None:
         self._ask = ask
         self._now = now
         self._token: _Token | None = None
-        self._asking: PerProcess[threading.Lock] = PerProcess()
+        self._before: tuple[str, ...] = ()
+        self._asking = InFlight(1)
+        reset_in_child(self._asking)
+        self._crew = Crew(_MOST_ASKING)
 
     def key(self, deadline: Deadline) -> str | None:
         """Return the key or token, asked for anew where it is about to expire.
@@ -215,28 +230,50 @@ class AskedKey:
         self._token = replace(token, keys=(keys[0], *(k for k in token.keys if k != keys[0])))
         return keys[0]
 
+    def known(self) -> tuple[str, ...]:
+        """Return every key that may show up in what a server says, those before today's as well."""
+        token = self._token
+        return self._before if token is None else (*token.keys, *self._before)
+
     def _renewed(self, known: _Token | None, deadline: Deadline, wanted: bool = False) -> _Token:
-        lock = self._asking.get(threading.Lock)
         valid = known is not None and not wanted and self._now() < known.expires
-        if not lock.acquire(timeout=0 if valid else min(deadline.remaining_s(), 1e6)):
+        begun: list[None] = []
+
+        def ask() -> _Token:
+            begun.append(None)
+            if self._token is known or self._token is None:
+                asked = self._asked(known if valid else None, deadline)
+                if known is not None and asked is not known:
+                    self._before = (*known.keys, *self._before)[:_REMEMBERED]
+                self._token = asked
+            return self._token
+
+        try:
+            return self._asking.run(deadline, ask, waits=not valid)
+        except EndpointTimeout:
+            if begun:
+                raise
             if known is not None and valid:
                 return known
-            raise EndpointTimeout("the deadline passed while another call waits for the credential")
-        try:
-            if self._token is known or self._token is None:
-                self._token = self._asked(known if valid else None, deadline)
-            return self._token
-        finally:
-            lock.release()
+            raise EndpointTimeout(
+                "the deadline passed while another call waits for the credential"
+            ) from None
 
     def _asked(self, valid: _Token | None, deadline: Deadline) -> _Token:
         try:
-            given = within(deadline.remaining_s(), self._ask, name="hybridmodel-credential")
+            given = within(
+                deadline.remaining_s(),
+                self._ask,
+                crew=self._crew,
+                name="hybridmodel-credential",
+                too_late=self._came_late,
+            )
             return _token(given, self._now())
         except HybridModelError:
             raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever whoever is asked may raise
+            redaction = Redaction(self.known())
+            what = f"{type(error).__name__}: {redaction(str(error))}"
             if valid is not None:
                 _log.warning("the credential could not be renewed (%s); the old one is valid", what)
                 return valid
@@ -246,7 +283,14 @@ class AskedKey:
                     "asked for the key",
                     attempts=0,
                 ) from None
-            raise AuthenticationFailed(f"the credential gave no key: {what}", attempts=0) from error
+            failed = AuthenticationFailed(f"the credential gave no key: {what}", attempts=0)
+            failed.__cause__ = error
+            raise failed from fit_cause(failed, redaction)
+
+    def _came_late(self, given: Any) -> None:
+        """Keep for the next call what the last one could not wait for."""
+        with suppress(HybridModelError):
+            self._token = _token(given, self._now())
 
 
 def _token(given: Any, now: float) -> _Token:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from hybridmodel.remote.protocol import (
     Message,
     decode_object,
 )
+from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
@@ -43,6 +45,15 @@ _DELAYS = (
     "ms-azureml-bandwidth-request-delay-ms",
     "ms-azureml-bandwidth-response-delay-ms",
 )
+
+_MOST_SHOWN = 1000
+"""Characters of a message."""
+
+_LONGEST_VERSION, _VERSIONS = 100, 64
+"""Characters of a server's version, and versions that are known to be fit to be shown."""
+
+_AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
+"""What was learned of a server that may have been replaced since, and what was learned just now."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -63,6 +74,8 @@ class Call:
         Whether the key was asked for again already.
     patient : bool
         Whether it waits and tries again where that may help.
+    earlier_key : str or None
+        That was refused before.
     """
 
     deadline: Deadline
@@ -70,10 +83,7 @@ class Call:
     key: str | None = field(repr=False)
     renewed: bool = False
     patient: bool = True
-
-    def without_key(self, text: str) -> str:
-        """Blot out the key, which a server may repeat in anything it says."""
-        return text.replace(self.key, "***") if self.key else text
+    earlier_key: str | None = field(default=None, repr=False)
 
 
 class Exchanger:
@@ -87,6 +97,8 @@ class Exchanger:
         As `hybridmodel.remote.credentials.key_source` takes it.
     make_transport : callable, default=PooledTransport
         Makes the transport.
+    clock : callable, default=time.monotonic
+        Tells the time in seconds.
 
     Raises
     ------
@@ -99,20 +111,31 @@ class Exchanger:
         endpoint: TritonEndpoint,
         credential: Any = None,
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self.keys: KeySource = key_source(endpoint, credential)
         self._make_transport = make_transport
         self._transport: PerProcess[Transport] = PerProcess()
+        self._clock = clock
         self._speaks_binary = endpoint.binary
+        self._binary_since = float("inf") if endpoint.binary is not None else 0.0
         self._told_of_delay = False
+        self._fit_versions: set[str] = set()
+        self._redactions = Redactions()
         self._headers = dict(_HEADERS)
         if endpoint.deployment is not None:
             self._headers[DEPLOYMENT] = endpoint.deployment
 
-    def begin(self, timeout_s: float | None, request_id: str | None = None) -> Call:
-        """Start a call: its deadline, and its key."""
-        deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+    def begin(
+        self,
+        timeout_s: float | None,
+        request_id: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Call:
+        """Start a call: its deadline, where it has none yet, and its key."""
+        if deadline is None:
+            deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
         return Call(deadline, request_id, self.keys.key(deadline))
 
     def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:
@@ -142,47 +165,80 @@ class Exchanger:
         except EndpointError as error:
             raise self.placed(call, error) from error.__cause__
         if reply.status != 200:
-            raise self.placed(call, refusal(reply), reply)
-        self._note_delay(reply)
+            raise self.placed(call, refusal(reply, self.redaction(call)), reply)
+        self._note_delay(call, reply)
         return reply
 
     def placed(self, call: Call, error: EndpointError, reply: Reply | None = None) -> EndpointError:
         """Say at which endpoint, with which status and for which request it happened."""
+        redaction = self.redaction(call)
         error.endpoint = self.endpoint.model_url
         error.request_id = call.request_id
         text = error.args[0]
         if reply is not None:
             error.status = reply.status
-            text += _unlike_the_protocol(reply)
-        error.args = (call.without_key(f"{self.endpoint.model_url}: {text}"),)
+            text += _unlike_the_protocol(reply, redaction)
+        error.args = (redaction(f"{self.endpoint.model_url}: {text}", _MOST_SHOWN),)
+        # A traceback shows what it came from as well.
+        error.__context__ = None
+        error.__cause__ = fit_cause(error, redaction)
         return error
+
+    def redaction(self, call: Call) -> Redaction:
+        """Return what keeps the keys of a call, and others that are known, out of what is shown."""
+        known = getattr(self.keys, "known", tuple)
+        keys = (call.key, call.earlier_key, *known())
+        return self._redactions.of((*filter(None, keys), *proxy_secrets()))
+
+    def version(self, call: Call, said: str | None) -> str | None:
+        """Return the version that a server says has answered, fit to be shown."""
+        if said is None or said in self._fit_versions:
+            return said
+        shown = self.redaction(call)(said, _LONGEST_VERSION)
+        if shown == said and len(self._fit_versions) < _VERSIONS:
+            self._fit_versions.add(said)
+        return shown
 
     @property
     def knows_binary(self) -> bool:
         """Whether `speaks_binary` answers without asking the server."""
-        return self._speaks_binary is not None
+        if self._speaks_binary:
+            return True
+        # JSON does everywhere, but a server that takes more may have come in its place.
+        known = self._speaks_binary is not None
+        return known and self._clock() - self._binary_since < _AGAIN_S
 
     def speaks_binary(self, call: Call) -> bool:
-        """Tell whether the server takes binary tensors; asks it once."""
-        if self._speaks_binary is None:
+        """Tell whether the server takes binary tensors; asks it where that is not known."""
+        speaks = self._speaks_binary
+        if not self.knows_binary:
             try:
                 reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
                 extensions = decode_object(reply.header).get("extensions")
             except (EndpointRefused, ProtocolError):
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
-            self._speaks_binary = isinstance(extensions, list) and BINARY_EXTENSION in extensions
-        return self._speaks_binary
+            speaks = isinstance(extensions, list) and BINARY_EXTENSION in extensions
+            self._speaks_binary = speaks
+            self._binary_since = self._clock()
+        return bool(speaks)
 
-    def max_batch_size(self, call: Call) -> int:
-        """Ask how many rows the server takes at a time; `sys.maxsize` where it does not say."""
+    def doubt_binary(self) -> None:
+        """Ask the server again before the next request, unless it was asked just now."""
+        if self._clock() - self._binary_since >= _ASKED_LATELY_S:
+            self._speaks_binary = None
+
+    def max_batch_size(self, call: Call) -> int | None:
+        """Ask how many rows the server takes at a time: `sys.maxsize` for any, None if unsaid."""
         try:
             reply = self.exchange(call, "GET", f"{self.endpoint.model_url}/config")
             most = decode_object(reply.header).get("max_batch_size")
         except EndpointError:
             # What was refused is the caller's news, not that the reason cannot be found.
-            return sys.maxsize
-        return most if isinstance(most, int) and most > 0 else sys.maxsize
+            return None
+        if type(most) is not int:
+            return None
+        return most if most > 0 else sys.maxsize
 
     def close(self) -> None:
         """Close the connections of this process; the next request opens others."""
@@ -190,7 +246,7 @@ class Exchanger:
         if transport is not None:
             transport.close()
 
-    def _note_delay(self, reply: Reply) -> None:
+    def _note_delay(self, call: Call, reply: Reply) -> None:
         delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]
         if delays and not self._told_of_delay:
             self._told_of_delay = True
@@ -198,19 +254,20 @@ class Exchanger:
                 "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
                 "send fewer rows or ask for fewer outputs; said once",
                 self.endpoint.model_url,
-                " and ".join(delays),
+                self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
             )
 
     def _connect(self) -> Transport:
         return self._make_transport(self.endpoint)
 
 
-def _unlike_the_protocol(reply: Reply) -> str:
+def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:
     """Show the beginning of what should have been JSON: a login page as a rule."""
     if reply.status != 200 or reply.header[:1] == b"{":
         return ""
-    kind = reply.headers.get("content-type", "none")
-    return f" (Content-Type {kind}, it begins {bytes(reply.header[:200])!r})"
+    kind = redaction(reply.headers.get("content-type", "none"), _LONGEST_VERSION)
+    begin = redaction(repr(bytes(reply.header[:1000])), 200)
+    return f" (Content-Type {kind}, it begins {begin})"
 
 
 def _check_size(message: Message) -> None:

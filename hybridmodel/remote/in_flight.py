@@ -3,15 +3,46 @@
 No I/O. Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989): Azure
 Machine Learning answers 429 above twice the concurrency that a deployment was given, which its
 callers cannot know.
+
+A handler of a signal can raise between any two steps of what follows. Who is under way is therefore
+kept as a set of turns, which nothing enters or leaves twice, and who waits looks again by itself.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
 
 from hybridmodel.exceptions import EndpointTimeout
 from hybridmodel.remote.resilience import Deadline
+
+_LONGEST_S = 0.25
+"""Of one wait: how long it takes until a call that was given up is noticed to be."""
+
+_OVERDUE_S = 1.0
+"""So long after its deadline a request is under way no more, whether or not that was said."""
+
+T = TypeVar("T")
+
+
+class Turn:
+    """One request: it waits, is under way, or is over.
+
+    Parameters
+    ----------
+    deadline : Deadline
+        When it ends.
+    """
+
+    __slots__ = ("called", "deadline", "over", "round")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.called: threading.Lock | None = None
+        self.over = False
+        self.round = 0
 
 
 class InFlight:
@@ -31,22 +62,29 @@ class InFlight:
         """Forget what is under way."""
         self._lock = threading.Lock()
         self._limit = float(self._most)
-        self._running = 0
+        self._running: set[Turn] = set()
         self._round = 0
-        self._waiting: deque[threading.Event] = deque()
+        self._waiting: deque[Turn] = deque()
 
     @property
     def running(self) -> int:
         """Requests under way."""
-        return self._running
+        return len(self._running)
 
     @property
     def limit(self) -> int:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def enter(self, deadline: Deadline) -> int:
-        """Begin a request, when it is its turn, and return the number that `leave` wants.
+    def enter(self, turn: Turn, *, waits: bool = True) -> None:
+        """Begin a request, when it is its turn; `leave` must follow, whatever this raises.
+
+        Parameters
+        ----------
+        turn : Turn
+            Of the request.
+        waits : bool, default=True
+            Whether to wait for it.
 
         Raises
         ------
@@ -54,31 +92,49 @@ class InFlight:
             If its turn does not come before the deadline.
         """
         with self._lock:
-            if self._running < self.limit and not self._waiting:
-                self._running += 1
-                return self._round
-            turn = threading.Event()
-            self._waiting.append(turn)
-        try:
-            in_time = turn.wait(min(deadline.remaining_s(), threading.TIMEOUT_MAX))
-        except BaseException:
-            if not self._give_up(turn):
-                self.leave(-1, limited=False, answered=False)
-            raise
-        if not in_time and self._give_up(turn):
-            raise EndpointTimeout(
-                f"the deadline of {deadline.timeout_s:g} s passed while waiting for one of "
-                f"{self.limit} requests at a time to end"
-            )
-        return self._round
+            if not self._waiting and len(self._running) < self.limit:
+                turn.round = self._round
+                self._running.add(turn)
+                return
+        self._wait(turn, waits)
 
-    def leave(self, entered: int, *, limited: bool, answered: bool) -> None:
-        """End a request.
+    def run(self, deadline: Deadline, function: Callable[[], T], *, waits: bool = True) -> T:
+        """Call a function when it is its turn.
 
         Parameters
         ----------
-        entered : int
-            What `enter` returned for it.
+        deadline : Deadline
+            Ends the wait, and the turn soon after it.
+        function : callable
+            What to call.
+        waits : bool, default=True
+            Whether to wait at all.
+
+        Raises
+        ------
+        EndpointTimeout
+            If its turn does not come.
+        BaseException
+            What the function raises.
+        """
+        turn = Turn(deadline)
+        try:
+            try:
+                self.enter(turn, waits=waits)
+                return function()
+            finally:
+                self.leave(turn, limited=False, answered=True)
+        finally:
+            # For a handler of a signal that raised before the first could do it.
+            self.leave(turn, limited=False, answered=True)
+
+    def leave(self, turn: Turn, *, limited: bool, answered: bool) -> None:
+        """End a request, or give its place in the queue up; the second time does nothing.
+
+        Parameters
+        ----------
+        turn : Turn
+            With which it was begun.
         limited : bool
             Whether the endpoint said that there were too many at once. Those that were under way
             together say it together, and count once.
@@ -86,23 +142,49 @@ class InFlight:
             Whether it was answered.
         """
         with self._lock:
-            self._running -= 1
-            if limited and entered == self._round:
-                self._limit = max(1.0, self._limit / 2)
-                self._round += 1
-            elif answered and self._limit < self._most:
-                self._limit = min(float(self._most), self._limit + 1 / self._limit)
+            if turn.called is not None and turn in self._waiting:
+                self._waiting.remove(turn)
+            if turn in self._running:
+                self._running.discard(turn)
+                self._adapt(turn, limited, answered)
             self._call_next()
 
-    def _give_up(self, turn: threading.Event) -> bool:
-        """Stop waiting; return whether the turn had not come after all."""
+    def _adapt(self, turn: Turn, limited: bool, answered: bool) -> None:
+        if limited and turn.round == self._round:
+            self._limit = max(1.0, self._limit / 2)
+            self._round += 1
+        elif answered and self._limit < self._most:
+            self._limit = min(float(self._most), self._limit + 1 / self._limit)
+
+    def _wait(self, turn: Turn, waits: bool) -> None:
+        called = threading.Lock()
+        called.acquire()
+        turn.called = called
         with self._lock:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            self._waiting.append(turn)
+        while not self._has_come(turn, called, waits):
+            if not waits or turn.deadline.remaining_s() == 0:
+                raise EndpointTimeout(
+                    f"the deadline of {turn.deadline.timeout_s:g} s passed while waiting for one "
+                    f"of {self.limit} requests at a time to end"
+                )
+
+    def _has_come(self, turn: Turn, called: threading.Lock, waits: bool) -> bool:
+        """Wait a while for the turn, and tell whether it came, even if nobody said so."""
+        with self._lock:
+            self._call_next()
+            if turn in self._running:
                 return True
-            return False
+        return called.acquire(timeout=min(turn.deadline.remaining_s(), waits * _LONGEST_S))
 
     def _call_next(self) -> None:
-        while self._waiting and self._running < self.limit:
-            self._running += 1
-            self._waiting.popleft().set()
+        if self._waiting and len(self._running) >= self.limit:
+            overdue = [turn for turn in self._running if turn.deadline.over_s() > _OVERDUE_S]
+            self._running.difference_update(overdue)
+        while self._waiting and len(self._running) < self.limit:
+            turn = self._waiting[0]
+            turn.round = self._round
+            self._running.add(turn)
+            self._waiting.popleft()
+            if turn.called is not None:
+                turn.called.release()

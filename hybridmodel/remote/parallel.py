@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
+
+from hybridmodel.remote.bounded import Crew
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _NONE_LEFT = object()
 
+_LONGEST_S = 0.25
+"""Of one wait: a signal may reach another thread than the one that has to handle it."""
+
 
 def each(
-    function: Callable[[T], R], items: Iterable[T], at_a_time: int, *, name: str
+    function: Callable[[T], R], items: Iterable[T], at_a_time: int, *, crew: Crew, name: str
 ) -> Iterator[R]:
     """Call a function for each item, several at a time, and yield what they return as they end.
 
@@ -29,7 +34,9 @@ def each(
     items : iterable
         Taken one by one, when there is a thread for it.
     at_a_time : int
-        Threads.
+        Threads; fewer where the crew has no room, and where it has none, the caller's own.
+    crew : Crew
+        To which they belong.
     name : str
         Of the threads.
 
@@ -39,13 +46,14 @@ def each(
         What the function raises, the first that it does.
     """
     shared = _Shared(iter(items))
-    for _ in range(at_a_time):
-        run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(_work, function, shared), name=name, daemon=True).start()
-    working = at_a_time
+    working = 0
     try:
+        while working < at_a_time and crew.start(partial(_work, function, shared), name=name):
+            working += 1
+        if not working:
+            yield from map(function, iter(shared.take, _NONE_LEFT))
         while working:
-            result, error = shared.ended.get()
+            result, error = shared.next_end()
             if error is not None:
                 raise error
             if result is _NONE_LEFT:
@@ -68,6 +76,13 @@ class _Shared:
     def take(self) -> Any:
         with self._taking:
             return _NONE_LEFT if self.stopped.is_set() else next(self._left, _NONE_LEFT)
+
+    def next_end(self) -> tuple[Any, BaseException | None]:
+        while True:
+            try:
+                return self.ended.get(timeout=_LONGEST_S)
+            except queue.Empty:
+                continue
 
 
 def _work(function: Callable[[Any], Any], shared: _Shared) -> None:

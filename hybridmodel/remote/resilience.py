@@ -33,26 +33,46 @@ class Deadline:
         Whether the caller has ended it.
     """
 
+    _parts: tuple[Deadline, ...] = ()
+
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout_s = timeout_s
         self._clock = clock
         self._end = clock() + timeout_s
         self.given_up = False
 
-    def part(self) -> Deadline:
-        """Return one that ends at the same moment, and can be ended by itself."""
+    def part(self, share: float = 1.0) -> Deadline:
+        """Return one with a share of the time left, that ends with this one or by itself."""
         part = Deadline(self.timeout_s, self._clock)
-        part._end = self._end
+        # Before it is looked at when this one ends: that may happen meanwhile.
+        self._parts = (*self._parts, part)
+        part._end, part.given_up = self._end, self.given_up
+        if share < 1:
+            part._end = self._clock() + share * self.remaining_s()
         return part
 
     def end(self) -> None:
         """Let it pass now: what goes on with it stops at its next step."""
         self._end = self._clock()
         self.given_up = True
+        for part in self._parts:
+            part.end()
+
+    def run_out(self) -> None:
+        """Let it pass now, as if no more time had been given."""
+        now = self._clock()
+        self.timeout_s -= max(0.0, self._end - now)
+        self._end = now
+        for part in self._parts:
+            part.run_out()
 
     def remaining_s(self) -> float:
         """Return the seconds left, 0.0 once it has passed."""
         return max(0.0, self._end - self._clock())
+
+    def over_s(self) -> float:
+        """Return for how many seconds it has been over, 0.0 before."""
+        return max(0.0, self._clock() - self._end)
 
     def check(self, doing: str) -> float:
         """Return the seconds left.

@@ -75,8 +75,7 @@ class Retrier:
             attempt += 1
             started = time.perf_counter()
             try:
-                with self._gate.admit(call.deadline):
-                    value = send(call)
+                value = self._gate.run(call.deadline, send, call)
             except EndpointError as error:
                 # What was raised before the request is only known by its name.
                 if error.endpoint is None:
@@ -108,7 +107,7 @@ class Retrier:
         if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
             key = self._exchanger.keys.other_than(call.key, call.deadline)
             if key is not None:
-                return replace(call, key=key, renewed=True)
+                return replace(call, key=key, earlier_key=call.key, renewed=True)
         if not call.patient:
             raise error
         pause_s = self._policy.pause_s(error, attempt, call.deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import AZURE_ML_SCOPE
+from hybridmodel.remote.redaction import escaped
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
 """Azure Machine Learning answers 424 for any failure of the server behind it, whose own status
@@ -52,20 +53,23 @@ _HINTS: Mapping[int, str] = {
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 """Headers of Azure's services that are finer than ``Retry-After``."""
 
-_SHOWN = 300
+_READ_BYTES = 4000
+"""Of what a server says; most of that is not shown."""
 
 
-def refusal(reply: Reply) -> EndpointError:
+def refusal(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError:
     """Return the error that a reply of another status than 200 stands for.
 
     Parameters
     ----------
     reply : Reply
         Whose body may be the protocol's ``{"error": ...}``, a gateway's text or a web page.
+    show : callable
+        Makes what the server says fit for a message: without secrets, and bounded.
     """
     status = _own_status(reply)
     shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
-    text = _said(reply)
+    text = _said(reply, show)
     hint = _HINTS.get(status)
     message = ": ".join(part for part in (f"answered {shown}", text) if part)
     error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
@@ -91,14 +95,14 @@ def _kind(status: int, reply: Reply) -> type[EndpointError]:
     return EndpointUnavailable
 
 
-def _said(reply: Reply) -> str:
+def _said(reply: Reply, show: Callable[[str], str]) -> str:
     if 300 <= reply.status < 400:
-        return f"a redirect to {_redirected_to(reply)}, which is not followed; check the uri"
+        host = show(_redirected_to(reply))
+        return f"a redirect to {host}, which is not followed; check the uri"
     text = _protocol_error(reply)
     if text is None:
-        text = bytes(reply.header[: _SHOWN * 4]).decode("utf-8", "replace")
-    text = " ".join(text.split()) or reply.headers.get(_MODEL_REASON, "")
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        text = bytes(reply.header[:_READ_BYTES]).decode("utf-8", "replace")
+    return show(" ".join(text[:_READ_BYTES].split()) or reply.headers.get(_MODEL_REASON, ""))
 
 
 def _redirected_to(reply: Reply) -> str:

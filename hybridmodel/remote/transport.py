@@ -112,6 +112,10 @@ class PooledTransport:
                 with suppress(StaleConnection):
                     return self._exchange(connection, method, url, headers, body, deadline)
             connection = self._connect(url, deadline)
+            if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
+                # It took longer than this call could wait; the next one need not wait again.
+                self._idle.append((self._clock(), connection))
+                deadline.check("connecting")
             return self._exchange(connection, method, url, headers, body, deadline)
         except Exception as error:
             translated = _translate(error, deadline)

@@ -27,15 +27,15 @@ class Job(NamedTuple):
     ----------
     run : callable
         Logged when it raises.
-    size_bytes : int
-        Of the data that it holds.
+    place : object
+        That it takes among those that wait or run.
     can_be_left : bool
         Whether it may still run when the interpreter ends. onnxruntime must not: it aborts the
         process when its thread finds the interpreter gone.
     """
 
     run: Callable[[], None]
-    size_bytes: int
+    place: object
     can_be_left: bool
 
 
@@ -55,7 +55,7 @@ class Background:
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._running: Job | None = None
-        self._pending = self._pending_bytes = 0
+        self._sizes: dict[object, int] = {}
         self._thread: threading.Thread | None = None
         self._finished = False
         self._pid = os.getpid()
@@ -64,7 +64,7 @@ class Background:
     @property
     def pending(self) -> int:
         """Jobs that wait or run."""
-        return self._pending
+        return len(self._sizes)
 
     def offer(
         self,
@@ -93,17 +93,14 @@ class Background:
         BaseException
             What `make` raises, or what keeps the thread from being started.
         """
-        with self._changed:
-            full = self._pending >= most or self._pending_bytes + size_bytes > most_bytes
-            if full or self._finished:
-                return False
-            self._pending += 1
-            self._pending_bytes += size_bytes
+        place = object()
         try:
-            self._add(Job(make(), size_bytes, can_be_left))
+            if not self._take(place, size_bytes, most, most_bytes):
+                return False
+            self._add(Job(make(), place, can_be_left))
         except BaseException:
-            with self._changed:
-                self._release(size_bytes)
+            # Also for a handler of a signal, wherever it raised.
+            self._release(place)
             raise
         return True
 
@@ -116,7 +113,7 @@ class Background:
             At most so many seconds.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._pending, timeout_s)
+            return self._changed.wait_for(lambda: not self._sizes, timeout_s)
 
     def finish(self, timeout_s: float) -> None:
         """Drop what waits, and wait for a job that cannot be left; for the end of the interpreter.
@@ -128,7 +125,8 @@ class Background:
         with self._changed:
             self._finished = True
             while self._jobs:
-                self._release(self._jobs.pop().size_bytes)
+                self._sizes.pop(self._jobs.pop().place, None)
+            self._changed.notify_all()
             running = self._running
             if running is not None and not running.can_be_left:
                 self._changed.wait_for(lambda: self._running is not running, timeout_s)
@@ -143,8 +141,14 @@ class Background:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while self._next():
-            pass
+        try:
+            while self._next():
+                pass
+        finally:
+            with self._changed:
+                # Also where something ends it that is no Exception: the next job starts another.
+                if self._thread is threading.current_thread():
+                    self._thread = None
 
     def _next(self) -> bool:
         """Do one job; False when none came for a while."""
@@ -158,15 +162,22 @@ class Background:
         except Exception:  # noqa: BLE001 - the next job is not to suffer from it
             _log.exception("work in the background failed")
         finally:
-            with self._changed:
-                self._running = None
-                self._release(job.size_bytes)
+            self._running = None
+            self._release(job.place)
         return True
 
-    def _release(self, size_bytes: int) -> None:
-        self._pending -= 1
-        self._pending_bytes -= size_bytes
-        self._changed.notify_all()
+    def _take(self, place: object, size_bytes: int, most: int, most_bytes: int) -> bool:
+        with self._changed:
+            full = len(self._sizes) >= most or sum(self._sizes.values()) + size_bytes > most_bytes
+            if full or self._finished:
+                return False
+            self._sizes[place] = size_bytes
+            return True
+
+    def _release(self, place: object) -> None:
+        with self._changed:
+            self._sizes.pop(place, None)
+            self._changed.notify_all()
 
 
 _all: weakref.WeakSet[Background] = weakref.WeakSet()

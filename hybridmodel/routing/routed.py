@@ -16,7 +16,9 @@ from hybridmodel.tensors import ModelSpec
 
 if TYPE_CHECKING:
     from hybridmodel.remote.answers import RemoteAnswer
+    from hybridmodel.remote.bounded import Crew
     from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.remote.resilience import Deadline
 
 Array = np.ndarray[Any, Any]
 
@@ -120,6 +122,11 @@ class Sides:
         """Return the total time of a call in seconds, the endpoint's where it does not say."""
         return self._client().endpoint.timeout_s if ask.timeout_s is None else ask.timeout_s
 
+    @property
+    def hedging(self) -> Crew:
+        """Threads in which the endpoint may be asked by who does not have to wait for it."""
+        return self._client().hedging
+
     def local(
         self,
         feeds: Mapping[str, Array],
@@ -143,9 +150,12 @@ class Sides:
         *,
         patient: bool = True,
         count: bool = True,
+        deadline: Deadline | None = None,
     ) -> Routed:
         """Ask the endpoint; see `EndpointClient.infer`, and `local` for `count`."""
-        there = self._client().infer(feeds, names, rows=rows, timeout_s=timeout_s, patient=patient)
+        there = self._client().infer(
+            feeds, names, rows=rows, timeout_s=timeout_s, patient=patient, deadline=deadline
+        )
         if count:
             self.counters.answered(AZURE, rows or 1)
         return Routed(there.outputs, AZURE, there)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
-from hybridmodel.remote.bounded import NotDone, within
+from hybridmodel.remote.bounded import NoRoom, NotDone, within
+from hybridmodel.remote.redaction import escaped
+from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.cascading import CascadeRunner
 from hybridmodel.routing.policies import AzureFirst, Hedge, Policy, Split
 from hybridmodel.routing.routed import MIXED, Ask, Routed, Sides, check_rows, merge, pick
@@ -71,9 +73,12 @@ class Router:
     def _local(self, _: Any, ask: Ask) -> Routed:
         return self._sides.local(ask.bound.feeds, ask.names, ask.bound.rows)
 
-    def _azure(self, _: Any, ask: Ask, patient: bool = True) -> Routed:
+    def _azure(
+        self, _: Any, ask: Ask, patient: bool = True, deadline: Deadline | None = None
+    ) -> Routed:
+        bound = ask.bound
         return self._sides.azure(
-            ask.bound.feeds, ask.names, ask.bound.rows, ask.timeout_s, patient=patient
+            bound.feeds, ask.names, bound.rows, ask.timeout_s, patient=patient, deadline=deadline
         )
 
     def _azure_first(self, policy: AzureFirst, ask: Ask) -> Routed:
@@ -93,18 +98,28 @@ class Router:
             return self._azure(policy, ask)._replace(reasons=type(error).__name__)
 
     def _hedge(self, policy: Hedge, ask: Ask) -> Routed:
+        deadline = Deadline(self._sides.time_of(ask))
         try:
             asked = within(
                 policy.delay_s,
-                lambda: self._azure(policy, ask, patient=False),
+                lambda: self._azure(policy, ask, patient=False, deadline=deadline),
+                crew=self._sides.hedging,
                 name="hybridmodel-hedge",
+                queues=False,
             )
             return self._recovered(asked)
-        except NotDone:
-            self._sides.counters.add("hedge.calls")
-            return self._local(policy, ask)._replace(reasons="slow endpoint")
+        except NotDone as error:
+            # What nobody waits for stops, but for a connection or a token on its way.
+            deadline.run_out()
+            full = isinstance(error, NoRoom)
+            self._sides.counters.add("hedge.full" if full else "hedge.calls")
+            reason = "endpoint full" if full else "slow endpoint"
+            return self._local(policy, ask)._replace(reasons=reason)
         except EndpointUnavailable as error:
             return self._instead(ask, error)
+        except BaseException:
+            deadline.end()
+            raise
 
     def _split(self, policy: Split, ask: Ask) -> Routed:
         return self._divided(chosen(policy, ask.bound), ask, "split")
@@ -140,7 +155,7 @@ class Router:
         self._sides.counters.add("fallback.calls")
         level = logging.DEBUG if self._falling_back else logging.WARNING
         self._falling_back = True
-        _log.log(level, "%s answers instead of %s: %s", instead, failed, error)
+        _log.log(level, "%s answers instead of %s: %s", instead, failed, escaped(str(error))[:2000])
 
 
 def _verdict(said: Any, rows: int | None) -> bool | Array:

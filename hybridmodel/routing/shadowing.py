@@ -12,6 +12,7 @@ import numpy as np
 
 from hybridmodel.frames import Bound
 from hybridmodel.per_process import reset_in_child
+from hybridmodel.remote.redaction import escaped
 from hybridmodel.routing.background import Background
 from hybridmodel.routing.comparison import Comparison
 from hybridmodel.routing.policies import Shadow
@@ -150,7 +151,7 @@ class ShadowRunner:
         kind = type(error).__name__
         level = logging.DEBUG if kind in self._known_errors else logging.WARNING
         self._known_errors.add(kind)
-        _log.log(level, "shadow mode: %s (%s): %s", what, kind, error)
+        _log.log(level, "shadow mode: %s (%s): %s", what, kind, escaped(str(error))[:2000])
 
 
 def _own(call: _Call) -> _Call:
