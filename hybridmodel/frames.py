@@ -158,7 +158,7 @@ class Binding:
                 name: from_column(frame[name], spec, f"column {name!r}")
                 for name, spec in zip(self._spec.input_names, self._spec.inputs, strict=True)
             }
-        elif len(single.shape) == 2:
+        elif len(single.shape) == 2 or single.unranked:
             feeds = {single.name: self._matrix(frame, single)}
         elif frame.shape[1] == 1:
             where = f"column {frame.columns[0]!r}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.onnx_shapes import unranked
 from hybridmodel.protobuf import Malformed, fields, packed, text
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ _INLINE_DATA = (4, 5, 6, 7, 9, 10, 11)  # TensorProto.float_data â€¦ raw_data â€
 
 @dataclass
 class Contents:
-    """What a scan found: where tensors lie in other files, and labels of ``ZipMap`` outputs."""
+    """What a scan found.
+
+    Where tensors lie in other files, the labels of ``ZipMap`` outputs, and the inputs and outputs
+    of the model that have no shape, which is to have any number of dimensions.
+    """
 
     external: set[str] = field(default_factory=set)
     zipmaps: dict[str, tuple[Label, ...]] = field(default_factory=dict)
+    unranked: set[str] = field(default_factory=set)
 
 
 def scan(view: memoryview, where: str) -> Contents:
@@ -62,6 +68,7 @@ def _scan_model(model: memoryview) -> Contents:
         if number == 7:  # ModelProto.graph
             has_graph = True
             _scan_graph(value, contents)
+            contents.unranked.update(unranked(value))
         elif number == 25:  # ModelProto.functions
             for inner, node in fields(value):
                 if inner == 7:  # FunctionProto.node

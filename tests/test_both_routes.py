@@ -103,9 +103,19 @@ def hybrid(server: Server, name: str, **options: Any) -> HybridOnnxModel:
     return HybridOnnxModel(models.served()[name], endpoint=server.endpoint(name), **options)
 
 
+def chars(answer: Any) -> Any:
+    """Return the letters of the dtypes, which tell int64 from the equal longlong."""
+    if isinstance(answer, dict):
+        return {name: chars(value) for name, value in answer.items()}
+    if isinstance(answer, pd.DataFrame):
+        return [chars(answer[name]) for name in answer]
+    return getattr(answer.dtype, "char", str(answer.dtype))
+
+
 def assert_alike(here: Any, there: Any) -> None:
     """Compare two answers in everything: container, names, dtypes, index, order and values."""
     assert type(here) is type(there)
+    assert chars(here) == chars(there)
     if isinstance(here, pd.DataFrame):
         pd.testing.assert_frame_equal(here, there, rtol=1e-6)
     elif isinstance(here, pd.Series):
@@ -138,6 +148,22 @@ def test_both_routes_answer_alike(server: Server, name: str, data: Any) -> None:
         )
     assert_alike(here, there)
     assert_unchanged(before, data)
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
+@pytest.mark.parametrize("use_azure", [False, True])
+def test_integers_are_numpy_s_own(embedded: EmbeddedServer, datatype: str, use_azure: bool) -> None:
+    """Wide integers are int64 and uint64 for whoever looks at their type, from either route."""
+    scalar = np.int64 if datatype == "INT64" else np.uint64
+    with hybrid(embedded, f"identity_{datatype}") as model:
+        array = model.predict(NUMBERS, use_azure=use_azure)
+        frame = model.predict(pd.DataFrame(NUMBERS), use_azure=use_azure)
+        none = model.predict(pd.DataFrame(NUMBERS)[:0], use_azure=use_azure)
+        nothing = model.predict(NUMBERS[:0], use_azure=use_azure)
+    assert isinstance(array[0, 0], scalar)
+    assert array.dtype.char == nothing.dtype.char == np.dtype(scalar).char
+    assert list(frame.select_dtypes(datatype.lower())) == list(frame)
+    assert {dtype.char for dtype in (*frame.dtypes, *none.dtypes)} == {np.dtype(scalar).char}
 
 
 @pytest.mark.parametrize("data", [FEATURES[:, :2], pd.DataFrame(FEATURES[:, :2], index=INDEX)])
