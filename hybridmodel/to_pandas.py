@@ -47,6 +47,13 @@ def to_pandas(
     InputMismatch
         If an output has another number of rows than `index`.
     """
+    answer = _labelled(spec, outputs, index)
+    return answer if len(index) else _with_texts(answer, outputs)
+
+
+def _labelled(
+    spec: ModelSpec, outputs: Mapping[str, Array], index: pd.Index[Any]
+) -> pd.Series[Any] | pd.DataFrame:
     import pandas as pd
 
     if len(outputs) == 1:
@@ -67,6 +74,21 @@ def to_pandas(
                 )
             columns[column] = values
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _with_texts(answer: Any, outputs: Mapping[str, Array]) -> Any:
+    """Give texts without a row the dtype that pandas finds for those that have some."""
+    import pandas as pd
+
+    if not any(array.dtype == object for array in outputs.values()):
+        return answer
+    found = pd.Series(np.array([""], dtype=object)).dtype
+    if isinstance(answer, pd.Series):
+        return answer if next(iter(outputs.values())).ndim > 2 else answer.astype(found)
+    # What else is of objects then are cells with arrays, which have no dtype of their own.
+    cells = {name for name, array in outputs.items() if array.ndim > 2}
+    texts = [name for name, kind in answer.dtypes.items() if kind == object and name not in cells]
+    return answer.astype(dict.fromkeys(texts, found))
 
 
 def _checked(spec: TensorSpec, array: Array, index: pd.Index[Any]) -> TensorSpec:

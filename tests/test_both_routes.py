@@ -166,6 +166,36 @@ def test_integers_are_numpy_s_own(embedded: EmbeddedServer, datatype: str, use_a
     assert {dtype.char for dtype in (*frame.dtypes, *none.dtypes)} == {np.dtype(scalar).char}
 
 
+TEXTS = pd.DataFrame({"one": ["a", "b"], "two": ["c", "d"], "three": ["e", "f"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("strings", TEXTS["one"]),
+        ("strings", TEXTS["one"].to_numpy(object)),
+        ("identity_BYTES", TEXTS),
+        ("identity_BYTES", TEXTS.to_numpy(object)),
+        ("columns", COLUMNS),
+        ("classifier", FEATURES),
+        ("classifier", pd.DataFrame(FEATURES)),
+        ("zipmap", pd.DataFrame(FEATURES)),
+    ],
+)
+@pytest.mark.parametrize("use_azure", [False, True])
+def test_no_texts_are_texts(
+    embedded: EmbeddedServer, name: str, data: Any, use_azure: bool
+) -> None:
+    """The answer to zero rows has the dtypes of other answers, for texts as for numbers."""
+    with hybrid(embedded, name) as model:
+        some = model.predict(data, use_azure=use_azure)
+        none = model.predict(data[:0], use_azure=use_azure)
+        only = model.predict(data[:0], use_azure=use_azure, output=model.outputs[0].name)
+    assert type(none) is type(some)
+    assert chars(none) == chars(some)
+    assert len(only) == 0
+
+
 @pytest.mark.parametrize("data", [FEATURES[:, :2], pd.DataFrame(FEATURES[:, :2], index=INDEX)])
 def test_a_scalar_output_is_alike(data: Any) -> None:
     """A model that boils rows down to one number gives it from either route (not from Triton)."""

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.outputs import is_column, listed
-from hybridmodel.cascade.probabilities import by_class, entropy, margin, max_probability
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -175,6 +175,34 @@ class Score:
             raise ConfigurationError(f"score {str(self)!r}: {len(scores)} scores for {rows} rows")
         return scores
 
+    def check_endpoint(self, outputs: Mapping[str, Array]) -> None:
+        """Make sure that the endpoint's probabilities are some, where the score reads the local's.
+
+        Classifiers without probabilities, such as support vector machines, give decision values
+        under the same name, and the rows of both sides are to stand in one column.
+
+        Parameters
+        ----------
+        outputs : mapping of str to ndarray
+            What the endpoint answered; the score's own output may be missing.
+
+        Raises
+        ------
+        SpecMismatch
+            If rows do not add up to 1, or have values below 0.
+        """
+        if self.kind not in _FROM_PROBABILITIES or self.logits or self.output not in outputs:
+            return
+        values = outputs[self.output]
+        found = flaw(values.T if values.ndim == 2 and values.shape[1] > 1 else _pair(values))
+        if found is not None:
+            raise SpecMismatch(
+                f"output {self.output!r}: the local model gives probabilities, the endpoint's "
+                f"model does not; {found}. Serve a model that does (in scikit-learn, "
+                "CalibratedClassifierCV makes them for any classifier), or ask for another output "
+                "with output=..."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
         return {
@@ -288,6 +316,12 @@ def name_of(function: Any) -> str:
     """Return ``module:qualified name`` of a function, or that of its type."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+def _pair(column: Array) -> Array:
+    """Return both classes' probabilities where an output holds those of the second."""
+    second = column.ravel()
+    return np.stack([1 - second, second])
 
 
 def _only_table(kind: str, spec: ModelSpec) -> TensorSpec:
