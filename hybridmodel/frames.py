@@ -7,6 +7,7 @@ between `Binding.bind` and `Binding.restore`.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, Any]
+
+_log = logging.getLogger("hybridmodel")
 
 _FEW = 100
 """Rows and columns up to which a frame's values cost less than its dtypes."""
@@ -63,6 +66,8 @@ class Binding:
     ConfigurationError
         If the names do not fit the input.
     """
+
+    _has_told = False
 
     def __init__(self, spec: ModelSpec, feature_names: Sequence[str] | None = None) -> None:
         self._spec = spec
@@ -200,12 +205,26 @@ class Binding:
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         names = self.feature_names
         if names is None:
+            if not self._has_told:
+                self._tell_of_positions(frame.columns)
             return frame
         given = frame.columns.tolist()
         if given == names:
             return frame
         _check_same("column", given, names)
         return frame[names]
+
+    def _tell_of_positions(self, columns: pd.Index[Any]) -> None:
+        """Warn once of names that nobody looks at: in another order they would be taken wrongly."""
+        if len(columns) < 2 or columns.dtype.kind in NUMBERS:
+            return
+        self._has_told = True
+        _log.warning(
+            "the model does not know the names of its features: the columns %s of a frame are "
+            "taken by their position, in the order in which they stand. Make the model with "
+            "feature_names=[...], or save it with a frame as input_example",
+            _listed(columns, 5),
+        )
 
     def _rows(self, feeds: Mapping[str, Array]) -> int | None:
         # Inputs of different lengths may be meant: many graphs do not name their dimensions, and
