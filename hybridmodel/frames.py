@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hybridmodel.arrow import Container, read, speaks_arrow
 from hybridmodel.casting import NUMBERS, cast, cast_column
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.tensors import WILDCARD, ModelSpec, TensorSpec
-from hybridmodel.to_pandas import to_pandas
-from hybridmodel.to_tensor import from_array_like, from_column, refuse_spark
+from hybridmodel.to_pandas import columns_of, is_lone_column, to_pandas
+from hybridmodel.to_tensor import from_array_like, from_column, refuse_lazy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,12 +44,15 @@ class Bound(NamedTuple):
     rows : int or None
         Rows of the call, None when no input counts them.
     frame_index : pandas.Index or None
-        What the answer is labelled with; None when arrays came in.
+        What the answer is labelled with; None when no pandas came in.
+    container : Container or None
+        What the answer is put into, when a table or column of Arrow or polars came in.
     """
 
     feeds: dict[str, Array]
     rows: int | None
     frame_index: pd.Index[Any] | None = None
+    container: Container | None = None
 
 
 class Binding:
@@ -79,7 +83,7 @@ class Binding:
 
         Parameters
         ----------
-        data : DataFrame, Series, ndarray, list, or dict of arrays by input name
+        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
             Never changed.
 
         Raises
@@ -99,7 +103,7 @@ class Binding:
                 spec.name: from_array_like(data[spec.name], spec) for spec in self._spec.inputs
             }
             return Bound(feeds, self._rows(feeds))
-        return self._bind_array(data)
+        return self._bind_arrow(data) if speaks_arrow(data) else self._bind_array(data)
 
     def restore(self, outputs: Mapping[str, Array], bound: Bound) -> Any:
         """Return outputs in the kind of container that came in.
@@ -114,7 +118,8 @@ class Binding:
         Returns
         -------
         ndarray, dict of str to ndarray, Series or DataFrame
-            pandas as `hybridmodel.to_pandas.to_pandas` makes it, where pandas came in.
+            pandas as `hybridmodel.to_pandas.to_pandas` makes it, where pandas came in; the same in
+            polars where that did, and a pyarrow table where other Arrow data did.
 
         Raises
         ------
@@ -123,6 +128,10 @@ class Binding:
         """
         if bound.frame_index is not None:
             return to_pandas(self._spec, outputs, bound.frame_index)
+        if bound.container is not None:
+            columns = columns_of(self._spec, outputs, bound.rows or 0)
+            is_lone = is_lone_column(self._spec, outputs)
+            return bound.container.of(columns, is_lone=is_lone)
         if len(outputs) == 1:
             return next(iter(outputs.values()))
         return dict(outputs)
@@ -147,7 +156,7 @@ class Binding:
     def _bind_array(self, data: Any) -> Bound:
         single = self._single
         if single is None:
-            refuse_spark(data, "the input")
+            refuse_lazy(data, "the input")
             raise InputMismatch(
                 f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
                 f"arrays or a DataFrame with these names, not a bare {type(data).__name__}"
@@ -174,6 +183,14 @@ class Binding:
             )
         # A view, so that naming the answer's index does not name the caller's.
         return Bound(feeds, self._rows(feeds), frame.index.view())
+
+    def _bind_arrow(self, data: Any) -> Bound:
+        values, container = read(data)
+        table: Any = values
+        frame = self._frame_of(table) if table.ndim == 1 else table
+        bound = self._bind_frame(frame)
+        rows = len(frame) if bound.rows is None else bound.rows
+        return bound._replace(rows=rows, frame_index=None, container=container)
 
     def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
         single = self._single

@@ -19,7 +19,7 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
 
     Parameters
     ----------
-    restored : Series, DataFrame, ndarray or dict of str to ndarray
+    restored : Series, DataFrame, table, ndarray or dict of str to ndarray
         The answer.
     routed : Routed
         Where it came from.
@@ -28,7 +28,7 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
 
     Returns
     -------
-    DataFrame with three more columns, or dict of str to ndarray with three more arrays
+    DataFrame or table with three more columns, or dict of str to ndarray with three more arrays
 
     Raises
     ------
@@ -46,6 +46,9 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
         restored = restored.to_frame() if isinstance(restored, pd.Series) else restored
         _check(set(map(str, restored.columns)))
         return restored.assign(**added)
+    if bound.container is not None:
+        _check(set(getattr(restored, "column_names", getattr(restored, "columns", ()))))
+        return bound.container.with_columns(restored, added)
     named = routed.outputs
     _check(set(named))
     return {**named, **added}

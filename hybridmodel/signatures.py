@@ -162,8 +162,9 @@ def feature_names_of(
     schema = None if signature is None else signature.inputs
     if names is None and schema is not None and not schema.is_tensor_spec():
         names = schema.input_names()
-    fits = names is not None and model.inputs[0].shape[1] in (WILDCARD, len(names))
-    return list(names) if fits and all(isinstance(name, str) for name in names) else None
+    if names is None or model.inputs[0].shape[1] not in (WILDCARD, len(names)):
+        return None
+    return list(names) if all(isinstance(name, str) for name in names) else None
 
 
 def as_columns(model: HybridOnnxModel, example: Any) -> Any:

@@ -191,9 +191,9 @@ class Score:
         SpecMismatch
             If rows do not add up to 1, or have values below 0.
         """
-        if self.kind not in _FROM_PROBABILITIES or self.logits or self.output not in outputs:
+        values = outputs.get(self.output or "")
+        if values is None or self.logits or self.kind not in _FROM_PROBABILITIES:
             return
-        values = outputs[self.output]
         found = flaw(values.T if values.ndim == 2 and values.shape[1] > 1 else _pair(values))
         if found is not None:
             raise SpecMismatch(
