@@ -171,8 +171,7 @@ class HybridOnnxModel:
         Returns
         -------
         Series or DataFrame with the index of `data`, ndarray, dict of str to ndarray, or table
-            The same names, dtypes and order from either route; a table is pyarrow's, or polars'
-            where `data` was.
+            The same names, dtypes and order from either route; tables as `data`, else pyarrow's.
 
         Raises
         ------
