@@ -197,6 +197,8 @@ def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
         return _doubled(infer_signature(as_columns(model, example)).inputs)
     if not inputs or (len(inputs) == 1 and len(inputs[0].shape) == 2):
         return None
+    if any(spec.unranked for spec in inputs):
+        return None  # A tensor of MLflow's has a number of dimensions.
     if all(map(_is_column, inputs)):
         return Schema([_column(spec, named=len(inputs) > 1) for spec in inputs])
     return Schema([_tensor(spec) for spec in inputs])
@@ -204,7 +206,7 @@ def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
 
 def _is_column(spec: TensorSpec) -> bool:
     """Tell an input of one value for each row."""
-    return spec.batched and not spec.unranked and spec.shape[1:] in ((), (1,))
+    return spec.batched and spec.shape[1:] in ((), (1,))
 
 
 def _column(spec: TensorSpec, *, named: bool) -> ColSpec:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -164,6 +165,20 @@ def test_integers_are_numpy_s_own(embedded: EmbeddedServer, datatype: str, use_a
     assert array.dtype.char == nothing.dtype.char == np.dtype(scalar).char
     assert list(frame.select_dtypes(datatype.lower())) == list(frame)
     assert {dtype.char for dtype in (*frame.dtypes, *none.dtypes)} == {np.dtype(scalar).char}
+
+
+@pytest.mark.parametrize("data", [FEATURES, FEATURES[0], pd.DataFrame(FEATURES), 2.5])
+def test_any_rank_is_alike(data: Any) -> None:
+    """What has no shape in the file goes both ways as it comes."""
+    same = onnx.load_from_string(models.identity("FP32", ("N", 4)))
+    for value in (*same.graph.input, *same.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    with (
+        serve({"any": same}) as server,
+        HybridOnnxModel(same, endpoint=server.endpoint("any")) as model,
+    ):
+        assert_alike(model.predict(data), model.predict(data, use_azure=True))
+        model.check_endpoint()
 
 
 TEXTS = pd.DataFrame({"one": ["a", "b"], "two": ["c", "d"], "three": ["e", "f"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature, set_signature
+from mlflow.pyfunc.scoring_server import invocations
 from mlflow.types import Schema
 from mlflow.types import TensorSpec as MlflowTensor
 
@@ -147,6 +149,31 @@ def test_a_model_without_inputs() -> None:
     native, loaded = both(constant)
     for model in (native, loaded):
         np.testing.assert_array_equal(model.predict({}), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("strings", {"inputs": ["a", "ü"]}),
+        ("strings", {"instances": ["a", "ü"]}),
+        ("strings", {"dataframe_split": {"columns": ["any"], "data": [["a"], ["ü"]]}}),
+        ("sums", {"inputs": {"u": [1.5, 2], "v": [3, 4]}}),
+        ("sums", {"dataframe_records": [{"u": 1.5, "v": 3}, {"u": 2, "v": 4}]}),
+        ("sums", {"dataframe_split": {"columns": ["v", "u"], "data": [[3, 1.5], [4, 2]]}}),
+    ],
+)
+def test_every_json_for_columns(name: str, body: Any) -> None:
+    """A scoring server's JSON is understood for the default signature of columns."""
+    sums = models.build(
+        [models.helper.make_node("Add", ["u", "v"], ["y"])],
+        [models.tensor("u", "FP32", ("N",)), models.tensor("v", "FP32", ("N",))],
+        [models.tensor("y", "FP32", ("N",))],
+    )
+    _, loaded = both(sums if name == "sums" else models.strings())
+    schema = loaded.metadata.get_input_schema()
+    reply = invocations(json.dumps(body), "application/json", loaded, schema)
+    (found,) = pd.DataFrame(json.loads(reply.response)["predictions"]).to_numpy().T.tolist()
+    assert found == ([4.5, 6.0] if name == "sums" else ["a!", "ü!"])
 
 
 # Names of features.

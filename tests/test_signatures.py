@@ -91,6 +91,18 @@ def test_a_lone_table_of_one_column_has_no_inputs() -> None:
     assert signature_of(model, None, None).inputs is None
 
 
+def test_an_input_of_any_rank_is_no_tensor() -> None:
+    """An input whose shape nobody tells is left to hybridmodel."""
+    value = models.helper.make_tensor_value_info("x", 1, None)
+    node = models.helper.make_node("Identity", ["x"], ["y"])
+    graph = models.helper.make_graph(
+        [node], "g", [value], [models.helper.make_tensor_value_info("y", 1, None)]
+    )
+    opsets = [models.helper.make_opsetid("", 17)]
+    source = models.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    assert signature_of(HybridOnnxModel(source), None, None).inputs is None
+
+
 def test_images_are_tensors() -> None:
     """An input of rank 4 is declared as in the graph, with -1 for any size."""
     model = HybridOnnxModel(models.identity("FP32", ("N", 3, "H", 8)))
