@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.arrow import speaks_arrow
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import LOCAL, parse_use_azure
@@ -123,7 +124,8 @@ def _has_route(mlmodel: Path) -> bool:
 def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
     """Part an input example into data and params, and refuse params that must not be saved.
 
-    A list becomes an array, since MLflow takes a list of numbers for something else.
+    A list becomes an array, since MLflow takes a list of numbers for something else, and a table
+    of polars or Arrow a DataFrame, since it takes none of these.
 
     Raises
     ------
@@ -146,6 +148,8 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
             "input_example asks for the endpoint (use_azure, mode); MLflow runs the example while "
             "it saves the model, and saving makes no network call"
         )
+    if speaks_arrow(data) and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
     return np.asarray(data) if isinstance(data, list) else data, dict(params)
 
 
@@ -172,10 +176,12 @@ def as_columns(model: HybridOnnxModel, example: Any) -> Any:
 
     Another example, drawn tomorrow, has halves in that column.
     """
-    wanted = _fed(model, getattr(example, "columns", ()))
+    if not hasattr(example, "columns"):
+        return example
+    wanted = _fed(model, example.columns)
     whole = [
         name
-        for name, dtype in getattr(example, "dtypes", {}).items()
+        for name, dtype in example.dtypes.items()
         if getattr(dtype, "kind", "") in "iu" and name in wanted and wanted[name].kind == "f"
     ]
     return example.astype(dict.fromkeys(whole, "float64")) if whole else example

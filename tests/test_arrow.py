@@ -5,20 +5,31 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hybridmodel import HybridOnnxModel, InputMismatch, MissingDependency
+from hybridmodel import (
+    HybridOnnxModel,
+    InputMismatch,
+    MissingDependency,
+    load_model,
+    save_model,
+)
 from hybridmodel.frames import Binding
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import EmbeddedServer, serve
 from hybridmodel.tensors import ModelSpec, TensorSpec
 from tests import models
+from tests.strategies import arrays, datatypes, law
 
 ROWS = {"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0], "c": [7.0, 8.0, 9.0], "d": [0.0, 1.0, 2.0]}
 FRAME = pd.DataFrame(ROWS)
@@ -163,6 +174,23 @@ def test_one_column(column: Any) -> None:
     assert isinstance(answer, pa.Table) or answer.name == "shout"
 
 
+@law
+@given(datatypes, st.data())
+def test_every_value_arrives(datatype: str, data: st.DataObject) -> None:
+    """Whatever a frame's columns hold, the same columns of Arrow and polars feed to the bit."""
+    array = data.draw(arrays(st.just(datatype), st.tuples(st.integers(0, 4), st.integers(1, 3))))
+    spec = TensorSpec("x", datatype, (-1, array.shape[1]), batched=True)
+    kind = pa.string() if datatype == "BYTES" else None
+    columns = {str(k): pa.array(array[:, k].copy(), kind) for k in range(array.shape[1])}
+    expected = bound(pd.DataFrame(array, columns=list(columns)), spec)["x"]
+    table = pa.table(columns)
+    halves = pa.concat_tables([table[:1], table[1:]])
+    for given_table in (table, halves, pl.from_arrow(table)):
+        made = bound(given_table, spec)["x"]
+        assert made.dtype == expected.dtype
+        assert made.tolist() == expected.tolist() or made.tobytes() == expected.tobytes()
+
+
 IMAGE = TensorSpec("i", "FP32", (-1, 2, 3), batched=True)
 
 
@@ -262,6 +290,17 @@ def test_infer(server: EmbeddedServer) -> None:
         answer = model.infer(pl.DataFrame(ROWS), use_azure=True)
     assert answer.outputs["y"].shape == (3, 2)
     assert len(answer.routes) == 3
+
+
+@pytest.mark.parametrize("library", [pl.DataFrame, pa.table])
+def test_an_example(library: Any, tmp_path: Path) -> None:
+    """A table is an example as a frame is: its columns name the features of the saved model."""
+    save_model(HybridOnnxModel(models.linear()), tmp_path / "saved", input_example=library(ROWS))
+    native, loaded = load_model(tmp_path / "saved"), mlflow.pyfunc.load_model(tmp_path / "saved")
+    assert native.feature_names == list("abcd")
+    assert loaded.predict(FRAME).equals(native.predict(FRAME))
+    with pytest.raises(InputMismatch, match="missing 'd'"):
+        native.predict(library({name: ROWS[name] for name in "abc"}))
 
 
 def test_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ DOUBLES = [(name, "DataType.double") for name in COLUMNS]
         ("linear", X.astype(int), DOUBLES),
         ("linear", X.astype("Int64"), DOUBLES),
         ("lookup", pd.DataFrame({"x": [1, 2]}), [("x", "DataType.long")]),
+        ("lookup", pd.Series([1, 2], name="x"), [("x", "DataType.long")]),
         ("linear", X.to_numpy(np.float32), [(None, "float32", (-1, 4))]),
         ("linear", {"x": X.to_numpy(np.float32)}, [("x", "float32", (-1, 4))]),
         ("strings", None, [(None, "DataType.string")]),
