@@ -44,11 +44,10 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     ConfigurationError
         If the shape is another, or what should be probabilities are none.
     """
-    classes = _classes(values)
     if logits:
-        return _softmax(classes)
-    classes = _both(classes[0]) if len(classes) == 1 else classes
-    found = flaw(classes)
+        return _softmax(_classes(values))
+    classes = _of_two(_classes(values))
+    found = _flaw(classes)
     if found is not None:
         raise ConfigurationError(
             f"the output holds no probabilities; {found}; if these are logits, say so with "
@@ -57,13 +56,16 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     return classes
 
 
-def flaw(classes: Array) -> str | None:
-    """Say what keeps numbers by class, of shape (k, n), from being probabilities; None: nothing."""
+def flaw(values: Array) -> str | None:
+    """Say what keeps an output from being probabilities as `by_class` takes them; None: nothing."""
+    return _flaw(_of_two(_classes(values)))
+
+
+def _flaw(classes: Array) -> str | None:
     if classes.size == 0:
         return None
     sums = classes.sum(axis=0)
-    low, high = abs(sums.min() - 1), abs(sums.max() - 1)
-    if low <= _TOLERANCE and high <= _TOLERANCE and classes.min() >= -_TOLERANCE:
+    if np.abs(sums - 1).max() <= _TOLERANCE and classes.min() >= -_TOLERANCE:
         return None
     # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
     bad = np.abs(sums - 1) > _TOLERANCE
@@ -72,6 +74,10 @@ def flaw(classes: Array) -> str | None:
         return None
     row = int(np.argmax(bad | negative.any(axis=0)))
     return f"row {row} has {_shown(classes[:, row])} with the sum {float(sums[row]):.6g}"
+
+
+def _of_two(classes: Array) -> Array:
+    return _both(classes[0]) if len(classes) == 1 else classes
 
 
 def _classes(values: Array) -> Array:

@@ -194,7 +194,7 @@ class Score:
         values = outputs.get(self.output or "")
         if values is None or self.logits or self.kind not in _FROM_PROBABILITIES:
             return
-        found = flaw(values.T if values.ndim == 2 and values.shape[1] > 1 else _pair(values))
+        found = flaw(values)
         if found is not None:
             raise SpecMismatch(
                 f"output {self.output!r}: the local model gives probabilities, the endpoint's "
@@ -316,12 +316,6 @@ def name_of(function: Any) -> str:
     """Return ``module:qualified name`` of a function, or that of its type."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
-
-
-def _pair(column: Array) -> Array:
-    """Return both classes' probabilities where an output holds those of the second."""
-    second = column.ravel()
-    return np.stack([1 - second, second])
 
 
 def _only_table(kind: str, spec: ModelSpec) -> TensorSpec:
