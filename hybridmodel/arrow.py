@@ -31,9 +31,12 @@ class Container:
     ----------
     is_polars : bool
         Whether it is one of polars; else a pyarrow table.
+    rows : int
+        That came in.
     """
 
     is_polars: bool
+    rows: int
 
     def of(self, columns: Mapping[str, Array], *, is_lone: bool = False) -> Any:
         """Make a table of columns, or for polars a Series of a lone one.
@@ -89,8 +92,8 @@ def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     """
     import pandas as pd
 
-    container = Container(type(data).__module__.partition(".")[0] == "polars")
     values = _imported(data)
+    container = Container(type(data).__module__.partition(".")[0] == "polars", len(values))
     if not _is_struct(values.type):
         return _series(values, getattr(data, "name", None) or None), container
     # By position first, since names may come twice.
@@ -169,7 +172,7 @@ def _column(values: Any) -> Any:
         return values.to_pandas().array
     if types.is_nested(kind):
         return _cells(values)
-    if types.is_string_view(kind):
+    if str(kind) == "string_view":  # As polars has its texts; older pyarrows do not know it.
         values = values.cast(pa.large_string())
     return pd.array(values, dtype=pd.ArrowDtype(values.type))
 

@@ -129,7 +129,7 @@ class Binding:
         if bound.frame_index is not None:
             return to_pandas(self._spec, outputs, bound.frame_index)
         if bound.container is not None:
-            columns = columns_of(self._spec, outputs, bound.rows or 0)
+            columns = columns_of(self._spec, outputs, bound.container.rows)
             is_lone = is_lone_column(self._spec, outputs)
             return bound.container.of(columns, is_lone=is_lone)
         if len(outputs) == 1:
@@ -188,9 +188,7 @@ class Binding:
         values, container = read(data)
         table: Any = values
         frame = self._frame_of(table) if table.ndim == 1 else table
-        bound = self._bind_frame(frame)
-        rows = len(frame) if bound.rows is None else bound.rows
-        return bound._replace(rows=rows, frame_index=None, container=container)
+        return self._bind_frame(frame)._replace(frame_index=None, container=container)
 
     def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
         single = self._single

@@ -35,7 +35,7 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
     ConfigurationError
         If the model has an output of such a name.
     """
-    rows = 1 if bound.rows is None else bound.rows
+    rows = _rows(bound)
     scores = np.full(rows, np.nan) if routed.scores is None else routed.scores
     added = dict(
         zip(PROVENANCE, (routed.routes(rows), scores, routed.each_reason(rows)), strict=True)
@@ -52,6 +52,15 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
     named = routed.outputs
     _check(set(named))
     return {**named, **added}
+
+
+def _rows(bound: Bound) -> int:
+    """Return the rows of the answer, also of a model of which no input counts them."""
+    if bound.rows is not None:
+        return bound.rows
+    if bound.frame_index is not None:
+        return len(bound.frame_index)
+    return 1 if bound.container is None else bound.container.rows
 
 
 def _check(taken: set[str]) -> None:

@@ -284,6 +284,19 @@ def test_provenance(server: EmbeddedServer, kind: str, output: str | None) -> No
     assert set(expected["route"]) == {"local", "azure"}
 
 
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table])
+@pytest.mark.parametrize("use_azure", [False, True])
+def test_a_model_that_does_not_count_rows(
+    server: EmbeddedServer, kind: Any, use_azure: bool
+) -> None:
+    """A model of a fixed number of rows answers each of them, and tells by whom."""
+    rows = {name: ROWS[name][:2] for name in "abc"}
+    with hybrid(server, "fixed") as model:
+        answer = model.predict(kind(rows), provenance=True, use_azure=use_azure)
+    assert answer.shape == (2, 6)
+    assert list(map(str, answer["route"])) == ["azure" if use_azure else "local"] * 2
+
+
 def test_infer(server: EmbeddedServer) -> None:
     """`infer` gives named arrays for a table, as for everything."""
     with hybrid(server, "linear") as model:
