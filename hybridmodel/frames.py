@@ -185,6 +185,7 @@ class Binding:
         return Bound(feeds, self._rows(feeds), frame.index.view())
 
     def _bind_arrow(self, data: Any) -> Bound:
+        refuse_lazy(data, "the input")
         values, container = read(data)
         table: Any = values
         frame = self._frame_of(table) if table.ndim == 1 else table

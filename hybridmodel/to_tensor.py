@@ -26,7 +26,7 @@ def from_array_like(data: Any, spec: TensorSpec) -> Array:
         If it is none of these, or does not fit.
     """
     where = f"input {spec.name!r}"
-    if type(data) is not np.ndarray and (column := _as_column(data)) is not None:
+    if type(data) is not np.ndarray and (column := _as_column(data, where)) is not None:
         return from_column(column, spec, where)
     array = data if type(data) is np.ndarray else _as_array(data, spec, where)
     if not spec.fits(array.shape):
@@ -118,11 +118,14 @@ def _stacked(cells: list[Array], dtype: np.dtype[Any], where: str) -> Array:
     return cast(stacked, dtype, where)
 
 
-def _as_column(data: Any) -> pd.Series[Any] | None:
+def _as_column(data: Any, where: str) -> pd.Series[Any] | None:
     """Return a column of pandas, polars or Arrow, which may hold what numpy has no dtype for."""
     is_pandas = type(data).__module__.partition(".")[0] == "pandas"
     if is_pandas and hasattr(data, "__array__") and data.ndim == 1:
         import pandas as pd
 
         return pd.Series(data)
-    return None if is_pandas or not speaks_arrow(data) else read_column(data)
+    if is_pandas or not speaks_arrow(data):
+        return None
+    refuse_lazy(data, where)
+    return read_column(data)

@@ -257,6 +257,19 @@ def test_wrong_tables(table: Any, message: str) -> None:
         bound(table, U, V)
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_frame_of_spark_is_not_fetched(many: bool) -> None:
+    """Spark speaks Arrow as well, but its rows are not to be fetched in passing."""
+
+    class DataFrame(Foreign):
+        """Passes for one of Spark."""
+
+    DataFrame.__module__ = "pyspark.sql.dataframe"
+    table = DataFrame(pa.table({"u": [1.0], "v": [1]}))
+    with pytest.raises(InputMismatch, match="spark_udf"):
+        bound(table, U, V) if many else bound({"u": table}, U)
+
+
 def test_a_lazy_frame_for_one_input() -> None:
     """A lazy frame is refused as well where the model has one input."""
     with pytest.raises(InputMismatch, match="LazyFrame"):
