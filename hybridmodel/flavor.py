@@ -38,18 +38,20 @@ _logger = logging.getLogger(__name__)
 def get_default_pip_requirements() -> list[str]:
     """Return what an environment needs to load and run a saved model, each with its version.
 
-    A hybridmodel that was installed from a folder or a repository cannot be had by its version;
-    a warning is logged then. Give ``code_paths`` or ``pip_requirements`` with it.
+    A hybridmodel that was installed from a folder or a repository cannot be had by its version,
+    and whoever registered that name and version in an index would run code in every environment
+    made from the model. It is left out then, and a warning logged: give ``code_paths``, or
+    ``pip_requirements`` that say where to get it.
     """
-    own = artifact.package_version()
-    if not artifact.is_release():
-        _logger.warning(
-            "hybridmodel %s is no release, so that an environment made from the model's "
-            "requirements may not find it: save with code_paths=[folder of the package], or with "
-            "pip_requirements that name where to get it",
-            own,
-        )
-    return [f"{_PACKAGE}=={own.partition('+')[0]}", *map(_pinned, _NEEDED)]
+    if artifact.is_release():
+        return [f"{_PACKAGE}=={artifact.package_version()}", *map(_pinned, _NEEDED)]
+    _logger.warning(
+        "hybridmodel %s is no release, so the model's requirements do not name it, and an "
+        "environment made from them cannot load the model: save with code_paths=[folder of the "
+        "package], or with extra_pip_requirements=[where pip gets it]",
+        artifact.package_version(),
+    )
+    return list(map(_pinned, _NEEDED))
 
 
 def save_model(
@@ -77,8 +79,7 @@ def save_model(
     mlflow_model : mlflow.models.Model, optional
         To add the flavors to.
     signature : ModelSignature, "params" or None
-        As `hybridmodel.signatures.signature_of` takes it. Where it has tensors, MLflow turns a
-        DataFrame into arrays, which have no index.
+        As `hybridmodel.signatures.signature_of` takes it.
     input_example : data or (data, params), optional
         Saved with the model and run locally. The columns of a DataFrame become the model's
         ``feature_names`` where it has none.
@@ -98,10 +99,12 @@ def save_model(
     from mlflow.models import Model
 
     data, params = signatures.split_example(input_example)
-    if data is not None:
-        model.predict(data, use_azure=False, output=params.get("output"))
-    feature_names = signatures.feature_names_of(model, data)
+    inferred = signature is None
     signature = signatures.signature_of(model, signature, data)
+    feature_names = signatures.feature_names_of(model, data, signature)
+    if data is not None:
+        _try_example(model, data, feature_names, params.get("output"))
+        data = signatures.as_columns(model, data) if inferred else data
     if conda_env is None and pip_requirements is None:
         pip_requirements = [*_requirements(code_paths), *_as_list(extra_pip_requirements)]
         extra_pip_requirements = None
@@ -241,9 +244,21 @@ def load_model(
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     try:
         # MLflow merges what it is called with into what is stored: this proves nothing about who.
-        return PyfuncModel(artifact.read(Path(data_path), config=model_config, given=()))
+        model = artifact.read(Path(data_path), config=model_config, given=())
+        signatures.check_params(model, Path(data_path).parents[1] / "MLmodel", model_config)
+        return PyfuncModel(model)
     except Exception as error:
         raise as_mlflow_exception(error) from error
+
+
+def _try_example(
+    model: HybridOnnxModel, data: Any, feature_names: list[str] | None, output: str | None
+) -> None:
+    """Run the local model on the example, whose columns name the features of the saved model."""
+    names = model.feature_names or feature_names
+    HybridOnnxModel(model.local, feature_names=names, output=model.output).predict(
+        data, use_azure=False, output=output
+    )
 
 
 def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:

@@ -7,6 +7,7 @@ between `Binding.bind` and `Binding.restore`.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,16 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hybridmodel.arrow import Container, read, speaks_arrow
 from hybridmodel.casting import NUMBERS, cast, cast_column
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.tensors import WILDCARD, ModelSpec, TensorSpec
-from hybridmodel.to_pandas import to_pandas
-from hybridmodel.to_tensor import from_array_like, from_column, refuse_spark
+from hybridmodel.to_pandas import columns_of, is_lone_column, to_pandas
+from hybridmodel.to_tensor import from_array_like, from_column, refuse_lazy
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, Any]
+
+_log = logging.getLogger("hybridmodel")
 
 _FEW = 100
 """Rows and columns up to which a frame's values cost less than its dtypes."""
@@ -40,12 +44,15 @@ class Bound(NamedTuple):
     rows : int or None
         Rows of the call, None when no input counts them.
     frame_index : pandas.Index or None
-        What the answer is labelled with; None when arrays came in.
+        What the answer is labelled with; None when no pandas came in.
+    container : Container or None
+        What the answer is put into, when a table or column of Arrow or polars came in.
     """
 
     feeds: dict[str, Array]
     rows: int | None
     frame_index: pd.Index[Any] | None = None
+    container: Container | None = None
 
 
 class Binding:
@@ -64,6 +71,8 @@ class Binding:
         If the names do not fit the input.
     """
 
+    _has_told = False
+
     def __init__(self, spec: ModelSpec, feature_names: Sequence[str] | None = None) -> None:
         self._spec = spec
         self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
@@ -74,7 +83,7 @@ class Binding:
 
         Parameters
         ----------
-        data : DataFrame, Series, ndarray, list, or dict of arrays by input name
+        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
             Never changed.
 
         Raises
@@ -94,7 +103,7 @@ class Binding:
                 spec.name: from_array_like(data[spec.name], spec) for spec in self._spec.inputs
             }
             return Bound(feeds, self._rows(feeds))
-        return self._bind_array(data)
+        return self._bind_arrow(data) if speaks_arrow(data) else self._bind_array(data)
 
     def restore(self, outputs: Mapping[str, Array], bound: Bound) -> Any:
         """Return outputs in the kind of container that came in.
@@ -109,7 +118,8 @@ class Binding:
         Returns
         -------
         ndarray, dict of str to ndarray, Series or DataFrame
-            pandas as `hybridmodel.to_pandas.to_pandas` makes it, where pandas came in.
+            pandas as `hybridmodel.to_pandas.to_pandas` makes it, where pandas came in; the same in
+            polars where that did, and a pyarrow table where other Arrow data did.
 
         Raises
         ------
@@ -118,6 +128,10 @@ class Binding:
         """
         if bound.frame_index is not None:
             return to_pandas(self._spec, outputs, bound.frame_index)
+        if bound.container is not None:
+            columns = columns_of(self._spec, outputs, bound.container.rows)
+            is_lone = is_lone_column(self._spec, outputs)
+            return bound.container.of(columns, is_lone=is_lone)
         if len(outputs) == 1:
             return next(iter(outputs.values()))
         return dict(outputs)
@@ -142,7 +156,7 @@ class Binding:
     def _bind_array(self, data: Any) -> Bound:
         single = self._single
         if single is None:
-            refuse_spark(data, "the input")
+            refuse_lazy(data, "the input")
             raise InputMismatch(
                 f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
                 f"arrays or a DataFrame with these names, not a bare {type(data).__name__}"
@@ -158,7 +172,7 @@ class Binding:
                 name: from_column(frame[name], spec, f"column {name!r}")
                 for name, spec in zip(self._spec.input_names, self._spec.inputs, strict=True)
             }
-        elif len(single.shape) == 2:
+        elif len(single.shape) == 2 or single.unranked:
             feeds = {single.name: self._matrix(frame, single)}
         elif frame.shape[1] == 1:
             where = f"column {frame.columns[0]!r}"
@@ -169,6 +183,13 @@ class Binding:
             )
         # A view, so that naming the answer's index does not name the caller's.
         return Bound(feeds, self._rows(feeds), frame.index.view())
+
+    def _bind_arrow(self, data: Any) -> Bound:
+        refuse_lazy(data, "the input")
+        values, container = read(data)
+        table: Any = values
+        frame = self._frame_of(table) if table.ndim == 1 else table
+        return self._bind_frame(frame)._replace(frame_index=None, container=container)
 
     def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
         single = self._single
@@ -200,12 +221,26 @@ class Binding:
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         names = self.feature_names
         if names is None:
+            if not self._has_told:
+                self._tell_of_positions(frame.columns)
             return frame
         given = frame.columns.tolist()
         if given == names:
             return frame
         _check_same("column", given, names)
         return frame[names]
+
+    def _tell_of_positions(self, columns: pd.Index[Any]) -> None:
+        """Warn once of names that nobody looks at: in another order they would be taken wrongly."""
+        if len(columns) < 2 or columns.dtype.kind in NUMBERS:
+            return
+        self._has_told = True
+        _log.warning(
+            "the model does not know the names of its features: the columns %s of a frame are "
+            "taken by their position, in the order in which they stand. Make the model with "
+            "feature_names=[...], or save it with a frame as input_example",
+            _listed(columns, 5),
+        )
 
     def _rows(self, feeds: Mapping[str, Array]) -> int | None:
         # Inputs of different lengths may be meant: many graphs do not name their dimensions, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.onnx_scan import Label
 from hybridmodel.per_process import PerProcess
+from hybridmodel.probing import settled
 from hybridmodel.session_settings import (
     as_session_options,
     checked_providers,
@@ -76,8 +77,12 @@ class LocalSession:
         if session_options:
             as_session_options(session_options)
         self._described = spec
-        self.spec = spec or spec_of(self._process.get(self._open), self.onnx.zipmaps)
-        self._zipmaps = {item.name: item for item in self.spec.outputs if item.labels}
+        if spec is None:
+            session = self._process.get(self._open)
+            spec = spec_of(session, self.onnx.zipmaps, self.onnx.unranked)
+        self.spec = spec
+        self._zipmaps = {item.name: item for item in spec.outputs if item.labels}
+        self._wide = {item.name: item.dtype for item in spec.outputs if _is_wide(item)}
 
     @property
     def session(self) -> onnxruntime.InferenceSession:
@@ -114,6 +119,9 @@ class LocalSession:
         if self._zipmaps:
             for name in self._zipmaps.keys() & named.keys():
                 named[name] = _unzip(named[name], self._zipmaps[name])
+        for name in self._wide:
+            if name in named:
+                named[name] = named[name].view(self._wide[name])
         return named
 
     def __repr__(self) -> str:
@@ -167,7 +175,9 @@ def _check_names(session: onnxruntime.InferenceSession, spec: ModelSpec, where: 
 
 
 def spec_of(
-    session: onnxruntime.InferenceSession, zipmaps: Mapping[str, tuple[Label, ...]]
+    session: onnxruntime.InferenceSession,
+    zipmaps: Mapping[str, tuple[Label, ...]],
+    unranked: Collection[str] = (),
 ) -> ModelSpec:
     """Describe what an open session takes and gives.
 
@@ -177,6 +187,9 @@ def spec_of(
         Of any model.
     zipmaps : mapping of str to tuple of labels
         The class labels of its ZipMap outputs by name, as `OnnxFile.zipmaps` has them.
+    unranked : collection of str
+        Names of inputs and outputs whose shape the file does not tell; onnxruntime calls it
+        ``[]``, as it does that of a scalar.
 
     Raises
     ------
@@ -185,18 +198,21 @@ def spec_of(
     """
     inputs = session.get_inputs()
     rows = next((t.shape[0] for t in inputs if t.shape and not isinstance(t.shape[0], int)), 0)
-    return ModelSpec(
-        tuple(_tensor_spec("input", tensor, rows) for tensor in inputs),
+    spec = ModelSpec(
+        tuple(_tensor_spec("input", tensor, rows, unranked) for tensor in inputs),
         tuple(
             _zipmap_spec(tensor, zipmaps)
             if _ZIPMAP.fullmatch(tensor.type)
-            else _tensor_spec("output", tensor, rows)
+            else _tensor_spec("output", tensor, rows, unranked)
             for tensor in session.get_outputs()
         ),
     )
+    return settled(spec, session)
 
 
-def _tensor_spec(what: str, tensor: Any, rows: str | int | None) -> TensorSpec:
+def _tensor_spec(
+    what: str, tensor: Any, rows: str | int | None, unranked: Collection[str]
+) -> TensorSpec:
     """Describe a tensor; `rows` is how the graph calls the first dimension of the first input.
 
     A first dimension counts rows when it is called the same. Dimensions without a name count as
@@ -205,7 +221,8 @@ def _tensor_spec(what: str, tensor: Any, rows: str | int | None) -> TensorSpec:
     element = _element(what, tensor)
     shape = tuple(size if isinstance(size, int) else WILDCARD for size in tensor.shape)
     batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] == rows
-    return TensorSpec(tensor.name, element.datatype, shape, batched)
+    is_unranked = not shape and tensor.name in unranked
+    return TensorSpec(tensor.name, element.datatype, shape, batched, unranked=is_unranked)
 
 
 def _element(what: str, tensor: Any) -> ElementType:
@@ -235,6 +252,12 @@ def _zipmap_spec(tensor: Any, zipmaps: Mapping[str, tuple[Label, ...]]) -> Tenso
 def _unzip(maps: Any, spec: TensorSpec) -> Array:
     rows = list(map(itemgetter(*spec.labels), maps))
     return np.array(rows, dtype=spec.dtype).reshape(len(rows), len(spec.labels))
+
+
+def _is_wide(spec: TensorSpec) -> bool:
+    """Tell an output whose dtype onnxruntime gives under its other name, such as longlong."""
+    same = np.dtype(np.longlong if spec.dtype.kind == "i" else np.ulonglong)
+    return spec.dtype == same and spec.dtype.char != same.char
 
 
 def _is_runtime_error(error: Exception) -> bool:

@@ -152,8 +152,8 @@ class HybridOnnxModel:
 
         Parameters
         ----------
-        data : DataFrame, Series, ndarray, list, or dict of arrays by input name
-            Rows to answer for; never changed.
+        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
+            Rows to answer for; never changed. Arrow data are tables and columns of polars, pyarrow…
         use_azure : bool, int or str, optional
             True asks the endpoint, and gets its answer or an error; False stays here.
         mode : str, Policy or callable, optional
@@ -170,8 +170,8 @@ class HybridOnnxModel:
 
         Returns
         -------
-        Series or DataFrame with the index of `data`, ndarray, or dict of str to ndarray
-            The same container, names, dtypes and order from either route.
+        Series or DataFrame with the index of `data`, ndarray, dict of str to ndarray, or table
+            The same names, dtypes and order from either route; tables as `data`, else pyarrow's.
 
         Raises
         ------

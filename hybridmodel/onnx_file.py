@@ -40,6 +40,8 @@ class OnnxFile:
         Class labels of each output that a ``ZipMap`` node makes.
     external_hashes : mapping of str to str
         Hashes of the external files, where they are known from saving.
+    unranked : frozenset of str
+        Inputs and outputs whose shape the file does not tell, empty for a model that was saved.
     """
 
     sha256: str
@@ -48,6 +50,7 @@ class OnnxFile:
     external_files: tuple[str, ...] = ()
     zipmaps: Mapping[str, tuple[Label, ...]] = field(default_factory=dict)
     external_hashes: Mapping[str, str] = field(default_factory=dict)
+    unranked: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, source: Any) -> OnnxFile:
@@ -227,7 +230,9 @@ class OnnxFile:
                 f"({', '.join(sorted(contents.external))}): pass its path instead, so that they "
                 "can be found beside it"
             )
-        return cls(hashlib.sha256(data).hexdigest(), data, zipmaps=contents.zipmaps)
+        sha256 = hashlib.sha256(data).hexdigest()
+        shapeless = frozenset(contents.unranked)
+        return cls(sha256, data, zipmaps=contents.zipmaps, unranked=shapeless)
 
     @classmethod
     def _from_path(cls, path: Path) -> OnnxFile:
@@ -242,7 +247,14 @@ class OnnxFile:
             data = None if contents.external else bytes(view)
         external = tuple(sorted(contents.external))
         _check_external(path, external)
-        return cls(sha256, None if external else data, path, external, contents.zipmaps)
+        return cls(
+            sha256,
+            None if external else data,
+            path,
+            external,
+            contents.zipmaps,
+            unranked=frozenset(contents.unranked),
+        )
 
 
 def _size_bytes(path: Path) -> int:

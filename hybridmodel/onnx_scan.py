@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.onnx_shapes import unranked
 from hybridmodel.protobuf import Malformed, fields, packed, text
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ class Contents:
         Labels of each output of a ``ZipMap`` node.
     has_settings : bool
         Whether it holds settings for sessions of onnxruntime.
+    unranked : set of str
+        Inputs and outputs of the model without a shape, which have any number of dimensions.
     """
 
     external: set[str] = field(default_factory=set)
     zipmaps: dict[str, tuple[Label, ...]] = field(default_factory=dict)
     has_settings: bool = False
+    unranked: set[str] = field(default_factory=set)
 
 
 def scan(view: memoryview, where: str) -> Contents:
@@ -79,6 +83,7 @@ def _scan_model(model: memoryview) -> Contents:
         if number == 7:  # ModelProto.graph
             has_graph = True
             _scan_graph(value, contents)
+            contents.unranked.update(unranked(value))
         elif number == 14:  # .metadata_props
             contents.has_settings |= _has(value, 1, _SETTINGS_KEY)
         elif number == 20:  # .training_info

@@ -19,7 +19,7 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
 
     Parameters
     ----------
-    restored : Series, DataFrame, ndarray or dict of str to ndarray
+    restored : Series, DataFrame, table, ndarray or dict of str to ndarray
         The answer.
     routed : Routed
         Where it came from.
@@ -28,14 +28,14 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
 
     Returns
     -------
-    DataFrame with three more columns, or dict of str to ndarray with three more arrays
+    DataFrame or table with three more columns, or dict of str to ndarray with three more arrays
 
     Raises
     ------
     ConfigurationError
         If the model has an output of such a name.
     """
-    rows = 1 if bound.rows is None else bound.rows
+    rows = _rows(bound)
     scores = np.full(rows, np.nan) if routed.scores is None else routed.scores
     added = dict(
         zip(PROVENANCE, (routed.routes(rows), scores, routed.each_reason(rows)), strict=True)
@@ -46,9 +46,21 @@ def with_provenance(restored: Any, routed: Routed, bound: Bound) -> Any:
         restored = restored.to_frame() if isinstance(restored, pd.Series) else restored
         _check(set(map(str, restored.columns)))
         return restored.assign(**added)
+    if bound.container is not None:
+        _check(set(getattr(restored, "column_names", getattr(restored, "columns", ()))))
+        return bound.container.with_columns(restored, added)
     named = routed.outputs
     _check(set(named))
     return {**named, **added}
+
+
+def _rows(bound: Bound) -> int:
+    """Return the rows of the answer, also of a model of which no input counts them."""
+    if bound.rows is not None:
+        return bound.rows
+    if bound.frame_index is not None:
+        return len(bound.frame_index)
+    return 1 if bound.container is None else bound.container.rows
 
 
 def _check(taken: set[str]) -> None:

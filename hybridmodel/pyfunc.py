@@ -7,10 +7,14 @@ status of their code, and answers anything else with 400 and a stack trace.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hybridmodel.exceptions import (
     AuthenticationFailed,
@@ -30,6 +34,8 @@ from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from mlflow.exceptions import MlflowException
 
 ERROR_CODES: Mapping[type[Exception], str] = {
@@ -83,6 +89,7 @@ class PyfuncModel:
             For every error, with its code of `ERROR_CODES`.
         """
         params = params or {}
+        data = self._as_handed_in(data)
         here, mode, told = _answering_here.get(), params.get("mode"), params.get("provenance")
         try:
             return self._model.predict(
@@ -95,6 +102,47 @@ class PyfuncModel:
             )
         except Exception as error:
             raise as_mlflow_exception(error) from error
+
+    def _as_handed_in(self, data: Any) -> Any:
+        """Return the caller's own container, where MLflow's check of a signature made another.
+
+        MLflow makes arrays of a frame for a signature of tensors, without its index and as
+        float32 in which large numbers are infinite, and frames of arrays for one of columns. What
+        was handed in is still a variable of its `PyFuncModel.predict`, two calls up from ours.
+        """
+        given = _given_to_mlflow(sys._getframe(2))
+        if given is None or given is data:
+            return data
+        import pandas as pd
+
+        came_as_pandas = isinstance(data, pd.DataFrame)
+        if isinstance(given, pd.DataFrame) and not came_as_pandas:
+            return given[list(data)] if isinstance(data, dict) else given
+        if isinstance(given, pd.Series) and not came_as_pandas:
+            return given
+        return given if came_as_pandas and self._is_arrays(given) else data
+
+    def _is_arrays(self, given: Any) -> bool:
+        if isinstance(given, Mapping):
+            named = given.keys() == set(self._model.spec.input_names)
+            return named and all(isinstance(value, np.ndarray) for value in given.values())
+        return isinstance(given, np.ndarray)
+
+
+def _given_to_mlflow(frame: FrameType | None) -> Any:
+    """Return what `PyFuncModel.predict` was called with, None where it did not call us."""
+    outer, inner = _mlflow_predict()
+    if frame is None or frame.f_code is not inner or frame.f_back is None:
+        return None
+    return frame.f_back.f_locals.get("data") if frame.f_back.f_code is outer else None
+
+
+@lru_cache(maxsize=1)
+def _mlflow_predict() -> tuple[Any, Any]:
+    from mlflow.pyfunc import PyFuncModel
+
+    inner = getattr(PyFuncModel, "_predict", None)
+    return getattr(PyFuncModel.predict, "__code__", None), getattr(inner, "__code__", None)
 
 
 # MLflow asks for the signature on every call, and inspect is slow to work it out each time.

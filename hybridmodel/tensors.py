@@ -86,6 +86,9 @@ class TensorSpec:
         Whether the first dimension counts the rows of a call.
     labels : tuple of str or int
         For a ``ZipMap`` output the classes, in the order of the columns; else empty.
+    unranked : bool
+        Whether the graph does not say, or not truly, how many dimensions there are. Any number
+        fits then, and `shape` is what the model was seen to give, or empty.
     """
 
     name: str
@@ -93,6 +96,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     batched: bool = False
     labels: tuple[str | int, ...] = ()
+    unranked: bool = False
     dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -105,10 +109,14 @@ class TensorSpec:
         object.__setattr__(self, "dtype", row.dtype)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.datatype}{format_shape(self.shape)}"
+        is_known = self.shape or not self.unranked
+        shape = format_shape(self.shape) if is_known else "[…]"
+        return f"{self.name}: {self.datatype}{shape}"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Tell whether an array of `shape` satisfies the declared dimensions."""
+        if self.unranked:
+            return True
         if len(shape) != len(self.shape):
             return False
         for declared, size in zip(self.shape, shape, strict=True):
@@ -131,6 +139,8 @@ class TensorSpec:
         }
         if self.labels:
             stored["labels"] = list(self.labels)
+        if self.unranked:
+            stored["unranked"] = True
         return stored
 
     @classmethod
@@ -149,6 +159,7 @@ class TensorSpec:
                 shape=tuple(int(size) for size in stored["shape"]),
                 batched=bool(stored.get("batched", False)),
                 labels=tuple(map(_label, stored.get("labels", ()))),
+                unranked=bool(stored.get("unranked", False)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
@@ -243,7 +254,7 @@ def _differences(
             continue
         if other.datatype != spec.datatype:
             yield (f"{what} {spec.name!r}: {spec.datatype} here, {other.datatype} at the endpoint")
-        if not _shapes_agree(spec.shape, other.shape):
+        if not (spec.unranked or _shapes_agree(spec.shape, other.shape)):
             yield (
                 f"{what} {spec.name!r}: shape {format_shape(spec.shape)} here, "
                 f"{format_shape(other.shape)} at the endpoint"

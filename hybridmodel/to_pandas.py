@@ -47,33 +47,77 @@ def to_pandas(
     InputMismatch
         If an output has another number of rows than `index`.
     """
+    answer = _labelled(spec, outputs, index)
+    return answer if len(index) else _with_texts(answer, outputs)
+
+
+def _labelled(
+    spec: ModelSpec, outputs: Mapping[str, Array], index: pd.Index[Any]
+) -> pd.Series[Any] | pd.DataFrame:
     import pandas as pd
 
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        output = _checked(spec.output(name), array, index)
+        output = _checked(spec.output(name), array, len(index))
         if _is_table(output, array):
             labels = _column_index(name, output.labels or range(array.shape[1]))
             # A view, so that naming one answer's columns does not name another's.
             return pd.DataFrame(array, index=index, columns=labels.view(), copy=False)
-        return pd.Series(_column(array, len(index)), index=index, name=name, copy=False)
+        column = _cells(_column(array, len(index)))
+        return pd.Series(column, index=index, name=name, copy=False)
+    columns = columns_of(spec, outputs, len(index))
+    frame = {name: _cells(values) for name, values in columns.items()}
+    return pd.DataFrame(frame, index=index, copy=False)
+
+
+def columns_of(spec: ModelSpec, outputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """Return outputs as named columns: arrays of shape (n,), or (n, …) for outputs of rank > 2.
+
+    Raises
+    ------
+    ConfigurationError
+        If two outputs make a column of the same name.
+    InputMismatch
+        If an output has another number of rows.
+    """
     columns: dict[str, Array] = {}
     for name, array in outputs.items():
-        for column, values in _columns(_checked(spec.output(name), array, index), array, index):
+        for column, values in _columns(_checked(spec.output(name), array, rows), array, rows):
             if column in columns:
                 raise ConfigurationError(
                     f"two outputs make a column {column!r}; ask for one of them with output=, "
-                    "or pass arrays instead of pandas"
+                    "or pass arrays instead of a frame"
                 )
             columns[column] = values
-    return pd.DataFrame(columns, index=index, copy=False)
+    return columns
 
 
-def _checked(spec: TensorSpec, array: Array, index: pd.Index[Any]) -> TensorSpec:
-    if array.ndim and len(array) != len(index):
+def is_lone_column(spec: ModelSpec, outputs: Mapping[str, Array]) -> bool:
+    """Tell whether there is but one output, of one value for each row."""
+    name, array = next(iter(outputs.items()))
+    return len(outputs) == 1 and not _is_table(spec.output(name), array)
+
+
+def _with_texts(answer: Any, outputs: Mapping[str, Array]) -> Any:
+    """Give texts without a row the dtype that pandas finds for those that have some."""
+    import pandas as pd
+
+    if not any(array.dtype == object for array in outputs.values()):
+        return answer
+    found = pd.Series(np.array([""], dtype=object)).dtype
+    if isinstance(answer, pd.Series):
+        return answer if next(iter(outputs.values())).ndim > 2 else answer.astype(found)
+    # What else is of objects then are cells with arrays, which have no dtype of their own.
+    cells = {name for name, array in outputs.items() if array.ndim > 2}
+    texts = [name for name, kind in answer.dtypes.items() if kind == object and name not in cells]
+    return answer.astype(dict.fromkeys(texts, found))
+
+
+def _checked(spec: TensorSpec, array: Array, rows: int) -> TensorSpec:
+    if array.ndim and len(array) != rows:
         raise InputMismatch(
-            f"output {spec.name!r} has {len(array)} entries for {len(index)} rows, which no frame "
-            "can hold; pass arrays instead of pandas, or ask for another output"
+            f"output {spec.name!r} has {len(array)} entries for {rows} rows, which no frame can "
+            "hold; pass arrays instead of a frame, or ask for another output"
         )
     return spec
 
@@ -90,20 +134,22 @@ def _column_index(name: str, labels: tuple[str | int, ...] | range) -> pd.Index[
     return pd.Index([f"{name}_{label}" for label in labels])
 
 
-def _columns(spec: TensorSpec, array: Array, index: pd.Index[Any]) -> Iterable[tuple[str, Array]]:
+def _columns(spec: TensorSpec, array: Array, rows: int) -> Iterable[tuple[str, Array]]:
     if not _is_table(spec, array):
-        return [(spec.name, _column(array, len(index)))]
+        return [(spec.name, _column(array, rows))]
     return zip(_column_index(spec.name, spec.labels or range(array.shape[1])), array.T, strict=True)
 
 
 def _column(array: Array, rows: int) -> Array:
     if array.ndim == 0:
         return np.full(rows, array[()], dtype=array.dtype)
-    if array.ndim == 1:
+    return array[:, 0] if array.ndim == 2 else array
+
+
+def _cells(array: Array) -> Array:
+    if array.ndim < 2:
         return array
-    if array.ndim == 2:
-        return array[:, 0]
-    cells = np.empty(rows, dtype=object)
-    for position in range(rows):
+    cells = np.empty(len(array), dtype=object)
+    for position in range(len(array)):
         cells[position] = array[position]
     return cells

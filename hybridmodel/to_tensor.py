@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.arrow import read_column, speaks_arrow
 from hybridmodel.casting import cast, cast_column, from_values
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.tensors import TensorSpec, format_shape
@@ -25,10 +26,8 @@ def from_array_like(data: Any, spec: TensorSpec) -> Array:
         If it is none of these, or does not fit.
     """
     where = f"input {spec.name!r}"
-    if _is_pandas_column(data):
-        import pandas as pd
-
-        return from_column(pd.Series(data), spec, where)
+    if type(data) is not np.ndarray and (column := _as_column(data, where)) is not None:
+        return from_column(column, spec, where)
     array = data if type(data) is np.ndarray else _as_array(data, spec, where)
     if not spec.fits(array.shape):
         raise InputMismatch(_shape_message(where, spec, array.shape))
@@ -36,7 +35,7 @@ def from_array_like(data: Any, spec: TensorSpec) -> Array:
 
 
 def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
-    refuse_spark(data, where)
+    refuse_lazy(data, where)
     if isinstance(data, np.ma.MaskedArray):
         raise InputMismatch(f"{where}: a masked array came; fill its masked values first")
     plain = isinstance(data, (list, tuple, int, float, str, np.generic))
@@ -52,18 +51,23 @@ def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
         raise InputMismatch(f"{where}: cannot be made an array: {error}") from error
 
 
-def refuse_spark(data: Any, where: str) -> None:
-    """Say what to do instead where a Spark frame came.
+def refuse_lazy(data: Any, where: str) -> None:
+    """Say what to do instead where a frame came whose rows are not here.
 
     Raises
     ------
     InputMismatch
-        If `data` is of Spark.
+        If `data` is of Spark, or a lazy frame of polars.
     """
-    if type(data).__module__.startswith("pyspark."):
+    kind = type(data)
+    if kind.__module__.startswith("pyspark."):
         raise InputMismatch(
-            f"{where}: a Spark {type(data).__name__} came; use its toPandas(), or score it where "
-            "it is with mlflow.pyfunc.spark_udf"
+            f"{where}: a Spark {kind.__name__} came; use its toPandas(), or score it where it is "
+            "with mlflow.pyfunc.spark_udf"
+        )
+    if kind.__name__ == "LazyFrame" and kind.__module__.startswith("polars."):
+        raise InputMismatch(
+            f"{where}: a LazyFrame of polars came, which has no rows yet; use its collect()"
         )
 
 
@@ -114,7 +118,14 @@ def _stacked(cells: list[Array], dtype: np.dtype[Any], where: str) -> Array:
     return cast(stacked, dtype, where)
 
 
-def _is_pandas_column(data: Any) -> bool:
-    """Tell a Series, Index or extension array, which may hold what numpy has no dtype for."""
+def _as_column(data: Any, where: str) -> pd.Series[Any] | None:
+    """Return a column of pandas, polars or Arrow, which may hold what numpy has no dtype for."""
     is_pandas = type(data).__module__.partition(".")[0] == "pandas"
-    return is_pandas and hasattr(data, "__array__") and data.ndim == 1
+    if is_pandas and hasattr(data, "__array__") and data.ndim == 1:
+        import pandas as pd
+
+        return pd.Series(data)
+    if is_pandas or not speaks_arrow(data):
+        return None
+    refuse_lazy(data, where)
+    return read_column(data)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,9 +104,19 @@ def hybrid(server: Server, name: str, **options: Any) -> HybridOnnxModel:
     return HybridOnnxModel(models.served()[name], endpoint=server.endpoint(name), **options)
 
 
+def chars(answer: Any) -> Any:
+    """Return the letters of the dtypes, which tell int64 from the equal longlong."""
+    if isinstance(answer, dict):
+        return {name: chars(value) for name, value in answer.items()}
+    if isinstance(answer, pd.DataFrame):
+        return [chars(answer[name]) for name in answer]
+    return getattr(answer.dtype, "char", str(answer.dtype))
+
+
 def assert_alike(here: Any, there: Any) -> None:
     """Compare two answers in everything: container, names, dtypes, index, order and values."""
     assert type(here) is type(there)
+    assert chars(here) == chars(there)
     if isinstance(here, pd.DataFrame):
         pd.testing.assert_frame_equal(here, there, rtol=1e-6)
     elif isinstance(here, pd.Series):
@@ -138,6 +149,66 @@ def test_both_routes_answer_alike(server: Server, name: str, data: Any) -> None:
         )
     assert_alike(here, there)
     assert_unchanged(before, data)
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
+@pytest.mark.parametrize("use_azure", [False, True])
+def test_integers_are_numpy_s_own(embedded: EmbeddedServer, datatype: str, use_azure: bool) -> None:
+    """Wide integers are int64 and uint64 for whoever looks at their type, from either route."""
+    scalar = np.int64 if datatype == "INT64" else np.uint64
+    with hybrid(embedded, f"identity_{datatype}") as model:
+        array = model.predict(NUMBERS, use_azure=use_azure)
+        frame = model.predict(pd.DataFrame(NUMBERS), use_azure=use_azure)
+        none = model.predict(pd.DataFrame(NUMBERS)[:0], use_azure=use_azure)
+        nothing = model.predict(NUMBERS[:0], use_azure=use_azure)
+    assert isinstance(array[0, 0], scalar)
+    assert array.dtype.char == nothing.dtype.char == np.dtype(scalar).char
+    assert list(frame.select_dtypes(datatype.lower())) == list(frame)
+    assert {dtype.char for dtype in (*frame.dtypes, *none.dtypes)} == {np.dtype(scalar).char}
+
+
+@pytest.mark.parametrize("data", [FEATURES, FEATURES[0], pd.DataFrame(FEATURES), 2.5])
+def test_any_rank_is_alike(data: Any) -> None:
+    """What has no shape in the file goes both ways as it comes."""
+    same = onnx.load_from_string(models.identity("FP32", ("N", 4)))
+    for value in (*same.graph.input, *same.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    with (
+        serve({"any": same}) as server,
+        HybridOnnxModel(same, endpoint=server.endpoint("any")) as model,
+    ):
+        assert_alike(model.predict(data), model.predict(data, use_azure=True))
+        model.check_endpoint()
+
+
+TEXTS = pd.DataFrame({"one": ["a", "b"], "two": ["c", "d"], "three": ["e", "f"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("strings", TEXTS["one"]),
+        ("strings", TEXTS["one"].to_numpy(object)),
+        ("identity_BYTES", TEXTS),
+        ("identity_BYTES", TEXTS.to_numpy(object)),
+        ("columns", COLUMNS),
+        ("classifier", FEATURES),
+        ("classifier", pd.DataFrame(FEATURES)),
+        ("zipmap", pd.DataFrame(FEATURES)),
+    ],
+)
+@pytest.mark.parametrize("use_azure", [False, True])
+def test_no_texts_are_texts(
+    embedded: EmbeddedServer, name: str, data: Any, use_azure: bool
+) -> None:
+    """The answer to zero rows has the dtypes of other answers, for texts as for numbers."""
+    with hybrid(embedded, name) as model:
+        some = model.predict(data, use_azure=use_azure)
+        none = model.predict(data[:0], use_azure=use_azure)
+        only = model.predict(data[:0], use_azure=use_azure, output=model.outputs[0].name)
+    assert type(none) is type(some)
+    assert chars(none) == chars(some)
+    assert len(only) == 0
 
 
 @pytest.mark.parametrize("data", [FEATURES[:, :2], pd.DataFrame(FEATURES[:, :2], index=INDEX)])

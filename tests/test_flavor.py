@@ -33,6 +33,7 @@ from hybridmodel import (
     HybridOnnxModel,
     InputMismatch,
     TritonEndpoint,
+    artifact,
     exceptions,
     load_model,
     save_model,
@@ -327,24 +328,28 @@ def test_two_threads_can_save_at_once(tmp_path: Path) -> None:
 
 
 def test_default_requirements() -> None:
-    """An environment gets hybridmodel and what it needs, each with the version of this one."""
+    """An environment gets what hybridmodel needs, each with the version of this one."""
     names = {line.partition("==")[0] for line in get_default_pip_requirements()}
     declared = [line for line in metadata.requires("hybridmodel") or () if "extra ==" not in line]
-    assert names == {"hybridmodel", *(re.split(r"[<>=]", line)[0] for line in declared)}
+    assert names - {"hybridmodel"} == {re.split(r"[<>=]", line)[0] for line in declared}
+    assert ("hybridmodel" in names) is artifact.is_release()
     assert f"numpy=={np.__version__}" in get_default_pip_requirements()
 
 
 @pytest.mark.parametrize(
     ("options", "present", "absent"),
     [
-        ({}, ["hybridmodel==", "onnxruntime=="], []),
-        ({"extra_pip_requirements": ["scipy==1"]}, ["hybridmodel==", "scipy==1"], []),
+        ({}, ["onnxruntime=="], ["hybridmodel"]),
+        ({"extra_pip_requirements": ["scipy==1"]}, ["mlflow==", "scipy==1"], ["hybridmodel"]),
         ({"pip_requirements": ["mlflow", "mine==2"]}, ["mine==2"], ["hybridmodel", "onnxruntime"]),
         ({"code_paths": [str(REPOSITORY / "hybridmodel")]}, ["mlflow=="], ["hybridmodel"]),
     ],
 )
-def test_requirements(options: Any, present: list[str], absent: list[str]) -> None:
-    """Requirements can be replaced or added to; bundled code needs no package."""
+def test_requirements(
+    options: Any, present: list[str], absent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requirements can be replaced or added to; what is no release is not asked of an index."""
+    monkeypatch.setattr(artifact, "is_release", lambda: False)
     save_model(HybridOnnxModel(models.linear()), "saved", **options)
     lines = requirements_of(Path("saved"))
     for start in present:
@@ -374,23 +379,23 @@ def test_contradicting_environments_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "direct_url", "requirement", "warned"),
+    ("version", "direct_url", "is_release"),
     [
-        ("7.8.9", None, "hybridmodel==7.8.9", False),
-        ("7.8.9", '{"url": "file:///somewhere", "dir_info": {}}', "hybridmodel==7.8.9", True),
-        ("0.1.dev3+g123", None, "hybridmodel==0.1.dev3", True),
+        ("7.8.9", None, True),
+        ("7.8.9", '{"url": "file:///somewhere", "dir_info": {}}', False),
+        ("0.1.dev3+g123", None, False),
+        ("0.1.dev3", None, False),
     ],
 )
-def test_what_pip_cannot_find_is_warned_of(
+def test_only_a_release_is_required(
     version: str,
     direct_url: str | None,
-    requirement: str,
-    warned: bool,
+    is_release: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A version from a checkout is pinned without its local part, and a warning offers a way."""
+    """No index is asked for what came from a checkout, where anyone may register its name."""
     info = tmp_path / "site" / f"hybridmodel-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: hybridmodel\nVersion: {version}")
@@ -398,8 +403,9 @@ def test_what_pip_cannot_find_is_warned_of(
         (info / "direct_url.json").write_text(direct_url)
     monkeypatch.syspath_prepend(tmp_path / "site")
     with caplog.at_level(logging.WARNING, "hybridmodel"):
-        assert get_default_pip_requirements()[0] == requirement
-    assert ("code_paths" in caplog.text) is warned
+        found = [line for line in get_default_pip_requirements() if "hybridmodel" in line]
+    assert found == ([f"hybridmodel=={version}"] if is_release else [])
+    assert ("code_paths" in caplog.text) is not is_release
 
 
 def test_the_runtime_may_come_from_another_package(

@@ -626,7 +626,7 @@ def test_arrays_survive_the_identity(datatype: str, data: st.DataObject) -> None
     laid = layout(array)
     after = through(datatype, laid)
     np.testing.assert_array_equal(after, array)
-    assert after.dtype == BY_DATATYPE[datatype].dtype
+    assert after.dtype.char == BY_DATATYPE[datatype].dtype.char
     assert after.flags.writeable
     assert not np.shares_memory(after, laid)
 

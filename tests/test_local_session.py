@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
+from hybridmodel import HybridOnnxModel
 from hybridmodel.exceptions import ConfigurationError, InputMismatch, MissingDependency
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
@@ -49,10 +51,116 @@ def test_every_datatype_and_shape(datatype: str, shape: tuple[Any, ...]) -> None
     value = np.full(size, "ß" if dtype.kind == "O" else 1, dtype)
     result = session.run({"x": value}, ["y"])["y"]
     np.testing.assert_array_equal(result, value)
-    assert (result.dtype, result.shape) == (dtype, value.shape)
+    assert (result.dtype.char, result.shape) == (dtype.char, value.shape)
     assert session.spec.outputs[0].fits(result.shape)
     assert result.flags.writeable
     assert not np.shares_memory(result, value)
+
+
+def shapeless(*nodes: onnx.NodeProto, constants: Any = None, x: Any = ("N", 3)) -> bytes:
+    """Make a graph from ``x`` to ``y``, whose shape it does not tell; None: nor that of ``x``."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, x)]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    tensors = [onnx.numpy_helper.from_array(v, name) for name, v in (constants or {}).items()]
+    graph = helper.make_graph(list(nodes), "g", inputs, [output], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    made: bytes = model.SerializeToString()
+    return made
+
+
+SQUEEZE_ALL = [helper.make_node("Squeeze", ["x"], ["y"])]
+"""Of which onnxruntime cannot tell how many dimensions come out."""
+MEAN = [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)]
+SAME = [helper.make_node("Identity", ["x"], ["y"])]
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "batched", "unranked"),
+    [
+        (shapeless(*SQUEEZE_ALL), (-1, -1), True, True),
+        (shapeless(*SQUEEZE_ALL, x=("N", 1)), (-1,), True, True),
+        (shapeless(*MEAN), (), False, False),
+        (shapeless(*SAME), (-1, 3), True, False),
+        (shapeless(*SAME, x=None), (), False, True),
+        (shapeless(*SAME, x=()), (), False, False),
+    ],
+    ids=["squeezed", "squeezed column", "mean", "inferred", "nothing known", "scalar"],
+)
+def test_no_shape_is_no_scalar(
+    source: bytes, shape: tuple[int, ...], batched: bool, unranked: bool
+) -> None:
+    """What has no shape in the file may be of any rank; a scalar is what is declared as one."""
+    (y,) = LocalSession(source).spec.outputs
+    assert (y.shape, y.batched, y.unranked) == (shape, batched, unranked)
+
+
+@pytest.mark.parametrize("data", [np.ones((2, 3)), np.ones(4), 2.5, [[1.0]]])
+def test_an_input_of_any_rank(data: Any) -> None:
+    """An input without a shape takes what comes, and gives it to the model as it is."""
+    model = HybridOnnxModel(shapeless(*SAME, x=None))
+    np.testing.assert_array_equal(model.predict(data), data)
+    assert "x: FP32[…]" in repr(model)
+
+
+def test_a_frame_for_an_input_of_any_rank() -> None:
+    """A frame is a matrix, and its index comes back."""
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=[7, 8])
+    answer = HybridOnnxModel(shapeless(*SAME, x=None)).predict(frame)
+    pd.testing.assert_frame_equal(answer, frame.astype(np.float32).set_axis(["y_0", "y_1"], axis=1))
+
+
+def declared(shape: Any, *nodes: onnx.NodeProto, **constants: Any) -> bytes:
+    """Make a graph from ``x`` [N, 3] to ``y``, which it declares to have a shape."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 3))]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(list(nodes), "g", inputs, [output], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    made: bytes = model.SerializeToString()
+    return made
+
+
+CONSTANT = helper.make_node("Identity", ["c"], ["y"])
+FLAT = [
+    helper.make_node("ReduceSum", ["x", "axes"], ["sums"], keepdims=0),
+    helper.make_node("Reshape", ["sums", "to"], ["y"]),
+]
+TO_ROWS = {"axes": np.array([1]), "to": np.array([-1])}
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "batched"),
+    [
+        (declared((1,), *FLAT, **TO_ROWS), (-1,), True),
+        (declared((2,), *FLAT, **TO_ROWS), (-1,), True),
+        (declared((1,), CONSTANT, c=np.ones(1, np.float32)), (1,), False),
+        (declared((2,), CONSTANT, c=np.ones(2, np.float32)), (2,), False),
+        (declared((2, 3), CONSTANT, c=np.ones((2, 3), np.float32)), (2, 3), False),
+    ],
+    ids=["one for rows", "two for rows", "one", "two", "table"],
+)
+def test_a_number_that_stands_for_rows(
+    source: bytes, shape: tuple[int, ...], batched: bool
+) -> None:
+    """A fixed first dimension counts rows where the model gives another for other rows."""
+    (y,) = LocalSession(source).spec.outputs
+    assert (y.shape, y.batched, y.unranked) == (shape, batched, False)
+
+
+def test_a_model_that_takes_no_zeros_is_as_declared() -> None:
+    """Where the model cannot be asked, what its graph says has to do."""
+    source = models.build(
+        [
+            helper.make_node("Sub", ["x", "one"], ["lower"]),
+            helper.make_node("Gather", ["table", "lower"], ["many"]),
+            helper.make_node("ReduceSum", ["many"], ["y"], keepdims=1),
+        ],
+        [models.tensor("x", "INT64", ("N",))],
+        [models.tensor("y", "FP32", (1,))],
+        {"one": np.array(9), "table": np.ones(3, np.float32)},
+    )
+    (y,) = LocalSession(source).spec.outputs
+    assert (y.shape, y.batched) == ((1,), False)
 
 
 def test_outputs_come_in_the_order_asked() -> None:

@@ -12,7 +12,13 @@ from mlflow.types import ParamSchema, ParamSpec, Schema
 from mlflow.types import TensorSpec as MlflowTensor
 
 from hybridmodel import ConfigurationError, HybridOnnxModel
-from hybridmodel.signatures import PARAMS, feature_names_of, signature_of, split_example
+from hybridmodel.signatures import (
+    PARAMS,
+    feature_names_of,
+    signature_of,
+    split_example,
+    with_params,
+)
 from tests import models
 from tests.mlflow_tools import COLUMNS
 
@@ -43,17 +49,59 @@ DOUBLES = [(name, "DataType.double") for name in COLUMNS]
         ("linear", None, None),
         ("linear", X, DOUBLES),
         ("linear", X.astype("float32"), DOUBLES),
-        ("linear", X.astype(int), [(name, "DataType.long") for name in COLUMNS]),
+        ("linear", X.astype(int), DOUBLES),
+        ("linear", X.astype("Int64"), DOUBLES),
+        ("lookup", pd.DataFrame({"x": [1, 2]}), [("x", "DataType.long")]),
+        ("lookup", pd.Series([1, 2], name="x"), [("x", "DataType.long")]),
         ("linear", X.to_numpy(np.float32), [(None, "float32", (-1, 4))]),
         ("linear", {"x": X.to_numpy(np.float32)}, [("x", "float32", (-1, 4))]),
-        ("strings", None, [("text", "object", (-1,))]),
+        ("strings", None, [(None, "DataType.string")]),
+        ("lookup", None, [(None, "DataType.long")]),
         ("strings", pd.DataFrame({"text": ["a"]}), [("text", "DataType.string")]),
         ("two_inputs", None, [("a", "float32", (-1, 2)), ("b", "int64", (-1, 1))]),
+        (
+            "columns",
+            None,
+            [
+                ("age", "DataType.double"),
+                ("count", "DataType.long"),
+                ("name", "DataType.string"),
+                ("flag", "DataType.boolean"),
+            ],
+        ),
+        (
+            "columns",
+            pd.DataFrame({"age": [1], "count": [1], "name": ["a"], "flag": [True]}),
+            [
+                ("age", "DataType.double"),
+                ("count", "DataType.long"),
+                ("name", "DataType.string"),
+                ("flag", "DataType.boolean"),
+            ],
+        ),
     ],
 )
 def test_inputs(name: str, example: Any, expected: Any) -> None:
     """Inputs come from the example, else from the graph where a frame is not the natural input."""
     assert types(signature_of(model_of(name), None, example).inputs) == expected
+
+
+def test_a_lone_table_of_one_column_has_no_inputs() -> None:
+    """One input of rank 2 takes any frame, and has no inputs in its signature."""
+    model = HybridOnnxModel(models.identity("FP32", ("N", 1)))
+    assert signature_of(model, None, None).inputs is None
+
+
+def test_an_input_of_any_rank_is_no_tensor() -> None:
+    """An input whose shape nobody tells is left to hybridmodel."""
+    value = models.helper.make_tensor_value_info("x", 1, None)
+    node = models.helper.make_node("Identity", ["x"], ["y"])
+    graph = models.helper.make_graph(
+        [node], "g", [value], [models.helper.make_tensor_value_info("y", 1, None)]
+    )
+    opsets = [models.helper.make_opsetid("", 17)]
+    source = models.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    assert signature_of(HybridOnnxModel(source), None, None).inputs is None
 
 
 def test_images_are_tensors() -> None:
@@ -175,11 +223,35 @@ def test_unknown_params_in_an_example_are_refused(name: str) -> None:
         ("linear", X.to_numpy(), None),
         ("two_inputs", pd.DataFrame({"a": [1], "b": [1]}), None),
         ("strings", pd.DataFrame({"any": ["a"]}), None),
+        ("linear", X[COLUMNS[:3]], None),
     ],
 )
 def test_feature_names(name: str, example: Any, expected: Any) -> None:
     """Names are learned from a frame with named columns, for a model with one matrix."""
     assert feature_names_of(model_of(name), example) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (infer_signature(X[COLUMNS[::-1]]), COLUMNS[::-1]),
+        (infer_signature(X[COLUMNS[:2]]), None),
+        (infer_signature(X.to_numpy()), None),
+        (None, None),
+    ],
+)
+def test_feature_names_of_a_signature(given: Any, expected: Any) -> None:
+    """A signature with columns names the features: MLflow puts frames into its order."""
+    assert feature_names_of(model_of("linear"), None, given) == expected
+
+
+def test_with_params() -> None:
+    """A signature is completed for MLflow's own functions, and its own params stay."""
+    own = ModelSignature(infer_signature(X).inputs, params=ParamSchema([ParamSpec("k", "long", 1)]))
+    made = with_params(own)
+    assert made.inputs == own.inputs
+    assert [spec.name for spec in made.params.params] == ["k", *(name for name, _ in PARAMS)]
+    assert [spec.name for spec in own.params.params] == ["k"]
 
 
 def test_the_params_of_the_contract() -> None:

@@ -127,6 +127,26 @@ def test_scalar_result(spark: Any, rows: Any, tmp_path: Path) -> None:
     assert scored(rows, udf(*COLUMNS)).tolist() == model.predict(X).tolist()
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_whole_numbers(
+    spark: Any, rows: Any, endpoint_server: EmbeddedServer, tmp_path: Path, remote: bool
+) -> None:
+    """A result of type long takes the classes, beside which the model gives probabilities."""
+    graded = models.graded()
+    with serve({"graded": graded}) as server:
+        model = HybridOnnxModel(graded, endpoint=server.endpoint("graded"))
+        save_model(model, tmp_path / "graded", input_example=X[["a", "b", "c"]])
+        udf = mlflow.pyfunc.spark_udf(
+            spark,
+            str(tmp_path / "graded"),
+            result_type="long",
+            env_manager="local",
+            params={"use_azure": remote},
+        )
+        answer = scored(rows, udf("a", "b", "c"))
+    assert answer.tolist() == model.infer(X[["a", "b", "c"]]).outputs["label"].tolist()
+
+
 def test_a_model_without_columns_takes_a_struct(
     spark: Any, rows: Any, endpoint_server: EmbeddedServer, tmp_path: Path
 ) -> None:

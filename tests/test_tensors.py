@@ -34,6 +34,7 @@ specs = st.builds(
     st.lists(st.integers(-1, 2**40), max_size=4).map(tuple),
     st.booleans(),
     st.lists(st.integers() | names, max_size=3).map(tuple),
+    st.booleans(),
 )
 X = TensorSpec("x", "FP32", (-1, 3), batched=True)
 Y = TensorSpec("y", "INT64", (-1,), batched=True)
@@ -121,6 +122,15 @@ def test_an_unknown_datatype_is_refused() -> None:
 def test_fits(declared: tuple[int, ...], shape: tuple[int, ...], fits: bool) -> None:
     """A shape fits when its rank is the declared one, and so is each size that is declared."""
     assert TensorSpec("x", "FP32", declared).fits(shape) is fits
+
+
+def test_any_number_of_dimensions_fits_where_none_is_known() -> None:
+    """A tensor of unknown rank takes any shape, differs from none, and reads so."""
+    unknown = TensorSpec("x", "FP32", (), unranked=True)
+    assert all(unknown.fits(shape) for shape in [(), (1,), (5, 3)])
+    assert not list(ModelSpec((unknown,), ()).differences(ModelSpec((X,), ())))
+    assert str(unknown) == "x: FP32[…]"
+    assert str(TensorSpec("y", "FP32", (-1, 1), unranked=True)) == "y: FP32[?, 1]"
 
 
 def test_empty() -> None:

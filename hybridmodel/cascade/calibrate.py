@@ -98,6 +98,8 @@ def calibrate(
         If `X` does not fit the model or has no rows, or `y` does not fit `X` or the model.
     EndpointError
         One of its kinds, when the endpoint did not answer.
+    SpecMismatch
+        If both models are judged by their probabilities, and the endpoint's are none.
     """
     epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
@@ -108,6 +110,7 @@ def calibrate(
     sample = _read_sample(model, judge, X, y)
     scores, small = _ask_here(model, score, judge, sample)
     big = client.infer(sample.feeds, judge.needs, rows=sample.rows, timeout_s=timeout_s)
+    score.check_endpoint(big.outputs)
     judged = judge.judge(sample.labels, small, big.outputs)
     _check_losses(judged, sample.rows)
 

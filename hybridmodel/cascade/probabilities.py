@@ -44,6 +44,43 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     ConfigurationError
         If the shape is another, or what should be probabilities are none.
     """
+    if logits:
+        return _softmax(_classes(values))
+    classes = _of_two(_classes(values))
+    found = _flaw(classes)
+    if found is not None:
+        raise ConfigurationError(
+            f"the output holds no probabilities; {found}; if these are logits, say so with "
+            "Score(..., logits=True)"
+        )
+    return classes
+
+
+def flaw(values: Array) -> str | None:
+    """Say what keeps an output from being probabilities as `by_class` takes them; None: nothing."""
+    return _flaw(_of_two(_classes(values)))
+
+
+def _flaw(classes: Array) -> str | None:
+    if classes.size == 0:
+        return None
+    sums = classes.sum(axis=0)
+    if np.abs(sums - 1).max() <= _TOLERANCE and classes.min() >= -_TOLERANCE:
+        return None
+    # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
+    bad = np.abs(sums - 1) > _TOLERANCE
+    negative = classes < -_TOLERANCE
+    if not (bad.any() or negative.any()):
+        return None
+    row = int(np.argmax(bad | negative.any(axis=0)))
+    return f"row {row} has {_shown(classes[:, row])} with the sum {float(sums[row]):.6g}"
+
+
+def _of_two(classes: Array) -> Array:
+    return _both(classes[0]) if len(classes) == 1 else classes
+
+
+def _classes(values: Array) -> Array:
     table = values[:, np.newaxis] if values.ndim == 1 else values
     if table.ndim != 2 or table.dtype.kind != "f":
         raise ConfigurationError(
@@ -55,11 +92,7 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     classes = table.T
     if table.dtype.itemsize < 4:
         classes = classes.astype(np.float32)
-    if _is_narrow(classes):
-        classes = np.ascontiguousarray(classes)
-    if logits:
-        return _softmax(classes)
-    return _checked(_both(classes[0]) if len(classes) == 1 else classes)
+    return np.ascontiguousarray(classes) if _is_narrow(classes) else classes
 
 
 def max_probability(classes: Array) -> Array:
@@ -80,23 +113,6 @@ def entropy(classes: Array) -> Array:
     parts *= positive
     nats = -_added(parts).astype(np.float64)
     return np.asarray(np.clip(1 - nats / math.log(len(classes)), 0.0, 1.0))
-
-
-def _checked(classes: Array) -> Array:
-    sums = classes.sum(axis=0)
-    low, high = abs(sums.min() - 1), abs(sums.max() - 1)
-    if low <= _TOLERANCE and high <= _TOLERANCE and classes.min() >= -_TOLERANCE:
-        return classes
-    # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
-    bad = np.abs(sums - 1) > _TOLERANCE
-    negative = classes < -_TOLERANCE
-    if bad.any() or negative.any():
-        row = int(np.argmax(bad | negative.any(axis=0)))
-        raise ConfigurationError(
-            f"the output holds no probabilities; row {row} has {_shown(classes[:, row])} with the "
-            f"sum {float(sums[row]):.6g}; if these are logits, say so with Score(..., logits=True)"
-        )
-    return classes
 
 
 def _top_two(classes: Array) -> tuple[Array, Array]:

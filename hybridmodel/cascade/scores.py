@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.outputs import is_column, listed
-from hybridmodel.cascade.probabilities import by_class, entropy, margin, max_probability
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -174,6 +174,34 @@ class Score:
         if rows is not None and len(scores) != rows:
             raise ConfigurationError(f"score {str(self)!r}: {len(scores)} scores for {rows} rows")
         return scores
+
+    def check_endpoint(self, outputs: Mapping[str, Array]) -> None:
+        """Make sure that the endpoint's probabilities are some, where the score reads the local's.
+
+        Classifiers without probabilities, such as support vector machines, give decision values
+        under the same name, and the rows of both sides are to stand in one column.
+
+        Parameters
+        ----------
+        outputs : mapping of str to ndarray
+            What the endpoint answered; the score's own output may be missing.
+
+        Raises
+        ------
+        SpecMismatch
+            If rows do not add up to 1, or have values below 0.
+        """
+        values = outputs.get(self.output or "")
+        if values is None or self.logits or self.kind not in _FROM_PROBABILITIES:
+            return
+        found = flaw(values)
+        if found is not None:
+            raise SpecMismatch(
+                f"output {self.output!r}: the local model gives probabilities, the endpoint's "
+                f"model does not; {found}. Serve a model that does (in scikit-learn, "
+                "CalibratedClassifierCV makes them for any classifier), or ask for another output "
+                "with output=..."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""

@@ -83,7 +83,8 @@ class CascadeRunner:
         EndpointUnavailable
             If rows have to be escalated, cannot be, and the policy says so.
         InputMismatch, ConfigurationError, EndpointError, SpecMismatch
-            As the two routes and the score raise them.
+            As the two routes and the score raise them; a SpecMismatch also where only one side's
+            probabilities are some.
         """
         deadline = Deadline(self._sides.time_of(ask))
         look = self._look(policy, ask)
@@ -136,7 +137,9 @@ class CascadeRunner:
         names = ask.names if look.audited is None else tuple(look.outputs)
         left_s = deadline.check("running the local model")
         patient = policy.on_unavailable == "raise"
-        return self._sides.azure(feeds, names, len(sent), left_s, patient=patient)
+        there = self._sides.azure(feeds, names, len(sent), left_s, patient=patient)
+        policy.score.check_endpoint(there.outputs)
+        return there
 
     def _note(self, look: _Look, there: dict[str, Array], sent: Array) -> None:
         """Let the audit take in the call, with both answers to the audited rows."""
