@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,12 @@ from hybridmodel.tensors import ModelSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"]
+# What pandas takes for missing; it has no public name for them.
+_MISSING = (
+    " #N/A #N/A_N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan"
+    " null"
+)
+_MISSING_WORDS = [word.replace("_", " ") for word in _MISSING.split(" ")]
 _SEPARATORS = ";\t|"
 _HEADER_BYTES = 1 << 20
 
@@ -40,16 +46,17 @@ def read(
             return next(reader, None)
 
     with readable(source.name, "csv"):
-        header = file.readline(_HEADER_BYTES)
+        header = _header(file)
+        separator = separator_of(source, header)
         # Without index_col=False, rows longer than the header would shift all columns by one.
         reader = pd.read_csv(
             put_back(header, file),
-            sep=separator_of(source, header),
+            sep=separator,
             decimal=source.decimal,
             index_col=False,
             low_memory=False,
             chunksize=size or sys.maxsize,
-            **_text_options(spec, source.id_columns),
+            **_text_options(spec, source.id_columns, header, separator),
         )
     while (frame := advance(reader)) is not None:
         yield frame
@@ -70,9 +77,7 @@ def separator_of(source: Source, header: bytes) -> str:
 
 def line_of(file: IO[bytes], source: Source, row: int) -> int | None:
     """Return the line, counted from 1, at which a row ends; None where that cannot be told."""
-    import io
-
-    header = file.readline(_HEADER_BYTES)
+    header = _header(file)
     text = io.TextIOWrapper(put_back(header, file), "utf-8-sig", newline="")
     reader = csv.reader(text, delimiter=separator_of(source, header))
     records = (reader.line_num for fields in reader if fields)
@@ -82,18 +87,31 @@ def line_of(file: IO[bytes], source: Source, row: int) -> int | None:
         return None
 
 
-def _text_options(spec: ModelSpec, id_columns: tuple[str, ...]) -> dict[str, Any]:
+def _header(file: IO[bytes]) -> bytes:
+    """Read the first line that is not blank, and those before it."""
+    read = b""
+    while line := file.readline(_HEADER_BYTES):
+        read += line
+        if line.strip():
+            break
+    return read
+
+
+def _text_options(
+    spec: ModelSpec, id_columns: tuple[str, ...], header: bytes, separator: str
+) -> dict[str, Any]:
     """Keep text as it is written: that of string inputs, and that of columns for identifiers."""
-    text = [tensor.name for tensor in spec.inputs if tensor.datatype == "BYTES"]
-    if text and len(spec.inputs) == 1:
+    inputs = [tensor.name for tensor in spec.inputs if tensor.datatype == "BYTES"]
+    if inputs and len(spec.inputs) == 1:
         return {"dtype": str, "keep_default_na": False}
-    kept: dict[str, Any] = {"converters": dict.fromkeys(id_columns, str)} if id_columns else {}
+    text = {*inputs, *id_columns}
     if not text:
-        return kept
-    numbers = [name for name in spec.input_names if name not in text]
+        return {}
+    import pandas as pd
+
+    names = pd.read_csv(io.BytesIO(header), sep=separator, nrows=0, index_col=False).columns
     return {
-        **kept,
         "dtype": dict.fromkeys(text, str),
         "keep_default_na": False,
-        "na_values": dict.fromkeys(numbers, _MISSING),
+        "na_values": {name: _MISSING_WORDS for name in names if name not in text},
     }

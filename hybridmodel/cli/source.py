@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from hybridmodel.cli.unreadable import readable
 from hybridmodel.exceptions import ConfigurationError
 
 CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
@@ -156,9 +157,10 @@ def _stream(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     head = stream.read(len(_PARQUET_MAGIC))
     file = put_back(head, stream)
     if head.startswith(_GZIP_MAGIC):
-        file = _unzipped(file)
-        head = file.read(1)
-        file = put_back(head, file)
+        with readable("stdin", "gzip"):
+            file = _unzipped(file)
+            head = file.read(1)
+            file = put_back(head, file)
     if head != _PARQUET_MAGIC:
         yield JSON_LINES if head.lstrip().startswith(b"{") else CSV, file
         return
