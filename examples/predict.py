@@ -2,7 +2,7 @@
 
     mlflow run . -e predict -P model_uri=models:/digits@champion -P input=rows.csv
 
-Nothing is written beside the code: where the output is a name without a folder, the run alone has it.
+Nothing is written beside the code: an output without a folder in its name is in the run alone.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ memory has room for twice. Field numbers are those of ``onnx.proto``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.protobuf import Malformed, fields, packed, text
@@ -15,7 +15,7 @@ from hybridmodel.protobuf import Malformed, fields, packed, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Label = Union[str, int]
+Label = str | int
 
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 _PLAIN_VALUES = (7, 8, 9)  # AttributeProto.floats, .ints, .strings

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 
 from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.serving import serve
@@ -88,16 +88,39 @@ def test_the_demo_leaves_something_to_look_at(tmp_path: Path) -> None:
     store = re.search(r"mlflow ui --backend-store-uri sqlite:///(\S+)", printed)
     assert store
     assert (tmp_path / store[1]).is_file()
-    client = MlflowClient(f"sqlite:///{tmp_path / store[1]}")
-    assert client.get_model_version_by_alias("digits", "champion").version == "2"
-    (experiment,) = client.search_experiments(filter_string="name = 'demo'")
-    runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 2
-    assert 0.9 < runs[0].data.metrics["local/accuracy"] < runs[0].data.metrics["endpoint/accuracy"]
-    assert [item.path for item in client.list_artifacts(runs[0].info.run_id)] == ["routes.txt"]
+    found = look(f"sqlite:///{tmp_path / store[1]}", tmp_path)
+    assert found["champion"] == "2"
+    assert [run["status"] for run in found["demo"]] == ["FINISHED"] * 2
+    metrics = found["demo"][0]["metrics"]
+    assert 0.9 < metrics["local/accuracy"] < metrics["endpoint/accuracy"] <= 1
+    assert found["demo"][0]["artifacts"] == ["routes.txt"]
     assert (tmp_path / "demo_mlflow" / ".gitignore").read_text() == "*\n"
     assert {path.name for path in tmp_path.iterdir()} == {"demo_mlflow"}
     assert "demo_mlflow/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+LOOK = """
+import json, mlflow
+client = mlflow.MlflowClient()
+found = {
+    experiment.name: [
+        {"status": run.info.status, "metrics": run.data.metrics,
+         "artifacts": [item.path for item in client.list_artifacts(run.info.run_id)]}
+        for run in client.search_runs([experiment.experiment_id])
+    ]
+    for experiment in client.search_experiments()
+}
+if client.search_registered_models():
+    found["champion"] = client.get_model_version_by_alias("digits", "champion").version
+print(json.dumps(found))
+"""
+
+
+def look(store: str, folder: Path) -> dict[str, Any]:
+    """Return what a store holds: by experiment its runs, latest first, and the model's version."""
+    printed = run(sys.executable, "-W", "ignore", "-c", LOOK, cwd=folder, MLFLOW_TRACKING_URI=store)
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return found
 
 
 PROJECT = ("MLproject", "python_env.yaml", "requirements.txt", "pyproject.toml")
@@ -121,7 +144,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_the_project_predicts_a_file(tmp_path: Path, checkout: Path) -> None:
-    """`predict` logs one prediction for each row, from either route, and leaves the checkout alone."""
+    """`predict` logs one answer a row, from either route, and leaves the checkout alone."""
     before = files(checkout)
     rows = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=["a", "b"])
     rows.to_csv(tmp_path / "rows.csv", index=False)
@@ -133,12 +156,8 @@ def test_the_project_predicts_a_file(tmp_path: Path, checkout: Path) -> None:
         save_model(model, tmp_path / "model")
         for use_azure in ("0", "1"):
             printed = predict(checkout, tmp_path, use_azure=use_azure)
-            (run_id,) = re.findall(r"Logged predictions.csv to run (\w+)", printed)
-            uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-            folder = tmp_path / f"got{use_azure}"
-            got = download_artifacts(
-                run_id=run_id, artifact_path="predictions.csv", dst_path=folder, tracking_uri=uri
-            )
+            (words,) = re.findall(r"python\S* (-m mlflow artifacts download .*)", printed)
+            got = run(sys.executable, *words.split(), cwd=tmp_path).split()[-1]
             written.append(pd.read_csv(got))
     assert len(written[0]) == 2
     pd.testing.assert_frame_equal(written[0], written[1])
@@ -154,9 +173,9 @@ def test_the_project_writes_where_it_is_told(tmp_path: Path, checkout: Path) -> 
     (tmp_path / "rows.csv").write_text("a,b\n1,oops\n")
     with pytest.raises(AssertionError, match="'oops' is not a number"):
         predict(checkout, tmp_path)
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    states = [found.info.status for found in client.search_runs(["0"])]
-    assert sorted(states) == ["FAILED", "FINISHED"]
+    runs = look(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)["Default"]
+    assert [run["status"] for run in runs] == ["FAILED", "FINISHED"]
+    assert [run["artifacts"] for run in runs] == [[], ["here.jsonl"]]
 
 
 def predict(checkout: Path, folder: Path, **parameters: str) -> str:

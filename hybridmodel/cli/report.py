@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ def _facts(
         ("hybridmodel", package_version()),
         ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(_providers(model))}"),
         ("Python", f"{platform.python_version()} on {platform.system()}"),
-        ("date", datetime.now(timezone.utc).isoformat(timespec="seconds")),
+        ("date", datetime.now(UTC).isoformat(timespec="seconds")),
     )
 
 

@@ -10,7 +10,6 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Union
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -35,7 +34,7 @@ class Element:
     position: int | None = None
 
 
-Value = Union[ast.expr, Element, None]
+Value = ast.expr | Element | None
 """What a name is given; None where the code does not say."""
 
 

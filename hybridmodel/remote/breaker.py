@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from hybridmodel.exceptions import (
     CircuitOpen,
@@ -158,7 +158,7 @@ class Breaker:
         left_s = self._until - self._clock()
         if self._state == _CLOSED or (self._state == _OPEN and left_s <= 0):
             return
-        since = datetime.fromtimestamp(self._since, timezone.utc)
+        since = datetime.fromtimestamp(self._since, UTC)
         again = f"tried again in {left_s:.1f} s" if left_s > 0 else "being tried by another call"
         raise CircuitOpen(
             f"not asked, after {self._in_a_row} failures in a row since {since:%H:%M:%S} UTC; "
