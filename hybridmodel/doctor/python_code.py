@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import sys
-import threading
 import warnings
 from dataclasses import replace
 
@@ -20,9 +19,6 @@ MOST_BYTES = 2 << 20
 """Most code that is parsed at a time: it takes up to 500 times as much memory."""
 
 _WORDS = (b"config_entry", b"session_config", b"executionprovider", b"make_node")
-_COUNTS_DEPTH = sys.version_info >= (3, 11)
-_DEEP_BYTES = 100_000
-_STACK_BYTES = 1 << 29
 
 
 def find_in_source(source: bytes) -> list[Finding]:
@@ -64,7 +60,7 @@ def parse(source: bytes | str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _parse(source)
+            return ast.parse(source)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         reason = f"{where}{shown(error.msg or '')}"
@@ -97,31 +93,3 @@ def find(tree: ast.Module) -> list[Finding]:
     return [
         finding if finding in others else replace(finding, level="possible") for finding in findings
     ]
-
-
-def _parse(source: bytes | str) -> ast.Module:
-    if _COUNTS_DEPTH or len(source) < _DEEP_BYTES:
-        return ast.parse(source)
-    return _parse_on_large_stack(source)
-
-
-def _parse_on_large_stack(source: bytes | str) -> ast.Module:
-    """Parse where Python 3.10, which does not count how deep it is, has room for all of it."""
-    result: list[ast.Module | BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(ast.parse(source))
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            result.append(error)
-
-    before = threading.stack_size(_STACK_BYTES)
-    try:
-        worker = threading.Thread(target=run)
-        worker.start()
-        worker.join()
-    finally:
-        threading.stack_size(before)
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
