@@ -89,7 +89,7 @@ def test_the_demo_leaves_something_to_look_at(tmp_path: Path) -> None:
     assert store
     assert (tmp_path / store[1]).is_file()
     found = look(f"sqlite:///{tmp_path / store[1]}", tmp_path)
-    assert found["champion"] == "2"
+    assert str(found["champion"]) == "2"
     assert [run["status"] for run in found["demo"]] == ["FINISHED"] * 2
     metrics = found["demo"][0]["metrics"]
     assert 0.9 < metrics["local/accuracy"] < metrics["endpoint/accuracy"] <= 1
