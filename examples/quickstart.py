@@ -5,6 +5,8 @@ loads it back as ``models:/digits@champion`` and asks either route for the same 
 
     python examples/quickstart.py            the endpoint is the embedded server
     python examples/quickstart.py --triton   the endpoint is a real Triton (Linux x86-64)
+
+The run, the model and its versions stay in the folder demo_mlflow, for `mlflow ui`.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import statistics
-import tempfile
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -24,6 +27,7 @@ import numpy as np
 import pandas as pd
 from skl2onnx import to_onnx
 from sklearn.base import ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -37,7 +41,7 @@ from hybridmodel.serving import TritonServer, serve
 
 SERVERS = {"embedded": serve, "triton": TritonServer}
 ROUTES = {"local (small)": False, "endpoint (big)": True}
-
+STORE = Path("demo_mlflow")
 
 # The converter reads what scikit-learn is about to rename; MLflow tells of each step it takes.
 warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
@@ -62,8 +66,18 @@ def median_ms(call: Callable, rows: pd.DataFrame, repeat: int = 30) -> float:
     return statistics.median(times) * 1e3
 
 
-def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Series) -> None:
-    """Ask both routes for the same rows and print who was how good, and how fast."""
+def small_model() -> ClassifierMixin:
+    """Return the classifier that stays on this machine."""
+    return LogisticRegression()
+
+
+def big_model() -> ClassifierMixin:
+    """Return the classifier of the endpoint: support vectors, whose scores become probabilities."""
+    return CalibratedClassifierCV(SVC(C=10), ensemble=False)
+
+
+def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Series) -> str:
+    """Ask both routes for the same rows, log and return who was how good, and how fast."""
     labels, table = {}, []
     for route, use_azure in ROUTES.items():
 
@@ -71,24 +85,40 @@ def compare_routes(loaded: mlflow.pyfunc.PyFuncModel, X: pd.DataFrame, y: pd.Ser
             return loaded.predict(rows, params={"use_azure": use_azure})
 
         labels[route] = call(X)
-        table.append(
-            {
-                "route": route,
-                "accuracy": f"{(labels[route] == y).mean():.3f}",
-                "1 row [ms]": f"{median_ms(call, X.head(1)):.2f}",
-                "500 rows [ms]": f"{median_ms(call, X.head(500)):.2f}",
-            }
-        )
-    print(pd.DataFrame(table).to_string(index=False))
-    here, there = labels.values()
-    print(f"\nThe two disagree on {(here != there).sum()} of {len(X)} rows.")
+        row = {
+            "accuracy": (labels[route] == y).mean(),
+            "1 row [ms]": median_ms(call, X.head(1)),
+            "500 rows [ms]": median_ms(call, X.head(500)),
+        }
+        side = route.partition(" ")[0]
+        mlflow.log_metrics({f"{side}/{name.split(' [')[0]}": row[name] for name in row})
+        table.append({"route": route, **row})
+    small, big = labels.values()
+    formats = {"accuracy": "{:.3f}".format, "1 row [ms]": "{:.2f}".format}
+    shown = pd.DataFrame(table).to_string(
+        index=False, formatters={**formats, "500 rows [ms]": "{:.2f}".format}
+    )
+    return f"{shown}\n\nThe two disagree on {(small != big).sum()} of {len(X)} rows."
 
 
 def use_own_store(folder: Path) -> None:
-    """Keep runs and registry of the demo in one folder."""
+    """Keep runs and registry of the demo in one folder, which git ignores wherever it is."""
+    folder.mkdir(exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.create_experiment("demo", artifact_location=(folder / "artifacts").as_uri())
+    if mlflow.get_experiment_by_name("demo") is None:
+        artifacts = (folder / "artifacts").absolute()
+        mlflow.create_experiment("demo", artifact_location=artifacts.as_uri())
     mlflow.set_experiment("demo")
+
+
+def how_to_look() -> str:
+    """Return the command that shows the run, the model and its versions in a browser."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    words = [str(python), "-m", "mlflow", "ui", "--backend-store-uri", mlflow.get_tracking_uri()]
+    return f"{shlex.join(words)}   # then open http://127.0.0.1:5000"
 
 
 def main() -> None:
@@ -101,12 +131,12 @@ def main() -> None:
     X, y = load_digits(return_X_y=True, as_frame=True)
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, random_state=0, stratify=y)
     print("Training a small classifier (logistic regression) and a big one (support vectors) ...")
-    small = train(LogisticRegression(), X, y)
-    big = train(SVC(C=10), X, y)
+    small = train(small_model(), X, y)
+    big = train(big_model(), X, y)
 
-    with tempfile.TemporaryDirectory() as folder, server_kind({"digits": big}) as server:
+    with server_kind({"digits": big}) as server:
         if "MLFLOW_RUN_ID" not in os.environ:  # `mlflow run` has set up a store and a run.
-            use_own_store(Path(folder))
+            use_own_store(STORE)
 
         model = HybridOnnxModel(small, endpoint=server.endpoint("digits"), output="label")
         model.check_endpoint()
@@ -119,13 +149,16 @@ def main() -> None:
                 # A checkout is no release that pip could install: the model takes the code along.
                 code_paths=[str(Path(hybridmodel.__file__).parent)],
             )
-        mlflow.MlflowClient().set_registered_model_alias(
-            "digits", "champion", info.registered_model_version
-        )
+            version = info.registered_model_version
+            client = mlflow.MlflowClient()
+            client.set_registered_model_alias("digits", "champion", version)
 
-        loaded = mlflow.pyfunc.load_model("models:/digits@champion")
-        print(f"Loaded models:/digits@champion; the big model is at {model.endpoint.model_url}\n")
-        compare_routes(loaded, X_test, y_test)
+            loaded = mlflow.pyfunc.load_model("models:/digits@champion")
+            print(f"Loaded models:/digits@champion; the big model is at {server.uri}\n")
+            table = compare_routes(loaded, X_test, y_test)
+            mlflow.log_text(table, "routes.txt")
+    print(table)
+    print(f"\nTo look at the run and version {version} of the model digits:\n  {how_to_look()}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.onnx_shapes import unranked
@@ -17,7 +17,7 @@ from hybridmodel.protobuf import Malformed, fields, packed, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Label = Union[str, int]
+Label = str | int
 
 _DEFAULT = 0  # TensorProto.DataLocation.DEFAULT
 _PLAIN_VALUES = (7, 8, 9)  # AttributeProto.floats, .ints, .strings

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from tests.strategies import Array, arrays, law
 Make = Callable[..., HybridOnnxModel]
 Data = dict[str, Array]
 
-NOON = datetime(2025, 3, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 calibrate_at_noon = partial(calibrate, now=lambda: NOON)
 

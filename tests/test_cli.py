@@ -27,6 +27,7 @@ from hybridmodel.cli.errors import exit_status
 from hybridmodel.cli.ping import examine
 from hybridmodel.cli.program import program
 from hybridmodel.cli.progress import progress
+from hybridmodel.cli.source import Source
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from hybridmodel.tensors import TensorSpec
 from tests import models
@@ -300,7 +301,7 @@ def test_text_and_numbers_in_one_file(cli: Cli, saved: Path) -> None:
     spec = load_model(saved / "strings").spec
     mixed = type(spec)((*spec.inputs, TensorSpec("n", "FP32", (-1,), True)), spec.outputs)
     Path("in.csv").write_text("text,n\n01,NA\n,2\n", encoding="utf-8")
-    (read,) = tables.read(Path("in.csv"), mixed, 10)
+    (read,) = tables.read_raw(Source(Path("in.csv")), mixed, 10)
     assert read["text"].tolist() == ["01", ""]
     assert read["n"].isna().tolist() == [True, False]
 
@@ -322,7 +323,7 @@ def test_a_failure_leaves_the_old_file(cli: Cli) -> None:
     Path("in.csv").write_text("x\n0\n1\n2.5\n")
     Path("out.csv").write_text("old")
     result = cli("predict", "@lookup", "in.csv", "-o", "out.csv", "--batch-rows", 2, status=2)
-    assert "in.csv, rows from 2: column 'x'" in result.stderr
+    assert "in.csv, line 4 (row 2, from 0), column 'x': does not fit: " in result.stderr
     assert Path("out.csv").read_text() == "old"
     assert files(Path()) == {"in.csv", "out.csv", "rows.csv"}
 
@@ -332,10 +333,10 @@ def test_reading_is_lazy(cli: Cli, saved: Path) -> None:
     spec = load_model(saved / "linear").spec
     frame(10).to_parquet("in.parquet")
     for source in (Path("rows.csv"), Path("in.parquet")):
-        sizes = [len(batch) for batch in tables.read(source, spec, 4)]
+        sizes = [len(batch) for batch in tables.read_raw(Source(source), spec, 4)]
         assert sizes in ([4, 2], [4, 4, 2])
         whole = type(spec)(spec.inputs, (TensorSpec("mean", "FP32", ()),))
-        assert len(list(tables.read(source, whole, 4))) == 1
+        assert len(list(tables.read_raw(Source(source), whole, 4))) == 1
 
 
 def test_ping_a_good_endpoint(cli: Cli, server: EmbeddedServer) -> None:
@@ -464,7 +465,7 @@ ERRORS: list[tuple[str, str]] = [
     ("predict @linear none.csv", "none.csv: No such file or directory"),
     ("predict @linear none.parquet", "none.parquet: No such file or directory"),
     ("predict @linear folder.csv", "folder.csv: Is a directory"),
-    ("predict @linear rows.txt", "rows.txt: a name that ends with .csv or .parquet"),
+    ("predict @linear rows.txt", "rows.txt: a name that ends with .csv, .tsv, .jsonl or .parquet"),
     ("predict @linear rows.csv -o out.json", "out.json: a name that ends with"),
     ("predict @linear rows.csv -o folder.csv", "is there already, and is no file"),
     ("predict @linear rows.csv -o none/out.csv", "there is no folder"),
@@ -474,7 +475,7 @@ ERRORS: list[tuple[str, str]] = [
     ("predict @linear shifted.csv", "shifted.csv: cannot be read as csv"),
     ("predict @linear binary.parquet", "binary.parquet: cannot be read as parquet"),
     ("predict @linear columns.csv", "columns.csv: column names: missing 'd'; unexpected 'e'"),
-    ("predict @linear words.csv", "words.csv: column 'a'"),
+    ("predict @linear words.csv", "words.csv, line 2 (row 0, from 0), column 'a': 'x' is not"),
     ("predict @linear rows.csv --output-name z", "no output 'z'; it has 'y'"),
     ("predict @linear twice.csv --keep-input", "column names"),
     ("predict @two_inputs rows.csv", "column names: unexpected 'c', 'd'"),

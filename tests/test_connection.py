@@ -84,7 +84,7 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         host: ipaddress.IPv4Address | ipaddress.IPv6Address | None,
     ) -> x509.Certificate:
-        now = dt.datetime.now(dt.timezone.utc)
+        now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -404,7 +404,7 @@ def test_any_model(
         ("lone", ["rows.csv"], "has no endpoint"),
         ("coarse", ["empty.csv"], "empty.csv: has no rows"),
         ("coarse", ["missing.csv"], "missing.csv: No such file"),
-        ("coarse", ["rows.txt"], "ends with .csv or .parquet"),
+        ("coarse", ["rows.txt"], "ends with .csv, .tsv, .jsonl or .parquet"),
         ("coarse", ["rows.csv", "-o", "page.pdf"], "ends with .html"),
         ("coarse", ["rows.csv", "-o", "nowhere/page.html"], "there is no folder"),
         ("coarse", ["rows.csv", "--labels", "truth"], "has no column 'truth'; it has 'a'"),

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridmodel.cli import options, tables
+from hybridmodel.cli.bad_cells import explained
+from hybridmodel.cli.replacing import check_targets, replacing
+from hybridmodel.cli.source import Source
 
 if TYPE_CHECKING:
     from hybridmodel.cascade import Calibration
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.model_uri
-@click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
+@options.table("DATA")
 @click.option(
     "--labels",
     metavar="COLUMN",
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
 @options.model_config
 def calibrate(
     model_uri: str,
-    source: Path,
+    source: Source,
     labels: str | None,
     target: Path | None,
     plot: Path | None,
@@ -67,10 +70,11 @@ def calibrate(
     config: dict[str, Any],
     **promise: Any,
 ) -> None:
-    """Find the threshold of a cascade on the rows of DATA, a .csv or .parquet file.
+    """Find the threshold of a cascade on the rows of DATA.
 
-    Both models answer every row. What is found is a promise: with probability 1 - DELTA over
-    samples, at most a share EPSILON of all rows like these are kept here at a loss.
+    DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. Both models answer every row.
+    What is found is a promise: with probability 1 - DELTA over samples, at most a share EPSILON of
+    all rows like these are kept here at a loss.
 
     Exit status: 0 done, 1 done but everything has to be escalated, 2 error.
     """
@@ -78,14 +82,15 @@ def calibrate(
 
     from hybridmodel.cascade import calibrate as find
 
-    tables.check_suffix(source)
+    check_targets(source, *(path for path in (target, plot) if path is not None))
     with options.open_model(model_uri, config) as model, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They are printed with the rest.
-        data = pd.concat(list(tables.read(source, model.spec, 100_000)))
+        data = pd.concat(list(tables.read(source, model, 100_000, labels)))
         right = tables.take_labels(data, labels, source)
-        found = find(model, data, right, **promise)
+        with explained(source, model, data, 0, label=labels, labels=True):
+            found = find(model, data, right, **promise)
     if target is not None:
-        with tables.replacing(target) as part:
+        with replacing(target) as part:
             part.write_text(found.to_json(), encoding="utf-8")
     if plot is not None:
         _draw(found, plot)
@@ -98,6 +103,6 @@ def calibrate(
 
 
 def _draw(found: Calibration, path: Path) -> None:
-    with tables.replacing(path) as part:
+    with replacing(path) as part:
         # The ending of the name says the format, and that of the part is another.
         found.plot().savefig(part, format=path.suffix.lstrip(".") or "png", dpi=130)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options, tables
+from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.differences import Difference, OutputComparison
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.progress import progress
+from hybridmodel.cli.source import Source
 from hybridmodel.closeness import ATOL, RTOL
 from hybridmodel.exceptions import InputMismatch
 
@@ -24,7 +25,7 @@ _HEADER = ("output", "rows", "differing", "max abs diff")
 
 @click.command()
 @options.model_uri
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@options.table("INPUT")
 @click.option(
     "--rtol",
     type=click.FloatRange(min=0),
@@ -47,7 +48,7 @@ _HEADER = ("output", "rows", "differing", "max abs diff")
 def compare(
     context: click.Context,
     model_uri: str,
-    source: Path,
+    source: Source,
     rtol: float,
     atol: float,
     batch_rows: int,
@@ -55,24 +56,28 @@ def compare(
     config: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Answer every row of INPUT, a .csv or .parquet file, by both routes and compare all outputs.
+    """Answer every row of INPUT by both routes and compare all outputs.
+
+    INPUT is a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
 
     Floats are equal when |endpoint - local| <= atol + rtol * |local|, and NaN equals NaN; labels,
     integers and booleans have to be the same. Rows are counted from 0.
 
     Exit status: 0 no row differs, 1 some do, 2 error.
     """
-    tables.check_suffix(source)
     # The one output that a model may be saved with is not the only one that counts here.
     with options.open_model(model_uri, {"output": None, **config}) as model:
         specs = [model.spec.output(model.output)] if model.output else model.outputs
         compared = [OutputComparison(spec, rtol, atol) for spec in specs]
         with progress(tables.count_rows(source)) as advance:
-            for frame in tables.read(source, model.spec, batch_rows):
-                _add(compared, model, frame, timeout)
+            rows = 0
+            for frame in tables.read(source, model, batch_rows):
+                with explained(source, model, frame, rows):
+                    _add(compared, model, frame, timeout)
+                rows += len(frame)
                 advance(len(frame))
     if not any(item.rows for item in compared):
-        raise InputMismatch(f"{source}: has no rows, so there is nothing to compare")
+        raise InputMismatch(f"{source.name}: has no rows, so there is nothing to compare")
     _report(compared, as_json)
     if any(item.differing_rows for item in compared):
         context.exit(NO)

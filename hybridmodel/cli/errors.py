@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import click
 
+from hybridmodel.cli.endings import Terminated, ended_by_signals
 from hybridmodel.exceptions import HybridModelError
 
 NO = 1
@@ -20,6 +22,8 @@ ERROR = 2
 """There is no answer: the message is on stderr."""
 INTERRUPTED = 130
 """Ended by Ctrl-C: 128 and the number of SIGINT."""
+BY_SIGNAL = 128
+"""To which the number of the signal is added that ended the command, such as 143 by SIGTERM."""
 PIPE_CLOSED = 141
 """Whoever read the output has stopped: 128 and the number of SIGPIPE."""
 
@@ -42,9 +46,12 @@ def exit_status(run: Callable[[], Any]) -> int:
         For the shell. After an error, one line about it is on stderr.
     """
     try:
-        status = run()
+        with ended_by_signals():
+            status = run()
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except Terminated as signal:
+        return BY_SIGNAL + signal.number
     except Exception as error:  # noqa: BLE001 - users of a command get a line, not a trace
         if os.environ.get(TRACEBACK_ENV):
             traceback.print_exc()
@@ -53,9 +60,10 @@ def exit_status(run: Callable[[], Any]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def one_line(error: Exception) -> str:
+def one_line(said: Exception | str) -> str:
     """Say what went wrong in one line, without passwords that stand in an address."""
-    return _USER_IN_URL.sub("//***@", " ".join(_message(error).split()))
+    text = said if isinstance(said, str) else _message(said)
+    return _USER_IN_URL.sub("//***@", " ".join(text.split()))
 
 
 @contextmanager
@@ -72,7 +80,7 @@ def quiet_pipe() -> Iterator[None]:
 def _message(error: Exception) -> str:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "hybridmodel"
-        return f"{error.format_message()} (see {command} --help)"
+        return f"{_usage_message(error)} (see {command} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, HybridModelError):
@@ -83,3 +91,16 @@ def _message(error: Exception) -> str:
     if type(error).__module__.startswith("mlflow."):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def _usage_message(error: click.UsageError) -> str:
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    known = [] if error.ctx is None else _options(error.ctx.command)
+    near = difflib.get_close_matches(error.option_name, known, 1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return f"No such option {error.option_name!r}.{meant}"
+
+
+def _options(command: click.Command) -> list[str]:
+    return [name for option in command.params for name in (*option.opts, *option.secondary_opts)]

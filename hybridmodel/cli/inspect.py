@@ -16,23 +16,35 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.model_uri
+@options.model_uris
 @options.model_config
 @options.as_json
-def inspect(model_uri: str, config: dict[str, Any], as_json: bool) -> None:
-    """Show inputs, outputs, endpoint, sha256 and defaults of a model.
+def inspect(model_uris: tuple[str, ...], config: dict[str, Any], as_json: bool) -> None:
+    """Show inputs, outputs, endpoint, sha256 and defaults of models.
 
     Calls no endpoint and reads no key; of the key's variable it tells the name, and whether it is
     set. Makes sure that the ONNX file is the one that was saved.
 
     Exit status: 0 shown, 2 error.
     """
-    with options.open_model(model_uri, config) as model:
+    named = [options.named_model(text) for text in model_uris]
+    described = [_shown(name, uri, config, as_json) for name, uri in named]
+    if as_json:
+        options.echo_json(described[0] if len(described) == 1 else described)
+        return
+    for position, pairs in enumerate(described):
+        if position:
+            click.echo()
+        options.echo_pairs(pairs)
+
+
+def _shown(name: str | None, uri: str, config: dict[str, Any], as_json: bool) -> Any:
+    with options.open_model(uri, config) as model:
         model.onnx.verify()
+        called = {} if name is None else {"name": name}
         if as_json:
-            options.echo_json({"model_uri": model_uri, **describe(model)})
-        else:
-            options.echo_pairs([("model", model_uri), *_pairs(model)])
+            return {**called, "model_uri": uri, **describe(model)}
+        return [*called.items(), ("model", uri), *_pairs(model)]
 
 
 def describe(model: HybridOnnxModel) -> dict[str, Any]:

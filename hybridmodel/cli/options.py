@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing import parse_use_azure
 
@@ -66,6 +70,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 model_uri = click.argument("model_uri", metavar="MODEL_URI")
+model_uris = click.argument("model_uris", metavar="[NAME=]MODEL_URI...", nargs=-1, required=True)
 model_config = click.option(
     "--model-config",
     "config",
@@ -91,13 +96,91 @@ batch_rows = click.option(
 )
 
 
+_TABLE = (
+    click.option(
+        "--separator",
+        metavar="CHARACTER",
+        help="What stands between the fields of CSV; default is what the header shows: a comma, "
+        "else a semicolon, tab or bar.",
+    ),
+    click.option(
+        "--decimal",
+        metavar="CHARACTER",
+        default=".",
+        show_default=True,
+        help="What stands before the decimals of a number in CSV.",
+    ),
+    click.option(
+        "--id-column",
+        "id_columns",
+        metavar="NAME",
+        multiple=True,
+        help="A column that is no feature and says which row it is. Repeatable.",
+    ),
+    click.option("--ignore-extra", is_flag=True, help="Leave out columns that the model lacks."),
+)
+
+
+def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command an argument for a table, and options to read it, as one `Source`.
+
+    Parameters
+    ----------
+    metavar : str
+        What the help calls it.
+
+    Returns
+    -------
+    callable
+        Decorates a command that takes `source`.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(
+            *args: Any,
+            source: Path,
+            separator: str | None,
+            decimal: str,
+            id_columns: tuple[str, ...],
+            ignore_extra: bool,
+            **options: Any,
+        ) -> Any:
+            marks = _mark("--separator", separator), _mark("--decimal", decimal) or "."
+            table = Source(source, *marks, id_columns, ignore_extra)
+            return command(*args, source=table, **options)
+
+        made: Callable[..., Any] = run
+        for option in reversed(_TABLE):
+            made = option(made)
+        return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))(made)
+
+    return decorate
+
+
+def _mark(option: str, given: str | None) -> str | None:
+    mark = "\t" if given == "\\t" else given
+    if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
+        raise click.BadParameter("one character is expected", param_hint=option)
+    return mark
+
+
+_NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
+
+
+def named_model(text: str) -> tuple[str | None, str]:
+    """Part ``NAME=MODEL`` into both; the name is None where there is only a model."""
+    match = None if Path(text).exists() else _NAMED.fullmatch(text)
+    return (match[1], match[2]) if match else (None, text)
+
+
 def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
     """Load a model with MLflow kept from writing to stdout, and from chatting on stderr.
 
     Parameters
     ----------
     uri : str
-        As `hybridmodel.load_model` takes it.
+        As `hybridmodel.load_model` takes it, or an ONNX file.
     config : mapping
         Values for ``model_config``.
 
@@ -108,8 +191,11 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
     mlflow.exceptions.MlflowException
         If MLflow finds nothing at `uri`.
     """
+    from hybridmodel.cli.plain_onnx import is_onnx_file, open_onnx
     from hybridmodel.flavor import load_model
 
+    if is_onnx_file(uri):
+        return open_onnx(Path(uri), config)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with redirect_stdout(sys.stderr):

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridmodel.cli import options, tables
+from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.progress import progress
-from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.cli.replacing import check_targets
+from hybridmodel.cli.source import Source, format_of
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.provenance import PROVENANCE
 from hybridmodel.routing import AZURE
 from hybridmodel.routing.choice import HERE, THERE
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.model_uri
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@options.table("INPUT")
 @click.option(
     "--use-azure/--local",
     "use_azure",
@@ -43,8 +46,8 @@ if TYPE_CHECKING:
     "--output",
     "target",
     type=click.Path(path_type=Path),
-    help="Write to this .csv or .parquet file, once all rows are answered; default is CSV on "
-    "stdout.",
+    help="Write to this .csv, .tsv, .jsonl (with .gz behind it, if you like) or .parquet file, "
+    "once all rows are answered; default is CSV on stdout.",
 )
 @click.option("--output-name", metavar="NAME", help="Only this output of the model.")
 @click.option("--keep-input", is_flag=True, help="Put the columns of INPUT before the predictions.")
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 @options.model_config
 def predict(
     model_uri: str,
-    source: Path,
+    source: Source,
     target: Path | None,
     config: dict[str, Any],
     use_azure: bool | None,
@@ -62,25 +65,29 @@ def predict(
     batch_rows: int,
     **call: Any,
 ) -> None:
-    """Predict for every row of INPUT, a .csv or .parquet file.
+    """Predict for every row of INPUT: a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
 
-    The predictions come in the order of the rows, one for each. Which route has answered stands
-    on stderr at the end. Big files are read, answered and written in batches; with -o the file
-    appears when all is done, or not at all.
+    The predictions come in the order of the rows, one for each, with the columns of --id-column
+    before them. Which route has answered stands on stderr at the end. Big files are read, answered
+    and written in batches; with -o the file appears when all is done, or not at all.
 
     Exit status: 0 done, 2 error.
     """
-    tables.check_suffix(source)
+    target = None if target == Path("-") else target
     if target is not None:
-        tables.check_suffix(target)
+        format_of(target)
+    check_targets(source, target)
     with options.open_model(model_uri, config) as model:
         policy = model.choice.of(use_azure, mode)
         rows = asked = 0
-        with tables.writing(target) as write, progress(tables.count_rows(source)) as advance:
-            for frame in tables.read(source, model.spec, batch_rows):
-                where = f"{source}, rows from {rows}" if rows else str(source)
-                answer, there = _answer(model, frame, where, policy, **call)
-                write(_beside(frame, answer) if keep_input else answer)
+        with (
+            tables.writing(target) as write,
+            progress(tables.count_rows(source), streams=target is None) as advance,
+        ):
+            for frame in tables.read(source, model, batch_rows):
+                with explained(source, model, frame, rows):
+                    answer, there = _answer(model, frame, policy, **call)
+                write(_beside(frame, answer, keep_input, bool(source.id_columns)))
                 rows += len(frame)
                 asked += there
                 advance(len(frame))
@@ -94,7 +101,6 @@ def predict(
 def _answer(
     model: HybridOnnxModel,
     frame: pd.DataFrame,
-    where: str,
     policy: Any,
     output_name: str | None,
     timeout: float | None,
@@ -103,12 +109,7 @@ def _answer(
     """Return the predictions, and how many of them are the endpoint's."""
     plain = policy is HERE or policy is THERE
     told = provenance or not plain
-    try:
-        answer = model.predict(
-            frame, mode=policy, output=output_name, timeout=timeout, provenance=told
-        )
-    except InputMismatch as error:
-        raise InputMismatch(f"{where}: {error}") from error
+    answer = model.predict(frame, mode=policy, output=output_name, timeout=timeout, provenance=told)
     predictions: pd.DataFrame = answer.to_frame() if answer.ndim == 1 else answer
     if not told:
         return predictions, len(frame) if policy is THERE else 0
@@ -116,14 +117,21 @@ def _answer(
     return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), there
 
 
-def _beside(frame: pd.DataFrame, answer: pd.DataFrame) -> pd.DataFrame:
+def _beside(
+    frame: pd.DataFrame, answer: pd.DataFrame, keep_input: bool, keep_index: bool
+) -> pd.DataFrame:
+    """Put what is kept of the input before the predictions."""
     import pandas as pd
 
-    kept = frame.reset_index() if any(frame.index.names) else frame.reset_index(drop=True)
+    if not keep_input and not keep_index:
+        return answer
+    kept = frame if keep_input else frame[[]]
+    kept = kept.reset_index() if any(frame.index.names) else kept.reset_index(drop=True)
     both = sorted(set(map(str, kept.columns)) & set(map(str, answer.columns)))
     if both:
+        option = "--keep-input" if keep_input else "--id-column"
         raise ConfigurationError(
-            f"--keep-input: {', '.join(map(repr, both))} would be there twice, as a column of the "
+            f"{option}: {', '.join(map(repr, both))} would be there twice, as a column of the "
             "input and of the predictions"
         )
     return pd.concat([kept, answer.reset_index(drop=True)], axis=1)

@@ -16,6 +16,7 @@ from hybridmodel.cli.errors import exit_status, quiet_pipe
 from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
+from hybridmodel.cli.progress import warnings_in_lines
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 
@@ -31,7 +32,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the context names, and write out what it printed."""
-        with quiet_pipe():
+        with quiet_pipe(), warnings_in_lines():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -43,8 +44,8 @@ class Program(click.Group):
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "MODEL_URI is a folder, models:/name/1, models:/name@alias or runs:/id/name. Errors are "
-        "one line on stderr; set HYBRIDMODEL_TRACEBACK=1 to see where one arose."
+        "MODEL_URI is a folder, an ONNX file, models:/name/1, models:/name@alias or runs:/id/name. "
+        "Errors are one line on stderr; set HYBRIDMODEL_TRACEBACK=1 to see where one arose."
     ),
 )
 @click.version_option(package_version(), message="%(prog)s %(version)s")

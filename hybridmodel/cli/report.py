@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import platform
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options, tables
+from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.progress import progress
+from hybridmodel.cli.replacing import check_targets, replacing
+from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ _TIMED_ROWS = 100
 
 @click.command()
 @options.model_uri
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@options.table("INPUT")
 @click.option("--labels", metavar="COLUMN", help="The column of INPUT with the right answers.")
 @click.option(
     "-o",
@@ -69,7 +72,7 @@ _TIMED_ROWS = 100
 @options.model_config
 def report(
     model_uri: str,
-    source: Path,
+    source: Source,
     labels: str | None,
     target: Path,
     calls: int,
@@ -78,7 +81,9 @@ def report(
     config: dict[str, Any],
     **subject: Any,
 ) -> None:
-    """Answer every row of INPUT, a .csv or .parquet file, by both routes and write a page about it.
+    """Answer every row of INPUT by both routes and write a page about it.
+
+    INPUT is a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
 
     It shows where they agree, what a cascade of both would cost, how long calls take, and rows on
     which they disagree, with their input. It is one file that loads nothing, and appears when all
@@ -88,13 +93,13 @@ def report(
     """
     from hybridmodel.report import Gatherer, render
 
-    tables.check_suffix(source)
     if target.suffix.lower() not in _SUFFIXES:
         raise ConfigurationError(f"{target}: a name that ends with .html was expected")
+    check_targets(source, target)
     # The one output that a model may be saved with is not the only one that counts here.
     with options.open_model(model_uri, {"output": None, **config}) as model:
         gatherer = Gatherer(model, timeout_s=timeout, **subject)
-        with tables.replacing(target) as part:
+        with replacing(target) as part:
             _gather(gatherer, model, source, labels, batch_rows, calls)
             facts = _facts(model, gatherer, source, labels)
             findings = gatherer.findings(without_user(model_uri), facts)
@@ -111,25 +116,26 @@ def without_user(uri: str) -> str:
 def _gather(
     gatherer: Gatherer,
     model: HybridOnnxModel,
-    source: Path,
+    source: Source,
     labels: str | None,
     batch_rows: int,
     calls: int,
 ) -> None:
     first = None
     with progress(tables.count_rows(source)) as advance:
-        for frame in tables.read(source, model.spec, batch_rows):
+        for frame in tables.read(source, model, batch_rows, labels):
             right = tables.take_labels(frame, labels, source)
-            gatherer.add(frame, right)
+            with explained(source, model, frame, gatherer.rows, label=labels, labels=True):
+                gatherer.add(frame, right)
             first = frame.iloc[:_TIMED_ROWS] if first is None else first
             advance(len(frame))
     if not gatherer.rows or first is None:
-        raise InputMismatch(f"{source}: has no rows, so there is nothing to report")
+        raise InputMismatch(f"{source.name}: has no rows, so there is nothing to report")
     gatherer.time(first, calls)
 
 
 def _facts(
-    model: HybridOnnxModel, gatherer: Gatherer, source: Path, labels: str | None
+    model: HybridOnnxModel, gatherer: Gatherer, source: Source, labels: str | None
 ) -> tuple[tuple[str, str], ...]:
     """Say where all is from; nothing secret is known here."""
     import onnxruntime
@@ -141,7 +147,7 @@ def _facts(
         ("local model, sha256", model.onnx.sha256),
         ("endpoint", endpoint.model_url),
         ("version that answered", ", ".join(sorted(gatherer.versions))),
-        ("rows", f"{gatherer.rows:,} of {source.name}"),
+        ("rows", f"{gatherer.rows:,} of {source.path.name}"),
         ("labels", f"column {labels}" if labels else "none"),
         ("score", str(gatherer.subject.score or "none")),
         ("inputs", ", ".join(map(str, model.inputs))),
@@ -149,7 +155,7 @@ def _facts(
         ("hybridmodel", package_version()),
         ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(_providers(model))}"),
         ("Python", f"{platform.python_version()} on {platform.system()}"),
-        ("date", datetime.now(timezone.utc).isoformat(timespec="seconds")),
+        ("date", datetime.now(UTC).isoformat(timespec="seconds")),
     )
 
 

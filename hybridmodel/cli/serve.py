@@ -8,13 +8,16 @@ import os
 import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options
+from hybridmodel.cli.plain_onnx import is_onnx_file
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.tensors import WILDCARD, TensorSpec
 
@@ -26,7 +29,7 @@ _MAX_SHOWN = 64
 
 
 @click.command()
-@options.model_uri
+@options.model_uris
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -36,7 +39,9 @@ _MAX_SHOWN = 64
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
-    "--name", help="Name to serve the model under; default is the model_name of its endpoint."
+    "--name",
+    help="Name to serve a single model under; default is the model_name of its endpoint, or the "
+    "name of the ONNX file.",
 )
 @click.option(
     "--auth-key-env",
@@ -46,28 +51,62 @@ _MAX_SHOWN = 64
 )
 @options.model_config
 def serve(
-    model_uri: str,
+    model_uris: tuple[str, ...],
     host: str,
     port: int,
     name: str | None,
     auth_key_env: str | None,
     config: dict[str, Any],
 ) -> None:
-    """Serve the local ONNX file of a model as an endpoint, until Ctrl-C or SIGTERM.
+    """Serve the local ONNX files of models as endpoints, until Ctrl-C or SIGTERM.
 
-    For demos and tests: no encryption, no batching, and one process for everything.
+    For demos and tests: no encryption, no batching, and one process for everything. Each model is
+    an ONNX file or what the other commands take, with a name of its own as in small=small.onnx.
 
     Exit status: 0 ended by Ctrl-C or SIGTERM, 2 error.
     """
     from hybridmodel.serving import serve as start
 
     key = None if auth_key_env is None else _key(auth_key_env)
-    with options.open_model(model_uri, config) as model, _ended_by_signals():
-        name, version = _name_of(model, name)
-        with start({name: {version: model}}, host, port, key) as server:
-            endpoint = server.endpoint(name, model_version=version, auth_key_env=auth_key_env)
-            click.echo("\n".join(_greeting(model_uri, model, endpoint)))
+    with ExitStack() as stack, _ended_by_signals():
+        offered = _offered(stack, model_uris, name, config)
+        models = {item.name: {item.version: item.model} for item in offered}
+        with start(models, host, port, key) as server:
+            for item in offered:
+                endpoint = server.endpoint(
+                    item.name, model_version=item.version, auth_key_env=auth_key_env
+                )
+                click.echo("\n".join(_greeting(item, endpoint)))
             server.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offered:
+    """A model, where it is from, and what it is called at the endpoint."""
+
+    uri: str
+    name: str
+    version: str
+    model: HybridOnnxModel
+
+
+def _offered(
+    stack: ExitStack, given: tuple[str, ...], name: str | None, config: dict[str, Any]
+) -> list[_Offered]:
+    if name is not None and len(given) > 1:
+        raise ConfigurationError("--name is for one model; write NAME=MODEL_URI for several")
+    offered: list[_Offered] = []
+    for text in given:
+        own, uri = options.named_model(text)
+        model = stack.enter_context(options.open_model(uri, config))
+        called, version = _name_of(model, uri, name or own)
+        taken = next((item.uri for item in offered if item.name == called), None)
+        if taken is not None:
+            raise ConfigurationError(
+                f"{uri}: would be called {called!r}, as {taken} is; write NAME={uri}"
+            )
+        offered.append(_Offered(uri=uri, name=called, version=version, model=model))
+    return offered
 
 
 def _key(name: str) -> str:
@@ -84,10 +123,11 @@ def _shown(name: str) -> str:
     return name if name.isidentifier() and len(name) <= 32 else "the one given"
 
 
-def _name_of(model: HybridOnnxModel, name: str | None) -> tuple[str, str]:
+def _name_of(model: HybridOnnxModel, uri: str, name: str | None) -> tuple[str, str]:
     known = model.endpoint
-    version = known.model_version if known is not None else None
-    return name or (known.model_name if known is not None else "model"), version or "1"
+    version = (known.model_version if known is not None else None) or "1"
+    plain = Path(uri).stem if is_onnx_file(uri) else "model"
+    return name or (known.model_name if known is not None else plain), version
 
 
 @contextmanager
@@ -105,7 +145,7 @@ def _ended_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _greeting(model_uri: str, model: HybridOnnxModel, endpoint: TritonEndpoint) -> Iterator[str]:
+def _greeting(item: _Offered, endpoint: TritonEndpoint) -> Iterator[str]:
     settings = {
         "uri": endpoint.uri,
         "model_name": endpoint.model_name,
@@ -114,8 +154,8 @@ def _greeting(model_uri: str, model: HybridOnnxModel, endpoint: TritonEndpoint) 
     }
     words = [f"--model-config {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
     yield f"serving {endpoint.model_url} for demos; Ctrl-C ends it"
-    yield f"  {_curl(model, endpoint)}"
-    yield f"  hybridmodel ping {shlex.quote(model_uri)} {' '.join(words)}"
+    yield f"  {_curl(item.model, endpoint)}"
+    yield f"  hybridmodel ping {shlex.quote(item.uri)} {' '.join(words)}"
 
 
 def _curl(model: HybridOnnxModel, endpoint: TritonEndpoint) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hybridmodel.exceptions import (
@@ -187,7 +187,7 @@ class Breaker:
         left_s = state.until - self._clock()
         if state.name == _CLOSED or left_s <= 0:
             return
-        since = datetime.fromtimestamp(state.since, timezone.utc)
+        since = datetime.fromtimestamp(state.since, UTC)
         again = f"tried again in {max(left_s, 0.1):.1f} s"
         if state.name == _PROBING:
             again = f"being tried by another call, and {again} at the latest"

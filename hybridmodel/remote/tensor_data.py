@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.tensors import BY_DTYPE, format_shape
 
 Array = np.ndarray[Any, Any]
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer = bytes | bytearray | memoryview
 
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """Kinds of numbers that a JSON list may hold for each kind of dtype."""

@@ -1,0 +1,57 @@
+"""An ONNX file that was never saved as a model, with an endpoint from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hybridmodel.artifact import CONFIG_KEYS, ENDPOINT_DEFAULTS
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.endpoint import TritonEndpoint
+
+
+def is_onnx_file(uri: str) -> bool:
+    """Tell whether a model is a file; saved ones are folders."""
+    return uri.lower().endswith(".onnx") and "://" not in uri and Path(uri).is_file()
+
+
+def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
+    """Open an ONNX file, with the settings that a saved model would be loaded with.
+
+    Parameters
+    ----------
+    path : Path
+        The file; without ``model_name`` its name, without the ending, is that at the endpoint.
+    config : mapping
+        Values for some of `hybridmodel.artifact.CONFIG_KEYS`.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no ONNX model, or a setting is unknown or cannot work.
+    """
+    for key in config:
+        if key not in CONFIG_KEYS:
+            # The value is not shown: people put keys here.
+            raise ConfigurationError(
+                f"model_config has no key {key!r}; it has {', '.join(CONFIG_KEYS)}"
+            )
+    model = HybridOnnxModel(
+        path,
+        endpoint=_endpoint(path, config),
+        output=config.get("output"),
+        providers=config.get("providers"),
+    )
+    model.choice.configure(config.get("use_azure"), config.get("mode"))
+    return model
+
+
+def _endpoint(path: Path, config: Mapping[str, Any]) -> TritonEndpoint | None:
+    settings = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
+    if settings.get("uri") is settings.get("model_name") is None:
+        return None
+    if settings.get("uri") is None:
+        raise ConfigurationError("an endpoint needs its address: --model-config uri=https://...")
+    return TritonEndpoint(**{"model_name": path.stem, **settings})
