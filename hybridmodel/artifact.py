@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -19,8 +19,10 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.onnx_file import OnnxFile
-from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing import Policy, parse_use_azure
+from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.grants import Grant
+from hybridmodel.remote.permission import permission_of
+from hybridmodel.routing import LOCAL, Policy, parse_use_azure
 from hybridmodel.routing.policies import policy_from_dict
 from hybridmodel.tensors import ModelSpec
 
@@ -28,12 +30,15 @@ SCHEMA_VERSION = 1
 METADATA_FILE = "hybrid.json"
 MODEL_FILE = "model.onnx"
 
-ENDPOINT_DEFAULTS = {
-    item.name: None if item.default is MISSING else item.default for item in fields(TritonEndpoint)
+ENDPOINT_DEFAULTS: dict[str, Any] = {
+    item.name: None if item.default is MISSING else item.default
+    for item in fields(TritonEndpoint)
+    if item.name in FIELDS
 }
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
+_UNASKED = "the model is saved with mode {!r}, which would send rows without being asked: "
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -99,7 +104,13 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
 
 
 def read(
-    folder: Path, *, credential: Any = None, config: Mapping[str, Any] | None = None
+    folder: Path,
+    *,
+    credential: Any = None,
+    config: Mapping[str, Any] | None = None,
+    given: Collection[str] = CONFIG_KEYS,
+    allow: tuple[Grant, ...] = (),
+    look_only: bool = False,
 ) -> HybridOnnxModel:
     """Read a model that `write` wrote.
 
@@ -111,11 +122,18 @@ def read(
         As `HybridOnnxModel` takes it.
     config : mapping, optional
         Values for some of `CONFIG_KEYS`, which count more than what is stored.
+    given : collection of str, optional
+        Keys of `config` that the program or the machine said; others are as good as stored.
+    allow : tuple of Grant, optional
+        What the program allows the model's endpoint.
+    look_only : bool, default=False
+        Leave it to the first call to refuse a stored route to where no data may be sent.
 
     Raises
     ------
     ConfigurationError
-        If a file is missing, damaged or of a later major version, or `config` has an unknown key.
+        If a file is missing, damaged or of a later major version, `config` has an unknown key, or
+        the model was saved with a route to where no data may be sent, and nothing else is said.
     """
     stored = _read_metadata(folder / METADATA_FILE)
     config = _checked_config(config)
@@ -127,7 +145,7 @@ def read(
             session.update(providers=config["providers"], provider_options=None)
         model = HybridOnnxModel(
             LocalSession(onnx, spec=spec, **session),
-            endpoint=_endpoint(stored["endpoint"], config),
+            endpoint=_endpoint(stored["endpoint"], config, given, allow),
             credential=credential,
             feature_names=stored["feature_names"],
             output=config.get("output", stored["output"]),
@@ -135,6 +153,7 @@ def read(
             routing=_routing(stored),
         )
         model.choice.configure(config.get("use_azure"), config.get("mode"))
+        _check_route(model, config, given, look_only)
     except ConfigurationError:
         raise
     except _MALFORMED as error:
@@ -157,6 +176,24 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
 def _routing(stored: Mapping[str, Any]) -> Policy | None:
     found = stored.get("routing")
     return None if found is None else policy_from_dict(found)
+
+
+def _check_route(
+    model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
+) -> None:
+    """Refuse a stored route to where no data may be sent; what a call says is another matter."""
+    choice, endpoint = model.choice, model.endpoint
+    permission = None if endpoint is None else permission_of(endpoint)
+    if permission is None or permission.allows(None):
+        return
+    refusal = permission.refusal(permission.wanted())
+    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    if choice.configured is not None and choice.configured.mode != LOCAL and not said <= set(given):
+        raise ConfigurationError(_UNASKED.format(choice.configured.mode) + refusal)
+    if choice.saved.mode != LOCAL:
+        choice.refused = _UNASKED.format(choice.saved.mode) + refusal
+        if not look_only:
+            choice.of()
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:
@@ -209,11 +246,23 @@ def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
-def _endpoint(stored: Mapping[str, Any] | None, config: Mapping[str, Any]) -> TritonEndpoint | None:
+def _endpoint(
+    stored: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    given: Collection[str],
+    allow: tuple[Grant, ...],
+) -> TritonEndpoint | None:
     changes = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
     if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
-    return TritonEndpoint.from_dict(ENDPOINT_DEFAULTS | dict(stored or {}) | changes)
+    if stored is None and given is CONFIG_KEYS:
+        # Nothing is stored, so what is not said is the program's default.
+        return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
+    return TritonEndpoint.from_dict(
+        ENDPOINT_DEFAULTS | dict(stored or {}) | changes,
+        given=[key for key in changes if key in given],
+        allow=allow,
+    )
 
 
 def _session_settings(local: LocalSession) -> dict[str, Any]:

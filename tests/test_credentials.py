@@ -20,7 +20,8 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.credentials import AskedKey, VariableKey, key_source
+from hybridmodel.remote.credentials import AskedKey, key_source
+from hybridmodel.remote.key_sources import VariableKey
 from hybridmodel.remote.resilience import Deadline
 from tests import models
 from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
