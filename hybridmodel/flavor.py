@@ -250,7 +250,10 @@ def read_model(
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
-    options: dict[str, Any] = {"given": said_by_environment(model_config), "look_only": is_answering_here()}
+    options: dict[str, Any] = {
+        "given": said_by_environment(model_config),
+        "look_only": is_answering_here(),
+    }
     try:
         return PyfuncModel(artifact.read(Path(data_path), config=model_config, **options))
     except Exception as error:

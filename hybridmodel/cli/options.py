@@ -101,6 +101,11 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
     config : mapping
         Values for ``model_config``.
 
+    Returns
+    -------
+    HybridOnnxModel
+        A route that is stored with it, and not granted, is refused when it is taken.
+
     Raises
     ------
     ConfigurationError
@@ -108,12 +113,12 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
     mlflow.exceptions.MlflowException
         If MLflow finds nothing at `uri`.
     """
-    from hybridmodel.flavor import load_model
+    from hybridmodel.flavor import read_model
 
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with redirect_stdout(sys.stderr):
-        return load_model(uri, model_config=config)
+        return read_model(uri, config=config, look_only=True)
 
 
 def echo_json(value: Any) -> None:

@@ -91,6 +91,11 @@ class Permission:
         """Whether any of it comes from a saved model, so that there is something to decide."""
         return bool(self._endpoint.origin.stored)
 
+    @property
+    def host_key(self) -> str | None:
+        """The host's own variable that is set, None if none is."""
+        return next((name for name in self.host_keys if os.environ.get(name)), None)
+
     def allows(self, secret: str | None) -> bool:
         """Tell whether a secret may be sent there: a variable's name, or None for data."""
         known = self._known.get(secret)
@@ -164,8 +169,8 @@ class Permission:
         return None
 
     def _by_grant(self, secret: str | None) -> Ground | None:
-        if secret is None and (name := self._host_key()) is not None:
-            return Ground(f"{name} is set", lambda: self._host_key() is not None)
+        if secret is None and (name := self.host_key) is not None:
+            return Ground(f"{name} is set", lambda: self.host_key is not None)
         if _covered(self._endpoint.origin.allow, secret, self.place):
             return Ground("allowed at load", _always)
         text = os.environ.get(ALLOW_ENV)
@@ -176,9 +181,6 @@ class Permission:
             words = f"granted in {trust_file.path()}"
             return Ground(words, lambda: trust_file.stamp() == stamp)
         return None
-
-    def _host_key(self) -> str | None:
-        return next((name for name in self.host_keys if os.environ.get(name)), None)
 
 
 def permission_of(endpoint: TritonEndpoint) -> Permission | None:
