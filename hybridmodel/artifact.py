@@ -38,7 +38,6 @@ ENDPOINT_DEFAULTS: dict[str, Any] = {
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
-_UNASKED = "the model is saved with mode {!r}, which would send rows without being asked: "
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -183,17 +182,23 @@ def _check_route(
 ) -> None:
     """Refuse a stored route to where no data may be sent; what a call says is another matter."""
     choice, endpoint = model.choice, model.endpoint
-    permission = None if endpoint is None else permission_of(endpoint)
+    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    configured = None if said <= set(given) else choice.configured
+    unasked = configured or choice.saved
+    if endpoint is None or unasked.mode == LOCAL:
+        return
+    permission = permission_of(endpoint)
     if permission is None or permission.allows(None):
         return
-    refusal = permission.refusal(permission.wanted())
-    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
-    if choice.configured is not None and choice.configured.mode != LOCAL and not said <= set(given):
-        raise ConfigurationError(_UNASKED.format(choice.configured.mode) + refusal)
-    if choice.saved.mode != LOCAL:
-        choice.refused = _UNASKED.format(choice.saved.mode) + refusal
-        if not look_only:
-            choice.of()
+    refusal = (
+        f"the model is saved with mode {unasked.mode!r}, which would send rows without being "
+        f"asked: {permission.refusal(permission.wanted())}"
+    )
+    if configured is not None:
+        raise ConfigurationError(refusal)
+    choice.refused = refusal
+    if not look_only:
+        choice.of()
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:

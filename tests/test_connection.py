@@ -335,7 +335,7 @@ def test_a_dead_proxy_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with FaultyEndpoint(http(200, ANSWER)) as faulty:
         away = faulty.endpoint(uri=f"http://{AWAY}:{faulty.port}", allow_http=True)
-        with pytest.raises(EndpointUnavailable, match="ProxyError|refused"):
+        with pytest.raises(EndpointUnavailable, match=r"ProxyError|refused"):
             ask(away)
         assert faulty.requests == []
 

@@ -58,9 +58,7 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
         **model.spec.to_dict(),
         "feature_names": model.feature_names,
         "endpoint": None if model.endpoint is None else _endpoint(model.endpoint),
-        "sends": []
-        if model.endpoint is None
-        else [asdict(item) for item in sent_to(model.endpoint)],
+        "sends": [asdict(item) for item in sent_to(model.endpoint)],
         "defaults": {
             "route": _route(model),
             "route_is_refused": _is_refused(model),

@@ -45,8 +45,10 @@ class Sent:
         return f"{where}{state}; {self.why}"
 
 
-def sent_to(endpoint: TritonEndpoint) -> list[Sent]:
+def sent_to(endpoint: TritonEndpoint | None) -> list[Sent]:
     """Return what an endpoint would be sent: data first, then each secret."""
+    if endpoint is None:
+        return []
     permission = Permission(endpoint)
     secrets = [secret for secret in permission.wanted() if secret is not None]
     if permission.host_key is not None and secrets and secrets != [ENTRA]:
