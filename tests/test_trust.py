@@ -784,6 +784,7 @@ def test_who_has_no_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no home")
 
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setenv("HOME", "another")
     monkeypatch.setattr(Path, "home", nobody)
     assert trust_file.path() is None
     assert trust_file.stamp() is None

@@ -216,7 +216,7 @@ def test_pairs_of_the_command_line_are_code_s(tmp_path: Path, wire: Wire) -> Non
     assert f"DIGITS_API_KEY@{EVIL}" in cli("ping", folder, *host, status=2).stderr
     assert wire.sent == []
     both = [*host, "--model-config", "auth_key_env=DIGITS_API_KEY"]
-    cli("ping", folder, *both, status=1)
+    cli("ping", folder, *both, status=2)
     assert wire.keys
     assert set(wire.keys) == {KEY}
 

@@ -11,6 +11,7 @@ from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
 from hybridmodel.remote.key_names import host_key_names
 from hybridmodel.remote.permission import Permission
 from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.variables import is_set
 
 
 class KeySource(Protocol):
@@ -112,15 +113,15 @@ class VariableKey:
     def _usable(self) -> list[str]:
         """Return the variables that are set and may be sent, of the first group with any."""
         for group in self._groups:
-            names = [name for name in group if name in os.environ]
-            if names and self._permission is not None and group is self._named:
+            names = [name for name in group if is_set(name)]
+            if names and group is self._named and self._permission is not None:
                 names = list(filter(self._permission.allows, names))
             if names:
                 return names
         return []
 
     def _missing(self) -> ConfigurationError:
-        named = [name for name in self._named if name in os.environ] or list(self._named[:1])
+        named = [name for name in self._named if is_set(name)] or list(self._named[:1])
         if self._permission is not None and not any(map(self._permission.allows, named)):
             return ConfigurationError(self._permission.refusal(named))
         first = [group[0] for group in self._groups if group is not self._named]

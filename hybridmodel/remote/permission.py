@@ -15,7 +15,6 @@ it is this machine              data          for ever
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
@@ -34,6 +33,7 @@ from hybridmodel.remote.grants import (
 )
 from hybridmodel.remote.key_names import host_key_names
 from hybridmodel.remote.origin import is_codes, is_paired, place_is_codes
+from hybridmodel.remote.variables import value_of
 
 if TYPE_CHECKING:
     from hybridmodel.remote.endpoint import TritonEndpoint
@@ -94,7 +94,7 @@ class Permission:
     @property
     def host_key(self) -> str | None:
         """The host's own variable that is set, None if none is."""
-        return next((name for name in self.host_keys if os.environ.get(name)), None)
+        return next((name for name in self.host_keys if value_of(name)), None)
 
     def allows(self, secret: str | None) -> bool:
         """Tell whether a secret may be sent there: a variable's name, or None for data."""
@@ -150,7 +150,7 @@ class Permission:
         in_code = "say uri and auth_key_env yourself in load_model(model_config={...})"
         if not self.place.can_be_named:
             return f"{said}, whose path no grant can name; {in_code}"
-        line = shell_line(wanted, ALLOW_ENV, os.environ.get(ALLOW_ENV))
+        line = shell_line(wanted, ALLOW_ENV, value_of(ALLOW_ENV))
         own = f"set {self.host_keys[0]}, or " if self.host_keys and wanted[0].secret else ""
         return (
             f"{said}, and nobody has granted that on this machine; if it is meant: {line} (or "
@@ -173,7 +173,7 @@ class Permission:
             return Ground(f"{name} is set", lambda: self.host_key is not None)
         if _covered(self._endpoint.origin.allow, secret, self.place):
             return Ground("allowed at load", _always)
-        text = os.environ.get(ALLOW_ENV)
+        text = value_of(ALLOW_ENV)
         if text and _covered(_parsed(text), secret, self.place):
             return Ground(f"granted in {ALLOW_ENV}", partial(_is_still, text))
         stamp = trust_file.stamp()
@@ -190,7 +190,7 @@ def permission_of(endpoint: TritonEndpoint) -> Permission | None:
 
 
 def _is_still(text: str) -> bool:
-    return os.environ.get(ALLOW_ENV) == text
+    return value_of(ALLOW_ENV) == text
 
 
 @lru_cache(maxsize=8)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import check_seconds
+from hybridmodel.remote.variables import value_of
 
 MAX_TIMEOUT_ENV = "HYBRIDMODEL_MAX_TIMEOUT_S"
 
@@ -21,7 +21,7 @@ def capped(timeout_s: float) -> float:
     ConfigurationError
         If the limit is no positive number of seconds.
     """
-    text = os.environ.get(MAX_TIMEOUT_ENV)
+    text = value_of(MAX_TIMEOUT_ENV)
     return timeout_s if not text else min(timeout_s, _limit_s(text))
 
 

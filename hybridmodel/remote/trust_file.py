@@ -10,11 +10,13 @@ import stat
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.grants import Grant, parse_grants
+from hybridmodel.remote.variables import value_of
 
 _HEADER = "# What saved models may send where; written by `hybridmodel trust`.\n"
 _MOST_BYTES = 1 << 20
@@ -30,10 +32,13 @@ class Stamp(NamedTuple):
 
 def path() -> Path | None:
     """Return where the file is, whether or not there is one; None for who has no home."""
-    variable = "APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME"
-    folder = Path(os.environ.get(variable, ""))
-    if folder.is_absolute():
-        return folder / "hybridmodel" / "allow"
+    return _path(value_of("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME"), value_of("HOME"))
+
+
+@lru_cache(maxsize=8)
+def _path(folder: str | None, home: str | None) -> Path | None:  # noqa: ARG001 - a key
+    if folder and Path(folder).is_absolute():
+        return Path(folder, "hybridmodel", "allow")
     try:
         return Path.home() / ".config" / "hybridmodel" / "allow"
     except RuntimeError:
@@ -44,7 +49,7 @@ def stamp() -> Stamp | None:
     """Return the file's state, None where there is no file."""
     file = path()
     try:
-        found = None if file is None else file.stat()
+        found = None if file is None else os.stat(file)  # noqa: PTH116 - half of the time
     except OSError:
         return None
     return None if found is None else Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
