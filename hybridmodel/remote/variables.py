@@ -14,7 +14,7 @@ def is_set(name: str) -> bool:
     held = getattr(os.environ, "_data", None)
     if held is None:
         return name in os.environ
-    return os.environ.encodekey(name) in held  # type: ignore[attr-defined]
+    return os.environ.encodekey(name) in held
 
 
 def value_of(name: str) -> str | None:
