@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from hybridmodel import (
     save_model,
 )
 from hybridmodel.remote import permission, trust_file
+from hybridmodel.remote.credentials import key_source
 from hybridmodel.remote.grants import parse_grants
 from hybridmodel.remote.origin import CODE, Origin
 from hybridmodel.remote.transport import PooledTransport
@@ -337,6 +339,54 @@ def test_a_pair_from_code_is_sent(tmp_path: Path, wire: Wire) -> None:
             ask(HybridOnnxModel(models.linear(), endpoint=endpoint))
     assert len(wire.keys) == 5
     assert all(str(key).endswith(KEY) for key in wire.keys)
+
+
+GUARDED_VALUES: dict[str, Any] = {
+    "uri": f"http://{HOST}",
+    "allow_http": True,
+    "auth_key_env": "DIGITS_API_KEY",
+    "secondary_key_env": "SECOND_KEY",
+    "entra_id": True,
+}
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_every_mixture_of_stored_and_given_fields(scheme: str) -> None:
+    """A secret may go out exactly when its own field and all that makes the place are code's."""
+    values = {"model_name": "m", **GUARDED_VALUES, "uri": f"{scheme}://{HOST}"}
+    place = {"uri"} if scheme == "https" else {"uri", "allow_http"}
+    secrets = {
+        None: set(),
+        "DIGITS_API_KEY": {"auth_key_env"},
+        "SECOND_KEY": {"secondary_key_env"},
+        "entra": {"entra_id"},
+        "credential": {"nobody"},
+        "HYBRIDMODEL_API_KEY": {"nobody"},
+    }
+    for bits in product([False, True], repeat=len(GUARDED_VALUES)):
+        given = {name for name, bit in zip(GUARDED_VALUES, bits, strict=True) if bit}
+        with nothing_paired():
+            endpoint = TritonEndpoint.from_dict(values, given=given)
+        with nothing_paired():
+            found = permission.Permission(endpoint)
+            for secret, needed in secrets.items():
+                assert found.allows(secret) == (place | needed <= given), (secret, given)
+
+
+def test_all_keys_are_known_to_who_blots_them_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server might repeat is told of every source, also of one behind a grant."""
+    monkeypatch.setenv(HOST_KEY, "own")
+    endpoint = TritonEndpoint.from_dict({**STORED, "secondary_key_env": "NOT_SET"})
+    assert key_source(endpoint).known() == (f"digits_api_key-{KEY}", "own")  # type: ignore[attr-defined]
+    source = SimpleNamespace(other_than=None, known=lambda: ("k",))
+    assert key_source(endpoint, source).known() == ("k",)  # type: ignore[attr-defined]
+
+
+def test_an_old_model_still_loads(tmp_path: Path) -> None:
+    """What earlier releases saved names the usual variable; it loads, and answers locally."""
+    folder = stored(tmp_path, {"auth_key_env": "HYBRIDMODEL_API_KEY"}, use_azure=False)
+    for model in (load_model(folder), mlflow.pyfunc.load_model(str(folder))):
+        assert model.predict(X).shape == (2, 2)
 
 
 def test_a_credential_and_a_host_from_code_are_a_pair(tmp_path: Path, wire: Wire) -> None:

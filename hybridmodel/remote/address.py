@@ -15,6 +15,8 @@ _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,5}))?")
 _PLAIN_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 
+_LONGEST_PREFIX = 256
+
 
 class Place(NamedTuple):
     """Where something may be sent, down to the last sign: nothing is like it but itself.
@@ -56,8 +58,9 @@ class Place(NamedTuple):
 
     @property
     def can_be_named(self) -> bool:
-        """Whether a grant can name it: nothing in it means something to a shell, or is a way up."""
-        return _PLAIN_PREFIX.fullmatch(self.prefix) is not None
+        """Whether a grant can name it: short, nothing that a shell would read, and no way up."""
+        short = len(self.prefix) <= _LONGEST_PREFIX
+        return short and _PLAIN_PREFIX.fullmatch(self.prefix) is not None
 
 
 class Address(NamedTuple):

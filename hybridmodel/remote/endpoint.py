@@ -216,7 +216,7 @@ def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:
     if named is None or is_codes(endpoint, "ca_bundle") or is_trusted(named, endpoint.place):
         return endpoint
     warnings.warn(
-        f"the ca_bundle of the saved model is not used: name {named!r} in "
+        f"the ca_bundle of the saved model is not used: name {shown(named, 200)} in "
         "load_model(model_config={'ca_bundle': ...}), or in REQUESTS_CA_BUNDLE",
         stacklevel=3,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from hybridmodel.exceptions import ConfigurationError
@@ -105,6 +105,12 @@ class VariableKey:
                 return key
         return None
 
+    def known(self) -> tuple[str, ...]:
+        """Return every key that may show up in what a server says."""
+        return tuple(
+            os.environ[name].strip() for group in self._groups for name in group if is_set(name)
+        )
+
     def check(self) -> None:
         """Make sure that a key may still be sent; raises what `key` does."""
         if self._groups and not self._usable():
@@ -161,6 +167,11 @@ class GrantedKey:
         """Return another one; raises `ConfigurationError` where it is not granted."""
         self.check()
         return self._source.other_than(refused, deadline)
+
+    def known(self) -> tuple[str, ...]:
+        """Return every key that may show up in what a server says."""
+        known: Callable[[], tuple[str, ...]] = getattr(self._source, "known", tuple)
+        return known()
 
     def check(self) -> None:
         """Make sure that it may still be sent; raises what `key` does."""
