@@ -390,7 +390,7 @@ def test_an_old_model_still_loads(tmp_path: Path) -> None:
 
 
 def test_a_credential_and_a_host_from_code_are_a_pair(tmp_path: Path, wire: Wire) -> None:
-    """What the caller gives with the address needs no grant, and then none in this process."""
+    """What the caller gives needs no grant where the program named the place, now or before."""
     ask(
         load_model(
             stored(tmp_path), credential=Token(), model_config={"uri": "https://mine.example"}
@@ -399,10 +399,11 @@ def test_a_credential_and_a_host_from_code_are_a_pair(tmp_path: Path, wire: Wire
     ask(HybridOnnxModel(models.linear(), endpoint=TritonEndpoint(**STORED), credential=Token()))
     assert wire.keys == [KEY, KEY]
     again = stored(tmp_path / "again")
-    ask(load_model(again, credential=Token()))
-    assert wire.keys == [KEY] * 3
-    with pytest.raises(ConfigurationError, match="credential@"):
-        ask(load_model(again, credential=lambda: KEY))
+    for credential in (Token(), lambda: KEY):
+        ask(load_model(again, credential=credential))
+        with nothing_paired(), pytest.raises(ConfigurationError, match=f"@{HOST}"):
+            ask(load_model(again, credential=credential))
+    assert wire.keys == [KEY] * 4
 
 
 def test_saving_again_does_not_make_it_code(tmp_path: Path, wire: Wire) -> None:

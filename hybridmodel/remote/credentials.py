@@ -25,7 +25,7 @@ from hybridmodel.remote.bounded import NotDone, within
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.grants import CREDENTIAL, ENTRA
 from hybridmodel.remote.key_sources import GrantedKey, KeySource, checked_key, variable_key
-from hybridmodel.remote.origin import pair, place_is_codes
+from hybridmodel.remote.origin import is_paired, pair, place_is_codes
 from hybridmodel.remote.permission import Permission, permission_of
 from hybridmodel.remote.resilience import Deadline
 
@@ -67,10 +67,15 @@ def key_source(
         return variable_key(endpoint, permission)
     given = credential is not None
     source, secret = _asked_source(credential if given else _default_azure_credential())
-    if permission is None or (given and place_is_codes(endpoint)):
+    if permission is None or (given and _names_the_place(endpoint)):
         pair(secret, endpoint.place)
         return source
     return GrantedKey(source, permission, secret)
+
+
+def _names_the_place(endpoint: TritonEndpoint) -> bool:
+    """Tell whether the program, which gives the credential, has named the place as well."""
+    return place_is_codes(endpoint) or is_paired(None, endpoint.place)
 
 
 def _asked_source(credential: Any) -> tuple[KeySource, str]:
