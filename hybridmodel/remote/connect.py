@@ -91,7 +91,11 @@ def _dial(addresses: Sequence[str], port: int, timeout_s: float) -> socket.socke
     for address in addresses[:-1]:
         with suppress(OSError):
             return socket.create_connection((address, port), timeout_s)
-    return socket.create_connection((addresses[-1], port), timeout_s)
+    try:
+        return socket.create_connection((addresses[-1], port), timeout_s)
+    except TimeoutError:
+        # A time-out by itself would mean that the server has the request.
+        raise ConnectionError(f"no connection within {timeout_s:g} s") from None
 
 
 def _pool(url: str, ca_bundle: str | None) -> Any:
