@@ -248,6 +248,8 @@ def test_a_token_is_not_even_asked_for(tmp_path: Path, wire: Wire) -> None:
     folder = stored(tmp_path)
     with pytest.raises(ConfigurationError, match=f"entra@{HOST}"):
         ask(load_model(folder, credential=token))
+    with pytest.raises(ConfigurationError, match="say uri yourself"):
+        ask(load_model(folder, credential=token))
     assert token.scopes == []
     ask(load_model(folder, credential=token, allow=[f"entra@{HOST}"]))
     assert token.scopes == ["https://ml.azure.com/.default"]

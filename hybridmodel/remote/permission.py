@@ -5,7 +5,7 @@ who says so                     may be sent   until
 ==============================  ============  ====================================================
 the program said both           all           for ever
 the program paired them before  all           the process ends
-the host's own variable is set  its key,data  it is no longer set
+the host's own variable is set  key and data  it is no longer set
 ``load_model(allow=[...])``     as it says    for ever, with its copies and pickles
 ``HYBRIDMODEL_ALLOW``           as it says    it says something else
 the user's file                 as it says    the file changes
@@ -78,10 +78,10 @@ class Permission:
         self.place = endpoint.place
         self.host_keys = host_key_names(self.place)
         self._place_is_codes = place_is_codes(endpoint)
+        named = {field: getattr(endpoint, field) for field in _FIELDS}
+        self._variables = tuple(name for name in named.values() if name is not None)
         self._of_code = {
-            name
-            for field in _FIELDS
-            if (name := getattr(endpoint, field)) is not None and is_codes(endpoint, field)
+            name for field, name in named.items() if name and is_codes(endpoint, field)
         }
         self._base = f"{endpoint.uri}/"
         self._known: dict[str | None, Ground] = {}
@@ -123,11 +123,7 @@ class Permission:
 
     def wanted(self) -> tuple[str | None, ...]:
         """Return what the endpoint would be sent: secrets, or data alone (None)."""
-        endpoint = self._endpoint
-        if endpoint.entra_id:
-            return (ENTRA,)
-        named = [getattr(endpoint, field) for field in _FIELDS]
-        return tuple(name for name in named if name is not None) or (None,)
+        return (ENTRA,) if self._endpoint.entra_id else self._variables or (None,)
 
     def check_request(self, url: str) -> None:
         """Make sure that a request goes to this very place, and that data may go there at all.
@@ -147,11 +143,13 @@ class Permission:
         wanted = [Grant(secret, self.place) for secret in secrets]
         what = " or ".join(_WORDS.get(item.secret, f"the key in {item.secret}") for item in wanted)
         said = f"the saved model wants {what} sent to {self._base[:-1]}"
-        in_code = "say uri and auth_key_env yourself in load_model(model_config={...})"
+        named = any(item.secret in self._variables for item in wanted)
+        fields = "uri and auth_key_env" if named else "uri"
+        in_code = f"say {fields} yourself in load_model(model_config={{...}})"
         if not self.place.can_be_named:
             return f"{said}, whose path no grant can name; {in_code}"
         line = shell_line(wanted, ALLOW_ENV, value_of(ALLOW_ENV))
-        own = f"set {self.host_keys[0]}, or " if self.host_keys and wanted[0].secret else ""
+        own = f"set {self.host_keys[0]}, or " if self.host_keys and named else ""
         return (
             f"{said}, and nobody has granted that on this machine; if it is meant: {line} (or "
             f"{own}run `hybridmodel trust` on the model, or {in_code})"
