@@ -11,7 +11,7 @@ from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
 from hybridmodel.remote.key_names import host_key_names
 from hybridmodel.remote.permission import Permission
 from hybridmodel.remote.resilience import Deadline
-from hybridmodel.remote.variables import is_set
+from hybridmodel.remote.variables import is_set, value_of
 
 
 class KeySource(Protocol):
@@ -108,7 +108,7 @@ class VariableKey:
     def known(self) -> tuple[str, ...]:
         """Return every key that may show up in what a server says."""
         return tuple(
-            os.environ[name].strip() for group in self._groups for name in group if is_set(name)
+            value.strip() for group in self._groups for name in group if (value := value_of(name))
         )
 
     def check(self) -> None:
@@ -179,4 +179,4 @@ class GrantedKey:
 
 
 def _read(name: str) -> str:
-    return checked_key(os.environ[name], f"the environment variable {name}")
+    return checked_key(os.environ.get(name), f"the environment variable {name}")

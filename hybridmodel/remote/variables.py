@@ -19,4 +19,4 @@ def is_set(name: str) -> bool:
 
 def value_of(name: str) -> str | None:
     """Return what a variable holds, None where it is not set."""
-    return os.environ[name] if is_set(name) else None
+    return os.environ.get(name) if is_set(name) else None
