@@ -50,8 +50,9 @@ class Answer:
     reasons: Array = field(default_factory=lambda: np.empty(0, str), repr=False)
 
 
-def answer_of(routed: Routed, rows: int, elapsed_s: float) -> Answer:
-    """Return what a call hands out, from what its policy made of it."""
+def answer_of(routed: Routed, rows: int | None, elapsed_s: float) -> Answer:
+    """Return what a call hands out, from what its policy made of it; no rows are one answer."""
+    rows = 1 if rows is None else rows
     there = routed.there
     return Answer(
         routed.outputs,

@@ -21,8 +21,10 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.onnx_file import OnnxFile
-from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing import Policy, parse_use_azure
+from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.grants import Grant
+from hybridmodel.remote.permission import permission_of
+from hybridmodel.routing import LOCAL, Policy, parse_use_azure
 from hybridmodel.routing.policies import policy_from_dict
 from hybridmodel.stored_files import checked_name, read_bounded
 from hybridmodel.stored_settings import check_configured, from_stored, to_store
@@ -35,8 +37,10 @@ MODEL_FILE = "model.onnx"
 MOST_METADATA_BYTES = 1 << 24
 """Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
 
-ENDPOINT_DEFAULTS = {
-    item.name: None if item.default is MISSING else item.default for item in fields(TritonEndpoint)
+ENDPOINT_DEFAULTS: dict[str, Any] = {
+    item.name: None if item.default is MISSING else item.default
+    for item in fields(TritonEndpoint)
+    if item.name in FIELDS
 }
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
@@ -120,6 +124,8 @@ def read(
     config: Mapping[str, Any] | None = None,
     given: Collection[str] = CONFIG_KEYS,
     session_options: Any = None,
+    allow: tuple[Grant, ...] = (),
+    look_only: bool = False,
 ) -> HybridOnnxModel:
     """Read a model that `write` wrote.
 
@@ -135,12 +141,17 @@ def read(
         Keys of `config` that the program or the machine said; others are as good as stored.
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of all those that are stored, as `hybridmodel.local.LocalSession` takes them.
+    allow : tuple of Grant, optional
+        What the program allows the model's endpoint.
+    look_only : bool, default=False
+        Leave it to the first call to refuse a stored route to where no data may be sent.
 
     Raises
     ------
     ConfigurationError
-        If a file is missing, damaged or of a later major version, `config` has an unknown key, or
-        a setting of the session that only code may give is stored.
+        If a file is missing, damaged or of a later major version, `config` has an unknown key,
+        a setting of the session that only code may give is stored, or the model was saved with a
+        route to where no data may be sent, and nothing else is said.
     """
     stored = _read_metadata(folder / METADATA_FILE)
     config = _checked_config(config)
@@ -153,7 +164,7 @@ def read(
         onnx = _read_onnx(folder, described, spec)
         model = HybridOnnxModel(
             LocalSession(onnx, spec=spec, **session),
-            endpoint=_endpoint(stored["endpoint"], config),
+            endpoint=_endpoint(stored["endpoint"], config, given, allow),
             credential=credential,
             feature_names=stored["feature_names"],
             output=config.get("output", stored["output"]),
@@ -161,6 +172,7 @@ def read(
             routing=_routing(stored),
         )
         model.choice.configure(config.get("use_azure"), config.get("mode"))
+        _check_route(model, config, given, look_only)
     except ConfigurationError:
         raise
     except _MALFORMED as error:
@@ -183,6 +195,30 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
 def _routing(stored: Mapping[str, Any]) -> Policy | None:
     found = stored.get("routing")
     return None if found is None else policy_from_dict(found)
+
+
+def _check_route(
+    model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
+) -> None:
+    """Refuse a stored route to where no data may be sent; what a call says is another matter."""
+    choice, endpoint = model.choice, model.endpoint
+    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    configured = None if said <= set(given) else choice.configured
+    unasked = configured or choice.saved
+    if endpoint is None or unasked.mode == LOCAL:
+        return
+    permission = permission_of(endpoint)
+    if permission is None or permission.allows(None):
+        return
+    refusal = (
+        f"the model is saved with mode {unasked.mode!r}, which would send rows without being "
+        f"asked: {permission.refusal(permission.wanted())}"
+    )
+    if configured is not None:
+        raise ConfigurationError(refusal)
+    choice.refused = refusal
+    if not look_only:
+        choice.of()
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:
@@ -233,11 +269,23 @@ def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
-def _endpoint(stored: Mapping[str, Any] | None, config: Mapping[str, Any]) -> TritonEndpoint | None:
+def _endpoint(
+    stored: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    given: Collection[str],
+    allow: tuple[Grant, ...],
+) -> TritonEndpoint | None:
     changes = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
     if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
-    return TritonEndpoint.from_dict(ENDPOINT_DEFAULTS | dict(stored or {}) | changes)
+    if stored is None and given is CONFIG_KEYS:
+        # Nothing is stored, so what is not said is the program's default.
+        return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
+    return TritonEndpoint.from_dict(
+        ENDPOINT_DEFAULTS | dict(stored or {}) | changes,
+        given=[key for key in changes if key in given],
+        allow=allow,
+    )
 
 
 def _checked_sha256(value: Any) -> str:

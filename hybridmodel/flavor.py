@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from hybridmodel import artifact, signatures
 from hybridmodel.calibration_log import log_calibration
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.pyfunc import PyfuncModel, answering_here, as_mlflow_exception
+from hybridmodel.pyfunc import (
+    PyfuncModel,
+    answering_here,
+    as_mlflow_exception,
+    is_answering_here,
+    said_by_environment,
+)
+from hybridmodel.remote.grants import checked_allow
 
 if TYPE_CHECKING:
     from mlflow.models import Model
@@ -205,6 +212,7 @@ def load_model(
     credential: Any = None,
     model_config: Mapping[str, Any] | None = None,
     session_options: Any = None,
+    allow: Sequence[str] | None = None,
 ) -> HybridOnnxModel:
     """Load the model itself: the fast path, which runs no code from the model's directory.
 
@@ -222,29 +230,46 @@ def load_model(
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of those that are stored, as `HybridOnnxModel` takes them: any of onnxruntime's,
         where a saved model may bring only those of `hybridmodel.stored_settings`.
+    allow : sequence of str, optional
+        What the model may send where, as in ``HYBRIDMODEL_ALLOW``: ``"host"`` for data,
+        ``"VAR@host"`` for the key in a variable as well. docs/routes.md tells when it is needed.
 
     Raises
     ------
     ConfigurationError
-        If there is no hybrid model, it is damaged, `model_config` has an unknown key, or a setting
-        of the session that only code may give is stored.
+        If there is no hybrid model, it is damaged, `model_config` has an unknown key, a setting of
+        the session that only code may give is stored, or the model was saved with a route to where
+        no data may be sent.
     """
+    return read_model(
+        model_uri,
+        dst_path,
+        credential=credential,
+        config=model_config,
+        session_options=session_options,
+        allow=checked_allow(allow),
+    )
+
+
+def read_model(
+    model_uri: str | os.PathLike[str], dst_path: str | None = None, **options: Any
+) -> HybridOnnxModel:
+    """Find a model's files and read them, as `hybridmodel.artifact.read` does; without pyfunc."""
     if dst_path is not None or not Path(model_uri).is_dir():
         from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
-    return artifact.read(
-        Path(model_uri, DATA_FOLDER),
-        credential=credential,
-        config=model_config,
-        session_options=session_options,
-    )
+    return artifact.read(Path(model_uri, DATA_FOLDER), **options)
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
+    options: dict[str, Any] = {
+        "given": said_by_environment(model_config),
+        "look_only": is_answering_here(),
+    }
     try:
-        # MLflow merges what it is called with into what is stored: this proves nothing about who.
-        model = artifact.read(Path(data_path), config=model_config, given=())
+        # MLflow merges what it is called with into what is stored: it proves nothing about who.
+        model = artifact.read(Path(data_path), config=model_config, **options)
         signatures.check_params(model, Path(data_path).parents[1] / "MLmodel", model_config)
         return PyfuncModel(model)
     except Exception as error:

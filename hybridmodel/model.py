@@ -16,7 +16,7 @@ from hybridmodel.frames import Binding, Bound
 from hybridmodel.local import LocalSession
 from hybridmodel.onnx_file import OnnxFile
 from hybridmodel.provenance import with_provenance
-from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
+from hybridmodel.remote.endpoint import TritonEndpoint, check_timeout
 from hybridmodel.routing import AZURE, LOCAL, Policy, parse_use_azure
 from hybridmodel.routing.choice import HERE, THERE, Choice, made_with, ready
 from hybridmodel.routing.dispatch import Dispatch
@@ -204,7 +204,7 @@ class HybridOnnxModel:
         started = time.perf_counter()
         bound, routed = self._ask(data, self.choice.of(use_azure, mode), output, timeout)
         elapsed_s = time.perf_counter() - started
-        return answer_of(routed, 1 if bound.rows is None else bound.rows, elapsed_s)
+        return answer_of(routed, bound.rows, elapsed_s)
 
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's own description of its model with the local model.
@@ -226,7 +226,7 @@ class HybridOnnxModel:
         EndpointError
             One of its kinds, when the endpoint did not say.
         """
-        there = self.client.metadata(_checked_timeout(timeout))
+        there = self.client.metadata(check_timeout(timeout))
         differences = self.spec.differences(there)
         if differences:
             raise SpecMismatch(
@@ -297,12 +297,13 @@ class HybridOnnxModel:
         state = self.__dict__.copy()
         for made_here in ("_client", "_dispatch", "choice"):
             del state[made_here]
-        return state | {"routing": (self.choice.saved, self.choice.configured)}
+        choice = self.choice
+        return state | {"routing": (choice.saved, choice.configured, choice.refused)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        saved, configured = state.pop("routing")
+        saved, *others = state.pop("routing")
         self.__dict__.update(state)
-        self.choice = Choice(saved, self._ready, configured)
+        self.choice = Choice(saved, self._ready, *others)
         self._connect(None)
 
     def _connect(self, credential: Any) -> None:
@@ -324,7 +325,7 @@ class HybridOnnxModel:
     ) -> tuple[Bound, Routed]:
         if policy is THERE:
             self.client  # noqa: B018 - raises where there is none, before the data is looked at
-        timeout = _checked_timeout(timeout)
+        timeout = check_timeout(timeout)
         names = self._names if output is None else self._names_for(output)
         bound = self._binding.bind(data)
         if bound.rows == 0:
@@ -343,7 +344,3 @@ class HybridOnnxModel:
             routed = self._dispatch.answer(policy, ask)
             note(routed)
             return bound, routed
-
-
-def _checked_timeout(timeout: float | None) -> float | None:
-    return None if timeout is None else check_seconds("timeout", timeout)

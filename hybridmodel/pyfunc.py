@@ -7,6 +7,8 @@ status of their code, and answers anything else with 400 and a stack trace.
 from __future__ import annotations
 
 import inspect
+import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +55,9 @@ ERROR_CODES: Mapping[type[Exception], str] = {
     ProtocolError: "INTERNAL_ERROR",  # 500
 }
 """MLflow's error code for each kind of error, with the HTTP status that it stands for."""
+
+INFERENCE_CONFIG_ENV = "MLFLOW_PYFUNC_INFERENCE_CONFIG"
+"""MLflow's variable with a ``model_config`` in JSON."""
 
 _answering_here: ContextVar[bool] = ContextVar("hybridmodel_answering_here", default=False)
 
@@ -163,6 +168,26 @@ def answering_here() -> Iterator[None]:
         yield
     finally:
         _answering_here.reset(token)
+
+
+def is_answering_here() -> bool:
+    """Tell whether `answering_here` keeps this thread on the local route."""
+    return _answering_here.get()
+
+
+def said_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the keys of a pyfunc's ``model_config`` that this machine said itself.
+
+    MLflow mixes what is stored in the model, what ``load_model`` is given, and what the variable
+    says, so that only a value which the variable itself holds is known not to be the model's.
+    """
+    try:
+        said = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
+    except (ValueError, RecursionError):
+        return frozenset()
+    if config is None or not isinstance(said, dict):
+        return frozenset()
+    return frozenset(key for key, value in said.items() if key in config and config[key] == value)
 
 
 def as_mlflow_exception(error: Exception) -> MlflowException:

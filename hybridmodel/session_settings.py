@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Provider = Union[str, tuple[str, Mapping[str, Any]]]
+Provider = str | tuple[str, Mapping[str, Any]]
 
 DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 EXTRA_CONFIG = "extra_session_config"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["tests.mlflow_tools", "tests.hostile"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_granted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the user of this machine grants saved models out of the tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in list(os.environ):
+            if name == "HYBRIDMODEL_ALLOW" or name.startswith("HYBRIDMODEL_KEY_"):
+                patched.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -72,13 +72,15 @@ class FaultyEndpoint:
     def endpoint(self, **options: Any) -> TritonEndpoint:
         """Describe this endpoint: no key, binary and one attempt, unless said otherwise."""
         given = {
+            "uri": self.uri,
+            "model_name": "m",
             "auth_key_env": None,
             "binary": True,
             "timeout_s": 20.0,
             "max_attempts": 1,
             **options,
         }
-        return TritonEndpoint(uri=self.uri, model_name="m", **given)
+        return TritonEndpoint(**given)
 
     def wait(self, seconds: float) -> None:
         """Wait until the endpoint is closed, at most so long: for scripts that go silent."""

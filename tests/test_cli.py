@@ -602,13 +602,19 @@ def test_a_bar_only_where_somebody_watches(
     assert ("rows" in screen.getvalue()) == is_terminal
 
 
-def test_statuses_and_streams_of_a_real_process(saved: Path, tmp_path: Path) -> None:
+def test_statuses_and_streams_of_a_real_process(
+    saved: Path, tmp_path: Path, server: EmbeddedServer
+) -> None:
     """In a shell too, results are on stdout, errors on stderr, and statuses are 0, 1 and 2."""
     frame().to_csv(tmp_path / "rows.csv", index=False)
+    ungranted = shell("compare", saved / "other", tmp_path / "rows.csv")
+    grant = f"{KEY_ENV}@{server.uri}"
+    assert (ungranted.returncode, ungranted.stdout, grant in ungranted.stderr) == (2, "", True)
     good = shell("predict", saved / "linear", tmp_path / "rows.csv")
     assert (good.returncode, len(good.stdout.splitlines())) == (0, 7)
     assert good.stderr == "6 rows answered by the local model\n"
-    differs = shell("compare", saved / "other", tmp_path / "rows.csv")
+    rows = tmp_path / "rows.csv"
+    differs = shell("compare", saved / "other", rows, HYBRIDMODEL_ALLOW=grant)
     assert (differs.returncode, differs.stderr) == (1, "")
     bad = shell("predict", saved / "linear", tmp_path / "none.csv")
     assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (2, "", 1)
@@ -688,6 +694,7 @@ def test_interrupted_predict_leaves_nothing(saved: Path, tmp_path: Path) -> None
             "--use-azure",
         ]
         command += ["-o", str(target), "--model-config", address]
+        command += ["--model-config", f"auth_key_env={KEY_ENV}"]
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, KEY_ENV: KEY}
         ) as process:

@@ -12,6 +12,7 @@ import traceback
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import certifi
 import numpy as np
@@ -31,7 +32,10 @@ from hybridmodel.remote import connect, transport
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.transport import PooledTransport
-from tests.faulty import ANSWER, SPEC, FaultyEndpoint, Script, http, raw
+from tests.faulty import ANSWER, SPEC, FaultyEndpoint, Script, http, raw, read_request
+
+AWAY = "endpoint.test"
+"""A host that no name server knows, so that only a proxy gets there; loopback needs none."""
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 SETTINGS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *PROXIES, *map(str.lower, PROXIES))
@@ -106,7 +110,7 @@ class Authority:
             usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
             builder = builder.add_extension(usage, critical=True)
         else:
-            names = x509.SubjectAlternativeName([x509.IPAddress(host)])
+            names = x509.SubjectAlternativeName([x509.IPAddress(host), x509.DNSName(AWAY)])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
@@ -238,9 +242,10 @@ def test_https_goes_through_the_tunnel_of_a_proxy(
         tunnel.port = faulty.port  # type: ignore[attr-defined]
         with FaultyEndpoint(tunnel) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:pw@127.0.0.1:{proxy.port}")
-            assert ask(faulty.endpoint(auth_key_env="CANARY_KEY")) == 5.0
+            away = faulty.endpoint(uri=f"https://{AWAY}:{faulty.port}", auth_key_env="CANARY_KEY")
+            assert ask(away) == 5.0
         assert b"Authorization: Bearer canary-4711" in faulty.requests[0]
-    assert proxy.requests[0].startswith(f"CONNECT 127.0.0.1:{faulty.port} HTTP/1".encode())
+    assert proxy.requests[0].startswith(f"CONNECT {AWAY}:{faulty.port} HTTP/1".encode())
     assert b"Basic " + b64encode(b"user:pw") in proxy.requests[0]
     assert b"canary" not in b"".join(proxy.requests)
 
@@ -266,18 +271,73 @@ def test_http_goes_to_a_proxy_with_the_whole_address(monkeypatch: pytest.MonkeyP
 
 
 def test_a_host_can_be_kept_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`NO_PROXY` counts."""
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with FaultyEndpoint(http(200, ANSWER)) as faulty:
-        assert ask(faulty.endpoint()) == 5.0
+    """`NO_PROXY` counts: the host is looked up then, where the proxy would have answered."""
+    monkeypatch.setenv("NO_PROXY", AWAY)
+    with FaultyEndpoint(http(200, ANSWER)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.uri)
+        away = proxy.endpoint(uri=f"http://{AWAY}", allow_http=True, max_attempts=1)
+        with pytest.raises(EndpointUnavailable, match="no connection"):
+            ask(away)
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "localhost", "a.localhost", "[::1]"])
+def test_this_machine_is_never_asked_through_a_proxy(
+    host: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy would get the key, and means another machine by such a name."""
+    monkeypatch.setenv("CANARY_KEY", "canary-4711")
+    scheme = "https" if variable == "HTTPS_PROXY" else "http"
+    with FaultyEndpoint(http(200, ANSWER)) as proxy:
+        monkeypatch.setenv(variable, proxy.uri)
+        here = proxy.endpoint(uri=f"{scheme}://{host}:1", auth_key_env="CANARY_KEY", max_attempts=1)
+        with pytest.raises(EndpointUnavailable):
+            ask(here)
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "a.localhost", "LOCALHOST."])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_localhost_is_never_looked_up(
+    host: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names below ``localhost`` are 127.0.0.1 or ::1, whatever a name server would say."""
+    real = socket.getaddrinfo
+
+    def elsewhere(name: Any, *args: Any, **options: Any) -> Any:
+        assert name in ("127.0.0.1", "::1"), f"{name} was looked up"
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
+        thread = threading.Thread(target=answer_once, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        endpoint = TritonEndpoint(
+            uri=f"http://{host}:{port}", model_name="m", auth_key_env=None, binary=True
+        )
+        assert ask(endpoint) == 5.0
+        thread.join(10)
+
+
+def answer_once(listener: socket.socket) -> None:
+    """Answer one request."""
+    connection, _ = listener.accept()
+    with connection:
+        read_request(connection)
+        http(200, ANSWER)(connection)
 
 
 def test_a_dead_proxy_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that is down is said to be what is down."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with FaultyEndpoint(http(200, ANSWER)) as faulty, pytest.raises(EndpointUnavailable):
-        ask(faulty.endpoint())
+    with FaultyEndpoint(http(200, ANSWER)) as faulty:
+        away = faulty.endpoint(uri=f"http://{AWAY}:{faulty.port}", allow_http=True)
+        with pytest.raises(EndpointUnavailable, match=r"ProxyError|refused"):
+            ask(away)
+        assert faulty.requests == []
 
 
 @pytest.mark.parametrize(
@@ -288,8 +348,9 @@ def test_a_proxy_that_is_none_is_said(value: str, monkeypatch: pytest.MonkeyPatc
     """A proxy setting that cannot be understood never means "no proxy", nor is it repeated."""
     monkeypatch.setenv("HTTP_PROXY", value)
     with FaultyEndpoint(http(200, ANSWER)) as faulty:
+        away = faulty.endpoint(uri=f"http://{AWAY}:{faulty.port}", allow_http=True)
         with pytest.raises(ConfigurationError, match="percent-encoded") as caught:
-            ask(faulty.endpoint())
+            ask(away)
         assert faulty.requests == []
     assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
 
@@ -305,7 +366,7 @@ def test_a_proxy_that_drips_does_not_hold_the_call(monkeypatch: pytest.MonkeyPat
     with FaultyEndpoint(drip) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         endpoint = TritonEndpoint(
-            uri="https://127.0.0.9", model_name="m", auth_key_env=None, connect_timeout_s=0.5
+            uri=f"https://{AWAY}", model_name="m", auth_key_env=None, connect_timeout_s=0.5
         )
         started = time.monotonic()
         with pytest.raises(EndpointUnavailable, match="no connection within"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,10 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.credentials import AskedKey, VariableKey, key_source
+from hybridmodel.remote.credentials import AskedKey, key_source
+from hybridmodel.remote.key_sources import VariableKey
 from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.variables import is_set, value_of
 from tests import models
 from tests.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
@@ -264,3 +267,18 @@ def test_a_kept_token_shows_nowhere() -> None:
     assert bearers(faulty) == ["canary"]
     assert not hasattr(source, "__dict__")
     assert "canary" not in repr(source) + repr(source._token)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mapping", ["of the system", "another"])
+def test_a_variable_is_looked_up_as_python_does(
+    mapping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short way says what ``os.environ`` says, and leaves other mappings to themselves."""
+    monkeypatch.setenv("LOOKED_UP", "zürich")
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    if mapping == "another":
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+    for name, value in (("LOOKED_UP", "zürich"), ("NOT_THERE", None), ("", None)):
+        assert (is_set(name), value_of(name)) == (value is not None, value)
+    os.environ["LOOKED_UP"] = ""
+    assert (is_set("LOOKED_UP"), value_of("LOOKED_UP")) == (True, "")

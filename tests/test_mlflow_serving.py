@@ -89,6 +89,7 @@ def failing(faulty: FaultyEndpoint, tmp_path_factory: pytest.TempPathFactory) ->
     endpoint = faulty.endpoint(auth_key_env="DIGITS_API_KEY")
     save_model(HybridOnnxModel(models.linear(), endpoint=endpoint), folder / "model")
     env = {"DIGITS_API_KEY": KEY, "HYBRIDMODEL_USE_AZURE": "1"}
+    env["HYBRIDMODEL_ALLOW"] = f"DIGITS_API_KEY@{faulty.uri}"
     with scoring_server(folder / "model", folder, **env) as process:
         yield process
 

@@ -164,7 +164,7 @@ def test_a_model_without_columns_takes_a_struct(
 def test_keys_reach_the_workers_through_their_environment(
     spark: Any, rows: Any, tmp_path: Path
 ) -> None:
-    """``extra_env`` sets, on each worker, the variable that the endpoint names."""
+    """``extra_env`` sets, on each worker, the variable that the endpoint names, and the grant."""
     with serve({"linear": models.linear(seed=7)}, auth_key=KEY) as server:
         endpoint = server.endpoint("linear", auth_key_env="SPARK_DIGITS_API_KEY")
         save_model(
@@ -178,7 +178,10 @@ def test_keys_reach_the_workers_through_their_environment(
             result_type=PAIR,
             env_manager="local",
             params={"use_azure": True},
-            extra_env={"SPARK_DIGITS_API_KEY": KEY},
+            extra_env={
+                "SPARK_DIGITS_API_KEY": KEY,
+                "HYBRIDMODEL_ALLOW": f"SPARK_DIGITS_API_KEY@{server.uri}",
+            },
         )
         answer = scored(rows, udf(*COLUMNS))
     np.testing.assert_allclose(answer, expected(7), rtol=1e-4, atol=1e-5)

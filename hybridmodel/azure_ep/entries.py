@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.credentials import checked_key
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.key_sources import checked_key
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _number(value: str, where: str) -> float:
 
 
 def _count(value: str, where: str) -> int:
-    if not value.isdecimal():
+    if not value.isdecimal() or len(value) > 18:
         raise ConfigurationError(f"{where} is a whole number such as '3', not {value[:20]!r}")
     return int(value)
 

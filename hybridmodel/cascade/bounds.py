@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.shown import shown
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -33,7 +34,7 @@ def check_share(name: str, value: Any) -> float:
         value, bool
     )
     if not number or not 0 < value < 1:
-        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {value!r}")
+        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
     return float(value)
 
 

@@ -10,6 +10,7 @@ from hybridmodel.cascade.judges import ByClass, ByFunction, ByTolerance, Judge, 
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.scores import NAMED, Score
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.shown import shown
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 
@@ -98,6 +99,10 @@ def _number(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
 
 def _checked_tolerance(tolerance: Any) -> float:
     number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
-    if not number or not 0 <= tolerance < math.inf:
-        raise ConfigurationError(f"tolerance is a number from 0 up, not {tolerance!r}")
-    return float(tolerance)
+    try:
+        checked = float(tolerance) if number else math.nan
+    except OverflowError:
+        checked = math.nan
+    if not 0 <= checked < math.inf:
+        raise ConfigurationError(f"tolerance is a number from 0 up, not {shown(tolerance)}")
+    return checked

@@ -25,6 +25,7 @@ import numpy as np
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
+from hybridmodel.shown import shown
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -129,12 +130,12 @@ class Score:
         low, high = self.range
         try:
             value = float(threshold)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = math.nan
         if isinstance(threshold, (bool, str)) or not (low <= value <= high or math.isinf(value)):
             raise ConfigurationError(
                 f"threshold for the score {str(self)!r} is a number from {low:g} to {high:g} (or "
-                f"infinity, to escalate everything); got {threshold!r}"
+                f"infinity, to escalate everything); got {shown(threshold)}"
             )
         return value
 

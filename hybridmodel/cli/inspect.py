@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options
+from hybridmodel.cli.sending import sent_to
+from hybridmodel.routing import USE_AZURE_ENV
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.remote.endpoint import TritonEndpoint
     from hybridmodel.tensors import TensorSpec
+
+_UNLESS = "unless a call says otherwise"
 
 
 @click.command()
@@ -22,8 +27,8 @@ if TYPE_CHECKING:
 def inspect(model_uris: tuple[str, ...], config: dict[str, Any], as_json: bool) -> None:
     """Show inputs, outputs, endpoint, sha256 and defaults of models.
 
-    Calls no endpoint and reads no key; of the key's variable it tells the name, and whether it is
-    set. Makes sure that the ONNX file is the one that was saved.
+    Calls no endpoint and reads no key; of the key's variable it tells the name, whether it is set,
+    and whether it would be sent. Makes sure that the ONNX file is the one that was saved.
 
     Exit status: 0 shown, 2 error.
     """
@@ -65,8 +70,10 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
         **model.spec.to_dict(),
         "feature_names": model.feature_names,
         "endpoint": None if model.endpoint is None else _endpoint(model.endpoint),
+        "sends": [asdict(item) for item in sent_to(model.endpoint)],
         "defaults": {
             "route": _route(model),
+            "route_is_refused": _is_refused(model),
             "use_azure": model.use_azure,
             "output": model.output,
             "providers": [p if isinstance(p, str) else p[0] for p in model.local.providers],
@@ -87,8 +94,16 @@ def _is_set(name: str | None) -> bool | None:
 
 
 def _route(model: HybridOnnxModel) -> str:
-    mode: str = model.choice.of().mode
+    policy = model.choice.saved if _is_refused(model) else model.choice.of()
+    mode: str = policy.mode
     return mode
+
+
+def _is_refused(model: HybridOnnxModel) -> bool:
+    """Tell whether a call that says nothing is refused, as the stored route is not granted."""
+    choice = model.choice
+    said = choice.configured is not None or USE_AZURE_ENV in os.environ
+    return choice.refused is not None and not said
 
 
 def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:
@@ -100,7 +115,7 @@ def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:
         ("outputs", "\n".join(map(_output, model.outputs))),
         ("features", ", ".join(model.feature_names or ["not known"])),
         *_endpoint_pairs(model.endpoint),
-        ("route", f"{defaults['route']}, unless a call says otherwise"),
+        ("route", f"{defaults['route']}, {'refused, ' * defaults['route_is_refused']}{_UNLESS}"),
         ("output", defaults["output"] or "all, unless a call says otherwise"),
         ("providers", ", ".join(defaults["providers"])),
     ]
@@ -114,10 +129,10 @@ def _output(spec: TensorSpec) -> str:
 def _endpoint_pairs(endpoint: TritonEndpoint | None) -> list[tuple[str, str]]:
     if endpoint is None:
         return [("endpoint", "none")]
-    name = endpoint.auth_key_env
-    key = f"in {name}, which is {'set' if _is_set(name) else 'not set'}" if name else "none"
+    data, *secrets = sent_to(endpoint)
     return [
         ("endpoint", endpoint.model_url),
-        ("key", key),
+        ("data", str(data)),
+        ("key", "\n".join(map(str, secrets)) or "none"),
         ("timeout", f"{endpoint.timeout_s:g} s, {endpoint.connect_timeout_s:g} s to connect"),
     ]

@@ -184,6 +184,11 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
     config : mapping
         Values for ``model_config``.
 
+    Returns
+    -------
+    HybridOnnxModel
+        A route that is stored with it, and not granted, is refused when it is taken.
+
     Raises
     ------
     ConfigurationError
@@ -192,14 +197,14 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
         If MLflow finds nothing at `uri`.
     """
     from hybridmodel.cli.plain_onnx import is_onnx_file, open_onnx
-    from hybridmodel.flavor import load_model
+    from hybridmodel.flavor import read_model
 
     if is_onnx_file(uri):
         return open_onnx(Path(uri), config)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     with redirect_stdout(sys.stderr):
-        return load_model(uri, model_config=config)
+        return read_model(uri, config=config, look_only=True)
 
 
 def echo_json(value: Any) -> None:

@@ -19,6 +19,7 @@ from hybridmodel.cli.predict import predict
 from hybridmodel.cli.progress import warnings_in_lines
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
+from hybridmodel.cli.trust import trust
 
 
 class Program(click.Group):
@@ -53,5 +54,5 @@ def program() -> None:
     """One model, answered from a local ONNX file or from a Triton endpoint."""
 
 
-for _command in (inspect, predict, ping, compare, calibrate, report, serve, doctor):
+for _command in (inspect, predict, ping, compare, calibrate, report, serve, doctor, trust):
     program.add_command(_command)

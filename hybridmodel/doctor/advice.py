@@ -64,10 +64,11 @@ def of_operator(
 
 
 def _endpoint(arguments: Mapping[str, Any]) -> TritonEndpoint:
+    # As one that somebody else describes: to try it on is not to pair a key with the place.
     try:
-        return TritonEndpoint(**arguments)
+        return TritonEndpoint.from_dict(arguments)
     except ConfigurationError:
-        return TritonEndpoint(**arguments, allow_http=True)
+        return TritonEndpoint.from_dict({**arguments, "allow_http": True})
 
 
 def _arguments(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,12 +7,15 @@ connects; what follows goes over `hybridmodel.remote.connection`.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.bounded import NotDone, crew_for, within
 from hybridmodel.remote.connection import Connection
+from hybridmodel.remote.host import is_loopback, loopback_addresses
 
 _MOST_CONNECTING = 32
 """Threads for one host, of which each may be held up by a name that nobody looks up."""
@@ -68,6 +71,8 @@ def open_connection(url: str, timeout_s: float, ca_bundle: str | None = None) ->
     http = pool._new_conn()
     http.timeout = timeout_s
     parts = urlsplit(url)
+    if addresses := loopback_addresses(parts.hostname or ""):
+        http._new_conn = lambda: _dial(addresses, http.port, timeout_s)
     by_proxy = pool.proxy is not None
     try:
         if by_proxy and parts.scheme == "https":
@@ -85,6 +90,18 @@ def open_connection(url: str, timeout_s: float, ca_bundle: str | None = None) ->
     return Connection(http, "", {})
 
 
+def _dial(addresses: Sequence[str], port: int, timeout_s: float) -> socket.socket:
+    """Connect to the first of several addresses of this machine that takes it, without DNS."""
+    for address in addresses[:-1]:
+        with suppress(OSError):
+            return socket.create_connection((address, port), timeout_s)
+    try:
+        return socket.create_connection((addresses[-1], port), timeout_s)
+    except TimeoutError:
+        # A time-out by itself would mean that the server has the request.
+        raise ConnectionError(f"no connection within {timeout_s:g} s") from None
+
+
 def _pool(url: str, ca_bundle: str | None) -> Any:
     """Let requests choose proxy and certificates; urllib3's pool knows how to connect with them."""
     import requests
@@ -93,6 +110,8 @@ def _pool(url: str, ca_bundle: str | None) -> Any:
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, False, ca_bundle, None)
         verify, proxies, cert = settings["verify"], settings["proxies"], settings["cert"]
+        if is_loopback(urlsplit(url).hostname or ""):
+            proxies = {}  # A proxy would get the key, and means another machine by this name.
         adapter: Any = session.get_adapter(url)
         request = requests.Request("POST", url).prepare()
         try:

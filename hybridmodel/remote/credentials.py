@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from hybridmodel.exceptions import (
     AuthenticationFailed,
@@ -24,7 +23,11 @@ from hybridmodel.exceptions import (
 from hybridmodel.per_process import reset_in_child
 from hybridmodel.remote.bounded import Crew, NotDone, within
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.grants import CREDENTIAL, ENTRA
 from hybridmodel.remote.in_flight import InFlight
+from hybridmodel.remote.key_sources import GrantedKey, KeySource, checked_key, variable_key
+from hybridmodel.remote.origin import is_paired, pair, place_is_codes
+from hybridmodel.remote.permission import Permission, permission_of
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Deadline
 
@@ -43,23 +46,9 @@ _MOST_ASKING = 2
 _log = logging.getLogger("hybridmodel")
 
 
-class KeySource(Protocol):
-    """Gives the key or token of a request."""
-
-    def key(self, deadline: Deadline) -> str | None:
-        """Return the key, None for a server that wants none.
-
-        Raises
-        ------
-        ConfigurationError
-            When it is not there or cannot be sent.
-        """
-
-    def other_than(self, refused: str | None, deadline: Deadline) -> str | None:
-        """Return another key than the one that the server refused, None if there is none."""
-
-
-def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
+def key_source(
+    endpoint: TritonEndpoint, credential: Any = None, permission: Permission | None = None
+) -> KeySource:
     """Return what gives the key or token for each request.
 
     Parameters
@@ -71,6 +60,8 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
         key, or what azure-ai-ml's ``online_endpoints.get_keys`` does: an object with
         ``access_token`` or ``primary_key``. Not a string: a key in a variable of the program ends
         up in logs and pickles.
+    permission : Permission, optional
+        Says what an endpoint of a saved model may be sent; made from the endpoint when it is None.
 
     Raises
     ------
@@ -79,22 +70,35 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     MissingDependency
         If the endpoint wants azure-identity and it is not installed.
     """
-    if credential is None and endpoint.entra_id:
-        credential = _default_azure_credential()
-    if credential is None:
-        return VariableKey(endpoint.auth_key_env, endpoint.secondary_key_env)
+    permission = permission or permission_of(endpoint)
+    if credential is None and not endpoint.entra_id:
+        return variable_key(endpoint, permission)
+    given = credential is not None
+    source, secret = _asked_source(credential if given else _default_azure_credential())
+    if permission is None or (given and _names_the_place(endpoint)):
+        pair(secret, endpoint.place)
+        return source
+    return GrantedKey(source, permission, secret)
+
+
+def _names_the_place(endpoint: TritonEndpoint) -> bool:
+    """Tell whether the program, which gives the credential, has named the place as well."""
+    return place_is_codes(endpoint) or is_paired(None, endpoint.place)
+
+
+def _asked_source(credential: Any) -> tuple[KeySource, str]:
+    """Return what asks a credential, and the name of that secret in grants."""
     get_token = getattr(credential, "get_token", None)
     if inspect.iscoroutinefunction(get_token or credential):
         raise ConfigurationError(
             "credential is asynchronous (azure.identity.aio?); pass one that is not"
         )
     if get_token is not None:
-        return AskedKey(lambda: get_token(AZURE_ML_SCOPE))
+        return AskedKey(lambda: get_token(AZURE_ML_SCOPE)), ENTRA
     if hasattr(credential, "other_than"):
-        source: KeySource = credential
-        return source
+        return credential, CREDENTIAL
     if callable(credential):
-        return AskedKey(credential)
+        return AskedKey(credential), CREDENTIAL
     raise ConfigurationError(
         "credential is an object with get_token (such as azure-identity's) or a function that "
         f"returns the key, not a {type(credential).__name__}"
@@ -109,64 +113,6 @@ def _default_azure_credential() -> Any:
             "entra_id needs azure-identity: pip install 'hybridmodel[azure]', or pass a credential"
         ) from error
     return DefaultAzureCredential()
-
-
-def checked_key(key: Any, what: str = "what the credential returned") -> str:
-    """Return a key that can stand in a header.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is empty, no text, or holds characters that would end the header. The message
-        never shows the key.
-    """
-    if not isinstance(key, str) or not key:
-        raise ConfigurationError(f"{what} is empty or no text")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            f"{what} holds control characters, blanks or letters beyond ASCII (a line break at "
-            "its end, perhaps); it cannot be sent in a header"
-        )
-    return key
-
-
-class VariableKey:
-    """A key in an environment variable, and perhaps a second one for while the first is rotated.
-
-    Parameters
-    ----------
-    primary, secondary : str or None
-        Names of the variables. They are read for every call: a rotated key needs no restart.
-    """
-
-    def __init__(self, primary: str | None, secondary: str | None = None) -> None:
-        # The one that was accepted last stands first.
-        self._names = [name for name in (primary, secondary) if name is not None]
-
-    def key(self, deadline: Deadline) -> str | None:  # noqa: ARG002 - asks nobody
-        """Return the key, None where no variable is named."""
-        for name in self._names:
-            if name in os.environ:
-                return _read(name)
-        if not self._names:
-            return None
-        raise ConfigurationError(
-            "the endpoint's key is expected in the environment variable "
-            f"{' or '.join(self._names)}, which is not set; set it, pass credential=, or use "
-            "auth_key_env=None for a server without keys"
-        )
-
-    def known(self) -> tuple[str, ...]:
-        """Return every key that may show up in what a server says."""
-        return tuple(os.environ[name].strip() for name in self._names if name in os.environ)
-
-    def other_than(self, refused: str | None, deadline: Deadline) -> str | None:  # noqa: ARG002
-        """Return what a variable holds that was not refused, and read that one first from now."""
-        for name in self._names:
-            if name in os.environ and (key := _read(name)) != refused:
-                self._names = [name, *(other for other in self._names if other != name)]
-                return key
-        return None
 
 
 @dataclass(frozen=True)
@@ -312,7 +258,3 @@ def _token(given: Any, now: float) -> _Token:
     if not again:
         again = expires - min(_FRESH_S, max(0.0, expires - now) / 2)
     return _Token(tuple(keys), float(again), float(expires))
-
-
-def _read(name: str) -> str:
-    return checked_key(os.environ[name], f"the environment variable {name}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.address import Place, read_address
+from hybridmodel.remote.grants import RESERVED, Grant
+from hybridmodel.remote.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
+from hybridmodel.shown import shown
 
 DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
 
@@ -29,7 +33,6 @@ _OPTIONAL_COUNTS = ("max_batch_size", "breaker_failures")
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEPLOYMENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class TritonEndpoint:
     model_version : str or None, default="1"
         None leaves the choice to the server.
     auth_key_env : str or None, default="HYBRIDMODEL_API_KEY"
-        Name of the environment variable that holds the key. Never the key. None for a server
+        Name of the environment variable that holds the key. Never the key. Left out, the host's own
+        variable counts first (``HYBRIDMODEL_KEY_<host>``, see docs/routes.md). None for a server
         that wants none.
     secondary_key_env : str or None, default=None
         Name of the variable with the other key, which is tried when the first is refused: so keys
@@ -87,6 +91,8 @@ class TritonEndpoint:
         always asks it.
     breaker_reset_s : float, default=10.0
         For how long.
+    origin : Origin
+        Kept by the endpoint itself: which of these come from a saved model.
 
     Raises
     ------
@@ -112,6 +118,7 @@ class TritonEndpoint:
     max_in_flight: int = 16
     breaker_failures: int | None = 5
     breaker_reset_s: float = 10.0
+    origin: Origin = field(default=CODE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
@@ -127,6 +134,16 @@ class TritonEndpoint:
             _check_flag(name, getattr(self, name), optional=name == "binary")
         for name, (low, high) in _COUNTS.items():
             _check_count(name, getattr(self, name), low, high)
+        if not isinstance(self.origin, Origin):
+            raise ConfigurationError("origin is kept by the endpoint itself; leave it out")
+        if self.origin.unread:
+            object.__setattr__(self, "origin", self.origin.read(self))
+        note_code(self)
+
+    @property
+    def place(self) -> Place:
+        """What has to be granted before a saved model may send anything there."""
+        return read_address(self.uri).place
 
     @property
     def model_url(self) -> str:
@@ -142,32 +159,68 @@ class TritonEndpoint:
         ConfigurationError
             If a field is unknown or its new value cannot work.
         """
-        known = [item.name for item in fields(self)]
         for name in changes:
-            if name not in known:
+            if name not in FIELDS:
                 raise ConfigurationError(
-                    f"an endpoint has no field {name!r}; it has {', '.join(known)}"
+                    f"an endpoint has no field {name!r}; it has {', '.join(FIELDS)}"
                 )
-        return replace(self, **changes)
+        return replace(self, **changes, origin=self.origin.without(changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in FIELDS}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> TritonEndpoint:
+    def from_dict(
+        cls,
+        stored: Mapping[str, Any],
+        *,
+        given: Collection[str] = (),
+        allow: tuple[Grant, ...] = (),
+    ) -> TritonEndpoint:
         """Read what `to_dict` wrote; fields of a later minor version are ignored.
+
+        What is read so is a suggestion: no secret is sent to where it says, unless the machine
+        grants it (docs/routes.md).
+
+        Parameters
+        ----------
+        stored : mapping
+            The fields.
+        given : collection of str
+            Those of them that the program itself gave.
+        allow : tuple of Grant
+            What the program allows this endpoint.
 
         Raises
         ------
         ConfigurationError
             If a field is missing or its value cannot work.
         """
-        known = {item.name for item in fields(cls)}
+        known = {key: value for key, value in stored.items() if key in FIELDS}
+        unread = tuple(name for name in GUARDED if name not in given)
         try:
-            return cls(**{key: value for key, value in stored.items() if key in known})
+            read = cls(**known, origin=Origin(allow=allow, unread=unread))
         except TypeError as error:
             raise ConfigurationError(f"not the description of an endpoint: {error}") from error
+        return _without_stored_authorities(read)
+
+
+FIELDS = tuple(item.name for item in fields(TritonEndpoint) if item.name != "origin")
+"""What describes an endpoint; where that came from is no part of it."""
+
+
+def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:
+    """Leave out whom a saved model trusts: who may sign for a host, this machine knows."""
+    named = endpoint.ca_bundle
+    if named is None or is_codes(endpoint, "ca_bundle") or is_trusted(named, endpoint.place):
+        return endpoint
+    warnings.warn(
+        f"the ca_bundle of the saved model is not used: name {shown(named, 200)} in "
+        "load_model(model_config={'ca_bundle': ...}), or in REQUESTS_CA_BUNDLE",
+        stacklevel=3,
+    )
+    return endpoint.with_overrides(ca_bundle=None)
 
 
 def check_seconds(name: str, value: Any) -> float:
@@ -179,54 +232,28 @@ def check_seconds(name: str, value: Any) -> float:
         If it is not a positive, finite number.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
-    return min(float(value), _LONGEST_S)
+    try:
+        seconds = float(value) if number else 0.0
+    except OverflowError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"{name} is a positive number of seconds, not {shown(value)}")
+    return min(seconds, _LONGEST_S)
+
+
+def check_timeout(timeout: Any) -> float | None:
+    """Return the ``timeout`` of a call, None for not said; raises what `check_seconds` does."""
+    return None if timeout is None else check_seconds("timeout", timeout)
 
 
 def _normalise(uri: Any, allow_http: bool) -> str:
-    parts = _parsed(uri)
-    host, port = parts.hostname or "", parts.port
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    address = read_address(uri)
+    if address.place.is_plain and not allow_http:
         raise ConfigurationError(
-            f"uri is http:// on {host}: keys and data would travel unencrypted; use https, or "
-            "set allow_http=True"
+            f"uri is http:// on {address.place.host}: keys and data would travel unencrypted; use "
+            "https, or set allow_http=True"
         )
-    shown = f"[{host}]" if ":" in host else host
-    path = _TAILS.sub("", parts.path.rstrip("/")).rstrip("/")
-    path = quote(path, safe="/%:!$&'()*+,;=~-._")
-    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
-
-
-def _parsed(uri: Any) -> SplitResult:
-    if not isinstance(uri, str):
-        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
-    uri = uri.strip()
-    if "@" in uri.partition("?")[0]:
-        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
-    if any(ord(char) <= 32 or ord(char) == 127 for char in uri):
-        raise ConfigurationError("uri holds blanks or control characters")
-    try:
-        parts: SplitResult = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        # What stands in place of the port may be a password, so nothing is shown.
-        raise ConfigurationError("uri is not a URL: its host or port cannot be read") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError(
-            "uri is an https:// address such as https://name.region.inference.ml.azure.com, "
-            f"not {parts.scheme or 'one without a scheme'}"
-        )
-    if not host.isascii():
-        raise ConfigurationError(f"uri has the host {host!r}; write it as DNS does, with xn--")
-    return parts
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return address.uri
 
 
 def _check_name(name: Any) -> None:
@@ -240,12 +267,13 @@ def _check_name(name: Any) -> None:
 def _version(version: Any) -> str | None:
     if version is None or version == "":
         return None
-    if isinstance(version, bool) or not re.fullmatch(r"[0-9]{1,18}", str(version)):
+    text = shown(version) if isinstance(version, int) else str(version)
+    if isinstance(version, bool) or not re.fullmatch(r"[0-9]{1,18}", text):
         raise ConfigurationError(
             f"model_version is a number such as '1', or None for the server's choice; "
-            f"got {version!r}"
+            f"got {shown(version)}"
         )
-    return str(version)
+    return text
 
 
 def _check_key_env(field: str, name: Any) -> None:
@@ -255,6 +283,8 @@ def _check_key_env(field: str, name: Any) -> None:
             "underscores, at most 64), never a key; what was given is none, and is not shown "
             "in case it is a key"
         )
+    if name in RESERVED:
+        raise ConfigurationError(f"{field}: {name!r} means something else in a grant; rename it")
 
 
 def _check_deployment(name: Any) -> None:
@@ -277,11 +307,13 @@ def _path(path: Any) -> str | None:
 
 def _check_flag(name: str, value: Any, *, optional: bool) -> None:
     if not isinstance(value, bool) and not (optional and value is None):
-        raise ConfigurationError(f"{name} is True or False, not {value!r}")
+        raise ConfigurationError(f"{name} is True or False, not {shown(value)}")
 
 
 def _check_count(name: str, value: Any, low: int, high: int) -> None:
     if value is None and name in _OPTIONAL_COUNTS:
         return
     if type(value) is not int or not low <= value <= high:
-        raise ConfigurationError(f"{name} is a whole number from {low} to {high}, not {value!r}")
+        raise ConfigurationError(
+            f"{name} is a whole number from {low} to {high}, not {shown(value)}"
+        )

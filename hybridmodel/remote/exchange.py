@@ -20,8 +20,10 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.per_process import PerProcess
 from hybridmodel.remote.connection import Reply
-from hybridmodel.remote.credentials import KeySource, key_source
+from hybridmodel.remote.credentials import key_source
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.key_sources import KeySource
+from hybridmodel.remote.permission import Permission, permission_of
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
     MAX_BODY_BYTES,
@@ -32,6 +34,7 @@ from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
 from hybridmodel.remote.tensor_data import Buffer
+from hybridmodel.remote.time_limit import capped
 from hybridmodel.remote.transport import PooledTransport, Transport
 from hybridmodel.tracing import trace_context
 
@@ -114,7 +117,8 @@ class Exchanger:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
-        self.keys: KeySource = key_source(endpoint, credential)
+        self._permission = permission_of(endpoint)
+        self.keys: KeySource = key_source(endpoint, credential, self._permission)
         self._make_transport = make_transport
         self._transport: PerProcess[Transport] = PerProcess()
         self._clock = clock
@@ -135,7 +139,8 @@ class Exchanger:
     ) -> Call:
         """Start a call: its deadline, where it has none yet, and its key."""
         if deadline is None:
-            deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
+            seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
+            deadline = Deadline(capped(seconds))
         return Call(deadline, request_id, self.keys.key(deadline))
 
     def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:
@@ -147,7 +152,11 @@ class Exchanger:
             Of the kind that the status, or what happened instead, stands for.
         InputMismatch
             If the request is larger than any server takes.
+        ConfigurationError
+            If a saved model wants what is not, or no longer, granted.
         """
+        if self._permission is not None:
+            self._check_granted(self._permission, call, url)
         headers = {**self._headers, **trace_context()}
         if call.key is not None:
             headers["Authorization"] = f"Bearer {call.key}"
@@ -245,6 +254,13 @@ class Exchanger:
         transport = self._transport.discard()
         if transport is not None:
             transport.close()
+
+    def _check_granted(self, permission: Permission, call: Call, url: str) -> None:
+        permission.check_request(url)
+        if call.key is not None:
+            check: Callable[[], None] | None = getattr(self.keys, "check", None)
+            if check is not None:
+                check()
 
     def _note_delay(self, call: Call, reply: Reply) -> None:
         delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]

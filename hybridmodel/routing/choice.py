@@ -48,6 +48,8 @@ class Choice:
         Returns a policy made ready for the model, or raises `ConfigurationError`.
     configured : Policy, optional
         What `configure` made of ``model_config``, for a copy of a model.
+    refused : str, optional
+        Why `saved` may not be taken, for a copy of a model.
 
     Attributes
     ----------
@@ -55,14 +57,21 @@ class Choice:
     configured : Policy or None
         What ``model_config`` said when the model was loaded. After it comes the environment
         variable ``HYBRIDMODEL_USE_AZURE``, and then what was saved.
+    refused : str or None
+        Why what was saved may not be taken: it would send data to where nobody granted.
     """
 
     def __init__(
-        self, saved: Policy, check: Callable[[Any], Any], configured: Policy | None = None
+        self,
+        saved: Policy,
+        check: Callable[[Any], Any],
+        configured: Policy | None = None,
+        refused: str | None = None,
     ) -> None:
         self._check = check
         self.saved: Policy = check(saved)
         self.configured: Policy | None = None if configured is None else check(configured)
+        self.refused = refused
 
     def configure(self, use_azure: bool | None, mode: Any) -> None:
         """Take in what ``model_config`` says.
@@ -88,7 +97,8 @@ class Choice:
         Raises
         ------
         ConfigurationError
-            If both are said, or something that cannot be understood or done.
+            If both are said, or something that cannot be understood or done; or nothing is said,
+            and what was saved is refused.
         """
         if use_azure is not None or mode is not None:
             return self._said(use_azure, mode)
@@ -96,6 +106,8 @@ class Choice:
             return self.configured
         environment = os.environ.get(USE_AZURE_ENV)
         if environment is None:
+            if self.refused is not None:
+                raise ConfigurationError(self.refused)
             return self.saved
         said = parse_use_azure(environment, f"environment variable {USE_AZURE_ENV}")
         return THERE if said else HERE

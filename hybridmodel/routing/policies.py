@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import check_seconds
 from hybridmodel.routing.switch import AZURE, LOCAL
+from hybridmodel.shown import shown
 
 if TYPE_CHECKING:
     from hybridmodel.cascade.calibration import Calibration
@@ -215,7 +216,7 @@ class Shadow(Policy):
         object.__setattr__(self, "share", _share("share", self.share))
         if type(self.max_pending) is not int or not 1 <= self.max_pending <= 10_000:
             raise ConfigurationError(
-                f"max_pending is a whole number from 1 to 10000, not {self.max_pending!r}"
+                f"max_pending is a whole number from 1 to 10000, not {shown(self.max_pending)}"
             )
 
 
@@ -313,7 +314,7 @@ def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
         kind = POLICIES[stored["mode"]]
         given = {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
         return kind(**(_read_cascade(given) if kind is Cascade else given))
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(f"not the description of a routing policy: {error!r}") from error
@@ -335,5 +336,5 @@ def _share(name: str, value: Any, over: float | None = None) -> float:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not 0 <= value <= 1 or value == over:
         above = "above 0 and up to 1" if over == 0 else "from 0 to 1"
-        raise ConfigurationError(f"{name} is a number {above}, not {value!r}")
+        raise ConfigurationError(f"{name} is a number {above}, not {shown(value)}")
     return float(value)

@@ -11,6 +11,7 @@ from hybridmodel.counters import Counters
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.frames import Bound
 from hybridmodel.local import LocalSession
+from hybridmodel.remote.time_limit import capped
 from hybridmodel.routing.switch import AZURE, LOCAL
 from hybridmodel.tensors import ModelSpec
 
@@ -120,7 +121,8 @@ class Sides:
 
     def time_of(self, ask: Ask) -> float:
         """Return the total time of a call in seconds, the endpoint's where it does not say."""
-        return self._client().endpoint.timeout_s if ask.timeout_s is None else ask.timeout_s
+        endpoint = self._client().endpoint
+        return capped(endpoint.timeout_s if ask.timeout_s is None else ask.timeout_s)
 
     @property
     def hedging(self) -> Crew:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.shown import shown
 
 USE_AZURE_ENV = "HYBRIDMODEL_USE_AZURE"
 
@@ -36,10 +37,11 @@ def parse_use_azure(value: Any, where: str) -> bool | None:
         return None
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    if isinstance(value, (int, str)) and (meaning := _MEANINGS.get(str(value))) is not None:
+    text = str(int(value)) if isinstance(value, int) and value in (0, 1) else value
+    if isinstance(text, str) and (meaning := _MEANINGS.get(text)) is not None:
         return meaning
     # Long values are not shown: a misplaced key is one.
-    shown = repr(value) if len(repr(value)) <= _LONGEST_SHOWN else f"a {type(value).__name__}"
     raise ConfigurationError(
-        f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not {shown}"
+        f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not "
+        f"{shown(value, _LONGEST_SHOWN)}"
     )

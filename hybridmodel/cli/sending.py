@@ -1,0 +1,74 @@
+"""What a model's endpoint would be sent, and who says so: for people, and for machines."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.grants import ENTRA, Grant
+from hybridmodel.remote.permission import Permission
+
+_ASKED = "when a call asks for it; nothing is granted that would let it go unasked"
+_REFUSED = "not granted, so not sent; `hybridmodel trust` grants it"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One thing that would be sent.
+
+    Attributes
+    ----------
+    what : str
+        ``data``, ``entra``, or the name of a variable.
+    grant : str
+        What has to be granted where only a saved model says so.
+    granted : bool
+        Whether it may be sent unasked: what only a call asks for is not granted.
+    why : str
+        Who says so.
+    is_set : bool or None
+        Whether the variable is set; None for what is none.
+    """
+
+    what: str
+    grant: str
+    granted: bool
+    why: str
+    is_set: bool | None = None
+
+    def __str__(self) -> str:
+        if self.what == "data":
+            return f"to {self.grant}: {self.why}"
+        where = "tokens of Entra ID" if self.what == ENTRA else f"in {self.what}"
+        state = "" if self.is_set is None else f", which is {'set' if self.is_set else 'not set'}"
+        return f"{where}{state}; {self.why}"
+
+
+def sent_to(endpoint: TritonEndpoint | None) -> list[Sent]:
+    """Return what an endpoint would be sent: data first, then each secret."""
+    if endpoint is None:
+        return []
+    permission = Permission(endpoint)
+    secrets = [secret for secret in permission.wanted() if secret is not None]
+    if permission.host_key is not None and secrets and secrets != [ENTRA]:
+        secrets.append(permission.host_key)
+    return [_sent(permission, secret) for secret in (None, *secrets)]
+
+
+def wanted_grants(endpoint: TritonEndpoint) -> tuple[Grant, ...]:
+    """Return the grants that let a saved model send all that its endpoint names."""
+    permission = Permission(endpoint)
+    return tuple(Grant(secret, permission.place) for secret in permission.wanted())
+
+
+def _sent(permission: Permission, secret: str | None) -> Sent:
+    grant = str(Grant(secret, permission.place))
+    ground = permission.ground(secret)
+    is_set = None if secret in (None, ENTRA) else bool(os.environ.get(str(secret)))
+    if secret is not None and secret == permission.host_key:
+        return Sent(secret, grant, True, "the host's own variable", is_set)
+    if ground is not None:
+        return Sent(secret or "data", grant, True, ground.words, is_set)
+    asked = secret is None and not permission.place.is_plain
+    return Sent(secret or "data", grant, False, _ASKED if asked else _REFUSED, is_set)

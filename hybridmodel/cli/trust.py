@@ -1,0 +1,128 @@
+"""``hybridmodel trust``: lets a saved model send what it names to where it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from hybridmodel.cli import options
+from hybridmodel.cli.errors import NO
+from hybridmodel.cli.sending import sent_to, wanted_grants
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote import trust_file
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.grants import ENTRA, Grant, parse_grants
+from hybridmodel.remote.permission import ALLOW_ENV
+
+
+@click.command()
+@click.argument("model_uri", metavar="[MODEL_URI]", required=False)
+@click.option("--list", "listed", is_flag=True, help="Print what is granted in your file.")
+@click.option(
+    "--revoke",
+    metavar="GRANT",
+    multiple=True,
+    help="Take a grant out of your file, as --list prints it; a place alone takes out all of that "
+    "place. Repeatable.",
+)
+@click.option(
+    "--print-env",
+    is_flag=True,
+    help=f"Print {ALLOW_ENV}=... for a container or Spark, and write nothing: for MODEL_URI, or "
+    "for all of your file.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.model_config
+@click.pass_context
+def trust(
+    context: click.Context,
+    model_uri: str | None,
+    listed: bool,
+    revoke: tuple[str, ...],
+    print_env: bool,
+    yes: bool,
+    config: dict[str, Any],
+) -> None:
+    """Let a saved model send the key that it names, and data, to where its endpoint is.
+
+    Shows what would be sent where, asks, and writes it into a file of yours. What is granted is
+    a variable and a place, whichever saved model names the two. Calls no endpoint, reads no key.
+
+    Exit status: 0 granted or shown, 1 not granted, or no such grant to revoke, 2 error.
+    """
+    if (listed or revoke) and (model_uri or print_env or (listed and revoke)):
+        raise click.UsageError("--list and --revoke stand alone")
+    if revoke:
+        context.exit(_revoke(parse_grants(revoke, "--revoke")))
+    if listed:
+        click.echo("".join(f"{grant}\n" for grant in trust_file.read()), nl=False)
+        return
+    if model_uri is None:
+        if not print_env:
+            raise click.UsageError("name a model, or --list, --revoke or --print-env")
+        _print_env(trust_file.read())
+        return
+    with options.open_model(model_uri, config) as model:
+        endpoint = model.endpoint
+    if endpoint is None:
+        raise ConfigurationError(f"{model_uri}: the model has no endpoint, so it sends nothing")
+    wanted = wanted_grants(endpoint)
+    if not endpoint.place.can_be_named:
+        raise ConfigurationError(f"{endpoint.uri}: no grant can name a path of this kind")
+    if print_env:
+        _print_env(wanted)
+    elif not _grant(model_uri, endpoint, wanted, yes):
+        context.exit(NO)
+
+
+def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> bool:
+    options.echo_pairs([("model", model_uri), ("endpoint", endpoint.model_url)])
+    click.echo(f"\n{_question(endpoint)}\n")
+    known = trust_file.read()
+    if set(wanted) <= set(known):
+        click.echo(f"granted in {trust_file.path()} already")
+        return True
+    click.echo("This holds for every saved model that names the same, not only for this one.")
+    if not yes and not click.confirm(f"Allow it, in {trust_file.path()}?"):
+        return False
+    trust_file.write([*known, *wanted])
+    click.echo("\n".join(f"granted: {grant}" for grant in wanted))
+    return True
+
+
+def _question(endpoint: TritonEndpoint) -> str:
+    place = endpoint.place
+    lines = [f"It wants to send to {place}", "  the rows of calls"]
+    for item in sent_to(endpoint)[1:]:
+        if item.what == ENTRA:
+            lines.append("  tokens of Entra ID that are good for all your endpoints")
+        elif item.grant in map(str, wanted_grants(endpoint)):
+            state = "set" if item.is_set else "not set"
+            lines.append(f"  the key in {item.what}, which is {state} here")
+    if place.is_plain:
+        lines.append("WITHOUT ENCRYPTION: whoever stands between can read it")
+    return "\n".join(lines)
+
+
+def _revoke(revoked: Iterable[Grant]) -> int:
+    """Take out grants; a place alone means all of that place."""
+    kept = list(trust_file.read())
+    status = 0
+    for gone in revoked:
+        left = [
+            grant
+            for grant in kept
+            if grant != gone and not (gone.secret is None and grant.place == gone.place)
+        ]
+        if len(left) == len(kept):
+            click.echo(f"not there: {gone}", err=True)
+            status = NO
+        kept = left
+    trust_file.write(kept)
+    return status
+
+
+def _print_env(grants: Iterable[Grant]) -> None:
+    click.echo(f"{ALLOW_ENV}={','.join(map(str, grants))}")

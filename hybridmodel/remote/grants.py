@@ -1,0 +1,138 @@
+"""Grants: what the machine lets a saved model send where. Parsing and matching, no I/O.
+
+==========================================  ======================================================
+text                                        means
+==========================================  ======================================================
+``host``                                    data may be sent to that host
+``VAR@host``                                data, and the key in the variable VAR
+``VAR@host:8443``, ``VAR@[::1]:8443``       the same on another port
+``VAR@host/api/v1/endpoint/digits``         the same below that prefix, and nowhere else
+``VAR@http://host:8000``                    the same without encryption
+``entra@host``                              data, and Entra ID tokens
+``credential@host``                         data, and what the function given as credential returns
+``unix:/path``                              kept for sockets
+``*``                                       everything
+==========================================  ======================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.address import Place, read_address
+
+ENTRA = "entra"
+"""Stands for tokens of Entra ID, where a grant else names a variable."""
+CREDENTIAL = "credential"
+"""Stands for what a function that was given as credential returns."""
+RESERVED = (ENTRA, CREDENTIAL)
+"""What no variable can be called."""
+
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,319}")
+_HOW = "a grant is host, VAR@host[:port][/prefix], entra@host or VAR@http://host:port"
+
+
+class Grant(NamedTuple):
+    """A place, and what may be sent there besides data.
+
+    Attributes
+    ----------
+    secret : str or None
+        Name of a variable, `ENTRA`, `CREDENTIAL`, or None for data alone.
+    place : Place or None
+        None for every place, and every secret.
+    """
+
+    secret: str | None
+    place: Place | None
+
+    def __str__(self) -> str:
+        if self.place is None:
+            return "*"
+        return str(self.place) if self.secret is None else f"{self.secret}@{self.place}"
+
+    def covers(self, secret: str | None, place: Place) -> bool:
+        """Tell whether a secret, or data (None), may be sent to a place."""
+        if self.place is None:
+            return True
+        return self.place == place and (secret is None or self.secret == secret)
+
+
+EVERYTHING = Grant(None, None)
+
+
+def parse_grants(text: str | Iterable[str], where: str) -> tuple[Grant, ...]:
+    """Read grants.
+
+    Parameters
+    ----------
+    text : str or iterable of str
+        Separated by commas or white space.
+    where : str
+        Named in the error.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is none. It is not shown: people put keys where names belong.
+    """
+    texts = [text] if isinstance(text, str) else list(text)
+    if not all(isinstance(item, str) for item in texts):
+        raise ConfigurationError(f"{where}: {_HOW}, as text")
+    words = [word for item in texts for word in re.split(r"[\s,]+", item) if word]
+    return tuple(_grant(word, f"{where}: entry {at}") for at, word in enumerate(words, 1))
+
+
+def _grant(word: str, where: str) -> Grant:
+    if word == "*":
+        return EVERYTHING
+    secret, at, rest = word.rpartition("@")
+    if at and not _SECRET.fullmatch(secret):
+        raise ConfigurationError(f"{where} is no grant: {_HOW}")
+    return Grant(secret if at else None, _place(rest, where))
+
+
+def _place(text: str, where: str) -> Place:
+    if text.startswith("unix:/"):
+        return Place("unix", text.removeprefix("unix:"), 0, "")
+    try:
+        place = read_address(text if "://" in text else f"https://{text}").place
+    except ConfigurationError:
+        raise ConfigurationError(f"{where} is no grant: {_HOW}") from None
+    if not place.can_be_named:
+        raise ConfigurationError(f"{where} is no grant: a path of this kind cannot be named")
+    return place
+
+
+def shell_line(wanted: Iterable[Grant], variable: str, known: str | None) -> str:
+    """Return the line that, pasted into a shell, sets a variable to these grants besides others.
+
+    Parameters
+    ----------
+    wanted : iterable of Grant
+        Their grammar leaves nothing that a shell would read as a command.
+    variable : str
+        Its name.
+    known : str or None
+        What it holds already.
+    """
+    added = ", ".join(map(str, wanted))
+    return f'export {variable}="{f"${variable}, " if known else ""}{added}"'
+
+
+def checked_allow(allow: Any) -> tuple[Grant, ...]:
+    """Return the grants that a caller gives in ``allow``.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none.
+    """
+    if allow is None:
+        return ()
+    if not isinstance(allow, (str, list, tuple, set, frozenset)):
+        raise ConfigurationError(f"allow: {_HOW}, in a list")
+    return parse_grants(allow, "allow")
