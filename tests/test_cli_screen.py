@@ -246,7 +246,7 @@ def test_inspect_takes_files_and_several(cli: Cli) -> None:
 
 
 def test_other_commands_take_files_too(cli: Cli) -> None:
-    """A plain ONNX file answers here, and with an address on the command line from there."""
+    """A plain ONNX file answers locally, and remotely with an address on the command line."""
     expected = cli("predict", "model", "rows.csv").stdout
     assert cli("predict", "linear.onnx", "rows.csv").stdout == expected
     with serve({"linear": models.linear()}) as server:

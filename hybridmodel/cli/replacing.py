@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,9 +70,8 @@ def _identity(file: object) -> object:
             status = file.stat() if file.exists() else None
         else:
             status = os.fstat(file.fileno())  # type: ignore[attr-defined]
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):  # Streams that are no files.
         return None
     if status is None:
         return os.path.normcase(os.path.realpath(str(file)))
-    is_file = status.st_mode & 0o170000 == 0o100000
-    return (status.st_dev, status.st_ino) if is_file else None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
