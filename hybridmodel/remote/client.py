@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,18 +26,15 @@ from hybridmodel.exceptions import (
     SpecMismatch,
 )
 from hybridmodel.remote.admission import gate_of
-from hybridmodel.remote.answers import RemoteAnswer, differences
+from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
-from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.json_text import answer_limit, description_limit
+from hybridmodel.remote.metadata import decode_metadata
 from hybridmodel.remote.parallel import each
-from hybridmodel.remote.protocol import (
-    InferResponse,
-    decode_metadata,
-    decode_response,
-    encode_request,
-)
+from hybridmodel.remote.protocol import InferResponse, encode_request
+from hybridmodel.remote.reading import read_answer
 from hybridmodel.remote.resilience import RetryPolicy
 from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.transport import PooledTransport, Transport
@@ -95,6 +93,7 @@ class EndpointClient:
         self._most_rows = endpoint.max_batch_size or sys.maxsize
         self._knows_batch_size = endpoint.max_batch_size is not None
         self._infer_url = f"{endpoint.model_url}/infer"
+        self._limit = lru_cache(64)(partial(answer_limit, spec))
 
     def infer(
         self,
@@ -154,7 +153,7 @@ class EndpointClient:
         call = self._begin(timeout_s)
         reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
         try:
-            return decode_metadata(reply.header)
+            return decode_metadata(reply.header, description_limit(self._spec))
         except ProtocolError as error:
             raise self._exchanger.placed(call, error, reply) from None
 
@@ -205,10 +204,16 @@ class EndpointClient:
     ) -> RemoteAnswer:
         binary = self._speaks_binary(call)
         message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
+        limit = self._limit(tuple(outputs), rows, binary)
 
-        def send(call: Call) -> InferResponse:
-            reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
-            return self._decoded(call, reply)
+        def send(call: Call) -> InferResponse | tuple[str, ...]:
+            reply = self._exchanger.exchange(
+                call, "POST", self._infer_url, message, limit.size_bytes
+            )
+            try:
+                return read_answer(call, reply, self._spec, outputs, rows, limit)
+            except ProtocolError as error:
+                raise self._exchanger.placed(call, error, reply) from None
 
         try:
             response, attempts = self._retrier.run(call, send)
@@ -216,9 +221,11 @@ class EndpointClient:
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
+        if isinstance(response, tuple):
+            raise self._mismatch(call, response)
         _log.debug("version %s answered request %s", response.model_version, call.request_id)
         return RemoteAnswer(
-            self._checked(call, response, outputs, rows),
+            {name: response.outputs[name] for name in outputs},
             response.model_version,
             attempts,
             call.request_id or "",
@@ -251,7 +258,7 @@ class EndpointClient:
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         try:
             parts = each(ask, cut(feeds, rows, size), most, name="hybridmodel-chunk")
-            joined = join(parts, rows)
+            joined = join(parts, rows, self._spec)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.placed(call, error) from None
         finally:
@@ -279,28 +286,13 @@ class EndpointClient:
             raise error
         return self._most_rows
 
-    def _decoded(self, call: Call, reply: Reply) -> InferResponse:
-        try:
-            response = decode_response(reply.header, reply.tensors)
-        except ProtocolError as error:
-            raise self._exchanger.placed(call, error, reply) from None
-        if response.request_id not in (None, "", call.request_id):
-            crossed = ProtocolError(f"the answer is that of request {response.request_id!r}")
-            raise self._exchanger.placed(call, crossed, reply)
-        return response
-
-    def _checked(
-        self, call: Call, response: InferResponse, outputs: Sequence[str], rows: int | None
-    ) -> dict[str, Array]:
-        found = differences(response.outputs, self._spec, outputs, rows)
-        if found:
-            found = tuple(map(call.without_key, found))
-            raise SpecMismatch(
-                f"{self.endpoint.model_url}: the answer is not what the local model would give: "
-                + "; ".join(found),
-                found,
-            )
-        return {name: response.outputs[name] for name in outputs}
+    def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:
+        found = tuple(map(call.without_key, found))
+        return SpecMismatch(
+            f"{self.endpoint.model_url}: the answer is not what the local model would give: "
+            + "; ".join(found),
+            found,
+        )
 
 
 def _guid() -> str:

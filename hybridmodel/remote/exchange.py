@@ -21,11 +21,11 @@ from hybridmodel.per_process import PerProcess
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import KeySource, key_source
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.json_text import JSON_BYTES, JsonLimit, decode_object
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
     MAX_BODY_BYTES,
     Message,
-    decode_object,
 )
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.statuses import refusal
@@ -35,6 +35,10 @@ from hybridmodel.tracing import trace_context
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request. Triton would compress each answer that may be compressed."""
+
+_SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
+_CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
+"""Of a model with hundreds of inputs."""
 
 DEPLOYMENT = "azureml-model-deployment"
 """Header that picks a deployment of an Azure Machine Learning endpoint."""
@@ -115,8 +119,15 @@ class Exchanger:
         deadline = Deadline(self.endpoint.timeout_s if timeout_s is None else timeout_s)
         return Call(deadline, request_id, self.keys.key(deadline))
 
-    def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:
-        """Send one request, and return its reply if it is a 200.
+    def exchange(
+        self,
+        call: Call,
+        method: str,
+        url: str,
+        message: Message | None = None,
+        json_bytes: int = JSON_BYTES,
+    ) -> Reply:
+        """Send one request, and return its reply if it is a 200 with at most so much JSON.
 
         Raises
         ------
@@ -137,7 +148,12 @@ class Exchanger:
             body = (message.header, *message.tensors)
         try:
             reply = self._transport.get(self._connect).send(
-                method, url, headers=headers, body=body, deadline=call.deadline
+                method,
+                url,
+                headers=headers,
+                body=body,
+                deadline=call.deadline,
+                json_bytes=json_bytes,
             )
         except EndpointError as error:
             raise self.placed(call, error) from error.__cause__
@@ -167,7 +183,7 @@ class Exchanger:
         if self._speaks_binary is None:
             try:
                 reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
-                extensions = decode_object(reply.header).get("extensions")
+                extensions = decode_object(reply.header, _SMALL).get("extensions")
             except (EndpointRefused, ProtocolError):
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
@@ -178,7 +194,7 @@ class Exchanger:
         """Ask how many rows the server takes at a time; `sys.maxsize` where it does not say."""
         try:
             reply = self.exchange(call, "GET", f"{self.endpoint.model_url}/config")
-            most = decode_object(reply.header).get("max_batch_size")
+            most = decode_object(reply.header, _CONFIG).get("max_batch_size")
         except EndpointError:
             # What was refused is the caller's news, not that the reason cannot be found.
             return sys.maxsize

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import AZURE_ML_SCOPE
+from hybridmodel.remote.json_text import ERROR_LIMIT, decode_object
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
 """Azure Machine Learning answers 424 for any failure of the server behind it, whose own status
@@ -94,6 +94,9 @@ def _kind(status: int, reply: Reply) -> type[EndpointError]:
 def _said(reply: Reply) -> str:
     if 300 <= reply.status < 400:
         return f"a redirect to {_redirected_to(reply)}, which is not followed; check the uri"
+    encoding = reply.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        return f"its text is encoded as {encoding[:40]!r}, which nobody asked for"
     text = _protocol_error(reply)
     if text is None:
         text = bytes(reply.header[: _SHOWN * 4]).decode("utf-8", "replace")
@@ -111,10 +114,9 @@ def _redirected_to(reply: Reply) -> str:
 
 def _protocol_error(reply: Reply) -> str | None:
     try:
-        body = json.loads(bytes(reply.header))
-    except (ValueError, RecursionError):
+        error = decode_object(reply.header, ERROR_LIMIT).get("error")
+    except ProtocolError:
         return None
-    error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, str) else None
 
 
