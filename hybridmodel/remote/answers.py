@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hybridmodel.remote.json_fields import shown
 from hybridmodel.tensors import ModelSpec, TensorSpec, format_shape
 
 Array = np.ndarray[Any, Any]
@@ -64,7 +65,7 @@ def differences(
         That every batched output must have.
     """
     found = [
-        f"output {name!r}: the local model does not have it"
+        f"output {shown(name)}: the local model does not have it"
         for name in came
         if name not in spec.output_names
     ]

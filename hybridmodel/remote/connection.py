@@ -159,26 +159,26 @@ class Connection:
             raise ProtocolError(
                 f"the answer is encoded as {head.encoding!r}, which was not asked for"
             )
-        split, length = head.headers.get(_HEADER_LENGTH), head.length
+        split = head.headers.get(_HEADER_LENGTH)
+        length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
-        if head.chunked or length is None:
-            whole = bytearray()
-            for piece in self._pieces(head, received, deadline):
-                whole += piece
-                _check_length(len(whole), most)
-            if split is None:
-                return whole, b""
-            at = _json_length(split, len(whole), json_bytes)
-            return whole[:at], memoryview(whole[at:])
-        if length > most:
-            _check_length(length, most)
+        _check_length(length or 0, most)
         if split is None or not length:
-            return bytearray(self._exactly(length, received, deadline)), b""
+            whole = self._gathered(head, received, deadline, most)
+            at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)
+            return (whole, b"") if at == len(whole) else (whole[:at], whole[at:])
         at = _json_length(split, length, json_bytes)
         header = received[:at]
         if len(header) < at:
             header = bytes(self._exactly(at, header, deadline))
         return header, self._exactly(length - at, received[at:], deadline)
+
+    def _gathered(self, head: Head, received: bytes, deadline: Deadline, most: int) -> bytearray:
+        whole = bytearray()
+        for piece in self._pieces(head, received, deadline):
+            whole += piece
+            _check_length(len(whole), most)
+        return whole
 
     def _beginning(self, head: Head, received: bytes, deadline: Deadline) -> tuple[bytearray, bool]:
         """Read as much of a refusal as may be shown; return whether that was all of it."""
@@ -202,14 +202,16 @@ class Connection:
             while piece := self._stream.receive(deadline):
                 yield piece
         else:
-            left = head.length - len(received)
+            length, came = head.length, len(received)
             yield received
-            while left > 0:
-                piece = self._some(deadline)
-                left -= len(piece)
+            while came < length:
+                piece = self._stream.receive(deadline)
+                if not piece:
+                    raise ConnectionResetError(f"{came} of {length} bytes came, then the end")
+                came += len(piece)
                 yield piece
-            if left < 0:
-                raise ProtocolError(f"{-left} bytes follow the answer")
+            if came > length:
+                raise ProtocolError(f"{came - length} bytes follow the answer")
 
     def _exactly(self, length: int, received: bytes, deadline: Deadline) -> Buffer:
         if len(received) > length:

@@ -36,7 +36,7 @@ BYTES_PER_S = 20e6
 _VALUES = 1000
 _VALUES_PER_TENSOR = 32
 _NUMBER_BYTES = 64
-"""Of one number with its comma, and the line breaks and brackets of a printed list."""
+"""Of a number with its comma, or the brackets of a list, each on a line of its own."""
 
 _MAX_DIGITS = 4300
 """Of a whole number, as Python itself has it unless told otherwise: more take time squared."""
@@ -98,7 +98,8 @@ def answer_limit(
         # Servers write flat lists, or one for each row.
         return JsonLimit(max(size, _NUMBER_BYTES * known), None, most + max(rows or 0, 100_000))
     lists = sum(_lists(_shape(item, rows)) for item in asked)
-    return JsonLimit(max(JSON_BYTES, _NUMBER_BYTES * known), most + known, most + lists)
+    size = max(JSON_BYTES, _NUMBER_BYTES * (known + lists))
+    return JsonLimit(size, most + known, most + lists)
 
 
 def _shape(spec: TensorSpec, rows: int | None) -> tuple[int, ...]:

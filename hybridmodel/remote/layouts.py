@@ -139,7 +139,7 @@ def slots_of(head: Mapping[str, Any], what: str) -> tuple[Slot, ...]:
     slots: dict[str, Slot] = {}
     for item in objects_of(head, f"{what}s"):
         name = name_of(item, what)
-        where = f"{what} {name!r}"
+        where = f"{what} {shown(name)}"
         if name in slots:
             raise ProtocolError(f"{where} comes twice")
         size = parameters_of(item).get("binary_data_size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.remote.json_fields import declared_shape_of, dtype_of, name_of, objects_of
+from hybridmodel.remote.json_fields import declared_shape_of, dtype_of, name_of, objects_of, shown
 from hybridmodel.remote.json_text import JsonLimit, decode_object
 from hybridmodel.tensors import ModelSpec, TensorSpec
 
@@ -30,6 +30,6 @@ def decode_metadata(body: Buffer, limit: JsonLimit | None = None) -> ModelSpec:
 
 
 def _declared_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:
-    where = f"{what} {name_of(item, what)!r}"
+    where = f"{what} {shown(name_of(item, what))}"
     dtype_of(item, where)
     return TensorSpec(item["name"], item["datatype"], declared_shape_of(item, where))
