@@ -54,7 +54,7 @@ class Connecting(Deadline):
         """
         left_s = self.remaining_s()
         if left_s <= 0:
-            raise ConnectionError(f"no connection within {self.timeout_s:.3g} s")
+            raise ConnectionError(f"no connection within {self.timeout_s:g} s")
         return left_s
 
 
@@ -142,6 +142,7 @@ def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
             if not isinstance(error, OSError):
                 raise
             failure = error
+    deadline.check("connecting")  # If it has passed, that is the reason.
     raise failure
 
 
