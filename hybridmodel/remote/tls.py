@@ -10,7 +10,7 @@ https.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from hybridmodel.remote.bounded_socket import AT_ONCE_BYTES, Hear, Stream
@@ -52,17 +52,14 @@ class TlsStream:
         EndpointTimeout, OSError
             If it takes too long, or the connection breaks.
         """
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
+        try:
+            while not self._done(self._tls.do_handshake):
                 self._feed(deadline)
-            except ssl.SSLError:
-                # The other side learns why, if it is still there.
-                with suppress(OSError):
-                    self._flush(deadline)
-                raise
+        except ssl.SSLError:
+            # The other side learns why, if it is still there.
+            with suppress(OSError):
+                self._flush(deadline)
+            raise
         self._flush(deadline)
 
     def has_something(self) -> bool:
@@ -115,13 +112,9 @@ class TlsStream:
         """
         if not self._has_some():
             self._feed(deadline)
-        while True:
-            try:
-                return self._tls.read(len(view), view)  # type: ignore[return-value]
-            except ssl.SSLWantReadError:
-                self._feed(deadline)
-            except ssl.SSLEOFError:
-                return 0
+        while (count := self._decrypted_into(view)) is None:
+            self._feed(deadline)
+        return count
 
     def close(self) -> None:
         """Close the socket."""
@@ -131,13 +124,21 @@ class TlsStream:
         """Tell whether OpenSSL has something to work on; to ask it in vain costs an exception."""
         return self._incoming.pending or self._tls.pending()
 
+    def _done(self, step: Callable[[], object]) -> bool:
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
     def _encrypted(self, view: memoryview, deadline: Deadline) -> int:
         """Take the beginning of `view` to be sent, and return how much that was."""
         while True:
             try:
                 return self._tls.write(view)
             except ssl.SSLWantReadError:  # The server wants other keys first.
-                self._feed(deadline)
+                pass
+            self._feed(deadline)
 
     def _decrypted(self) -> bytes | None:
         """Return what came as far as it is here, empty at the end; None if more has to come."""
@@ -147,6 +148,14 @@ class TlsStream:
             return None
         except ssl.SSLEOFError:
             return b""  # Many servers end without the farewell of TLS.
+
+    def _decrypted_into(self, view: memoryview) -> int | None:
+        try:
+            return self._tls.read(len(view), view)  # type: ignore[return-value]
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLEOFError:
+            return 0
 
     def _feed(self, deadline: Deadline) -> None:
         """Receive one piece for OpenSSL to work on; first send what it has to say itself."""
