@@ -260,8 +260,8 @@ def test_an_answer_takes_three_bytes_for_each_that_came(
     came, taken, seconds = cost(case)
     record_property("bytes", (came, taken, case.needs))
     assert taken <= 3 * came + case.needs + MARGIN_BYTES
-    # What is refused is refused at once; what is read takes its time, and more while it is traced.
-    assert seconds < 5 or case.kind is None
+    # What is read takes its time, and more while memory is traced; what is refused does not.
+    assert seconds < 5 or case.kind in (None, EndpointUnavailable)
     if case.kind is EndpointRefused:
         assert came < 300_000
 

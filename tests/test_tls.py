@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -19,10 +19,11 @@ from hybridmodel import (
     EndpointUnavailable,
     TritonEndpoint,
 )
-from hybridmodel.remote.bounded_socket import BoundedSocket
+from hybridmodel.remote.bounded_socket import BoundedSocket, Hear
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.connect import connect_within
 from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.tensor_data import Buffer
 from hybridmodel.remote.tls import TlsStream
 from tests.faulty import ANSWER, FEEDS, SPEC, FaultyEndpoint, http
 from tests.test_bounded_socket import Server, carry
@@ -385,6 +386,33 @@ def test_a_record_that_was_changed_on_the_way_is_refused(authority: Authority) -
         with pytest.raises(EndpointRefused, match="no secure connection"):
             ask(peer.secure_uri)
         assert peer.gone.wait(2)
+
+
+def test_a_large_request_is_encrypted_piece_by_piece(authority: Authority) -> None:
+    """Beside the request little memory is taken, and the time is looked at between the pieces."""
+    request = bytes(20_000_000)
+    context = ssl.create_default_context(cafile=authority.bundle)
+    pieces: list[int] = []
+
+    class Below(BoundedSocket):
+        def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
+            parts = list(parts)
+            pieces.append(sum(map(len, parts)))
+            return super().send(parts, deadline, hear)
+
+    def serve(connection: socket.socket) -> None:
+        with authority.server.wrap_socket(connection, server_side=True) as secured:
+            left = len(request)
+            while left:
+                left -= len(secured.recv(left))
+            secured.sendall(b"all")
+
+    with Peer(serve) as peer, socket.create_connection(("127.0.0.1", peer.port)) as sock:
+        stream = TlsStream(Below(sock), context, "127.0.0.1")
+        stream.shake_hands(Deadline(20))
+        assert stream.send((request,), Deadline(60), lambda _: True)
+        assert stream.receive(Deadline(20)) == b"all"
+    assert max(pieces) < 200_000
 
 
 def test_a_peer_that_sends_and_does_not_read_is_left() -> None:

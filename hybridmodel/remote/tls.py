@@ -135,7 +135,8 @@ class TlsStream:
         """Take the beginning of `view` to be sent, and return how much that was."""
         while True:
             try:
-                return self._tls.write(view)
+                # OpenSSL takes all that it is given, and a copy of it, before it comes back.
+                return self._tls.write(view[:AT_ONCE_BYTES])
             except ssl.SSLWantReadError:  # The server wants other keys first.
                 pass
             self._feed(deadline)
