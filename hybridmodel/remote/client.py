@@ -33,7 +33,7 @@ from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.json_text import answer_limit, description_limit
 from hybridmodel.remote.metadata import decode_metadata
 from hybridmodel.remote.parallel import each
-from hybridmodel.remote.protocol import InferResponse, encode_request
+from hybridmodel.remote.protocol import encode_request
 from hybridmodel.remote.reading import read_answer
 from hybridmodel.remote.resilience import RetryPolicy
 from hybridmodel.remote.retrier import Retrier
@@ -206,7 +206,7 @@ class EndpointClient:
         message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
         limit = self._limit(tuple(outputs), rows, binary)
 
-        def send(call: Call) -> InferResponse | tuple[str, ...]:
+        def send(call: Call) -> tuple[dict[str, Array], str | None, tuple[str, ...]]:
             reply = self._exchanger.exchange(
                 call, "POST", self._infer_url, message, limit.size_bytes
             )
@@ -216,17 +216,17 @@ class EndpointClient:
                 raise self._exchanger.placed(call, error, reply) from None
 
         try:
-            response, attempts = self._retrier.run(call, send)
+            (arrays, version, found), attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
-        if isinstance(response, tuple):
-            raise self._mismatch(call, response)
-        _log.debug("version %s answered request %s", response.model_version, call.request_id)
+        if found:
+            raise self._mismatch(call, found)
+        _log.debug("version %s answered request %s", version, call.request_id)
         return RemoteAnswer(
-            {name: response.outputs[name] for name in outputs},
-            response.model_version,
+            {name: arrays[name] for name in outputs},
+            version,
             attempts,
             call.request_id or "",
         )

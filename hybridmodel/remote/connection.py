@@ -162,7 +162,8 @@ class Connection:
         split = head.headers.get(_HEADER_LENGTH)
         length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
-        _check_length(length or 0, most)
+        if length is not None and length > most:
+            _check_length(length, most)
         if split is None or not length:
             whole = self._gathered(head, received, deadline, most)
             at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)

@@ -10,7 +10,8 @@ from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.json_text import BYTES_PER_S, JSON_BYTES, JsonLimit
 from hybridmodel.remote.layouts import fill
-from hybridmodel.remote.protocol import InferResponse, read_response
+from hybridmodel.remote.protocol import read_response
+from hybridmodel.remote.tensor_data import Array
 from hybridmodel.tensors import ModelSpec
 
 
@@ -21,8 +22,8 @@ def read_answer(
     outputs: Sequence[str],
     rows: int | None,
     limit: JsonLimit,
-) -> InferResponse | tuple[str, ...]:
-    """Read an answer; where it is not that of the local model, say how it differs instead.
+) -> tuple[dict[str, Array], str | None, tuple[str, ...]]:
+    """Read an answer, if it is that of the local model.
 
     Parameters
     ----------
@@ -39,6 +40,11 @@ def read_answer(
     limit : JsonLimit
         What its JSON may hold.
 
+    Returns
+    -------
+    tuple of (dict of str to ndarray, str or None, tuple of str)
+        The outputs, the version of the model, and instead of these how the answer differs.
+
     Raises
     ------
     ProtocolError
@@ -53,9 +59,9 @@ def read_answer(
         raise ProtocolError(f"the answer is that of request {request_id!r:.80}")
     found = differences(layout.by_name, spec, outputs, rows)
     if found:
-        return found
+        return {}, None, found
     arrays = fill(layout.slots, reply.tensors, "output", lambda: call.deadline.check(_READING))
-    return InferResponse(arrays, layout.model_name, layout.model_version, request_id)
+    return arrays, layout.model_version, ()
 
 
 _READING = "reading the answer"
