@@ -9,8 +9,7 @@ Sources: as in `hybridmodel.remote.protocol`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,11 +67,11 @@ class Layout:
     model_name: str | None
     model_version: str | None
     request_id: str | None
+    by_name: Mapping[str, Slot] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def by_name(self) -> Mapping[str, Slot]:
-        """The tensors by name."""
-        return {slot.name: slot for slot in self.slots}
+    def __post_init__(self) -> None:
+        # At once: a cached property takes a lock.
+        object.__setattr__(self, "by_name", {slot.name: slot for slot in self.slots})
 
 
 _ID = re.compile(rb'\{"id":"([\w-]*)"')
