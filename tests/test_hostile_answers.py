@@ -308,7 +308,7 @@ def test_strings_are_not_decoded_where_numbers_were_asked_for(
 def test_the_first_chunk_does_not_size_the_whole(rows: int, width: int) -> None:
     """Where the model leaves a size open, room for all rows is made once all rows are there."""
     first = arrays(y=np.ones((1, width), np.float32))
-    scripts: list[Script] = [raw(first), http(400, b"no more")]
+    scripts: list[Script] = [raw(first), raw(first), http(400, b"no more")]
     with FaultyEndpoint(*scripts) as faulty:
         endpoint = faulty.endpoint(max_batch_size=1, max_in_flight=1)
         client = EndpointClient(endpoint, spec("FP32", -1))
