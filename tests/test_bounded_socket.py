@@ -344,7 +344,8 @@ def test_an_answer_beyond_the_memory_is_refused() -> None:
         pytest.skip("only Linux says how much is in use")
     pages = int(sizes.read_text().split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    script = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000000\r\n\r\n{")
+    head = b"HTTP/1.1 200 OK\r\nInference-Header-Content-Length: 2\r\n"
+    script = raw(head + b"Content-Length: 2000000002\r\n\r\n{}")
     with FaultyEndpoint(script) as faulty:
         shared = PooledTransport(faulty.endpoint())
         most = pages * resource.getpagesize() + 1_000_000_000

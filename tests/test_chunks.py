@@ -39,7 +39,8 @@ def test_what_is_cut_comes_together_again(rows: int, size: int) -> None:
     parts = list(cut(feeds, rows, size))
     assert all(part.stop - part.start <= size for part, _ in parts)
     assert all(np.shares_memory(chunk["x"], feeds["x"]) for _, chunk in parts)
-    whole = join(reversed(parts), rows)
+    spec = ModelSpec((), (TensorSpec("x", "INT64", (-1, 2)), TensorSpec("z", "INT64", (-1,))))
+    whole = join(reversed(parts), rows, spec)
     np.testing.assert_array_equal(whole["x"], feeds["x"])
     np.testing.assert_array_equal(whole["z"], feeds["z"])
 
@@ -48,7 +49,7 @@ def test_chunks_of_other_shapes_do_not_go_together() -> None:
     """An output that is wider in one chunk than in another is no answer."""
     parts = [(slice(0, 1), {"y": np.ones((1, 2))}), (slice(1, 2), {"y": np.ones((1, 3))})]
     with pytest.raises(ProtocolError, match="rows from 1"):
-        join(parts, 2)
+        join(parts, 2, ModelSpec((), (TensorSpec("y", "FP64", (-1, -1)),)))
 
 
 @pytest.mark.parametrize(

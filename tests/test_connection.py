@@ -514,7 +514,8 @@ def test_an_answer_that_announces_too_much_takes_no_memory() -> None:
     """A server that announces two gibibytes and sends none is not believed in advance."""
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    script = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000000\r\n\r\n{")
+    head = b"HTTP/1.1 200 OK\r\nInference-Header-Content-Length: 2\r\n"
+    script = raw(head + b"Content-Length: 2000000000\r\n\r\n{}1")
 
     def then_close(opened: socket.socket) -> None:
         script(opened)
@@ -536,6 +537,7 @@ def test_large_bodies_arrive_whole_in_both_directions() -> None:
             headers={},
             body=(b"head", memoryview(sent).cast("B")),
             deadline=Deadline(20),
+            json_bytes=sent.nbytes,
         )
     assert bytes(reply.header) == sent.tobytes()
     assert faulty.requests[0].endswith(b"head" + sent.tobytes())

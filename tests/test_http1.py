@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import zlib
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import ProtocolError
 from hybridmodel.remote import http1
-from hybridmodel.remote.http1 import ChunkedBody, Head, decompress, encode_head, split_head
+from hybridmodel.remote.http1 import ChunkedBody, Head, encode_head, split_head
 from hybridmodel.remote.memo import Memo
 
 
@@ -201,32 +199,3 @@ def test_chunks_that_lie_are_refused(data: bytes) -> None:
     """A chunk longer than announced, or without a length, is an error."""
     with pytest.raises(ProtocolError, match="chunk"):
         ChunkedBody().feed(data)
-
-
-@pytest.mark.parametrize(
-    ("packed", "encoding"),
-    [
-        (gzip.compress(b"x" * 50), "gzip"),
-        (zlib.compress(b"x" * 50), "deflate"),
-        (b"x" * 50, "identity"),
-        (b"x" * 50, ""),
-    ],
-)
-def test_an_answer_that_was_compressed_unasked_is_read(packed: bytes, encoding: str) -> None:
-    """Proxies compress although they were asked not to."""
-    assert decompress(bytearray(packed), encoding, 50) == b"x" * 50
-
-
-@pytest.mark.parametrize(
-    ("packed", "encoding", "said"),
-    [
-        (b"x", "br", "not asked for"),
-        (b"not packed at all", "gzip", "not gzip"),
-        (gzip.compress(b"x" * 50)[:-9], "gzip", "cut short"),
-        (gzip.compress(b"x" * 1_000_000), "gzip", "longer than any answer"),
-    ],
-)
-def test_a_damaged_or_swelling_answer_is_refused(packed: bytes, encoding: str, said: str) -> None:
-    """A small answer cannot become a large one in memory."""
-    with pytest.raises(ProtocolError, match=said):
-        decompress(bytearray(packed), encoding, 50)

@@ -14,11 +14,11 @@ import pytest
 from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote import layouts, protocol
 from hybridmodel.remote.json_fields import shown
+from hybridmodel.remote.json_text import decode_object
 from hybridmodel.remote.memo import Memo
+from hybridmodel.remote.metadata import decode_metadata
 from hybridmodel.remote.protocol import (
     HEADER_LENGTH,
-    decode_metadata,
-    decode_object,
     decode_request,
     decode_response,
     encode_metadata,

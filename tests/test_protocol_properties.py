@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote import layouts
 from hybridmodel.remote.memo import Memo
+from hybridmodel.remote.metadata import decode_metadata
 from hybridmodel.remote.protocol import (
     HEADER_LENGTH,
     Message,
-    decode_metadata,
     decode_request,
     decode_response,
     encode_request,

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from hybridmodel.remote.json_fields import shown
 from hybridmodel.tensors import ModelSpec, TensorSpec, format_shape
 
 Array = np.ndarray[Any, Any]
+
+
+class Described(Protocol):
+    """An array, or what is known of it before it is made."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +49,14 @@ class RemoteAnswer:
 
 
 def differences(
-    came: Mapping[str, Array], spec: ModelSpec, outputs: Sequence[str], rows: int | None
+    came: Mapping[str, Described], spec: ModelSpec, outputs: Sequence[str], rows: int | None
 ) -> tuple[str, ...]:
     """Say in one sentence each how an answer differs from what the local model would give.
 
     Parameters
     ----------
-    came : mapping of str to ndarray
-        The answer.
+    came : mapping of str to ndarray or Slot
+        The answer, as arrays or as its header announces them.
     spec : ModelSpec
         Of the local model.
     outputs : sequence of str
@@ -52,7 +65,7 @@ def differences(
         That every batched output must have.
     """
     found = [
-        f"output {name!r}: the local model does not have it"
+        f"output {shown(name)}: the local model does not have it"
         for name in came
         if name not in spec.output_names
     ]
@@ -60,7 +73,7 @@ def differences(
     return (*found, *filter(None, compared))
 
 
-def _difference(spec: TensorSpec, array: Array | None, rows: int | None) -> str | None:
+def _difference(spec: TensorSpec, array: Described | None, rows: int | None) -> str | None:
     where = f"output {spec.name!r}"
     if array is None:
         return f"{where}: missing"
@@ -71,6 +84,6 @@ def _difference(spec: TensorSpec, array: Array | None, rows: int | None) -> str 
             f"{where}: shape {format_shape(array.shape)} came, {format_shape(spec.shape)} was "
             "expected"
         )
-    if spec.batched and rows is not None and len(array) != rows:
-        return f"{where}: {len(array)} rows came, {rows} were sent"
+    if spec.batched and rows is not None and array.shape[0] != rows:
+        return f"{where}: {array.shape[0]} rows came, {rows} were sent"
     return None

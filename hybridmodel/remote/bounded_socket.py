@@ -2,29 +2,49 @@
 
 It never blocks by itself: what cannot be done at once is waited for, and only then tried again.
 That is also the cheapest way, since a timeout of the socket costs a look before each operation.
+`hybridmodel.remote.tls` does the same over it.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
-import ssl
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
 
-T = TypeVar("T")
+Hear = Callable[[bytes], bool]
 
-_AT_ONCE_BYTES = 1 << 16
+AT_ONCE_BYTES = 1 << 16
 """Asked for at a time. An object of four times that costs 12 µs, in fresh pages from the system."""
 
 _READ, _WRITE = 1, 4  # POLLIN and POLLOUT everywhere; Windows has no names for them.
 _LONGEST_S = 0.25
 """Of one wait: how long it takes until a call that was given up is noticed to be."""
 
-_SENDING, _READING = "sending the request", "reading the answer"
+_SENDING, _READING, _CONNECTING = "sending the request", "reading the answer", "connecting"
+
+
+class Stream(Protocol):
+    """Bytes both ways before a deadline, over TCP or over TLS; for one thread at a time."""
+
+    def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
+        """Send everything, and return whether that was done; see `BoundedSocket.send`."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """Return what came, empty at the end; see `BoundedSocket.receive`."""
+
+    def receive_into(self, view: memoryview, deadline: Deadline) -> int:
+        """Fill the beginning of `view`, and say how much that was."""
+
+    def has_something(self) -> bool:
+        """Tell whether there is something to read, or the end."""
+
+    def close(self) -> None:
+        """Close the socket."""
 
 
 class BoundedSocket:
@@ -32,28 +52,40 @@ class BoundedSocket:
 
     Parameters
     ----------
-    sock : socket, ssl.SSLSocket, or what urllib3 makes of TLS inside TLS
-        Connected.
+    sock : socket
+        Of TCP. It is made non-blocking.
     """
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(0)
         self._socket = sock
-        # TLS inside TLS (to a proxy) would lose what it could not send at once.
-        self._blocks = not isinstance(sock, socket.socket)
-        if not self._blocks:
-            sock.settimeout(0)
-        self._decrypted: Callable[[], int] = getattr(sock, "pending", int)
         self._poll = select.poll() if hasattr(select, "poll") else _Select()
         self._poll.register(sock, _READ)
         self._events = _READ
 
+    def connect(self, address: Any, deadline: Deadline) -> None:
+        """Connect to an address as `socket.getaddrinfo` gives it.
+
+        Raises
+        ------
+        EndpointTimeout, OSError
+            Then the socket is of no use any more.
+        """
+        deadline.check(_CONNECTING)
+        if self._socket.connect_ex(address) == 0:
+            return
+        # Writable once it is decided; until then nothing is known but that it has begun.
+        while not self._ready(_WRITE, deadline.check(_CONNECTING)):
+            pass
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+
     def has_something(self) -> bool:
         """Tell whether there is something to read, or the end."""
-        return bool(self._ready(_READ, 0) or self._decrypted())
+        return bool(self._ready(_READ, 0))
 
-    def send(
-        self, parts: Iterable[Buffer], deadline: Deadline, hear: Callable[[bytes], bool]
-    ) -> bool:
+    def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
         """Send everything, and return whether that was done.
 
         Parameters
@@ -75,16 +107,11 @@ class BoundedSocket:
             view = memoryview(part)
             while view:
                 left_s = deadline.check(_SENDING)
-                if self._blocks:
-                    self._socket.settimeout(left_s)
                 try:
                     view = view[self._socket.send(view) :]
-                except (BlockingIOError, ssl.SSLWantWriteError):
+                except BlockingIOError:
                     came = self._ready(_READ | _WRITE, left_s) & ~_WRITE
                     if came and self._heard(hear):
-                        return False
-                except ssl.SSLWantReadError:
-                    if self._ready(_READ, left_s) and self._heard(hear):
                         return False
         return True
 
@@ -96,8 +123,12 @@ class BoundedSocket:
         EndpointTimeout, OSError
             If nothing came in time, or the connection broke.
         """
-        piece: bytes = self._done(self._socket.recv, _AT_ONCE_BYTES, deadline)
-        return piece
+        while True:
+            self._ready(_READ, deadline.check(_READING))
+            try:
+                return self._socket.recv(AT_ONCE_BYTES)
+            except BlockingIOError:
+                continue
 
     def receive_into(self, view: memoryview, deadline: Deadline) -> int:
         """Fill the beginning of `view` with what came, and return how much that was.
@@ -107,30 +138,22 @@ class BoundedSocket:
         EndpointTimeout, OSError
             If nothing came in time, or the connection broke.
         """
-        count: int = self._done(self._socket.recv_into, view, deadline)
-        return count
-
-    def _done(self, operation: Callable[[Any], T], argument: Any, deadline: Deadline) -> T:
-        wait = not self._decrypted()
         while True:
-            left_s = deadline.check(_READING)
-            if self._blocks:
-                self._socket.settimeout(left_s)
-            elif wait:
-                self._ready(_READ, left_s)
+            self._ready(_READ, deadline.check(_READING))
             try:
-                return operation(argument)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                wait = True
-            except ssl.SSLWantWriteError:
-                wait = False
-                self._ready(_WRITE, left_s)
+                return self._socket.recv_into(view)
+            except BlockingIOError:
+                continue
 
-    def _heard(self, hear: Callable[[bytes], bool]) -> bool:
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _heard(self, hear: Hear) -> bool:
         try:
-            piece = self._socket.recv(_AT_ONCE_BYTES)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return False  # What came was for TLS itself, such as a ticket to resume the session.
+            piece = self._socket.recv(AT_ONCE_BYTES)
+        except BlockingIOError:
+            return False
         return hear(piece)
 
     def _ready(self, events: int, timeout_s: float) -> int:

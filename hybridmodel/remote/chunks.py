@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.tensors import WILDCARD, ModelSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -50,8 +50,12 @@ def cut(
         yield part, {name: array[part] for name, array in feeds.items()}
 
 
-def join(parts: Iterable[tuple[slice, Mapping[str, Array]]], rows: int) -> dict[str, Array]:
+def join(
+    parts: Iterable[tuple[slice, Mapping[str, Array]]], rows: int, spec: ModelSpec
+) -> dict[str, Array]:
     """Put the outputs of chunks together, each copied once to its place.
+
+    Room is made in advance only where the model tells how much; else when everything is there.
 
     Parameters
     ----------
@@ -59,6 +63,8 @@ def join(parts: Iterable[tuple[slice, Mapping[str, Array]]], rows: int) -> dict[
         In any order; each output has the rows of its slice.
     rows : int
         Of all together.
+    spec : ModelSpec
+        Of the local model, which each part was held against.
 
     Raises
     ------
@@ -66,14 +72,27 @@ def join(parts: Iterable[tuple[slice, Mapping[str, Array]]], rows: int) -> dict[
         If an output has another shape in one chunk than in another.
     """
     whole: dict[str, Array] = {}
+    pieces: dict[str, list[tuple[slice, Array]]] = {}
     for part, outputs in parts:
         for name, array in outputs.items():
+            tail = spec.output(name).shape[1:]
+            if WILDCARD in tail:
+                pieces.setdefault(name, []).append((part, array))
+                continue
             if name not in whole:
-                whole[name] = np.empty((rows, *array.shape[1:]), array.dtype)
-            if whole[name].shape[1:] != array.shape[1:]:
-                raise ProtocolError(
-                    f"output {name!r} has shape {list(array.shape)} for rows from {part.start}, "
-                    f"and {list(whole[name].shape[1:])} behind the rows elsewhere"
-                )
+                whole[name] = np.empty((rows, *tail), array.dtype)
             whole[name][part] = array
+    whole.update((name, _together(name, found)) for name, found in pieces.items())
     return whole
+
+
+def _together(name: str, pieces: list[tuple[slice, Array]]) -> Array:
+    pieces.sort(key=lambda piece: piece[0].start)
+    first = pieces[0][1]
+    for part, array in pieces:
+        if array.shape[1:] != first.shape[1:]:
+            raise ProtocolError(
+                f"output {name!r} has shape {list(array.shape)} for rows from {part.start}, "
+                f"and {list(first.shape[1:])} behind the rows elsewhere"
+            )
+    return np.concatenate([array for _, array in pieces])

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,16 @@ from hybridmodel.exceptions import (
     SpecMismatch,
 )
 from hybridmodel.remote.admission import gate_of
-from hybridmodel.remote.answers import RemoteAnswer, differences
+from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.bounded import Crew
 from hybridmodel.remote.chunks import can_cut, cut, join
-from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.json_text import answer_limit, description_limit
+from hybridmodel.remote.metadata import decode_metadata
 from hybridmodel.remote.parallel import each
-from hybridmodel.remote.protocol import (
-    InferResponse,
-    decode_metadata,
-    decode_response,
-    encode_request,
-)
+from hybridmodel.remote.protocol import encode_request
+from hybridmodel.remote.reading import read_answer
 from hybridmodel.remote.redaction import Redaction
 from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
@@ -102,6 +100,7 @@ class EndpointClient:
         self._retrier = Retrier(self._exchanger, self._gate, self._counters, policy, sleep)
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
+        self._limit = lru_cache(64)(partial(answer_limit, spec))
 
     def infer(
         self,
@@ -171,7 +170,7 @@ class EndpointClient:
         call = self._begin(timeout_s)
         reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
         try:
-            spec = decode_metadata(reply.header)
+            spec = decode_metadata(reply.header, description_limit(self._spec))
         except ProtocolError as error:
             raise self._exchanger.placed(call, error, reply) from None
         redaction = self._exchanger.redaction(call)
@@ -229,22 +228,31 @@ class EndpointClient:
     ) -> RemoteAnswer:
         binary = self._speaks_binary(call)
         message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
+        limit = self._limit(tuple(outputs), rows, binary)
 
-        def send(call: Call) -> InferResponse:
-            reply = self._exchanger.exchange(call, "POST", self._infer_url, message)
-            return self._decoded(call, reply)
+        def send(call: Call) -> tuple[dict[str, Array], str | None, tuple[str, ...]]:
+            reply = self._exchanger.exchange(
+                call, "POST", self._infer_url, message, limit.size_bytes
+            )
+            try:
+                return read_answer(call, reply, self._spec, outputs, rows, limit)
+            except ProtocolError as error:
+                raise self._exchanger.placed(call, error, reply) from None
 
         try:
-            response, attempts = self._retrier.run(call, send)
+            (arrays, version, found), attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
             self._exchanger.doubt_binary()
             if not binary:
                 error.args = (error.args[0] + _not_in_json(feeds),)
             raise
-        version = self._exchanger.version(call, response.model_version)
+        if found:
+            raise self._mismatch(call, found)
+        version = self._exchanger.version(call, version)
         _log.debug("version %s answered request %s", version, call.request_id)
-        found = self._checked(call, response, outputs, rows)
-        return RemoteAnswer(found, version, attempts, call.request_id or "")
+        return RemoteAnswer(
+            {name: arrays[name] for name in outputs}, version, attempts, call.request_id or ""
+        )
 
     def _speaks_binary(self, call: Call) -> bool:
         if self._exchanger.knows_binary:
@@ -274,7 +282,7 @@ class EndpointClient:
         try:
             chunks = cut(feeds, rows, size)
             parts = each(ask, chunks, most, crew=self._gate.chunks, name="hybridmodel-chunk")
-            joined = join(parts, rows)
+            joined = join(parts, rows, self._spec)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.placed(call, error) from None
         finally:
@@ -292,31 +300,16 @@ class EndpointClient:
         named = ", ".join(versions[:_MOST_VERSIONS]) or None
         return RemoteAnswer(joined, named, attempts, call.request_id or "")
 
-    def _decoded(self, call: Call, reply: Reply) -> InferResponse:
-        try:
-            response = decode_response(reply.header, reply.tensors)
-        except ProtocolError as error:
-            raise self._exchanger.placed(call, error, reply) from None
-        if response.request_id not in (None, "", call.request_id):
-            crossed = ProtocolError(f"the answer is that of request {response.request_id!r}")
-            raise self._exchanger.placed(call, crossed, reply)
-        return response
-
-    def _checked(
-        self, call: Call, response: InferResponse, outputs: Sequence[str], rows: int | None
-    ) -> dict[str, Array]:
-        found = differences(response.outputs, self._spec, outputs, rows)
-        if found:
-            redaction = self._exchanger.redaction(call)
-            shown = tuple(map(redaction, found[:_MOST_DIFFERENCES]))
-            if len(found) > len(shown):
-                shown += (f"and {len(found) - len(shown)} more",)
-            raise SpecMismatch(
-                f"{self.endpoint.model_url}: the answer is not what the local model would give: "
-                + "; ".join(shown),
-                shown,
-            )
-        return {name: response.outputs[name] for name in outputs}
+    def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:
+        redaction = self._exchanger.redaction(call)
+        shown = tuple(map(redaction, found[:_MOST_DIFFERENCES]))
+        if len(found) > len(shown):
+            shown += (f"and {len(found) - len(shown)} more",)
+        return SpecMismatch(
+            f"{self.endpoint.model_url}: the answer is not what the local model would give: "
+            + "; ".join(shown),
+            shown,
+        )
 
 
 def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:

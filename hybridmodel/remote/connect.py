@@ -1,36 +1,82 @@
 """How a connection to an endpoint is opened, in a bounded time.
 
-``requests`` decides how (proxies, certificates, the settings of the environment) and urllib3
-connects; what follows goes over `hybridmodel.remote.connection`.
+``requests`` decides how (proxies, certificates, the settings of the environment); everything that
+goes over the network is done by `hybridmodel.remote.dial`, `hybridmodel.remote.tls` and
+`hybridmodel.remote.tunnel`, of which no step runs past the deadline. What follows goes over
+`hybridmodel.remote.connection`.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.bounded import NotDone, crew_for, within
+from hybridmodel.remote.bounded import crew_for, within
+from hybridmodel.remote.bounded_socket import BoundedSocket, Stream
 from hybridmodel.remote.connection import Connection
-from hybridmodel.remote.host import is_loopback, loopback_addresses
+from hybridmodel.remote.dial import Address, Connecting, Shared, addresses_of, dial
+from hybridmodel.remote.host import is_loopback
+from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.tls import TlsStream
+from hybridmodel.remote.tunnel import open_tunnel
 
 _MOST_CONNECTING = 32
-"""Threads for one host, of which each may be held up by a name that nobody looks up."""
+"""Threads for one host behind a SOCKS proxy, each of which may be held up by it."""
 
 
-def connect_within(url: str, timeout_s: float, ca_bundle: str | None = None) -> Connection:
-    """Connect to a URL's host, in a bounded time whatever holds it up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a connection to an endpoint begins, and what it goes through.
 
-    Looking up a name is not bounded at all otherwise, and each of several addresses, and each
-    piece of a proxy's answer, only by itself.
+    Attributes
+    ----------
+    addresses : tuple of Address
+        Of the proxy, where there is one; else of the endpoint.
+    socks : urllib3 pool or None
+        For a proxy that speaks SOCKS, which only PySocks knows.
+    context : ssl.SSLContext or None
+        For TLS on the way; None where there is none.
+    proxy_tls : str or None
+        Whose certificate a proxy shows that is itself asked over TLS.
+    tunnel : str or None
+        Host and port that a proxy carries the bytes to.
+    tls : str or None
+        Whose certificate the endpoint shows.
+    prefix : str
+        What stands before the path in a request.
+    headers : mapping of str to str
+        For the proxy.
+    """
+
+    addresses: tuple[Address, ...]
+    socks: Any
+    context: ssl.SSLContext | None
+    proxy_tls: str | None
+    tunnel: str | None
+    tls: str | None
+    prefix: str
+    headers: Mapping[str, str]
+
+
+_routes: Shared[Route] = Shared("hybridmodel-connect")
+
+
+def connect_within(
+    url: str, deadline: Deadline, timeout_s: float, ca_bundle: str | None = None
+) -> Connection:
+    """Connect to a URL's host as requests would, in a bounded time whatever holds it up.
 
     Parameters
     ----------
     url : str
         Decides, with the environment, which proxy and which certificates count.
+    deadline : Deadline
+        Of the call.
     timeout_s : float
         For connecting, in seconds.
     ca_bundle : str, optional
@@ -40,66 +86,113 @@ def connect_within(url: str, timeout_s: float, ca_bundle: str | None = None) -> 
     ------
     ConnectionError
         If it takes longer.
-    Exception
-        What `open_connection` raises.
+    ConfigurationError
+        If a certificate file that is named is not there, or a proxy is no URL.
+    ProtocolError, requests.RequestException, OSError
+        If no connection can be made.
     """
+    connecting = Connecting(deadline, timeout_s)
+    parts = urlsplit(url)
+    key = (parts.scheme, parts.netloc, ca_bundle)
+    route = _routes.get(key, lambda: route_to(url, ca_bundle), connecting)
+    stream = _begun(route, connecting)
     try:
-        return within(
-            timeout_s,
-            lambda: open_connection(url, timeout_s, ca_bundle),
-            crew=crew_for(f"connect {urlsplit(url).netloc}", _MOST_CONNECTING),
-            name="hybridmodel-connect",
-            too_late=Connection.close,
-        )
-    except NotDone:
-        raise ConnectionError(f"no connection within {timeout_s:g} s") from None
+        through = _through(stream, route, connecting)
+    except BaseException:
+        stream.close()
+        raise
+    return Connection(through, route.prefix, {} if route.tunnel else route.headers)
 
 
-def open_connection(url: str, timeout_s: float, ca_bundle: str | None = None) -> Connection:
-    """Connect to a URL's host as requests would.
+def _begun(route: Route, deadline: Deadline) -> BoundedSocket:
+    if route.socks is None:
+        return dial(route.addresses, deadline)
+    left_s = deadline.check("connecting")
+    sock: socket.socket = within(
+        left_s,
+        lambda: _by_socks(route.socks, left_s),
+        crew=crew_for(f"socks {route.socks.host}", _MOST_CONNECTING),
+        name="hybridmodel-socks",
+        too_late=socket.socket.close,
+    )
+    return BoundedSocket(sock)
 
-    Takes what `connect_within` does.
+
+def _by_socks(pool: Any, timeout_s: float) -> Any:
+    opened = pool._new_conn()
+    opened.timeout = timeout_s
+    return opened._new_conn()
+
+
+def _through(stream: BoundedSocket, route: Route, deadline: Deadline) -> Stream:
+    """Go through the proxy, and agree on keys with whoever wants TLS."""
+    found: Stream = stream
+    if route.context is not None and route.proxy_tls is not None:
+        found = _secured(found, route.context, route.proxy_tls, deadline)
+    if route.tunnel is not None:
+        open_tunnel(found, route.tunnel, route.headers, deadline)
+    if route.context is not None and route.tls is not None:
+        found = _secured(found, route.context, route.tls, deadline)
+    return found
+
+
+def _secured(below: Stream, context: ssl.SSLContext, host: str, deadline: Deadline) -> TlsStream:
+    secured = TlsStream(below, context, host)
+    secured.shake_hands(deadline)
+    return secured
+
+
+def route_to(url: str, ca_bundle: str | None = None) -> Route:
+    """Ask the environment, and look up the host; takes as long as the system likes.
 
     Raises
     ------
     ConfigurationError
         If a certificate file that is named is not there, or a proxy is no URL.
-    requests.RequestException, urllib3.exceptions.HTTPError, OSError
-        If no connection can be made.
+    requests.RequestException, OSError
+        If there is no such host.
     """
     pool = _pool(url, ca_bundle)
-    http = pool._new_conn()
-    http.timeout = timeout_s
     parts = urlsplit(url)
-    if addresses := loopback_addresses(parts.hostname or ""):
-        http._new_conn = lambda: _dial(addresses, http.port, timeout_s)
-    by_proxy = pool.proxy is not None
-    try:
-        if by_proxy and parts.scheme == "https":
-            pool._prepare_proxy(http)
-        else:
-            http.connect()
-        # TLS inside TLS is no socket itself, but holds one.
-        tcp = getattr(http.sock, "socket", http.sock)
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        http.close()
-        raise
-    if by_proxy and parts.scheme == "http":
-        return Connection(http, f"http://{parts.netloc}", dict(pool.proxy_headers))
-    return Connection(http, "", {})
+    proxy, secure = pool.proxy, parts.scheme == "https"
+    first = proxy or pool
+    proxy_tls = proxy is not None and proxy.scheme == "https"
+    socks = "_socks_options" in pool.conn_kw
+    return Route(
+        addresses=() if socks else addresses_of(_bare(first.host), first.port),
+        socks=pool if socks else None,
+        context=_context(pool) if secure or proxy_tls else None,
+        proxy_tls=_certified(proxy.host) if proxy_tls else None,
+        tunnel=_target(pool) if proxy and secure else None,
+        tls=_certified(pool.host) if secure else None,
+        prefix=f"http://{parts.netloc}" if proxy and not secure else "",
+        headers=dict(pool.proxy_headers) if proxy else {},
+    )
 
 
-def _dial(addresses: Sequence[str], port: int, timeout_s: float) -> socket.socket:
-    """Connect to the first of several addresses of this machine that takes it, without DNS."""
-    for address in addresses[:-1]:
-        with suppress(OSError):
-            return socket.create_connection((address, port), timeout_s)
-    try:
-        return socket.create_connection((addresses[-1], port), timeout_s)
-    except TimeoutError:
-        # A time-out by itself would mean that the server has the request.
-        raise ConnectionError(f"no connection within {timeout_s:g} s") from None
+def _bare(host: str) -> str:
+    """Return a host without the brackets of IPv6."""
+    return host.strip("[]")
+
+
+def _certified(host: str) -> str:
+    """Return a host as a certificate names it: without the last dot, or the scope of IPv6."""
+    return _bare(host).partition("%")[0].rstrip(".")
+
+
+def _target(pool: Any) -> str:
+    host = _bare(pool.host)
+    return f"[{host}]:{pool.port}" if ":" in host else f"{host}:{pool.port}"
+
+
+def _context(pool: Any) -> ssl.SSLContext:
+    """Trust whom urllib3's pool was told to trust, and agree on what urllib3 agrees on."""
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    context: ssl.SSLContext = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_verify_locations(pool.ca_certs, pool.ca_cert_dir)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _pool(url: str, ca_bundle: str | None) -> Any:
@@ -124,7 +217,9 @@ def _pool(url: str, ca_bundle: str | None) -> Any:
             ) from None
         try:
             # Gives the pool the authorities that requests trusts where the environment names none.
-            adapter.cert_verify(pool, url, verify, cert)
+            # A proxy that is asked over TLS has to be whom we mean, whatever is asked through it.
+            secure = pool.proxy is not None and pool.proxy.scheme == "https"
+            adapter.cert_verify(pool, "https://" if secure else url, verify, cert)
         except OSError as error:
             named = "the endpoint names them in ca_bundle"
             if ca_bundle is None:

@@ -1,4 +1,4 @@
-"""One open connection to an endpoint: a request and its reply over the bare socket.
+"""One open connection to an endpoint: a request and its reply over a stream of our own.
 
 Only so does one deadline bound the whole exchange, and do large tensors move without a copy.
 `hybridmodel.remote.connect` opens it.
@@ -7,21 +7,18 @@ Only so does one deadline bound the whole exchange, and do large tensors move wi
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.bounded_socket import BoundedSocket
-from hybridmodel.remote.http1 import ChunkedBody, Head, decompress, encode_head, split_head
+from hybridmodel.remote.bounded_socket import Stream
+from hybridmodel.remote.http1 import ChunkedBody, Head, HeadReader, encode_head
+from hybridmodel.remote.json_text import ERROR_BYTES, JSON_BYTES
 from hybridmodel.remote.protocol import HEADER_LENGTH, MAX_BODY_BYTES, parse_header_length
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
-
-if TYPE_CHECKING:
-    from urllib3.connection import HTTPConnection
 
 _HEADER_LENGTH = HEADER_LENGTH.lower()
 _SMALL_BYTES = 1 << 16
@@ -56,11 +53,11 @@ class StaleConnection(ConnectionError):
 
 
 class Connection:
-    """One open socket, and how requests have to be addressed on it.
+    """One open stream, and how requests have to be addressed on it.
 
     Parameters
     ----------
-    http : urllib3 connection
+    stream : Stream
         Connected, through a proxy where there is one.
     prefix : str
         What stands before the path in a request.
@@ -68,12 +65,12 @@ class Connection:
         What a proxy wants besides.
     """
 
-    def __init__(self, http: HTTPConnection, prefix: str, headers: Mapping[str, str]) -> None:
-        self._http = http
-        self._socket = BoundedSocket(http.sock)
+    def __init__(self, stream: Stream, prefix: str, headers: Mapping[str, str]) -> None:
+        self._stream = stream
         self._prefix = prefix
         self._headers = headers
-        self._received = b""
+        self._reader = HeadReader()
+        self._found: tuple[Head, bytes] | None = None
         self.reusable = False
 
     def exchange(
@@ -84,10 +81,12 @@ class Connection:
         headers: Mapping[str, str],
         body: Sequence[Buffer],
         deadline: Deadline,
+        json_bytes: int = JSON_BYTES,
     ) -> Reply:
         """Send one request and read its reply; afterwards `reusable` says whether to go on.
 
-        A reply that comes before everything is sent, as a refusal may, ends the sending.
+        A reply that comes before everything is sent, as a refusal may, ends the sending. No more
+        than `json_bytes` of JSON are taken, and of a refusal no more than is ever shown.
 
         Raises
         ------
@@ -99,23 +98,24 @@ class Connection:
         if body:
             head["Content-Length"] = str(length)
         target = self._prefix + url[url.index("/", 8) :]
+        self._found = None
         whole = self._send(_packed((encode_head(method, target, head), *body)), deadline)
-        reply = self._receive(deadline)
+        reply = self._receive(deadline, json_bytes)
         self.reusable = self.reusable and whole
         return reply
 
     def has_ended(self) -> bool:
         """Tell whether the server closed it, or sent something that nobody asked for."""
-        return self._socket.has_something()
+        return self._stream.has_something()
 
     def close(self) -> None:
         """Close the socket."""
-        self._http.close()
+        self._stream.close()
 
     def _send(self, parts: Iterable[Buffer], deadline: Deadline) -> bool:
         """Return whether everything was sent."""
         try:
-            return self._socket.send(parts, deadline, self._hear)
+            return self._stream.send(parts, deadline, self._hear)
         except _BROKE as error:
             # A server that refuses a request early closes; what it said may still be there.
             if not self.has_ended():
@@ -123,59 +123,98 @@ class Connection:
             return False
 
     def _hear(self, piece: bytes) -> bool:
-        self._received += piece
-        return not piece or self._final_head() is not None
+        if piece:
+            self._found = self._reader.feed(piece)
+        return not piece or self._found is not None
 
-    def _final_head(self) -> tuple[Head, int] | None:
-        """Look for the head of the reply behind interim ones, which are dropped."""
-        while (found := split_head(self._received)) is not None and found[0].status < 200:
-            self._received = self._received[found[1] :]
-        return found
-
-    def _receive(self, deadline: Deadline) -> Reply:
-        self._received = self._received or self._first(deadline)
-        while (found := self._final_head()) is None:
-            self._received += self._some(deadline)
-        head, end = found
-        received, self._received = self._received[end:], b""
+    def _receive(self, deadline: Deadline, json_bytes: int) -> Reply:
+        found = self._found
+        while found is None:
+            some = self._some if self._reader.has_begun else self._first
+            found = self._reader.feed(some(deadline))
+        head, received = found
         try:
-            header, tensors = self._body(head, received, deadline)
+            if head.status == 200:
+                header, tensors = self._body(head, received, deadline, json_bytes)
+                whole = True
+            else:
+                tensors = b""
+                header, whole = self._beginning(head, received, deadline)
         except ProtocolError as error:
             error.status = head.status
             raise
-        self.reusable = head.reusable and (head.chunked or head.length is not None)
+        self.reusable = whole and head.reusable and (head.chunked or head.length is not None)
         return Reply(head.status, head.headers, header, tensors)
 
     def _first(self, deadline: Deadline) -> bytes:
         try:
-            return _unless_ended(self._socket.receive(deadline))
+            return _unless_ended(self._stream.receive(deadline))
         except _BROKE as error:
             raise StaleConnection("the server closed the connection without an answer") from error
 
     def _body(
-        self, head: Head, received: bytes, deadline: Deadline
+        self, head: Head, received: bytes, deadline: Deadline, json_bytes: int
     ) -> tuple[bytes | bytearray, Buffer]:
+        if head.encoding:
+            raise ProtocolError(
+                f"the answer is encoded as {head.encoding!r}, which was not asked for"
+            )
         split = head.headers.get(_HEADER_LENGTH)
-        encoding = head.headers.get("content-encoding", "").lower()
+        length = None if head.chunked else head.length
+        most = json_bytes if split is None else MAX_BODY_BYTES
+        if length is not None and length > most:
+            _check_length(length, most)
+        if split is None or not length:
+            whole = self._gathered(head, received, deadline, most)
+            at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)
+            return (whole, b"") if at == len(whole) else (whole[:at], whole[at:])
+        at = _json_length(split, length, json_bytes)
+        header = received[:at]
+        if len(header) < at:
+            header = bytes(self._exactly(at, header, deadline))
+        return header, self._exactly(length - at, received[at:], deadline)
+
+    def _gathered(self, head: Head, received: bytes, deadline: Deadline, most: int) -> bytearray:
+        whole = bytearray()
+        for piece in self._pieces(head, received, deadline):
+            whole += piece
+            _check_length(len(whole), most)
+        return whole
+
+    def _beginning(self, head: Head, received: bytes, deadline: Deadline) -> tuple[bytearray, bool]:
+        """Read as much of a refusal as may be shown; return whether that was all of it."""
+        text = bytearray()
+        for piece in self._pieces(head, received, deadline):
+            text += piece
+            if len(text) > ERROR_BYTES:
+                del text[ERROR_BYTES:]
+                return text, False
+        return text, True
+
+    def _pieces(self, head: Head, received: bytes, deadline: Deadline) -> Iterator[Buffer]:
+        """Yield the body as it comes."""
         if head.chunked:
-            whole = self._chunks(received, deadline)
+            chunks = ChunkedBody()
+            yield chunks.feed(received)
+            while not chunks.done:
+                yield chunks.feed(self._some(deadline))
         elif head.length is None:
-            whole = self._rest(received, deadline)
-        elif encoding or split is None or not head.length:
-            whole = bytearray(self._exactly(head.length, received, deadline))
+            yield received
+            while piece := self._stream.receive(deadline):
+                yield piece
         else:
-            at = parse_header_length(split, head.length)
-            header = received[:at]
-            if len(header) < at:
-                header = bytes(self._exactly(at, header, deadline))
-            return header, self._exactly(head.length - at, received[at:], deadline)
-        whole = decompress(whole, encoding, MAX_BODY_BYTES)
-        at = parse_header_length(split, len(whole)) if whole else 0
-        return whole[:at], whole[at:]
+            length, came = head.length, len(received)
+            yield received
+            while came < length:
+                piece = self._stream.receive(deadline)
+                if not piece:
+                    raise ConnectionResetError(f"{came} of {length} bytes came, then the end")
+                came += len(piece)
+                yield piece
+            if came > length:
+                raise ProtocolError(f"{came - length} bytes follow the answer")
 
     def _exactly(self, length: int, received: bytes, deadline: Deadline) -> Buffer:
-        if length > MAX_BODY_BYTES:
-            raise ProtocolError(f"the answer announces {length} bytes, more than any answer has")
         if len(received) > length:
             raise ProtocolError(f"{len(received) - length} bytes follow the answer")
         if len(received) == length:
@@ -188,29 +227,14 @@ class Connection:
         body[: len(received)] = received
         at = len(received)
         while at < length:
-            count = self._socket.receive_into(body[at:], deadline)
+            count = self._stream.receive_into(body[at:], deadline)
             if count == 0:
                 raise ConnectionResetError(f"{at} of {length} bytes came, then the end")
             at += count
         return body
 
-    def _chunks(self, received: bytes, deadline: Deadline) -> bytearray:
-        chunks, body = ChunkedBody(), bytearray()
-        body += chunks.feed(received)
-        while not chunks.done:
-            body += chunks.feed(self._some(deadline))
-            _check_length(body)
-        return body
-
-    def _rest(self, received: bytes, deadline: Deadline) -> bytearray:
-        body = bytearray(received)
-        while piece := self._socket.receive(deadline):
-            body += piece
-            _check_length(body)
-        return body
-
     def _some(self, deadline: Deadline) -> bytes:
-        return _unless_ended(self._socket.receive(deadline))
+        return _unless_ended(self._stream.receive(deadline))
 
 
 def _unless_ended(piece: bytes) -> bytes:
@@ -232,6 +256,17 @@ def _packed(parts: Iterable[Buffer]) -> list[Buffer]:
     return [*packed, b"".join(small)]
 
 
-def _check_length(body: bytearray) -> None:
-    if len(body) > MAX_BODY_BYTES:
-        raise ProtocolError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+def _json_length(split: str, length: int, most: int) -> int:
+    """Return how many bytes of a body are JSON."""
+    at = parse_header_length(split, length) if length else 0
+    _check_length(at, most)
+    return at
+
+
+def _check_length(length: int, most: int) -> None:
+    if length > most:
+        raise ProtocolError(
+            f"the answer has {length} bytes of JSON or more, and at most {most} were expected"
+            if most < MAX_BODY_BYTES
+            else f"the answer announces {length} bytes, more than any answer has"
+        )

@@ -22,13 +22,13 @@ from hybridmodel.per_process import PerProcess
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import key_source
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.json_text import JSON_BYTES, JsonLimit, decode_object
 from hybridmodel.remote.key_sources import KeySource
 from hybridmodel.remote.permission import Permission, permission_of
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
     MAX_BODY_BYTES,
     Message,
-    decode_object,
 )
 from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
@@ -40,6 +40,10 @@ from hybridmodel.tracing import trace_context
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request. Triton would compress each answer that may be compressed."""
+
+_SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
+_CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
+"""Of a model with hundreds of inputs."""
 
 DEPLOYMENT = "azureml-model-deployment"
 """Header that picks a deployment of an Azure Machine Learning endpoint."""
@@ -143,8 +147,15 @@ class Exchanger:
             deadline = Deadline(capped(seconds))
         return Call(deadline, request_id, self.keys.key(deadline))
 
-    def exchange(self, call: Call, method: str, url: str, message: Message | None = None) -> Reply:
-        """Send one request, and return its reply if it is a 200.
+    def exchange(
+        self,
+        call: Call,
+        method: str,
+        url: str,
+        message: Message | None = None,
+        json_bytes: int = JSON_BYTES,
+    ) -> Reply:
+        """Send one request, and return its reply if it is a 200 with at most so much JSON.
 
         Raises
         ------
@@ -169,7 +180,12 @@ class Exchanger:
             body = (message.header, *message.tensors)
         try:
             reply = self._transport.get(self._connect).send(
-                method, url, headers=headers, body=body, deadline=call.deadline
+                method,
+                url,
+                headers=headers,
+                body=body,
+                deadline=call.deadline,
+                json_bytes=json_bytes,
             )
         except EndpointError as error:
             raise self.placed(call, error) from error.__cause__
@@ -223,7 +239,7 @@ class Exchanger:
         if not self.knows_binary:
             try:
                 reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
-                extensions = decode_object(reply.header).get("extensions")
+                extensions = decode_object(reply.header, _SMALL).get("extensions")
             except (EndpointRefused, ProtocolError):
                 # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
                 extensions = [BINARY_EXTENSION]
@@ -241,7 +257,7 @@ class Exchanger:
         """Ask how many rows the server takes at a time: `sys.maxsize` for any, None if unsaid."""
         try:
             reply = self.exchange(call, "GET", f"{self.endpoint.model_url}/config")
-            most = decode_object(reply.header).get("max_batch_size")
+            most = decode_object(reply.header, _CONFIG).get("max_batch_size")
         except EndpointError:
             # What was refused is the caller's news, not that the reason cannot be found.
             return None

@@ -7,7 +7,6 @@ the wait for each piece of an answer instead of the whole. Sources: RFC 9112 (fr
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.memo import Memo
 
 MAX_HEAD_BYTES = 1 << 16
+_MAX_HEADERS = 100
 _END = b"\r\n\r\n"
 
 
@@ -37,6 +37,12 @@ class Head:
     status: int
     headers: Mapping[str, str]
     reusable: bool
+
+    @cached_property
+    def encoding(self) -> str:
+        """What the body has to be unpacked with, which nobody asked for; empty for nothing."""
+        value = self.headers.get("content-encoding", "").strip().lower()
+        return "" if value == "identity" else value[:40]
 
     @cached_property
     def chunked(self) -> bool:
@@ -119,6 +125,42 @@ _PLAIN = {"content-type", "content-length", "inference-header-content-length"}
 _heads: Memo[Head] = Memo()
 
 
+class HeadReader:
+    """Finds the head of an answer as its bytes come in; interim ones before it are dropped."""
+
+    __slots__ = ("_data", "_dropped_bytes")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._dropped_bytes = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._data or self._dropped_bytes)
+
+    def feed(self, piece: bytes) -> tuple[Head, bytes] | None:
+        """Take bytes from the connection; return the head and what follows it once it is there.
+
+        Raises
+        ------
+        ProtocolError
+            If it is not HTTP, or longer than `MAX_HEAD_BYTES`, or if as many come before it.
+        """
+        data = self._data + piece if self._data else piece
+        while (found := split_head(data)) is not None:
+            head, end = found
+            data = data[end:]
+            if head.status >= 200:
+                self._data, self._dropped_bytes = b"", 0
+                return head, data
+            self._dropped_bytes += end
+            if self._dropped_bytes > MAX_HEAD_BYTES:
+                raise ProtocolError("interim answers come, and no answer")
+        self._data = data
+        return None
+
+
 def _read_head(text: bytes) -> Head:
     version, status, lines = _status_line(text)
     headers = _headers(lines)
@@ -130,6 +172,8 @@ def _read_head(text: bytes) -> Head:
 
 
 def _status_line(head: bytes) -> tuple[str, int, list[str]]:
+    if head.count(b"\n") > _MAX_HEADERS:
+        raise ProtocolError(f"the answer has more than {_MAX_HEADERS} headers")
     first, *lines = head.decode("latin-1").split("\r\n")
     if head.count(b"\n") != len(lines):
         raise ProtocolError("the answer is not HTTP: it has line feeds by themselves")
@@ -169,38 +213,41 @@ class ChunkedBody:
         self._pending = bytearray()
         self._left = 0
         self._in_trailer = False
+        self._trailer_bytes = 0
 
-    def feed(self, data: bytes | bytearray | memoryview) -> bytes:
+    def feed(self, data: bytes | bytearray | memoryview) -> bytearray:
         """Take bytes from the connection and return those that belong to the body.
 
         Raises
         ------
         ProtocolError
-            If they are not chunks.
+            If they are not chunks, or something follows the last.
         """
         self._pending += data
         body = bytearray()
-        while not self.done and self._step(body):
-            pass
-        return bytes(body)
+        at = 0
+        while not self.done and (used := self._step(at, body)):
+            at += used
+        del self._pending[:at]
+        if self.done and self._pending:
+            raise ProtocolError(f"{len(self._pending)} bytes follow the answer")
+        return body
 
-    def _step(self, body: bytearray) -> bool:
-        """Use up some of what is pending; return whether more could be."""
+    def _step(self, at: int, body: bytearray) -> int:
+        """Use some of what is pending from `at` on; return how much."""
+        pending = self._pending
         if self._left > 2:
-            taken = min(self._left - 2, len(self._pending))
-            body += self._pending[:taken]
-            del self._pending[:taken]
-            self._left -= taken
-            return taken > 0
-        line_end = self._pending.find(b"\r\n")
+            piece = pending[at : at + self._left - 2]
+            body += piece
+            self._left -= len(piece)
+            return len(piece)
+        line_end = pending.find(b"\r\n", at)
         if line_end < 0:
-            if len(self._pending) > MAX_HEAD_BYTES:
+            if len(pending) - at > MAX_HEAD_BYTES:
                 raise ProtocolError("a chunk of the answer has no length")
-            return False
-        line = bytes(self._pending[:line_end])
-        del self._pending[: line_end + 2]
-        self._take_line(line)
-        return True
+            return 0
+        self._take_line(bytes(pending[at:line_end]))
+        return line_end + 2 - at
 
     def _take_line(self, line: bytes) -> None:
         if self._left:  # The line break behind a chunk.
@@ -209,31 +256,12 @@ class ChunkedBody:
             self._left = 0
         elif self._in_trailer:
             self.done = not line
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > MAX_HEAD_BYTES:
+                raise ProtocolError("the trailer of the answer has no end")
         else:
             size = line.partition(b";")[0].strip()
             if not size or len(size) > 15 or size.strip(b"0123456789abcdefABCDEF"):
                 raise ProtocolError(f"a chunk of the answer has the length {size[:40]!r}")
             self._left = int(size, 16) + 2 if int(size, 16) else 0
             self._in_trailer = not self._left
-
-
-def decompress(body: bytearray, encoding: str, limit_bytes: int) -> bytearray:
-    """Undo a ``Content-Encoding`` that the server used although it was asked not to.
-
-    Raises
-    ------
-    ProtocolError
-        If it is unknown, damaged, or the result longer than `limit_bytes`.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise ProtocolError(f"the answer is encoded as {encoding[:40]!r}, which was not asked for")
-    unpack = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
-    try:
-        result = bytearray(unpack.decompress(bytes(body), limit_bytes + 1))
-    except zlib.error as error:
-        raise ProtocolError(f"the answer is not {encoding}: {error}") from error
-    if len(result) > limit_bytes or not unpack.eof:
-        raise ProtocolError(f"the {encoding} answer is cut short, or longer than any answer")
-    return result

@@ -136,7 +136,8 @@ def is_size(value: Any) -> bool:
 def shown(value: Any) -> str:
     """Write any JSON value into a message, whatever its size or depth."""
     try:
-        return repr(value)[:80]
+        # Of a text only the beginning is looked at: it may be as long as the answer.
+        return repr(value[:80] if isinstance(value, str) else value)[:80]
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
 

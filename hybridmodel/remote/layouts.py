@@ -9,7 +9,7 @@ Sources: as in `hybridmodel.remote.protocol`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,25 +67,36 @@ class Layout:
     model_name: str | None
     model_version: str | None
     request_id: str | None
+    by_name: Mapping[str, Slot] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # At once: a cached property takes a lock.
+        object.__setattr__(self, "by_name", {slot.name: slot for slot in self.slots})
 
 
 _ID = re.compile(rb'\{"id":"([\w-]*)"')
 """As Triton begins, when it was given an id of such letters."""
 
+_LARGE_BYTES = 4096
+
 _layouts: Memo[Layout] = Memo()
 """By the text behind the id."""
 
 
-def layout_of(text: bytes, read: Callable[[bytes], Layout]) -> tuple[Layout, str | None]:
+def layout_of(header: Buffer, read: Callable[[Buffer], Layout]) -> tuple[Layout, str | None]:
     """Return what the header of a response says, and its id.
 
     Parameters
     ----------
-    text : bytes
-        The header.
+    header : buffer
+        Its bytes.
     read : callable
         Reads it, unless what it says beside the id is known already; raises what is wrong with it.
     """
+    if len(header) > _LARGE_BYTES:  # Too large to be kept, and to be copied for that.
+        layout = read(header)
+        return layout, layout.request_id
+    text = bytes(header)
     start = _ID.match(text)
     if start is None:
         layout = read(text)
@@ -127,7 +138,7 @@ def slots_of(head: Mapping[str, Any], what: str) -> tuple[Slot, ...]:
     slots: dict[str, Slot] = {}
     for item in objects_of(head, f"{what}s"):
         name = name_of(item, what)
-        where = f"{what} {name!r}"
+        where = f"{what} {shown(name)}"
         if name in slots:
             raise ProtocolError(f"{where} comes twice")
         size = parameters_of(item).get("binary_data_size")
@@ -139,7 +150,9 @@ def slots_of(head: Mapping[str, Any], what: str) -> tuple[Slot, ...]:
     return tuple(slots.values())
 
 
-def fill(slots: Iterable[Slot], tensors: Buffer, what: str) -> dict[str, Array]:
+def fill(
+    slots: Iterable[Slot], tensors: Buffer, what: str, alive: Callable[[], object] | None = None
+) -> dict[str, Array]:
     """Make the arrays that a header describes.
 
     Parameters
@@ -151,6 +164,8 @@ def fill(slots: Iterable[Slot], tensors: Buffer, what: str) -> dict[str, Array]:
         aligned addresses.
     what : str
         As `slots_of` takes it.
+    alive : callable, optional
+        Raises once nobody waits for the arrays any longer; called again and again.
 
     Raises
     ------
@@ -170,7 +185,7 @@ def fill(slots: Iterable[Slot], tensors: Buffer, what: str) -> dict[str, Array]:
             raise ProtocolError(
                 f"{slot.where}: announces {shown(size)} bytes, {len(view) - start} bytes are left"
             )
-        arrays[slot.name] = from_raw(view[start:end], slot.dtype, slot.shape, slot.where)
+        arrays[slot.name] = from_raw(view[start:end], slot.dtype, slot.shape, slot.where, alive)
         start = end
     if start != len(view):
         raise ProtocolError(f"{len(view) - start} bytes are left over after the last {what}")

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.json_fields import (
-    declared_shape_of,
-    dtype_of,
     flag_of,
     name_of,
     objects_of,
     shown,
     text_of,
 )
+from hybridmodel.remote.json_text import decode_object
 from hybridmodel.remote.layouts import Layout, fill, layout_of, slots_of
 from hybridmodel.remote.tensor_data import Array, Buffer, to_list, to_raw
 from hybridmodel.tensors import BY_DTYPE, ModelSpec, TensorSpec
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
+
+    from hybridmodel.remote.json_text import JsonLimit
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"
@@ -163,6 +164,26 @@ def encode_response(
     return Message(_dump(head), raw)
 
 
+def read_response(header: Buffer, limit: JsonLimit | None = None) -> tuple[Layout, str | None]:
+    """Read what the header of an infer response says, and the id of the request.
+
+    Nothing is decoded yet, so that it can be held against what was expected first.
+
+    Parameters
+    ----------
+    header : buffer
+        The JSON part.
+    limit : JsonLimit, optional
+        What that may hold.
+
+    Raises
+    ------
+    ProtocolError
+        If it is no such header.
+    """
+    return layout_of(header, lambda text: _read_response(text, limit))
+
+
 def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
     """Read an infer response, and check every size before believing it.
 
@@ -179,7 +200,7 @@ def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
     ProtocolError
         If it is anything but a complete response; partial results are never returned.
     """
-    layout, request_id = layout_of(bytes(header), _read_response)
+    layout, request_id = read_response(header)
     outputs = fill(layout.slots, tensors, "output")
     return InferResponse(outputs, layout.model_name, layout.model_version, request_id)
 
@@ -203,38 +224,6 @@ def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
         binary=flag_of(head, "binary_data_output"),
         request_id=text_of(head, "id"),
     )
-
-
-def decode_metadata(body: Buffer) -> ModelSpec:
-    """Read a server's description of a model.
-
-    Raises
-    ------
-    ProtocolError
-        If it is not one, or names a datatype that has no place in ONNX.
-    """
-    head = decode_object(body)
-    return ModelSpec(
-        tuple(_declared_tensor(item, "input") for item in objects_of(head, "inputs")),
-        tuple(_declared_tensor(item, "output") for item in objects_of(head, "outputs")),
-    )
-
-
-def decode_object(body: Buffer) -> dict[str, Any]:
-    """Read a JSON object, the form of every header and of every other answer.
-
-    Raises
-    ------
-    ProtocolError
-        If it is anything else.
-    """
-    try:
-        head = json.loads(bytes(body))
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"the JSON part cannot be read: {str(error)[:200]}") from error
-    if not isinstance(head, dict):
-        raise ProtocolError(f"the JSON part is a {type(head).__name__}, not an object")
-    return head
 
 
 def encode_metadata(name: str, versions: Sequence[str], spec: ModelSpec) -> dict[str, Any]:
@@ -299,8 +288,8 @@ def _encode_tensors(
     return described, tuple(raw)
 
 
-def _read_response(text: bytes) -> Layout:
-    head = decode_object(text)
+def _read_response(text: Buffer, limit: JsonLimit | None) -> Layout:
+    head = decode_object(text, limit)
     if "error" in head:
         raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
     return Layout(
@@ -327,12 +316,6 @@ def _binary_request(
     ]
     asked = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
     return _dump({"inputs": inputs, "outputs": asked})
-
-
-def _declared_tensor(item: Mapping[str, Any], what: str) -> TensorSpec:
-    where = f"{what} {name_of(item, what)!r}"
-    dtype_of(item, where)
-    return TensorSpec(item["name"], item["datatype"], declared_shape_of(item, where))
 
 
 def _describe(spec: TensorSpec) -> dict[str, Any]:

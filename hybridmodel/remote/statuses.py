@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.credentials import AZURE_ML_SCOPE
+from hybridmodel.remote.json_text import ERROR_LIMIT, decode_object
 from hybridmodel.remote.redaction import escaped
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -99,6 +99,9 @@ def _said(reply: Reply, show: Callable[[str], str]) -> str:
     if 300 <= reply.status < 400:
         host = show(_redirected_to(reply))
         return f"a redirect to {host}, which is not followed; check the uri"
+    encoding = reply.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        return f"its text is encoded as {show(repr(encoding[:40]))}, which nobody asked for"
     text = _protocol_error(reply)
     if text is None:
         text = bytes(reply.header[:_READ_BYTES]).decode("utf-8", "replace")
@@ -115,10 +118,9 @@ def _redirected_to(reply: Reply) -> str:
 
 def _protocol_error(reply: Reply) -> str | None:
     try:
-        body = json.loads(bytes(reply.header))
-    except (ValueError, RecursionError):
+        error = decode_object(reply.header, ERROR_LIMIT).get("error")
+    except ProtocolError:
         return None
-    error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, str) else None
 
 

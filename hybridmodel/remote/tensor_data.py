@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,14 @@ Buffer = bytes | bytearray | memoryview
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """Kinds of numbers that a JSON list may hold for each kind of dtype."""
 
+_TEXTS = frozenset({str})
+_NUMBERS = frozenset({bool, int, float, type(None)})
+
 _FEW_BYTES = 4096
 """Copied in less time than a view takes to be made."""
+
+_STRINGS_AT_ONCE = 4096
+"""Read in a millisecond, before somebody looks at the time again."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -60,8 +68,14 @@ def to_list(name: str, array: Array) -> list[Any]:
     return values
 
 
-def from_raw(view: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
-    """Read a raw tensor from exactly the bytes of `view`.
+def from_raw(
+    view: memoryview,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    where: str,
+    alive: Callable[[], object] | None = None,
+) -> Array:
+    """Read a raw tensor from exactly the bytes of `view`; see `hybridmodel.remote.layouts.fill`.
 
     Returns a view of `view` where that is writable and aligned, so that callers may own it.
 
@@ -72,7 +86,7 @@ def from_raw(view: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], whe
     """
     count = math.prod(shape)
     if dtype.kind == "O":
-        return _strings(view, count, where).reshape(shape)
+        return _strings(view, count, where, alive).reshape(shape)
     if count * dtype.itemsize != len(view):
         raise ProtocolError(
             f"{where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
@@ -97,21 +111,23 @@ def from_list(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], where: st
     """
     if not isinstance(data, list):
         raise ProtocolError(f"{where}: has neither data nor a binary_data_size")
-    values = _flat(data, dtype, where)
-    if values.size != math.prod(shape):
+    flat = _flat(data, dtype, where)
+    if len(flat) != math.prod(shape):
         raise ProtocolError(
             f"{where}: shape {format_shape(shape)} takes {math.prod(shape)} values, "
-            f"{values.size} came"
+            f"{len(flat)} came"
         )
-    return values.reshape(shape)
+    return _array(flat, dtype, where).reshape(shape)
 
 
-def _strings(view: memoryview, count: int, where: str) -> Array:
+def _strings(view: memoryview, count: int, where: str, alive: Callable[[], object] | None) -> Array:
     if count * 4 > len(view):
         raise ProtocolError(f"{where}: {len(view)} bytes cannot hold {count} strings")
     values = np.empty(count, dtype=object)
     start = 0
     for index in range(count):
+        if alive is not None and not index % _STRINGS_AT_ONCE:
+            alive()
         head = view[start : start + 4]
         end = start + 4 + int.from_bytes(head, "little")
         if len(head) < 4 or end > len(view):
@@ -126,11 +142,31 @@ def _strings(view: memoryview, count: int, where: str) -> Array:
     return values
 
 
-def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
+def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> list[Any]:
+    """Take lists out of lists, which are all alike, down to values of the right type.
+
+    numpy makes every text of an array as long as the longest.
+    """
+    kinds = set(map(type, data))
+    while kinds == {list}:
+        if len(set(map(len, data))) > 1:
+            break
+        data = list(chain.from_iterable(data))
+        kinds = set(map(type, data))
+    if list in kinds:
+        raise ProtocolError(
+            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: its lists are ragged"
+        )
+    if kinds - (_TEXTS if dtype.kind == "O" else _NUMBERS):
+        raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+    return data
+
+
+def _array(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
+    if not data:
+        return np.empty(0, dtype)
     try:
-        raw = from_values(data, dtype).ravel()
-        if raw.size == 0:
-            return np.empty(0, dtype)
+        raw = from_values(data, dtype)
         _check_json_values(raw, dtype, where)
         with np.errstate(over="raise", invalid="raise"):
             return raw.astype(dtype)
@@ -142,7 +178,7 @@ def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
 
 def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
     if dtype.kind == "O":
-        fits = all(isinstance(value, str) and _is_utf8(value) for value in raw)
+        fits = all(map(_is_utf8, raw))
     else:
         fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
     if fits:

@@ -22,6 +22,7 @@ from hybridmodel.exceptions import (
 from hybridmodel.remote.connect import connect_within
 from hybridmodel.remote.connection import Connection, Reply, StaleConnection
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.json_text import JSON_BYTES
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.tensor_data import Buffer
 
@@ -45,6 +46,7 @@ class Transport(Protocol):
         headers: Mapping[str, str],
         body: Sequence[Buffer],
         deadline: Deadline,
+        json_bytes: int = JSON_BYTES,
     ) -> Reply:
         """Exchange one request for one reply, of whatever status, or raise an `EndpointError`."""
 
@@ -80,6 +82,7 @@ class PooledTransport:
         headers: Mapping[str, str],
         body: Sequence[Buffer],
         deadline: Deadline,
+        json_bytes: int = JSON_BYTES,
     ) -> Reply:
         """Exchange one request for one reply.
 
@@ -93,6 +96,8 @@ class PooledTransport:
             Sent one after the other, without being joined.
         deadline : Deadline
             Ends the exchange, wherever it stands.
+        json_bytes : int
+            The most JSON that the reply may have.
 
         Raises
         ------
@@ -110,13 +115,15 @@ class PooledTransport:
             if connection is not None:
                 # The server may be closing it at this moment; then nobody has read the request.
                 with suppress(StaleConnection):
-                    return self._exchange(connection, method, url, headers, body, deadline)
+                    return self._exchange(
+                        connection, method, url, headers, body, deadline, json_bytes
+                    )
             connection = self._connect(url, deadline)
             if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
                 # It took longer than this call could wait; the next one need not wait again.
                 self._idle.append((self._clock(), connection))
                 deadline.check("connecting")
-            return self._exchange(connection, method, url, headers, body, deadline)
+            return self._exchange(connection, method, url, headers, body, deadline, json_bytes)
         except Exception as error:
             translated = _translate(error, deadline)
             if translated is None:
@@ -131,9 +138,12 @@ class PooledTransport:
         headers: Mapping[str, str],
         body: Sequence[Buffer],
         deadline: Deadline,
+        json_bytes: int,
     ) -> Reply:
         try:
-            reply = connection.exchange(method, url, self._host, headers, body, deadline)
+            reply = connection.exchange(
+                method, url, self._host, headers, body, deadline, json_bytes
+            )
         except BaseException:
             # Also when the user interrupts: what is still under way would answer the next call.
             connection.close()
@@ -166,7 +176,7 @@ class PooledTransport:
         left_s = deadline.check("waiting to connect")
         timeout_s = min(self._endpoint.connect_timeout_s, left_s)
         try:
-            return connect_within(url, timeout_s, self._endpoint.ca_bundle)
+            return connect_within(url, deadline, timeout_s, self._endpoint.ca_bundle)
         except Exception as error:
             translated = _translate(error, deadline, broke=_NO_CONNECTION)
             if translated is None:

@@ -27,11 +27,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote.json_text import decode_object
 from hybridmodel.remote.protocol import (
     BINARY_EXTENSION,
     HEADER_LENGTH,
     Message,
-    decode_object,
     encode_metadata,
 )
 from hybridmodel.serving.bodies import Bodies

@@ -17,11 +17,11 @@ import numpy as np
 
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.json_fields import flag_of, name_of, objects_of, shown
+from hybridmodel.remote.json_text import decode_object
 from hybridmodel.remote.layouts import Slot, fill, slots_of
 from hybridmodel.remote.protocol import (
     HEADER_LENGTH,
     InferRequest,
-    decode_object,
     split_body,
 )
 from hybridmodel.tensors import BY_DTYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
