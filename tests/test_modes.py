@@ -101,7 +101,8 @@ def assert_same(found: Any, wanted: Any) -> None:
         (lambda feeds: True, "azure", big),
         (lambda feeds: np.zeros(len(feeds["x"]), bool), "local", small),
     ],
-    ids=str,
+    # Not str: the address of a function is another in each process.
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_each_mode_answers_when_both_sides_do(
     model: HybridOnnxModel, mode: Any, route: str, answers: Callable[[], Any]
