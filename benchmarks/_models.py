@@ -65,7 +65,7 @@ def save_both(folder: Path, onnx_file: bytes, threads: int) -> Saved:
     import onnx
 
     from hybridmodel import HybridOnnxModel, save_model
-    from hybridmodel.signatures import signature_of
+    from hybridmodel.flavor.signatures import signature_of
 
     session = {"intra_op_num_threads": threads} if threads else None
     model = HybridOnnxModel(onnx_file, feature_names=NAMES, session_options=session)

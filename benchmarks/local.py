@@ -1,6 +1,6 @@
 """What the local route costs beyond ``InferenceSession.run``, beside MLflow's own ONNX flavor.
 
-    python benchmarks/local.py [--quick] [--plot FILE.png] [--json FILE] [--threads N]
+    python benchmarks/local/session.py [--quick] [--plot FILE.png] [--json FILE] [--threads N]
 
 Needs the ``dev`` extra. Prints a table, one line for each aim, and ends with status 1 when an aim
 is not met. In one run, by turns:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.answer import Answer
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import (
     AuthenticationFailed,
     CircuitOpen,
@@ -23,7 +24,6 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.tensors import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     from hybridmodel.cascade import Calibration, calibrate

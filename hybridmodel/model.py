@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.answer import Answer, answer_of
-from hybridmodel.counters import Counters
+from hybridmodel.data.binding import Binding, Bound
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
-from hybridmodel.frames import Binding, Bound
-from hybridmodel.local import LocalSession
-from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.session import LocalSession
+from hybridmodel.process.counters import Counters
+from hybridmodel.process.tracing import active_tracer
 from hybridmodel.provenance import with_provenance
 from hybridmodel.remote.endpoint import TritonEndpoint, check_timeout
 from hybridmodel.routing import AZURE, LOCAL, Policy, parse_use_azure
@@ -22,14 +24,12 @@ from hybridmodel.routing.choice import HERE, THERE, Choice, made_with, ready
 from hybridmodel.routing.dispatch import Dispatch
 from hybridmodel.routing.routed import Ask, Routed
 from hybridmodel.spans import predicting
-from hybridmodel.tensors import ModelSpec, TensorSpec
-from hybridmodel.tracing import active_tracer
 
 if TYPE_CHECKING:
     import onnxruntime
 
+    from hybridmodel.compare.comparison import Comparison
     from hybridmodel.remote.client import EndpointClient
-    from hybridmodel.routing.comparison import Comparison
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +57,7 @@ class HybridOnnxModel:
     routing : Policy or str, optional
         Instead of `use_azure`: one of the policies of `hybridmodel.routing`, or a mode by name.
     providers, provider_options, session_options : optional
-        As `hybridmodel.local.LocalSession` takes them.
+        As `hybridmodel.local.session.LocalSession` takes them.
 
     Raises
     ------

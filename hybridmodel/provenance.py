@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.binding import Bound
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.frames import Bound
 from hybridmodel.routing.routed import Routed
 
 PROVENANCE = ("route", "score", "reason")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import EndpointError
-from hybridmodel.routing.switch import LOCAL
+from hybridmodel.switch import LOCAL
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -30,7 +30,7 @@ def predicting(
     Parameters
     ----------
     tracer : Tracer
-        From `hybridmodel.tracing.active_tracer`.
+        From `hybridmodel.process.tracing.active_tracer`.
     policy : Policy or callable
         Who is to answer.
     ask : Ask

@@ -9,12 +9,12 @@ import pytest
 
 from hybridmodel.serving import TritonServer
 from hybridmodel.serving.triton_files import unsupported
-from tests.models import served
+from tests.support.models import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.mlflow_tools", "tests.hostile"]
+pytest_plugins = ["tests.support.mlflow_tools", "tests.support.hostile"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +30,7 @@ def nothing_is_granted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session")
 def triton() -> Iterator[TritonServer]:
-    """Start one real Triton that serves `tests.models.served`."""
+    """Start one real Triton that serves `tests.support.models.served`."""
     reason = unsupported()
     if reason:
         pytest.skip(reason)

@@ -20,7 +20,7 @@ from hybridmodel import (
     InputMismatch,
     TritonEndpoint,
 )
-from tests import models
+from tests.support import models
 
 if TYPE_CHECKING:
     from pathlib import Path

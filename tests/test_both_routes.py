@@ -25,10 +25,10 @@ from hybridmodel import (
     SpecMismatch,
     per_process,
 )
-from hybridmodel.remote.transport import PooledTransport
+from hybridmodel.data.tensors import ELEMENT_TYPES
+from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
-from hybridmodel.tensors import ELEMENT_TYPES
-from tests import models
+from tests.support import models
 
 Server = EmbeddedServer | TritonServer
 

@@ -18,7 +18,7 @@ import pytest
 from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.serving import serve
 from hybridmodel.serving.triton_files import unsupported
-from tests import models
+from tests.support import models
 
 ROOT = Path(__file__).parent.parent
 LINE = re.compile(r"(local \(small\)|endpoint \(big\)) +(0\.\d+) +(\d+\.\d+) +(\d+\.\d+)")

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from hybridmodel import Answer, ConfigurationError, HybridOnnxModel, InputMismatch, TritonEndpoint
-from hybridmodel.local import LocalSession
-from tests import models
+from hybridmodel.local.session import LocalSession
+from tests.support import models
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 FRAME = pd.DataFrame(X, columns=list("abc"), index=["r1", "r2"])

@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.util._once import Once
 
 from hybridmodel import EndpointRefused, EndpointUnavailable, HybridOnnxModel
-from hybridmodel.tracing import active_tracer
-from tests import models
-from tests.faulty import FaultyEndpoint, error, http
+from hybridmodel.process.tracing import active_tracer
+from tests.support import models
+from tests.support.faulty import FaultyEndpoint, error, http
 
 X = np.ones((3, 4), np.float32)
 ANSWER = {

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from hybridmodel.cli.program import program
-from hybridmodel.signatures import PARAMS
+from hybridmodel.flavor.signatures import PARAMS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.key_sources import checked_key
+from hybridmodel.remote.trust.key_sources import checked_key
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:

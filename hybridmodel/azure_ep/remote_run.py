@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.azure_ep.entries import Asked, SessionEntries
+from hybridmodel.data.binding import Binding
+from hybridmodel.data.tensors import TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
-from hybridmodel.frames import Binding
-from hybridmodel.local import spec_of
+from hybridmodel.local.session import spec_of
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.tensors import TensorSpec, format_shape
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -13,7 +13,7 @@ from hybridmodel.azure_ep.entries import Asked, RunReader, SessionEntries
 from hybridmodel.azure_ep.local_calls import LocalCalls
 from hybridmodel.azure_ep.remote_run import RemoteRun
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.per_process import PerProcess
+from hybridmodel.process.per_process import PerProcess
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class InferenceSession(LocalCalls):
             As `HybridOnnxModel` takes them: ``feature_names``, ``output``, ``use_azure``,
             ``credential``.
         """
-        from hybridmodel.local import LocalSession
+        from hybridmodel.local.session import LocalSession
         from hybridmodel.model import HybridOnnxModel
 
         entries, provided = self._entries, self._local.get_provider_options()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hybridmodel.cascade.calibrate import calibrate
 from hybridmodel.cascade.calibration import Accuracy, Calibration
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Curve, find_threshold

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
-from hybridmodel.shown import shown
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

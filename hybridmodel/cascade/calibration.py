@@ -22,8 +22,8 @@ from hybridmodel.cascade.json_values import (
 )
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.strict_json import loads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What `hybridmodel.cascade.calibrate` found; plain data, equal to what it is read back as.
+    """What `hybridmodel.calibrating` found; plain data, equal to what it is read back as.
 
     The promise: with probability at least ``1 - delta`` over samples, at most a share `epsilon` of
     all rows like those of the sample are kept here though that is a `loss`.

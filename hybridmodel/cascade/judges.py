@@ -14,9 +14,9 @@ import numpy as np
 
 from hybridmodel.cascade.outputs import some
 from hybridmodel.cascade.scores import name_of
+from hybridmodel.data.inputs import from_array_like
+from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.tensors import BY_DATATYPE, WILDCARD, TensorSpec
-from hybridmodel.to_tensor import from_array_like
 
 Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]

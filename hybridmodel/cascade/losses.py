@@ -9,9 +9,9 @@ from typing import Any
 from hybridmodel.cascade.judges import ByClass, ByFunction, ByTolerance, Judge, LossFunction
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.scores import NAMED, Score
+from hybridmodel.checks import shown
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.shown import shown
-from hybridmodel.tensors import ModelSpec, TensorSpec
 
 
 def judge_for(

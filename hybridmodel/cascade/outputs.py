@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 
 
 def is_column(spec: TensorSpec) -> bool:

@@ -24,9 +24,9 @@ import numpy as np
 
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
+from hybridmodel.checks import shown
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
-from hybridmodel.shown import shown
-from hybridmodel.tensors import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Mapping[str, Array]], Any]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.casting import cast_column
 from hybridmodel.cli import columns, tables
 from hybridmodel.cli.source import Source
+from hybridmodel.data.binding import Binding
+from hybridmodel.data.casting import cast_column
+from hybridmodel.data.inputs import from_column
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import InputMismatch
-from hybridmodel.frames import Binding
-from hybridmodel.tensors import ModelSpec, TensorSpec
-from hybridmodel.to_tensor import from_column
 
 if TYPE_CHECKING:
     import pandas as pd

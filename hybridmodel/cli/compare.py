@@ -8,11 +8,11 @@ import click
 
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
-from hybridmodel.cli.differences import Difference, OutputComparison
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.source import Source
-from hybridmodel.closeness import ATOL, RTOL
+from hybridmodel.compare.closeness import ATOL, RTOL
+from hybridmodel.compare.differences import Difference, OutputComparison
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from hybridmodel.cli.source import Source, put_back
 from hybridmodel.cli.unreadable import readable
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.data.tensors import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,9 @@ from hybridmodel.cli.sending import sent_to
 from hybridmodel.routing import USE_AZURE_ENV
 
 if TYPE_CHECKING:
+    from hybridmodel.data.tensors import TensorSpec
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.remote.endpoint import TritonEndpoint
-    from hybridmodel.tensors import TensorSpec
 
 _UNLESS = "unless a call says otherwise"
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hybridmodel.artifact import CONFIG_KEYS, ENDPOINT_DEFAULTS
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.flavor.artifact import CONFIG_KEYS, ENDPOINT_DEFAULTS
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 
@@ -25,7 +25,7 @@ def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
     path : Path
         The file; without ``model_name`` its name, without the ending, is that at the endpoint.
     config : mapping
-        Values for some of `hybridmodel.artifact.CONFIG_KEYS`.
+        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`.
 
     Raises
     ------

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import click
 
-from hybridmodel.artifact import package_version
 from hybridmodel.cli.calibrate import calibrate
 from hybridmodel.cli.compare import compare
 from hybridmodel.cli.doctor import doctor
@@ -20,6 +19,7 @@ from hybridmodel.cli.progress import warnings_in_lines
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 from hybridmodel.cli.trust import trust
+from hybridmodel.flavor.artifact import package_version
 
 
 class Program(click.Group):

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.grants import ENTRA, Grant
-from hybridmodel.remote.permission import Permission
+from hybridmodel.remote.trust.grants import ENTRA, Grant
+from hybridmodel.remote.trust.permission import Permission
 
 _ASKED = "when a call asks for it; nothing is granted that would let it go unasked"
 _REFUSED = "not granted, so not sent; `hybridmodel trust` grants it"

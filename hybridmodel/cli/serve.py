@@ -18,8 +18,8 @@ import click
 
 from hybridmodel.cli import options
 from hybridmodel.cli.plain_onnx import is_onnx_file
+from hybridmodel.data.tensors import WILDCARD, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.tensors import WILDCARD, TensorSpec
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from hybridmodel.cli import columns, csv_tables, json_lines, parquet_tables
 from hybridmodel.cli.replacing import replacing
 from hybridmodel.cli.source import CSV, PARQUET, Source, format_of
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.data.tensors import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

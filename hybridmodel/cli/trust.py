@@ -11,10 +11,10 @@ from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.sending import sent_to, wanted_grants
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote import trust_file
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.grants import ENTRA, Grant, parse_grants
-from hybridmodel.remote.permission import ALLOW_ENV
+from hybridmodel.remote.trust import trust_file
+from hybridmodel.remote.trust.grants import ENTRA, Grant, parse_grants
+from hybridmodel.remote.trust.permission import ALLOW_ENV
 
 
 @click.command()

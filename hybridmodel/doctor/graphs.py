@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hybridmodel.doctor import advice
 from hybridmodel.doctor.dead_names import DOMAINS, OPERATORS
 from hybridmodel.doctor.records import Finding, NotRead, shown
-from hybridmodel.protobuf import Malformed, fields
+from hybridmodel.local.protobuf import Malformed, fields
 
 if TYPE_CHECKING:
     from mmap import mmap

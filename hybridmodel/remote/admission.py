@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hybridmodel.exceptions import RateLimited
-from hybridmodel.per_process import PerProcess, reset_in_child
-from hybridmodel.remote.bounded import Crew
+from hybridmodel.process.bounded import Crew
+from hybridmodel.process.per_process import PerProcess, reset_in_child
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.in_flight import InFlight, Turn

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hybridmodel.remote.json_fields import shown
-from hybridmodel.tensors import ModelSpec, TensorSpec, format_shape
+from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
+from hybridmodel.remote.wire.json_fields import shown
 
 Array = np.ndarray[Any, Any]
 

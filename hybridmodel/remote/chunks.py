@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.tensors import WILDCARD, ModelSpec
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.tensors import WILDCARD, ModelSpec
 
 Array = np.ndarray[Any, Any]
 

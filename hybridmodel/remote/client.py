@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.counters import Counters
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import (
     EndpointError,
     EndpointRefused,
@@ -24,23 +24,23 @@ from hybridmodel.exceptions import (
     ProtocolError,
     SpecMismatch,
 )
+from hybridmodel.process.bounded import Crew
+from hybridmodel.process.counters import Counters
+from hybridmodel.process.parallel import each
 from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.answers import RemoteAnswer
-from hybridmodel.remote.bounded import Crew
 from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger
-from hybridmodel.remote.json_text import answer_limit, description_limit
-from hybridmodel.remote.metadata import decode_metadata
-from hybridmodel.remote.parallel import each
-from hybridmodel.remote.protocol import encode_request
+from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.reading import read_answer
 from hybridmodel.remote.redaction import Redaction
 from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.sizes import RequestSizes
-from hybridmodel.remote.transport import PooledTransport, Transport
-from hybridmodel.tensors import ModelSpec, TensorSpec
+from hybridmodel.remote.wire.json_text import answer_limit, description_limit
+from hybridmodel.remote.wire.metadata import decode_metadata
+from hybridmodel.remote.wire.protocol import encode_request
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +63,7 @@ class EndpointClient:
     spec : ModelSpec
         What the local model takes and gives, which the endpoint has to match.
     credential : object, optional
-        As `hybridmodel.remote.credentials.key_source` takes it.
+        As `hybridmodel.remote.trust.credentials.key_source` takes it.
     make_transport : callable, default=PooledTransport
         Makes the transport, once in each process.
     policy : RetryPolicy, optional

@@ -11,11 +11,11 @@ from numbers import Real
 from typing import Any
 from urllib.parse import quote
 
+from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.address import Place, read_address
-from hybridmodel.remote.grants import RESERVED, Grant
-from hybridmodel.remote.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
-from hybridmodel.shown import shown
+from hybridmodel.remote.trust.grants import RESERVED, Grant
+from hybridmodel.remote.trust.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
 
 DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
 

@@ -18,25 +18,25 @@ from hybridmodel.exceptions import (
     InputMismatch,
     ProtocolError,
 )
-from hybridmodel.per_process import PerProcess
-from hybridmodel.remote.connection import Reply
-from hybridmodel.remote.credentials import key_source
+from hybridmodel.process.per_process import PerProcess
+from hybridmodel.process.tracing import trace_context
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.json_text import JSON_BYTES, JsonLimit, decode_object
-from hybridmodel.remote.key_sources import KeySource
-from hybridmodel.remote.permission import Permission, permission_of
-from hybridmodel.remote.protocol import (
+from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.transport import PooledTransport, Transport
+from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
+from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.statuses import refusal
+from hybridmodel.remote.time_limit import capped
+from hybridmodel.remote.trust.credentials import key_source
+from hybridmodel.remote.trust.key_sources import KeySource
+from hybridmodel.remote.trust.permission import Permission, permission_of
+from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
+from hybridmodel.remote.wire.protocol import (
     BINARY_EXTENSION,
     MAX_BODY_BYTES,
     Message,
 )
-from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
-from hybridmodel.remote.resilience import Deadline
-from hybridmodel.remote.statuses import refusal
-from hybridmodel.remote.tensor_data import Buffer
-from hybridmodel.remote.time_limit import capped
-from hybridmodel.remote.transport import PooledTransport, Transport
-from hybridmodel.tracing import trace_context
+from hybridmodel.remote.wire.tensor_data import Buffer
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request. Triton would compress each answer that may be compressed."""
@@ -101,7 +101,7 @@ class Exchanger:
     endpoint : TritonEndpoint
         Where.
     credential : object, optional
-        As `hybridmodel.remote.credentials.key_source` takes it.
+        As `hybridmodel.remote.trust.credentials.key_source` takes it.
     make_transport : callable, default=PooledTransport
         Makes the transport.
     clock : callable, default=time.monotonic

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
 from hybridmodel.remote.answers import differences
-from hybridmodel.remote.connection import Reply
 from hybridmodel.remote.exchange import Call
-from hybridmodel.remote.json_text import BYTES_PER_S, JSON_BYTES, JsonLimit
-from hybridmodel.remote.layouts import fill
-from hybridmodel.remote.protocol import read_response
-from hybridmodel.remote.tensor_data import Array
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.wire.json_text import BYTES_PER_S, JSON_BYTES, JsonLimit
+from hybridmodel.remote.wire.layouts import fill
+from hybridmodel.remote.wire.protocol import read_response
+from hybridmodel.remote.wire.tensor_data import Array
 
 
 def read_answer(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from hybridmodel.counters import Counters
 from hybridmodel.exceptions import AuthenticationFailed, CircuitOpen, EndpointError
+from hybridmodel.process.counters import Counters
 from hybridmodel.remote.admission import Gate
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.resilience import RetryPolicy

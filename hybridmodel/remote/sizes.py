@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
-from hybridmodel.per_process import reset_in_child
+from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.chunks import rows_within, size_of
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call

@@ -17,10 +17,10 @@ from hybridmodel.exceptions import (
     ProtocolError,
     RateLimited,
 )
-from hybridmodel.remote.connection import Reply
-from hybridmodel.remote.credentials import AZURE_ML_SCOPE
-from hybridmodel.remote.json_text import ERROR_LIMIT, decode_object
+from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.redaction import escaped
+from hybridmodel.remote.trust.credentials import AZURE_ML_SCOPE
+from hybridmodel.remote.wire.json_text import ERROR_LIMIT, decode_object
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
 """Azure Machine Learning answers 424 for any failure of the server behind it, whose own status

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import check_seconds
-from hybridmodel.remote.variables import value_of
+from hybridmodel.remote.trust.variables import value_of
 
 MAX_TIMEOUT_ENV = "HYBRIDMODEL_MAX_TIMEOUT_S"
 

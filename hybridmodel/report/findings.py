@@ -7,7 +7,7 @@ from typing import Any
 
 from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.thresholds import Curve
-from hybridmodel.routing.comparison import ComparisonSummary
+from hybridmodel.compare.comparison import ComparisonSummary
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.compare.comparison import Comparison, plain
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.report.findings import Durations, Findings, Row
 from hybridmodel.report.subject import subject_of
 from hybridmodel.report.verdicts import Column, escalation, labelled, numbers
-from hybridmodel.routing.comparison import Comparison, plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ import numpy as np
 from hybridmodel.cascade.judges import ByClass, ByTolerance
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
+from hybridmodel.compare.agreement import Agreement
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.routing.agreement import Agreement
 from hybridmodel.routing.policies import Cascade
-from hybridmodel.tensors import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import pandas as pd

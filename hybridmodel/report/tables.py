@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.formatting import percent
+from hybridmodel.compare.comparison import ComparisonSummary
 from hybridmodel.report.findings import Durations, Errors, Escalation, Labelled, Numbers, Row
 from hybridmodel.report.formatting import count, milliseconds, number, short
 from hybridmodel.report.palette import LEVELS
-from hybridmodel.routing.comparison import ComparisonSummary
 
 _MOST_CLASSES = 16
 _MOST_LISTED = 30

@@ -11,6 +11,7 @@ from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.judges import ByClass, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import trace
+from hybridmodel.compare.comparison import plain
 from hybridmodel.report.findings import (
     Chosen,
     ClassRight,
@@ -20,7 +21,6 @@ from hybridmodel.report.findings import (
     Numbers,
 )
 from hybridmodel.report.subject import Subject
-from hybridmodel.routing.comparison import plain
 
 Array = np.ndarray[Any, Any]
 

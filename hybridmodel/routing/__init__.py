@@ -13,7 +13,7 @@ from hybridmodel.routing.policies import (
     Shadow,
     Split,
 )
-from hybridmodel.routing.switch import (
+from hybridmodel.switch import (
     AZURE,
     LOCAL,
     USE_AZURE_ENV,

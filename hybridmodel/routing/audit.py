@@ -9,9 +9,9 @@ import numpy as np
 
 from hybridmodel.cascade.judges import Judge, Outputs
 from hybridmodel.cascade.losses import judge_for
+from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing.policies import Cascade
-from hybridmodel.tensors import ModelSpec
 
 Array = np.ndarray[Any, Any]
 

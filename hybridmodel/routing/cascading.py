@@ -14,7 +14,7 @@ from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
 from hybridmodel.routing.policies import Cascade
 from hybridmodel.routing.routed import MIXED, Ask, Reasons, Routed, Sides, check_rows, merge, pick
-from hybridmodel.routing.switch import AZURE, LOCAL
+from hybridmodel.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
-from hybridmodel.routing.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 HERE, THERE = Local(), Azure()
 """The only two of their kind that a call gets, so that they are known by identity."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.counters import Counters
-from hybridmodel.local import LocalSession
-from hybridmodel.per_process import PerProcess
+from hybridmodel.local.session import LocalSession
+from hybridmodel.process.counters import Counters
+from hybridmodel.process.per_process import PerProcess
 from hybridmodel.routing.choice import HERE, THERE
 from hybridmodel.routing.routed import Ask, Routed, Sides
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass, fields
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import check_seconds
-from hybridmodel.routing.switch import AZURE, LOCAL
-from hybridmodel.shown import shown
+from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
     from hybridmodel.cascade.calibration import Calibration

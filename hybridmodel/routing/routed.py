@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.counters import Counters
+from hybridmodel.data.binding import Bound
+from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
-from hybridmodel.frames import Bound
-from hybridmodel.local import LocalSession
+from hybridmodel.local.session import LocalSession
+from hybridmodel.process.counters import Counters
 from hybridmodel.remote.time_limit import capped
-from hybridmodel.routing.switch import AZURE, LOCAL
-from hybridmodel.tensors import ModelSpec
+from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
+    from hybridmodel.process.bounded import Crew
     from hybridmodel.remote.answers import RemoteAnswer
-    from hybridmodel.remote.bounded import Crew
     from hybridmodel.remote.client import EndpointClient
     from hybridmodel.remote.resilience import Deadline
 

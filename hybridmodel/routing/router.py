@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
-from hybridmodel.remote.bounded import NoRoom, NotDone, within
+from hybridmodel.process.bounded import NoRoom, NotDone, within
 from hybridmodel.remote.redaction import escaped
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.cascading import CascadeRunner

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.frames import Bound
-from hybridmodel.per_process import reset_in_child
+from hybridmodel.compare.comparison import Comparison
+from hybridmodel.data.binding import Bound
+from hybridmodel.process.background import Background
+from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.redaction import escaped
-from hybridmodel.routing.background import Background
-from hybridmodel.routing.comparison import Comparison
 from hybridmodel.routing.policies import Shadow
 from hybridmodel.routing.routed import Ask, Routed, Sides
-from hybridmodel.routing.switch import AZURE, LOCAL
+from hybridmodel.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
 

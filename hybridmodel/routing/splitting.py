@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.binding import Bound
 from hybridmodel.exceptions import InputMismatch
-from hybridmodel.frames import Bound
 from hybridmodel.routing.policies import Split
 
 Array = np.ndarray[Any, Any]

@@ -27,8 +27,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.json_text import decode_object
-from hybridmodel.remote.protocol import (
+from hybridmodel.remote.wire.json_text import decode_object
+from hybridmodel.remote.wire.protocol import (
     BINARY_EXTENSION,
     HEADER_LENGTH,
     Message,

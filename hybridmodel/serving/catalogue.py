@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.local import LocalSession
-from hybridmodel.onnx_file import OnnxFile
+from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.session import LocalSession
 from hybridmodel.serving.statistics import Statistics
 
 if TYPE_CHECKING:
+    from hybridmodel.data.tensors import ModelSpec
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.remote.endpoint import TritonEndpoint
-    from hybridmodel.tensors import ModelSpec
 
 ModelSource = Union[str, "PathLike[str]", bytes, "HybridOnnxModel"]
 Models = Mapping[str, ModelSource | Mapping[str, ModelSource]]

@@ -10,7 +10,7 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
-from hybridmodel.remote.protocol import InferRequest, Message, encode_response
+from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
 from hybridmodel.serving.redaction import without_paths
 from hybridmodel.serving.requests import TooMuchJson, read_request
 from hybridmodel.serving.statistics import Clock
@@ -18,10 +18,10 @@ from hybridmodel.serving.statistics import Clock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hybridmodel.remote.tensor_data import Array
+    from hybridmodel.data.tensors import ModelSpec
+    from hybridmodel.remote.wire.tensor_data import Array
     from hybridmodel.serving.catalogue import ServedModel
     from hybridmodel.serving.limits import Limits
-    from hybridmodel.tensors import ModelSpec
 
 _log = logging.getLogger("hybridmodel")
 

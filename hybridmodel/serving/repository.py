@@ -21,11 +21,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.data.tensors import BY_DATATYPE, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.tensors import BY_DATATYPE, ModelSpec, TensorSpec, format_shape
 
 if TYPE_CHECKING:
-    from hybridmodel.onnx_file import OnnxFile
+    from hybridmodel.local.onnx_file import OnnxFile
 
 BACKENDS = ("onnxruntime", "python")
 

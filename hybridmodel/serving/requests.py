@@ -2,7 +2,7 @@
 
 What a header says is compared with the model before any tensor is made of it.
 
-Sources: as in `hybridmodel.remote.protocol`, and Triton's docs/protocol/extension_binary_data.md
+Sources: as in `hybridmodel.remote.wire.protocol`, and Triton's docs/protocol/extension_binary_data.md
 for raw binary requests.
 """
 
@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.data.tensors import BY_DTYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.json_fields import flag_of, name_of, objects_of, shown
-from hybridmodel.remote.json_text import decode_object
-from hybridmodel.remote.layouts import Slot, fill, slots_of
-from hybridmodel.remote.protocol import (
+from hybridmodel.remote.wire.json_fields import flag_of, name_of, objects_of, shown
+from hybridmodel.remote.wire.json_text import decode_object
+from hybridmodel.remote.wire.layouts import Slot, fill, slots_of
+from hybridmodel.remote.wire.protocol import (
     HEADER_LENGTH,
     InferRequest,
     split_body,
 )
-from hybridmodel.tensors import BY_DTYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hybridmodel.remote.tensor_data import Buffer
+    from hybridmodel.remote.wire.tensor_data import Buffer
     from hybridmodel.serving.limits import Limits
 
 _UNDERSTOOD = {

@@ -7,7 +7,7 @@ import random
 from copy import deepcopy
 from typing import Any
 
-from hybridmodel.tensors import BY_DATATYPE
+from hybridmodel.data.tensors import BY_DATATYPE
 
 VALUES: list[Any] = [
     *(0, 1, 2, 3, 8, 255, 256, 70_000, 2**31, 2**32, 2**40, 2**60, 2**63, 2**64, -1, -(2**63)),

@@ -2,7 +2,7 @@
 
 The laws: nothing is raised but what a broken answer stands for; arrays have the sizes that were
 announced; memory stays within a multiple of what came, and no length that is only announced counts;
-and nothing depends on what came before. Runs without atheris; ``tests/test_fuzz.py`` does.
+and nothing depends on what came before. Runs without atheris; ``tests/remote/test_fuzz.py`` does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hybridmodel.data.tensors import BY_DATATYPE
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote import connection, http1, layouts
-from hybridmodel.remote.connection import Connection, Reply
-from hybridmodel.remote.json_text import ERROR_BYTES
-from hybridmodel.remote.memo import Memo
-from hybridmodel.remote.metadata import decode_metadata
-from hybridmodel.remote.protocol import decode_request, decode_response
+from hybridmodel.remote.http import connection, http1
+from hybridmodel.remote.http.connection import Connection, Reply
 from hybridmodel.remote.resilience import Deadline
-from hybridmodel.tensors import BY_DATATYPE
+from hybridmodel.remote.wire import layouts
+from hybridmodel.remote.wire.json_text import ERROR_BYTES
+from hybridmodel.remote.wire.memo import Memo
+from hybridmodel.remote.wire.metadata import decode_metadata
+from hybridmodel.remote.wire.protocol import decode_request, decode_response
 
 OBJECTS = 60
 """Bytes that one byte can take: of JSON, seven for an empty object with one key take 232."""

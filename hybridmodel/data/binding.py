@@ -1,0 +1,325 @@
+"""What callers hand in becomes named tensors, and named tensors become what they get back.
+
+pandas in, pandas out, with the same index; arrays, lists and dicts in, arrays out. Tensors are
+bound by name wherever there are names. The rules are the same for both routes, because both run
+between `Binding.bind` and `Binding.restore`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hybridmodel.data.arrow import Container, read, speaks_arrow
+from hybridmodel.data.casting import NUMBERS, cast, cast_column
+from hybridmodel.data.inputs import from_array_like, from_column, refuse_lazy
+from hybridmodel.data.outputs import columns_of, is_lone_column, to_pandas
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+_log = logging.getLogger("hybridmodel")
+
+_FEW = 100
+"""Rows and columns up to which a frame's values cost less than its dtypes."""
+
+
+class Bound(NamedTuple):
+    """Data that is ready for either route; a tuple, since one is made for each call.
+
+    Attributes
+    ----------
+    feeds : dict of str to ndarray
+        Every input by name, in its declared dtype and shape; may be views of the caller's data.
+    rows : int or None
+        Rows of the call, None when no input counts them.
+    frame_index : pandas.Index or None
+        What the answer is labelled with; None when no pandas came in.
+    container : Container or None
+        What the answer is put into, when a table or column of Arrow or polars came in.
+    """
+
+    feeds: dict[str, Array]
+    rows: int | None
+    frame_index: pd.Index[Any] | None = None
+    container: Container | None = None
+
+
+class Binding:
+    """The way in and out of one model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Its inputs and outputs.
+    feature_names : sequence of str, optional
+        For a model with one input of shape (n, k): the columns of a frame, in the model's order.
+
+    Raises
+    ------
+    ConfigurationError
+        If the names do not fit the input.
+    """
+
+    _has_told = False
+
+    def __init__(self, spec: ModelSpec, feature_names: Sequence[str] | None = None) -> None:
+        self._spec = spec
+        self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
+        self.feature_names = _checked_names(feature_names, self._single)
+
+    def bind(self, data: Any) -> Bound:
+        """Turn what a caller hands in into named tensors.
+
+        Parameters
+        ----------
+        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
+            Never changed.
+
+        Raises
+        ------
+        InputMismatch
+            If it does not fit; says which input or column, what came and what was expected.
+        """
+        if isinstance(data, np.ndarray):
+            return self._bind_array(data)
+        if _is_pandas(data, "DataFrame"):
+            return self._bind_frame(data)
+        if _is_pandas(data, "Series"):
+            return self._bind_frame(self._frame_of(data))
+        if isinstance(data, Mapping):
+            _check_same("input", list(data), self._spec.input_names)
+            feeds = {
+                spec.name: from_array_like(data[spec.name], spec) for spec in self._spec.inputs
+            }
+            return Bound(feeds, self._rows(feeds))
+        return self._bind_arrow(data) if speaks_arrow(data) else self._bind_array(data)
+
+    def restore(self, outputs: Mapping[str, Array], bound: Bound) -> Any:
+        """Return outputs in the kind of container that came in.
+
+        Parameters
+        ----------
+        outputs : mapping of str to ndarray
+            In the order wanted.
+        bound : Bound
+            What `bind` returned.
+
+        Returns
+        -------
+        ndarray, dict of str to ndarray, Series or DataFrame
+            pandas as `hybridmodel.data.outputs.to_pandas` makes it, where pandas came in; the same in
+            polars where that did, and a pyarrow table where other Arrow data did.
+
+        Raises
+        ------
+        ConfigurationError or InputMismatch
+            If the outputs do not fit into one frame.
+        """
+        if bound.frame_index is not None:
+            return to_pandas(self._spec, outputs, bound.frame_index)
+        if bound.container is not None:
+            columns = columns_of(self._spec, outputs, bound.container.rows)
+            is_lone = is_lone_column(self._spec, outputs)
+            return bound.container.of(columns, is_lone=is_lone)
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        return dict(outputs)
+
+    def empty(self, names: Sequence[str]) -> dict[str, Array]:
+        """Return the outputs of zero rows.
+
+        Raises
+        ------
+        InputMismatch
+            If one of them does not have a row for each row, so that there is no answer.
+        """
+        specs = [self._spec.output(name) for name in names]
+        for spec in specs:
+            if not spec.batched:
+                raise InputMismatch(
+                    f"zero rows came in, and output {spec} has no row for each row: there is no "
+                    "answer to give"
+                )
+        return {spec.name: spec.empty() for spec in specs}
+
+    def _bind_array(self, data: Any) -> Bound:
+        single = self._single
+        if single is None:
+            refuse_lazy(data, "the input")
+            raise InputMismatch(
+                f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
+                f"arrays or a DataFrame with these names, not a bare {type(data).__name__}"
+            )
+        tensor = from_array_like(data, single)
+        return Bound({single.name: tensor}, len(tensor) if single.batched else None)
+
+    def _bind_frame(self, frame: pd.DataFrame) -> Bound:
+        single = self._single
+        if single is None:
+            _check_same("column", frame.columns.tolist(), self._spec.input_names)
+            feeds = {
+                name: from_column(frame[name], spec, f"column {name!r}")
+                for name, spec in zip(self._spec.input_names, self._spec.inputs, strict=True)
+            }
+        elif len(single.shape) == 2 or single.unranked:
+            feeds = {single.name: self._matrix(frame, single)}
+        elif frame.shape[1] == 1:
+            where = f"column {frame.columns[0]!r}"
+            feeds = {single.name: from_column(frame.iloc[:, 0], single, where)}
+        else:
+            raise InputMismatch(
+                f"input {single} takes one column, {frame.shape[1]} came: {_listed(frame.columns)}"
+            )
+        # A view, so that naming the answer's index does not name the caller's.
+        return Bound(feeds, self._rows(feeds), frame.index.view())
+
+    def _bind_arrow(self, data: Any) -> Bound:
+        refuse_lazy(data, "the input")
+        values, container = read(data)
+        table: Any = values
+        frame = self._frame_of(table) if table.ndim == 1 else table
+        return self._bind_frame(frame)._replace(frame_index=None, container=container)
+
+    def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
+        single = self._single
+        if single is None or (len(single.shape) == 2 and single.shape[1] not in (WILDCARD, 1)):
+            raise InputMismatch(
+                f"a Series is one column, and the model takes "
+                f"{', '.join(map(str, self._spec.inputs))}; for one row of a frame use "
+                "frame.iloc[[i]]"
+            )
+        name = (self.feature_names or [single.name])[0]
+        return series.to_frame(name if series.name is None else series.name)
+
+    def _matrix(self, frame: pd.DataFrame, spec: TensorSpec) -> Array:
+        frame = self._ordered(frame)
+        if not spec.fits(frame.shape):
+            raise InputMismatch(
+                f"input {spec}: a frame of {frame.shape[0]} rows and {frame.shape[1]} columns came "
+                f"({_listed(frame.columns)})"
+            )
+        values = _as_one_array(frame, spec)
+        if values is not None:
+            with suppress(InputMismatch):  # Column by column below, the error names the column.
+                return cast(values, spec.dtype, "")
+        columns = np.empty(frame.shape, spec.dtype)
+        for position, (name, column) in enumerate(frame.items()):
+            columns[:, position] = cast_column(column, spec.dtype, f"column {name!r}")
+        return columns
+
+    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        names = self.feature_names
+        if names is None:
+            if not self._has_told:
+                self._tell_of_positions(frame.columns)
+            return frame
+        given = frame.columns.tolist()
+        if given == names:
+            return frame
+        _check_same("column", given, names)
+        return frame[names]
+
+    def _tell_of_positions(self, columns: pd.Index[Any]) -> None:
+        """Warn once of names that nobody looks at: in another order they would be taken wrongly."""
+        if len(columns) < 2 or columns.dtype.kind in NUMBERS:
+            return
+        self._has_told = True
+        _log.warning(
+            "the model does not know the names of its features: the columns %s of a frame are "
+            "taken by their position, in the order in which they stand. Make the model with "
+            "feature_names=[...], or save it with a frame as input_example",
+            _listed(columns, 5),
+        )
+
+    def _rows(self, feeds: Mapping[str, Array]) -> int | None:
+        # Inputs of different lengths may be meant: many graphs do not name their dimensions, and
+        # one row broadcasts. The model knows.
+        lengths = {len(feeds[spec.name]) for spec in self._spec.inputs if spec.batched}
+        return lengths.pop() if len(lengths) == 1 else None
+
+
+def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> list[str] | None:
+    if names is None:
+        return None
+    names = list(names)
+    if single is None or len(single.shape) != 2:
+        raise ConfigurationError(
+            "feature_names are for a model with one input of shape (n, k); several inputs are fed "
+            "by their own names"
+        )
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ConfigurationError(f"feature_names are distinct strings, not {_listed(names)}")
+    if single.shape[1] not in (WILDCARD, len(names)):
+        raise ConfigurationError(f"input {single}: {len(names)} feature_names were given")
+    return names
+
+
+def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
+    """Return all values of a frame at once, None where that could lose some of them."""
+    values = _lent_by_pandas(frame)
+    if values is not None:
+        return values
+    dtypes = set(frame.dtypes)
+    if all(map(_is_plain_number, dtypes)):
+        # Integers beside floats become floats in one array, not exact enough for an integer input.
+        exact = spec.dtype.kind == "f" or len(dtypes) == 1
+        values = frame.to_numpy() if exact else None
+        return None if values is None or values.dtype.kind not in NUMBERS else values
+    if spec.dtype.kind == "f" and all(map(_is_nullable_float, dtypes)):
+        return frame.to_numpy(dtype="float64", na_value=np.nan)
+    return None
+
+
+def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
+    # pandas lends its own memory, read-only, when all columns lie in one array of one numpy dtype;
+    # asking for the dtypes costs more than the rest of the way. (One column may be a category, and
+    # of many others the values are costly to make.)
+    if len(frame) > _FEW or not 1 < frame.shape[1] <= _FEW:
+        return None
+    values = frame.to_numpy()
+    return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
+
+
+def _is_plain_number(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
+
+
+def _is_nullable_float(dtype: Any) -> bool:
+    inner = getattr(dtype, "numpy_dtype", None)
+    return inner is not None and inner.kind == "f"
+
+
+def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:
+    counts, wanted = Counter(given), set(expected)
+    problems = {
+        "missing": [name for name in expected if name not in counts],
+        "unexpected": [name for name in counts if name not in wanted],
+        "repeated": [name for name, count in counts.items() if count > 1],
+    }
+    found = [f"{problem} {_listed(names)}" for problem, names in problems.items() if names]
+    if found:
+        raise InputMismatch(
+            f"{what} names: {'; '.join(found)}; the model takes {_listed(expected)}"
+        )
+
+
+def _listed(names: Iterable[Any], most: int = 30) -> str:
+    shown = [repr(name) for name in names]
+    rest = f", … {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + rest
+
+
+def _is_pandas(data: Any, kind: str) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, getattr(pandas, kind))

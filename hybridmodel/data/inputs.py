@@ -1,0 +1,131 @@
+"""One array, list or column becomes one tensor, in the dtype and shape that the model declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.data.arrow import read_column, speaks_arrow
+from hybridmodel.data.casting import cast, cast_column, from_values
+from hybridmodel.data.tensors import TensorSpec, format_shape
+from hybridmodel.exceptions import InputMismatch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, Any]
+
+
+def from_array_like(data: Any, spec: TensorSpec) -> Array:
+    """Make the tensor that `spec` declares of an array, a list, a number or a text.
+
+    Raises
+    ------
+    InputMismatch
+        If it is none of these, or does not fit.
+    """
+    where = f"input {spec.name!r}"
+    if type(data) is not np.ndarray and (column := _as_column(data, where)) is not None:
+        return from_column(column, spec, where)
+    array = data if type(data) is np.ndarray else _as_array(data, spec, where)
+    if not spec.fits(array.shape):
+        raise InputMismatch(_shape_message(where, spec, array.shape))
+    return cast(array, spec.dtype, where)
+
+
+def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
+    refuse_lazy(data, where)
+    if isinstance(data, np.ma.MaskedArray):
+        raise InputMismatch(f"{where}: a masked array came; fill its masked values first")
+    plain = isinstance(data, (list, tuple, int, float, str, np.generic))
+    if not plain and (not hasattr(data, "__array__") or hasattr(data, "columns")):
+        raise InputMismatch(
+            f"{where}: expected {spec.datatype}{format_shape(spec.shape)} as an array or list (a "
+            "whole call may be a DataFrame, Series or dict of arrays), got a "
+            f"{type(data).__module__}.{type(data).__qualname__}"
+        )
+    try:
+        return from_values(data, spec.dtype) if plain else np.asarray(data)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputMismatch(f"{where}: cannot be made an array: {error}") from error
+
+
+def refuse_lazy(data: Any, where: str) -> None:
+    """Say what to do instead where a frame came whose rows are not here.
+
+    Raises
+    ------
+    InputMismatch
+        If `data` is of Spark, or a lazy frame of polars.
+    """
+    kind = type(data)
+    if kind.__module__.startswith("pyspark."):
+        raise InputMismatch(
+            f"{where}: a Spark {kind.__name__} came; use its toPandas(), or score it where it is "
+            "with mlflow.pyfunc.spark_udf"
+        )
+    if kind.__name__ == "LazyFrame" and kind.__module__.startswith("polars."):
+        raise InputMismatch(
+            f"{where}: a LazyFrame of polars came, which has no rows yet; use its collect()"
+        )
+
+
+def _shape_message(where: str, spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    message = f"{where}: expected shape {format_shape(spec.shape)}, got {list(shape)}"
+    if len(shape) == 1 and len(spec.shape) == 2:
+        message += "; use reshape(1, -1) for one row, reshape(-1, 1) for one column"
+    return message
+
+
+def from_column(column: pd.Series[Any], spec: TensorSpec, where: str) -> Array:
+    """Make the tensor that `spec` declares of a pandas column of numbers, texts or arrays.
+
+    Parameters
+    ----------
+    column : Series
+        One entry a row; its cells are arrays or lists where `spec` has a higher rank.
+    spec : TensorSpec
+        A column of single values becomes ``[n]`` or ``[n, 1]``, as it declares.
+    where : str
+        Named in errors.
+
+    Raises
+    ------
+    InputMismatch
+        If it does not fit.
+    """
+    if len(column) == 0:
+        array = spec.empty()
+    elif len(spec.shape) > 2 or isinstance(column.iloc[0], (np.ndarray, list, tuple)):
+        array = _stacked([_as_array(cell, spec, where) for cell in column], spec.dtype, where)
+    else:
+        array = cast_column(column, spec.dtype, where)
+        array = array.reshape(-1, 1) if len(spec.shape) == 2 else array
+    if not spec.fits(array.shape):
+        raise InputMismatch(_shape_message(where, spec, array.shape))
+    return array
+
+
+def _stacked(cells: list[Array], dtype: np.dtype[Any], where: str) -> Array:
+    if len({cell.dtype for cell in cells}) > 1:
+        # Each by itself: numpy would first make floats of integers beside floats.
+        cells = [cast(cell, dtype, where) for cell in cells]
+    try:
+        stacked = np.stack(cells)
+    except ValueError as error:
+        raise InputMismatch(f"{where}: its cells are no arrays of one shape: {error}") from error
+    return cast(stacked, dtype, where)
+
+
+def _as_column(data: Any, where: str) -> pd.Series[Any] | None:
+    """Return a column of pandas, polars or Arrow, which may hold what numpy has no dtype for."""
+    is_pandas = type(data).__module__.partition(".")[0] == "pandas"
+    if is_pandas and hasattr(data, "__array__") and data.ndim == 1:
+        import pandas as pd
+
+        return pd.Series(data)
+    if is_pandas or not speaks_arrow(data):
+        return None
+    refuse_lazy(data, where)
+    return read_column(data)

@@ -1,0 +1,294 @@
+"""A hybrid model as files: the ONNX model byte for byte, and `hybrid.json` beside it.
+
+``hybrid.json`` holds plain data and no secret, and loading runs no code from the folder. Its
+``schema_version`` rises only when an older release could not read the file rightly; new optional
+keys do not raise it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import Any
+
+from hybridmodel.data.strict_json import loads
+from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.flavor.stored_settings import check_configured, from_stored, to_store
+from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.session import LocalSession
+from hybridmodel.local.stored_files import checked_name, read_bounded
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.trust.grants import Grant
+from hybridmodel.remote.trust.permission import permission_of
+from hybridmodel.routing import LOCAL, Policy, parse_use_azure
+from hybridmodel.routing.policies import policy_from_dict
+
+SCHEMA_VERSION = 1
+METADATA_FILE = "hybrid.json"
+MODEL_FILE = "model.onnx"
+MOST_METADATA_BYTES = 1 << 24
+"""Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
+
+ENDPOINT_DEFAULTS: dict[str, Any] = {
+    item.name: None if item.default is MISSING else item.default
+    for item in fields(TritonEndpoint)
+    if item.name in FIELDS
+}
+CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
+"""What ``model_config`` may change when a model is loaded."""
+
+_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def package_version() -> str:
+    """Return the installed version of hybridmodel."""
+    try:
+        return version("hybridmodel")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def is_release() -> bool:
+    """Tell whether the installed hybridmodel is one that pip finds by its version."""
+    try:
+        installed = distribution("hybridmodel")
+    except PackageNotFoundError:
+        return False
+    from_elsewhere = installed.read_text("direct_url.json") is not None
+    return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
+
+
+def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None = None) -> None:
+    """Write a model into a folder.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Its credential is not written.
+    folder : Path
+        Made when it is not there.
+    feature_names : list of str, optional
+        Stored where the model itself knows none.
+
+    Raises
+    ------
+    ConfigurationError
+        If its session options are for code only, or cannot be written down.
+    """
+    if METADATA_FILE in model.onnx.external_files:
+        raise ConfigurationError(
+            f"the model keeps tensors in a file {METADATA_FILE!r}, which is our own; save it with "
+            "another name for its external data"
+        )
+    model.onnx.copy_to(folder, MODEL_FILE)
+    stored = {
+        "schema_version": SCHEMA_VERSION,
+        "written_by": package_version(),
+        "model": {
+            "file": MODEL_FILE,
+            "sha256": model.onnx.sha256,
+            "size_bytes": model.onnx.size_bytes,
+            "external_files": model.onnx.external_facts(),
+            **model.spec.to_dict(),
+        },
+        "feature_names": model.feature_names or feature_names,
+        "output": model.output,
+        "use_azure": model.use_azure,
+        "routing": None if model.use_azure is not None else model.routing.to_dict(),
+        "endpoint": None if model.endpoint is None else model.endpoint.to_dict(),
+        "session": to_store(model.local),
+    }
+    text = json.dumps(stored, indent=2, allow_nan=False) + "\n"
+    if len(text) > MOST_METADATA_BYTES:
+        raise ConfigurationError(
+            f"{METADATA_FILE} of this model has {len(text)} bytes, and would be refused when it "
+            f"is loaded: {MOST_METADATA_BYTES} are the most"
+        )
+    (folder / METADATA_FILE).write_text(text, encoding="utf-8")
+
+
+def read(
+    folder: Path,
+    *,
+    credential: Any = None,
+    config: Mapping[str, Any] | None = None,
+    given: Collection[str] = CONFIG_KEYS,
+    session_options: Any = None,
+    allow: tuple[Grant, ...] = (),
+    look_only: bool = False,
+) -> HybridOnnxModel:
+    """Read a model that `write` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``hybrid.json``.
+    credential : object with ``get_token`` or callable, optional
+        As `HybridOnnxModel` takes it.
+    config : mapping, optional
+        Values for some of `CONFIG_KEYS`, which count more than what is stored.
+    given : collection of str, optional
+        Keys of `config` that the program or the machine said; others are as good as stored.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Instead of all those that are stored, as `hybridmodel.local.session.LocalSession` takes them.
+    allow : tuple of Grant, optional
+        What the program allows the model's endpoint.
+    look_only : bool, default=False
+        Leave it to the first call to refuse a stored route to where no data may be sent.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file is missing, damaged or of a later major version, `config` has an unknown key,
+        a setting of the session that only code may give is stored, or the model was saved with a
+        route to where no data may be sent, and nothing else is said.
+    """
+    stored = _read_metadata(folder / METADATA_FILE)
+    config = _checked_config(config)
+    if "providers" not in given:
+        check_configured(config.get("providers"))
+    try:
+        session = from_stored(stored["session"], config.get("providers"), session_options)
+        described = stored["model"]
+        spec = ModelSpec.from_dict(described)
+        onnx = _read_onnx(folder, described, spec)
+        model = HybridOnnxModel(
+            LocalSession(onnx, spec=spec, **session),
+            endpoint=_endpoint(stored["endpoint"], config, given, allow),
+            credential=credential,
+            feature_names=stored["feature_names"],
+            output=config.get("output", stored["output"]),
+            use_azure=stored["use_azure"],
+            routing=_routing(stored),
+        )
+        model.choice.configure(config.get("use_azure"), config.get("mode"))
+        _check_route(model, config, given, look_only)
+    except ConfigurationError:
+        raise
+    except _MALFORMED as error:
+        raise ConfigurationError(
+            f"{folder / METADATA_FILE}: not as hybridmodel writes it: {repr(error)[:500]}"
+        ) from error
+    _warn_of_differences(model)
+    return model
+
+
+def config_of(model: HybridOnnxModel) -> dict[str, Any]:
+    """Return every key that may be changed at load, with what the model holds for it.
+
+    ``use_azure`` and ``mode`` are None, "not said", so that the environment still counts.
+    """
+    endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
+    return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
+
+
+def _routing(stored: Mapping[str, Any]) -> Policy | None:
+    found = stored.get("routing")
+    return None if found is None else policy_from_dict(found)
+
+
+def _check_route(
+    model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
+) -> None:
+    """Refuse a stored route to where no data may be sent; what a call says is another matter."""
+    choice, endpoint = model.choice, model.endpoint
+    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    configured = None if said <= set(given) else choice.configured
+    unasked = configured or choice.saved
+    if endpoint is None or unasked.mode == LOCAL:
+        return
+    permission = permission_of(endpoint)
+    if permission is None or permission.allows(None):
+        return
+    refusal = (
+        f"the model is saved with mode {unasked.mode!r}, which would send rows without being "
+        f"asked: {permission.refusal(permission.wanted())}"
+    )
+    if configured is not None:
+        raise ConfigurationError(refusal)
+    choice.refused = refusal
+    if not look_only:
+        choice.of()
+
+
+def _warn_of_differences(model: HybridOnnxModel) -> None:
+    """Say why the promise of a calibration may not hold for the endpoint of this model."""
+    calibration = getattr(model.routing, "calibration", None)
+    if calibration is not None and model.endpoint is not None:
+        for difference in calibration.differences(endpoint=model.endpoint.model_url):
+            warnings.warn(difference, stacklevel=4)
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    if not os.path.lexists(path):
+        raise ConfigurationError(f"{path.parent}: holds no {path.name}, so it is no hybrid model")
+    stored: dict[str, Any] = loads(read_bounded(path, MOST_METADATA_BYTES), f"{path}: is damaged")
+    found = stored.get("schema_version") if isinstance(stored, dict) else None
+    if not isinstance(found, int) or found < 1:
+        raise ConfigurationError(f"{path}: is damaged: its schema_version is {found!r}")
+    if found > SCHEMA_VERSION:
+        writer = str(stored.get("written_by"))
+        later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
+        raise ConfigurationError(
+            f"{path}: has schema_version {found}, this hybridmodel {package_version()} reads up to "
+            f"{SCHEMA_VERSION}; install {later}"
+        )
+    return stored
+
+
+def _read_onnx(folder: Path, described: Mapping[str, Any], spec: ModelSpec) -> OnnxFile:
+    where = str(folder / METADATA_FILE)
+    return OnnxFile.stored(
+        folder / checked_name(described["file"], where),
+        _checked_sha256(described["sha256"]),
+        described["size_bytes"],
+        described["external_files"],
+        {item.name: item.labels for item in spec.outputs},
+    )
+
+
+def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    checked = dict(config or {})
+    for key in checked:
+        if key not in CONFIG_KEYS:
+            # The value is not shown: people put keys here.
+            raise ConfigurationError(
+                f"model_config has no key {key!r}; it has {', '.join(CONFIG_KEYS)}"
+            )
+    checked["use_azure"] = parse_use_azure(checked.get("use_azure"), "model_config['use_azure']")
+    return checked
+
+
+def _endpoint(
+    stored: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    given: Collection[str],
+    allow: tuple[Grant, ...],
+) -> TritonEndpoint | None:
+    changes = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
+    if stored is None and changes.get("uri") is changes.get("model_name") is None:
+        return None
+    if stored is None and given is CONFIG_KEYS:
+        # Nothing is stored, so what is not said is the program's default.
+        return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
+    return TritonEndpoint.from_dict(
+        ENDPOINT_DEFAULTS | dict(stored or {}) | changes,
+        given=[key for key in changes if key in given],
+        allow=allow,
+    )
+
+
+def _checked_sha256(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise TypeError("the sha256 is no sha256")
+    return value

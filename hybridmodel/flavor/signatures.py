@@ -1,0 +1,262 @@
+"""The MLflow signature of a hybrid model: what its schema says, and the params it always takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.data.arrow import speaks_arrow
+from hybridmodel.data.tensors import WILDCARD, TensorSpec
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.routing import LOCAL, parse_use_azure
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, Schema
+    from mlflow.types import TensorSpec as MlflowTensorSpec
+
+PARAMS = (
+    ("use_azure", "boolean"),
+    ("timeout", "double"),
+    ("output", "string"),
+    ("mode", "string"),
+    ("provenance", "boolean"),
+)
+"""Params of every hybrid model, all None by default: not said."""
+
+PARAMS_ONLY = "params"
+"""Signature without input columns: the fastest, since MLflow then leaves all checks to us."""
+
+_ROUTE_PARAM = re.compile(r'"name":\s+"use_azure"')
+
+
+def signature_of(model: HybridOnnxModel, given: Any, example: Any) -> ModelSignature:
+    """Return the signature to save, always with outputs and params.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Says the outputs, and the inputs where no frame is the natural input.
+    given : ModelSignature, "params" or None
+        The user's own, to which what it lacks is added; ``"params"`` for none of the inputs.
+    example : data or None
+        Input example without params, from which the inputs are inferred when none are given.
+
+    Raises
+    ------
+    ConfigurationError
+        If `given` is of another kind.
+    """
+    from mlflow.models import ModelSignature
+
+    inputs = outputs = params = None
+    if isinstance(given, ModelSignature):
+        inputs, outputs, params = given.inputs, given.outputs, given.params
+    elif given is None:
+        inputs = _inputs(model, example)
+    elif not (isinstance(given, str) and given == PARAMS_ONLY):
+        raise ConfigurationError(
+            f"signature is an mlflow ModelSignature, {PARAMS_ONLY!r} or None, "
+            f"not a {type(given).__name__}"
+        )
+    return ModelSignature(inputs, outputs or _outputs(model), _params(params))
+
+
+def with_params(signature: ModelSignature) -> ModelSignature:
+    """Return a signature with the params of a hybrid model, for ``mlflow.models.set_signature``.
+
+    MLflow drops every param of a call that the signature does not name.
+
+    Parameters
+    ----------
+    signature : ModelSignature
+        Not changed; params of its own stay as they are.
+    """
+    from mlflow.models import ModelSignature
+
+    return ModelSignature(signature.inputs, signature.outputs, _params(signature.params))
+
+
+def check_params(model: HybridOnnxModel, mlmodel: Path, config: Mapping[str, Any] | None) -> None:
+    """Make sure that MLflow will hand on which route a call asks for.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Just read.
+    mlmodel : Path
+        The MLmodel file of its folder.
+    config : mapping, optional
+        The ``model_config`` it was loaded with; one that says the route says it for every call.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model has an endpoint, and the signature no longer has the param that asks for it.
+    """
+    said = any((config or {}).get(key) is not None for key in ("use_azure", "mode"))
+    if model.endpoint is None or said or not mlmodel.is_file():
+        return
+    # As MLflow writes it, folded at any space; reading the whole takes as long as all the rest.
+    if _ROUTE_PARAM.search(mlmodel.read_text(encoding="utf-8")) or _has_route(mlmodel):
+        return
+    raise ConfigurationError(
+        f"{mlmodel}: the signature has no param 'use_azure', so MLflow would drop the route that a "
+        "call asks for, and all calls would be answered locally without a word. "
+        "mlflow.models.set_signature drops params that it is not given: set the signature again, "
+        "made complete by hybridmodel.flavor.signatures.with_params(signature), or say the route for all "
+        "calls with model_config={'use_azure': False} (or True, or a mode)"
+    )
+
+
+def _has_route(mlmodel: Path) -> bool:
+    from mlflow.models import Model
+
+    params = Model.load(str(mlmodel)).get_params_schema()
+    return params is not None and "use_azure" in {spec.name for spec in params.params}
+
+
+def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
+    """Part an input example into data and params, and refuse params that must not be saved.
+
+    A list becomes an array, since MLflow takes a list of numbers for something else, and a table
+    of polars or Arrow a DataFrame, since it takes none of these.
+
+    Raises
+    ------
+    ConfigurationError
+        If a param is unknown (its value, perhaps a key, is not shown), or asks for the endpoint:
+        MLflow runs the example while it saves the model.
+    """
+    has_params = isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], dict)
+    data, params = example if has_params else (example, {})
+    known = [name for name, _ in PARAMS]
+    for name in params:
+        if name not in known:
+            raise ConfigurationError(
+                f"input_example has a param {name!r}; a hybrid model takes {', '.join(known)}. "
+                "What is in an example is saved with the model for all to read"
+            )
+    remote = parse_use_azure(params.get("use_azure"), "use_azure in input_example")
+    if remote or params.get("mode") not in (None, LOCAL):
+        raise ConfigurationError(
+            "input_example asks for the endpoint (use_azure, mode); MLflow runs the example while "
+            "it saves the model, and saving makes no network call"
+        )
+    if speaks_arrow(data) and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
+    return np.asarray(data) if isinstance(data, list) else data, dict(params)
+
+
+def feature_names_of(
+    model: HybridOnnxModel, example: Any, signature: ModelSignature | None = None
+) -> list[str] | None:
+    """Return the columns of one input of shape (n, k), as an example frame or a signature has them.
+
+    MLflow puts the columns of a frame into the order of the signature, by their names.
+    """
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 2:
+        return None
+    names = getattr(example, "columns", None)
+    schema = None if signature is None else signature.inputs
+    if names is None and schema is not None and not schema.is_tensor_spec():
+        names = schema.input_names()
+    if names is None or model.inputs[0].shape[1] not in (WILDCARD, len(names)):
+        return None
+    return list(names) if all(isinstance(name, str) for name in names) else None
+
+
+def as_columns(model: HybridOnnxModel, example: Any) -> Any:
+    """Return an example frame as its signature says it: whole numbers that feed floats as floats.
+
+    Another example, drawn tomorrow, has halves in that column.
+    """
+    if not hasattr(example, "columns"):
+        return example
+    wanted = _fed(model, example.columns)
+    whole = [
+        name
+        for name, dtype in example.dtypes.items()
+        if getattr(dtype, "kind", "") in "iu" and name in wanted and wanted[name].kind == "f"
+    ]
+    return example.astype(dict.fromkeys(whole, "float64")) if whole else example
+
+
+def _fed(model: HybridOnnxModel, columns: Iterable[Any]) -> dict[Any, np.dtype[Any]]:
+    """Return the dtype that each column of a frame feeds."""
+    if len(model.inputs) == 1:
+        return dict.fromkeys(columns, model.inputs[0].dtype)
+    return {spec.name: spec.dtype for spec in model.inputs}
+
+
+def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
+    from mlflow.models import infer_signature
+    from mlflow.types import Schema
+
+    inputs = model.inputs
+    if example is not None:
+        return _doubled(infer_signature(as_columns(model, example)).inputs)
+    if not inputs or (len(inputs) == 1 and len(inputs[0].shape) == 2):
+        return None
+    if any(spec.unranked for spec in inputs):
+        return None  # A tensor of MLflow's has a number of dimensions.
+    if all(map(_is_column, inputs)):
+        return Schema([_column(spec, named=len(inputs) > 1) for spec in inputs])
+    return Schema([_tensor(spec) for spec in inputs])
+
+
+def _is_column(spec: TensorSpec) -> bool:
+    """Tell an input of one value for each row."""
+    return spec.batched and spec.shape[1:] in ((), (1,))
+
+
+def _column(spec: TensorSpec, *, named: bool) -> ColSpec:
+    """Write one value for each row in the widest of MLflow's types.
+
+    A lone column has no name: MLflow then takes an array as well, and a column of any name.
+    """
+    from mlflow.types import ColSpec
+
+    kinds = {"f": "double", "i": "long", "u": "long", "b": "boolean", "O": "string"}
+    return ColSpec(kinds[spec.dtype.kind], spec.name if named else None)
+
+
+def _doubled(schema: Schema) -> Schema:
+    """Write float columns as double, which takes both; MLflow's float refuses float64."""
+    from mlflow.types import ColSpec, DataType, Schema
+
+    return Schema(
+        [
+            ColSpec(DataType.double, column.name, required=column.required)
+            if isinstance(column, ColSpec) and column.type == DataType.float
+            else column
+            for column in schema.inputs
+        ]
+    )
+
+
+def _outputs(model: HybridOnnxModel) -> Schema:
+    from mlflow.types import Schema
+
+    wanted = [model.spec.output(model.output)] if model.output else model.outputs
+    return Schema([_tensor(spec) for spec in wanted])
+
+
+def _tensor(spec: TensorSpec) -> MlflowTensorSpec:
+    from mlflow.types import TensorSpec as MlflowTensorSpec
+
+    return MlflowTensorSpec(np.dtype(spec.dtype), spec.shape, spec.name)
+
+
+def _params(own: ParamSchema | None) -> ParamSchema:
+    from mlflow.types import ParamSchema, ParamSpec
+
+    specs = list(own.params) if own else []
+    taken = {spec.name for spec in specs}
+    specs += [ParamSpec(name, kind, None) for name, kind in PARAMS if name not in taken]
+    return ParamSchema(specs)

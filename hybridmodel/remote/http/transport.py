@@ -1,0 +1,250 @@
+"""One HTTP exchange: bytes out, bytes in, before a deadline; every failure in our own words.
+
+Anything with the same `send` and `close` can stand in for `PooledTransport`.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from hybridmodel.exceptions import (
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    HybridModelError,
+)
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.http.connect import connect_within
+from hybridmodel.remote.http.connection import Connection, Reply, StaleConnection
+from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.wire.json_text import JSON_BYTES
+from hybridmodel.remote.wire.tensor_data import Buffer
+
+MAX_IDLE_S = 60.0
+"""Age at which an unused connection is closed: gateways drop idle ones without a word."""
+
+_NO_CONNECTION = (
+    "no connection; is the host's name right, the endpoint up, and this machine in its network, "
+    "where it has a private one?"
+)
+
+
+class Transport(Protocol):
+    """What the client needs of HTTP."""
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Sequence[Buffer],
+        deadline: Deadline,
+        json_bytes: int = JSON_BYTES,
+    ) -> Reply:
+        """Exchange one request for one reply, of whatever status, or raise an `EndpointError`."""
+
+    def close(self) -> None:
+        """Give the connections back."""
+
+
+class PooledTransport:
+    """HTTP/1.1 over connections that are kept for the next call. Safe to share between threads.
+
+    Parameters
+    ----------
+    endpoint : TritonEndpoint
+        Bounds the time for connecting, and says how many connections are kept, and whom to trust.
+    clock : callable, default=time.monotonic
+        Tells the age of idle connections, in seconds.
+    """
+
+    def __init__(
+        self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._endpoint = endpoint
+        self._host = urlsplit(endpoint.uri).netloc
+        self._clock = clock
+        self._idle: list[tuple[float, Connection]] = []
+        weakref.finalize(self, _close_all, self._idle)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: Sequence[Buffer],
+        deadline: Deadline,
+        json_bytes: int = JSON_BYTES,
+    ) -> Reply:
+        """Exchange one request for one reply.
+
+        Parameters
+        ----------
+        method, url : str
+            What to ask.
+        headers : mapping of str to str
+            All but ``Host`` and ``Content-Length``.
+        body : sequence of buffers
+            Sent one after the other, without being joined.
+        deadline : Deadline
+            Ends the exchange, wherever it stands.
+        json_bytes : int
+            The most JSON that the reply may have.
+
+        Raises
+        ------
+        EndpointTimeout
+            If the deadline passes.
+        EndpointUnavailable
+            If no connection can be made, or it breaks.
+        EndpointRefused
+            If the certificate is not accepted.
+        ProtocolError
+            If what comes back is not HTTP, or its lengths do not add up.
+        """
+        try:
+            connection = self._idle_connection()
+            if connection is not None:
+                # The server may be closing it at this moment; then nobody has read the request.
+                with suppress(StaleConnection):
+                    return self._exchange(
+                        connection, method, url, headers, body, deadline, json_bytes
+                    )
+            connection = self._connect(url, deadline)
+            if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
+                # It took longer than this call could wait; the next one need not wait again.
+                self._idle.append((self._clock(), connection))
+                deadline.check("connecting")
+            return self._exchange(connection, method, url, headers, body, deadline, json_bytes)
+        except Exception as error:
+            translated = _translate(error, deadline)
+            if translated is None:
+                raise
+            raise translated from error
+
+    def _exchange(
+        self,
+        connection: Connection,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Sequence[Buffer],
+        deadline: Deadline,
+        json_bytes: int,
+    ) -> Reply:
+        try:
+            reply = connection.exchange(
+                method, url, self._host, headers, body, deadline, json_bytes
+            )
+        except BaseException:
+            # Also when the user interrupts: what is still under way would answer the next call.
+            connection.close()
+            raise
+        self._keep(connection)
+        return reply
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        _close_all(self._idle)
+
+    def _idle_connection(self) -> Connection | None:
+        while self._idle:
+            try:
+                since, connection = self._idle.pop()
+            except IndexError:  # Another thread took it.
+                return None
+            if self._clock() - since < MAX_IDLE_S and not connection.has_ended():
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.reusable and len(self._idle) < self._endpoint.max_in_flight:
+            self._idle.append((self._clock(), connection))
+        else:
+            connection.close()
+
+    def _connect(self, url: str, deadline: Deadline) -> Connection:
+        left_s = deadline.check("waiting to connect")
+        timeout_s = min(self._endpoint.connect_timeout_s, left_s)
+        try:
+            return connect_within(url, deadline, timeout_s, self._endpoint.ca_bundle)
+        except Exception as error:
+            translated = _translate(error, deadline, broke=_NO_CONNECTION)
+            if translated is None:
+                raise
+            raise translated from error
+
+
+def _close_all(idle: list[tuple[float, Connection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
+
+
+def _translate(
+    error: BaseException, deadline: Deadline, broke: str = "the connection broke"
+) -> Exception | None:
+    """Say what a failure of the network means; None for what is none."""
+    if isinstance(error, HybridModelError):
+        return None
+    for kinds, translated, meaning in _translations():
+        if isinstance(error, kinds):
+            cause = _root_cause(error)
+            if deadline.remaining_s() == 0 and issubclass(translated, EndpointUnavailable):
+                return EndpointTimeout(
+                    f"no answer within the deadline of {deadline.timeout_s:g} s ({cause})"
+                )
+            return translated(f"{meaning or broke} ({cause})")
+    return None
+
+
+@cache
+def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
+    """List what the libraries raise, most specific first, and what it means here.
+
+    No meaning is that the connection broke, or did not come about.
+    """
+    import ssl
+    from http.client import HTTPException
+
+    import urllib3.exceptions as from_urllib3
+
+    return (
+        ((TimeoutError,), EndpointTimeout, "connected, but no answer in time"),
+        (
+            (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
+            EndpointUnavailable,
+            "the secure connection broke",
+        ),
+        (
+            (ssl.SSLCertVerificationError,),
+            EndpointRefused,
+            (
+                "the certificate was not accepted; where a company's own authority signs, name "
+                "its file in REQUESTS_CA_BUNDLE or in the endpoint's ca_bundle"
+            ),
+        ),
+        ((ssl.SSLError, from_urllib3.SSLError), EndpointRefused, "no secure connection"),
+        (
+            (from_urllib3.HTTPError, HTTPException, OSError),
+            EndpointUnavailable,
+            "",
+        ),
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    for _ in range(8):
+        inner = getattr(error, "reason", None) or error.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return f"{type(error).__name__}: {error}"[:300]

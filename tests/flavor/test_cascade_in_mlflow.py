@@ -1,0 +1,225 @@
+"""A calibrated cascade from the sample to production: found, saved, logged, loaded, watched."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from hybridmodel import (
+    Calibration,
+    ConfigurationError,
+    HybridOnnxModel,
+    MissingDependency,
+    calibrate,
+    load_model,
+    log_model,
+    save_model,
+)
+from hybridmodel.cli.program import program
+from hybridmodel.routing import Cascade
+from hybridmodel.serving import EmbeddedServer, serve
+from tests.support import models
+from tests.support.mlflow_tools import tracked_at
+
+RANDOM = np.random.default_rng(7)
+X = RANDOM.normal(size=(2000, 3)).astype(np.float32)
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+
+
+def tilted(by: float = 0.3) -> bytes:
+    """Make a big model that differs from `graded` where the two best classes are near."""
+    return models.build(
+        [
+            models.helper.make_node("Add", ["x", "tilt"], ["logits"]),
+            models.helper.make_node("Softmax", ["logits"], ["probabilities"]),
+            models.helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
+        ],
+        [models.tensor("x", "FP32", ("N", 3))],
+        [models.tensor("label", "INT64", ("N",)), models.tensor("probabilities", "FP32", ("N", 3))],
+        {"tilt": np.array([by, 0.0, -by], np.float32)},
+    )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    """Serve the big model."""
+    with serve({"big": tilted()}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def found(server: EmbeddedServer) -> Calibration:
+    """Calibrate without labels, for one row in fifty."""
+    model = HybridOnnxModel(models.graded(), endpoint=server.endpoint("big"))
+    return calibrate(model, FRAME, epsilon=0.02)
+
+
+@pytest.fixture
+def model(server: EmbeddedServer, found: Calibration) -> HybridOnnxModel:
+    """Return the small model with its calibrated cascade."""
+    policy = Cascade(calibration=found)
+    return HybridOnnxModel(models.graded(), endpoint=server.endpoint("big"), routing=policy)
+
+
+def test_a_calibrated_cascade_keeps_its_promise_on_new_rows(
+    server: EmbeddedServer, model: HybridOnnxModel, found: Calibration
+) -> None:
+    """Of 20,000 other rows about the expected share goes on, and few of the kept ones differ."""
+    rows = np.random.default_rng(8).normal(size=(20_000, 3)).astype(np.float32)
+    answer = model.infer(rows)
+    gone = answer.routes == "azure"
+    low, high = found.escalation_interval
+    assert 0 < found.escalation < 1
+    assert low - 0.02 < gone.mean() < high + 0.02
+    big = HybridOnnxModel(tilted()).infer(rows).outputs["label"]
+    assert (answer.outputs["label"] != big).mean() <= 0.02
+
+
+def test_score_and_threshold_may_be_said_again_and_nothing_else(found: Calibration) -> None:
+    """What agrees with the calibration is fine; what does not is refused."""
+    assert Cascade(calibration=found, score="margin").threshold == found.threshold
+    for other in ({"threshold": 0.9}, {"score": "entropy"}):
+        with pytest.raises(ConfigurationError, match="leave these two out"):
+            Cascade(calibration=found, **other)
+
+
+def test_a_calibration_of_another_model_is_refused(
+    server: EmbeddedServer, found: Calibration
+) -> None:
+    """At construction, with both hashes."""
+    with pytest.raises(ConfigurationError, match="made with another local model"):
+        HybridOnnxModel(
+            models.graded(2.0), endpoint=server.endpoint("big"), routing=Cascade(calibration=found)
+        )
+
+
+def test_it_is_saved_with_the_model_and_warns_of_another_endpoint(
+    model: HybridOnnxModel, tmp_path: Path
+) -> None:
+    """What is loaded equals what was saved; with another endpoint the promise is in doubt."""
+    save_model(model, tmp_path / "saved")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = load_model(tmp_path / "saved")
+    assert loaded.routing == model.routing
+    assert loaded.infer(X[:50]).routes.tolist() == model.infer(X[:50]).routes.tolist()
+    with pytest.warns(UserWarning, match="calibrate again"):
+        load_model(tmp_path / "saved", model_config={"model_name": "bigger"})
+
+
+@pytest.mark.parametrize("server_of", ["new_tracking_server", "old_tracking_server"])
+def test_it_is_logged_with_the_model(
+    model: HybridOnnxModel, server_of: str, request: pytest.FixtureRequest
+) -> None:
+    """Its numbers are metrics of the run; record and picture lie among its artifacts."""
+    with tracked_at(request.getfixturevalue(server_of)), mlflow.start_run() as run_:
+        log_model(model, name="graded")
+        client = mlflow.MlflowClient()
+        metrics = client.get_run(run_.info.run_id).data.metrics
+        names = {item.path for item in client.list_artifacts(run_.info.run_id)}
+        text = mlflow.artifacts.load_text(f"runs:/{run_.info.run_id}/calibration.json")
+    calibration = getattr(model.routing, "calibration")  # noqa: B009 - of a cascade
+    assert metrics["calibration_escalation"] == pytest.approx(calibration.escalation)
+    assert metrics["calibration_epsilon"] == 0.02
+    assert {"calibration.json", "calibration.png"} <= names
+    assert Calibration.from_json(text) == calibration
+
+
+@pytest.mark.parametrize(("tilt", "holds"), [(0.3, 1), (1.5, 0)])
+def test_an_audit_notices_when_the_promise_is_broken(
+    found: Calibration, tilt: float, holds: int
+) -> None:
+    """It holds for the model of the calibration, and not once another one is deployed there."""
+    policy = Cascade(calibration=found, audit_rate=1.0)
+    rows = np.random.default_rng(9).normal(size=(3000, 3)).astype(np.float32)
+    with serve({"big": tilted(tilt)}) as changed:
+        endpoint = changed.endpoint("big")
+        model = HybridOnnxModel(models.graded(), endpoint=endpoint, routing=policy)
+        model.predict(rows)
+    stats = model.stats()
+    assert stats["cascade.promise_holds"] == holds
+    assert (stats["cascade.live_risk_low"] <= 0.02) is bool(holds)
+
+
+def run(*args: str, status: int = 0) -> str:
+    """Run the program in this process, and return what it printed."""
+    result = CliRunner().invoke(program, list(args))
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture
+def files(server: EmbeddedServer, tmp_path: Path) -> Path:
+    """Save the model without a policy, and a sample with labels."""
+    model = HybridOnnxModel(models.graded(), endpoint=server.endpoint("big"))
+    save_model(model, tmp_path / "saved")
+    labels = HybridOnnxModel(tilted()).predict(FRAME, output="label")
+    FRAME.assign(y=labels.to_numpy()).to_csv(tmp_path / "sample.csv", index=False)
+    FRAME.head(10).to_csv(tmp_path / "few.csv", index=False)
+    return tmp_path
+
+
+def test_the_command_calibrates(files: Path) -> None:
+    """It prints the promise, writes what it found and draws it."""
+    asked = ["calibrate", str(files / "saved"), str(files / "sample.csv")]
+    asked += ["--labels", "y", "--epsilon", "0.02"]
+    text = run(*asked, "-o", str(files / "found.json"), "--plot", str(files / "curve.png"))
+    assert "promise: at most 2.00% of all rows are kept at a loss" in text
+    found = Calibration.from_json((files / "found.json").read_text())
+    assert found.accuracy is not None
+    assert found.accuracy.big == 1.0
+    assert (files / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(run(*asked, "--json"))["threshold"] == found.threshold
+
+
+def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
+    """Everything has to be escalated then, and the status is 1."""
+    text = run(
+        "calibrate", str(files / "saved"), str(files / "few.csv"), "--epsilon", "0.02", status=1
+    )
+    assert "too few to keep this promise" in text
+    assert "114 are needed" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--labels", "z", "--epsilon", "0.02"], "has no column 'z'"),
+        (["--labels", "y", "--epsilon", "2"], "epsilon lies between 0 and 1"),
+        (["--labels", "y", "--epsilon", "0.02", "--score", "luck"], "'luck' is not one of"),
+    ],
+)
+def test_the_command_names_mistakes(files: Path, arguments: list[str], said: str) -> None:
+    """In one line, with status 2, and nothing is written."""
+    target = files / "found.json"
+    text = run(
+        "calibrate", str(files / "saved"), str(files / "sample.csv"), *arguments,
+        "-o", str(target), status=2,
+    )  # fmt: skip
+    assert said in text
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("missing", ["scipy", "matplotlib"])
+def test_a_library_that_is_missing_is_named(
+    found: Calibration, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Bounds need scipy, plots matplotlib; the extra that brings them is in the error."""
+    from hybridmodel.cascade.bounds import upper_bound
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, missing, None)
+    attempt: Any = found.plot if missing == "matplotlib" else lambda: upper_bound(1, 10, 0.1)
+    with pytest.raises(MissingDependency, match=r"hybridmodel\[cascade\]"):
+        attempt()

@@ -1,0 +1,205 @@
+"""Rows that do not fit into one request: cut, sent, and put together, all or nothing."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybridmodel import (
+    EndpointRefused,
+    EndpointUnavailable,
+    HybridOnnxModel,
+    ModelSpec,
+    ProtocolError,
+    TensorSpec,
+    TritonEndpoint,
+)
+from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
+from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.wire.protocol import decode_request, encode_response
+from hybridmodel.serving import TritonServer
+from hybridmodel.serving.triton_files import unsupported
+from tests.support import models
+
+X = TensorSpec("x", "FP32", (-1, 2), True)
+Y = TensorSpec("y", "FP32", (-1, 2), True)
+SPEC = ModelSpec((X,), (Y,))
+
+
+@given(st.integers(1, 50), st.integers(1, 60))
+def test_what_is_cut_comes_together_again(rows: int, size: int) -> None:
+    """No row is lost, doubled or moved, in whatever order the chunks come back."""
+    feeds = {"x": np.arange(rows * 2).reshape(rows, 2), "z": np.arange(rows)}
+    parts = list(cut(feeds, rows, size))
+    assert all(part.stop - part.start <= size for part, _ in parts)
+    assert all(np.shares_memory(chunk["x"], feeds["x"]) for _, chunk in parts)
+    spec = ModelSpec((), (TensorSpec("x", "INT64", (-1, 2)), TensorSpec("z", "INT64", (-1,))))
+    whole = join(reversed(parts), rows, spec)
+    np.testing.assert_array_equal(whole["x"], feeds["x"])
+    np.testing.assert_array_equal(whole["z"], feeds["z"])
+
+
+def test_chunks_of_other_shapes_do_not_go_together() -> None:
+    """An output that is wider in one chunk than in another is no answer."""
+    parts = [(slice(0, 1), {"y": np.ones((1, 2))}), (slice(1, 2), {"y": np.ones((1, 3))})]
+    with pytest.raises(ProtocolError, match="rows from 1"):
+        join(parts, 2, ModelSpec((), (TensorSpec("y", "FP64", (-1, -1)),)))
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "expected"), [(8, 1), (16, 2), (17, 2), (1, 1), (10_000, 1250)]
+)
+def test_rows_are_counted_by_their_bytes(size_bytes: int, expected: int) -> None:
+    """A row has the bytes of all inputs; there is always at least one."""
+    assert rows_within({"x": np.ones((10, 2), np.float32)}, 10, size_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "cuttable"),
+    [
+        (SPEC, True),
+        (ModelSpec((X, TensorSpec("k", "INT64", (1,))), (Y,)), False),
+        (ModelSpec((X,), (Y, TensorSpec("mean", "FP32", ()))), False),
+    ],
+)
+def test_only_rows_are_cut(spec: ModelSpec, cuttable: bool) -> None:
+    """An input or output that does not count rows keeps a call in one piece."""
+    assert can_cut(spec, spec.output_names) is cuttable
+
+
+class Server:
+    """A transport that answers twice what it is sent, and refuses more rows than it takes."""
+
+    def __init__(self, most: int, status: int = 400, config: bytes | None = None) -> None:
+        self.most, self.status, self.config = most, status, config
+        self.rows: list[int] = []
+        self.at_once = self.most_at_once = self.configs = 0
+        self._lock = threading.Lock()
+
+    def send(self, method: str, url: str, *, body: Any, **_: Any) -> Reply:
+        """Answer."""
+        if url.endswith("/config"):
+            self.configs += 1
+            status = 200 if self.config else 404
+            return Reply(status, {}, bytearray(self.config or b""), bytearray())
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        request = decode_request(body[0], b"".join(body[1:]))
+        x = request.inputs["x"]
+        self.rows.append(len(x))
+        with self._lock:
+            self.at_once -= 1
+        if len(x) > self.most:
+            return Reply(self.status, {}, bytearray(b'{"error": "too many"}'), bytearray())
+        message = encode_response(
+            {"y": 2 * x},
+            {"y": True},
+            model_name="m",
+            model_version="1",
+            request_id=request.request_id,
+        )
+        tensors = bytearray(b"".join(message.tensors))
+        return Reply(200, {}, bytearray(message.header), tensors)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def client(server: Server, **options: Any) -> EndpointClient:
+    """Make a client of that server."""
+    endpoint = TritonEndpoint(
+        uri="http://localhost", model_name="m", auth_key_env=None, binary=True, **options
+    )
+    return EndpointClient(endpoint, SPEC, make_transport=lambda _: server)
+
+
+FEEDS = {"x": np.arange(40, dtype=np.float32).reshape(20, 2)}
+
+
+def assert_doubled(client: EndpointClient) -> int:
+    """Ask for twenty rows and return how many requests answered them."""
+    answer = client.infer(FEEDS, ("y",), rows=20)
+    np.testing.assert_array_equal(answer.outputs["y"], 2 * FEEDS["x"])
+    assert answer.outputs["y"].flags.writeable
+    return answer.attempts
+
+
+def test_the_servers_batch_size_is_asked_for_when_it_refuses() -> None:
+    """One refusal, one look at the configuration, and from then on chunks of that size."""
+    server = Server(4, config=b'{"max_batch_size": 4}')
+    asking = client(server)
+    assert assert_doubled(asking) == 5
+    assert sorted(server.rows) == [4, 4, 4, 4, 4, 20]
+    assert assert_doubled(asking) == 5
+    assert (server.configs, len(server.rows)) == (1, 11)
+
+
+@pytest.mark.parametrize(
+    "config", [None, b'{"max_batch_size": 0}', b"{}", b'{"max_batch_size": 64}']
+)
+def test_a_refusal_that_is_not_about_rows_stays_one(config: bytes | None) -> None:
+    """When the configuration explains nothing, the server's own words are raised, once."""
+    server = Server(4, config=config)
+    with pytest.raises(EndpointRefused, match="answered 400: too many"):
+        client(server).infer(FEEDS, ("y",), rows=20)
+    assert server.rows == [20]
+
+
+def test_too_large_is_halved_until_it_fits() -> None:
+    """413 says nothing of how much would do."""
+    server = Server(6, status=413)
+    asking = client(server, max_in_flight=1)
+    assert assert_doubled(asking) == 4
+    assert server.rows[0] == 20
+    assert set(server.rows[-4:]) == {5}
+    assert asking.infer({"x": FEEDS["x"][:6]}, ("y",), rows=6).attempts == 2
+
+
+def test_one_row_that_is_too_large_is_refused() -> None:
+    """There is an end to halving."""
+    with pytest.raises(EndpointRefused, match="413"):
+        client(Server(0, status=413)).infer(FEEDS, ("y",), rows=20)
+
+
+def test_bytes_bound_a_request() -> None:
+    """A request is cut so that about so many bytes go at a time, several at once."""
+    server = Server(100)
+    assert assert_doubled(client(server, max_request_bytes=24, max_in_flight=3)) == 7
+    assert max(server.rows) == 3
+    assert 1 <= server.most_at_once <= 3
+
+
+def test_a_failing_chunk_fails_the_call() -> None:
+    """There are no partial answers."""
+
+    class Failing(Server):
+        def send(self, method: str, url: str, *, body: Any, **options: Any) -> Reply:
+            if len(self.rows) == 2:
+                return Reply(503, {}, bytearray(), bytearray())
+            return super().send(method, url, body=body, **options)
+
+    failing = Failing(100)
+    asking = client(failing, max_batch_size=4, max_in_flight=1, max_attempts=1)
+    with pytest.raises(EndpointUnavailable):
+        asking.infer(FEEDS, ("y",), rows=20)
+    assert len(failing.rows) == 2
+
+
+def test_a_real_triton_of_small_batches_answers_many_rows() -> None:
+    """A model that Triton serves four rows at a time answers a hundred, in order."""
+    if reason := unsupported():
+        pytest.skip(reason)
+    rows = np.arange(400, dtype=np.float32).reshape(100, 4)
+    with TritonServer({"linear": models.linear()}, max_batch_size=4) as server:
+        model = HybridOnnxModel(models.linear(), endpoint=server.endpoint("linear"))
+        answer = model.infer(rows, use_azure=True)
+        model.close()
+    np.testing.assert_allclose(answer.outputs["y"], model.predict(rows), rtol=1e-5)
+    assert answer.attempts == 25
