@@ -26,12 +26,13 @@ from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 
 if TYPE_CHECKING:
-    from hybridmodel.cascade import Calibration, calibrate
+    from hybridmodel.calibrating import calibrate
+    from hybridmodel.cascade import Calibration
     from hybridmodel.flavor import load_model, log_model, save_model
 
 _LATER = {
     "Calibration": "hybridmodel.cascade",
-    "calibrate": "hybridmodel.cascade",
+    "calibrate": "hybridmodel.calibrating",
     "load_model": "hybridmodel.flavor",
     "log_model": "hybridmodel.flavor",
     "save_model": "hybridmodel.flavor",

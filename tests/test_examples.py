@@ -19,8 +19,8 @@ from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.serving import serve
 from hybridmodel.serving.triton_files import unsupported
 from tests.support import models
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 LINE = re.compile(r"(local \(small\)|endpoint \(big\)) +(0\.\d+) +(\d+\.\d+) +(\d+\.\d+)")
 
 

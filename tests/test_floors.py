@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hybridmodel.serving.environments import cache_folder
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = ("azure", "cascade", "cli", "serving", "examples")
 FLOOR = "3.11"
@@ -78,7 +78,7 @@ def smoke(made: str, folder: Path) -> str:
     """Run the smoke script with the package from this checkout, and return what it printed."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
-    script = [made, str(ROOT / "tests" / "smoke.py")]
+    script = [made, str(ROOT / "tests" / "support" / "smoke.py")]
     done = subprocess.run(script, cwd=folder, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import pytest
 from hybridmodel import Answer, ConfigurationError, HybridOnnxModel, InputMismatch, TritonEndpoint
 from hybridmodel.local.session import LocalSession
 from tests.support import models
+from tests.support.paths import ROOT
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 FRAME = pd.DataFrame(X, columns=list("abc"), index=["r1", "r2"])
@@ -266,6 +266,6 @@ def test_a_pickle_works_elsewhere_and_without_pandas() -> None:
         input=pickle.dumps(model),
         capture_output=True,
         check=False,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
     assert done.stdout.decode().strip() == "[[3.0]] False", done.stderr.decode()

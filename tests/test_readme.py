@@ -13,8 +13,8 @@ import pytest
 
 from hybridmodel.cli.program import program
 from hybridmodel.flavor.signatures import PARAMS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md")
 ]

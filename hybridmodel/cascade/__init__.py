@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
+from typing import Any
+
 from hybridmodel.cascade.calibration import Accuracy, Calibration
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Curve, find_threshold
@@ -12,7 +16,18 @@ __all__ = [
     "Curve",
     "Score",
     "as_score",
-    "calibrate",
     "escalated",
     "find_threshold",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `hybridmodel.calibrate` by its older name."""
+    if name != "calibrate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "hybridmodel.cascade.calibrate is now hybridmodel.calibrate",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return import_module("hybridmodel.calibrating").calibrate

@@ -80,7 +80,7 @@ def calibrate(
     """
     import pandas as pd
 
-    from hybridmodel.cascade import calibrate as find
+    from hybridmodel.calibrating import calibrate as find
 
     check_targets(source, *(path for path in (target, plot) if path is not None))
     with options.open_model(model_uri, config) as model, warnings.catch_warnings():

@@ -1,1 +1,1 @@
-"""TODO."""
+"""How close the answers of both routes are."""

@@ -118,8 +118,8 @@ class Binding:
         Returns
         -------
         ndarray, dict of str to ndarray, Series or DataFrame
-            pandas as `hybridmodel.data.outputs.to_pandas` makes it, where pandas came in; the same in
-            polars where that did, and a pyarrow table where other Arrow data did.
+            pandas as `hybridmodel.data.outputs.to_pandas` makes it, where pandas came in; the same
+            in polars where that did, and a pyarrow table where other Arrow data did.
 
         Raises
         ------

@@ -226,7 +226,8 @@ def load_model(
     credential : object with ``get_token`` or callable, optional
         As `HybridOnnxModel` takes it.
     model_config : mapping, optional
-        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`; ``providers`` may have options.
+        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`; ``providers`` may have
+        options.
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of those that are stored, as `HybridOnnxModel` takes them: any of onnxruntime's,
         where a saved model may bring only those of `hybridmodel.flavor.stored_settings`.
@@ -254,7 +255,7 @@ def load_model(
 def read_model(
     model_uri: str | os.PathLike[str], dst_path: str | None = None, **options: Any
 ) -> HybridOnnxModel:
-    """Find a model's files and read them, as `hybridmodel.flavor.artifact.read` does; without pyfunc."""
+    """Find a model's files, and read them without pyfunc as `artifact.read` does."""
     if dst_path is not None or not Path(model_uri).is_dir():
         from mlflow.artifacts import download_artifacts
 

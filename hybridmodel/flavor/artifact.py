@@ -140,7 +140,7 @@ def read(
     given : collection of str, optional
         Keys of `config` that the program or the machine said; others are as good as stored.
     session_options : mapping or onnxruntime.SessionOptions, optional
-        Instead of all those that are stored, as `hybridmodel.local.session.LocalSession` takes them.
+        Instead of all those that are stored, as `LocalSession` takes them.
     allow : tuple of Grant, optional
         What the program allows the model's endpoint.
     look_only : bool, default=False

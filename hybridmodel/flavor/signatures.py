@@ -109,7 +109,7 @@ def check_params(model: HybridOnnxModel, mlmodel: Path, config: Mapping[str, Any
         f"{mlmodel}: the signature has no param 'use_azure', so MLflow would drop the route that a "
         "call asks for, and all calls would be answered locally without a word. "
         "mlflow.models.set_signature drops params that it is not given: set the signature again, "
-        "made complete by hybridmodel.flavor.signatures.with_params(signature), or say the route for all "
+        "made complete by hybridmodel.flavor.with_params(signature), or say the route for all "
         "calls with model_config={'use_azure': False} (or True, or a mode)"
     )
 

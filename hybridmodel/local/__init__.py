@@ -1,1 +1,1 @@
-"""TODO."""
+"""The local route: ONNX Runtime, and ONNX files."""

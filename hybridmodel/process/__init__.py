@@ -1,1 +1,1 @@
-"""TODO."""
+"""What has to survive forks, threads, interrupts and the end of the process."""

@@ -2,8 +2,8 @@
 
 What a header says is compared with the model before any tensor is made of it.
 
-Sources: as in `hybridmodel.remote.wire.protocol`, and Triton's docs/protocol/extension_binary_data.md
-for raw binary requests.
+Sources: as in `hybridmodel.remote.wire.protocol`; for raw binary requests Triton's
+docs/protocol/extension_binary_data.md.
 """
 
 from __future__ import annotations

@@ -66,8 +66,9 @@ from tests.support.original_ep import (
     shortened,
     wire_differences,
 )
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parents[1] / "docs" / "migration.md"
+DOCS = ROOT / "docs" / "migration.md"
 
 X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
 MODEL = models.identity()

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from hybridmodel import HybridOnnxModel
-from hybridmodel.cascade import Accuracy, Calibration, Curve, Score, calibrate, escalated
+from hybridmodel.calibrating import calibrate
+from hybridmodel.cascade import Accuracy, Calibration, Curve, Score, escalated
 from hybridmodel.cascade.fingerprint import fingerprint
 from hybridmodel.exceptions import ConfigurationError, EndpointError, InputMismatch
 from hybridmodel.serving import EmbeddedServer, serve

@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 
 from hybridmodel import HybridOnnxModel, SpecMismatch
-from hybridmodel.cascade import Score, calibrate
+from hybridmodel.calibrating import calibrate
+from hybridmodel.cascade import Score
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models

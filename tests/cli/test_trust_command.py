@@ -16,6 +16,7 @@ from hybridmodel import ConfigurationError, HybridOnnxModel, load_model, save_mo
 from hybridmodel.cli.program import program
 from hybridmodel.remote.trust import trust_file
 from tests.support import models
+from tests.support.paths import ROOT
 from tests.support.trusting import (
     EVIL,
     HOST,
@@ -229,7 +230,7 @@ def test_a_shell_takes_what_is_printed(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ).stdout
     shell = f'{printed.strip()}; printf %s "$HYBRIDMODEL_ALLOW"'
     said = subprocess.run(["bash", "-euc", shell], capture_output=True, text=True, check=True)

@@ -12,8 +12,8 @@ import pytest
 
 from hybridmodel.serving.environments import environment
 from tests.support.hostile import SECRET
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 RELIED_ON = (
     "test_local_session.py",
     "test_onnx_file.py",

@@ -27,6 +27,7 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch, MissingDep
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from tests.support import models
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -501,7 +502,7 @@ def test_a_used_session_survives_a_fork() -> None:
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         check=False,
     )
     assert done.stdout.strip() == "done", done.stderr

@@ -27,6 +27,7 @@ from tests.support.hostile import (
     refused,
     settings,
 )
+from tests.support.paths import ROOT
 
 FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 
@@ -161,7 +162,7 @@ def write_yaml(saved: Path, described: dict[str, Any]) -> None:
 
 def test_the_page_says_what_is_on_the_list() -> None:
     """docs/mlflow.md names every option and library that a saved model may bring."""
-    page = (Path(__file__).parent.parent / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "mlflow.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in OPTIONS)
     assert all(f'`"{name}"`' in page for name in LIBRARIES)
     assert all(any(f"`{part}`" in page for part in (e, e.rpartition(".")[2])) for e in ENTRIES)

@@ -11,7 +11,7 @@ import pytest
 
 from hybridmodel import ConfigurationError, EndpointTimeout, HybridOnnxModel, TritonEndpoint
 from hybridmodel.azure_ep.entries import _READERS
-from hybridmodel.cascade import calibrate
+from hybridmodel.calibrating import calibrate
 from hybridmodel.cascade.scores import as_score
 from hybridmodel.checks import shown
 from hybridmodel.flavor.pyfunc import PyfuncModel

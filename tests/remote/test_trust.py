@@ -35,6 +35,7 @@ from hybridmodel.remote.trust.grants import parse_grants
 from hybridmodel.remote.trust.origin import CODE, Origin
 from tests.support import models
 from tests.support.mlflow_tools import python
+from tests.support.paths import ROOT
 from tests.support.trusting import (
     EVIL,
     HOST,
@@ -915,7 +916,7 @@ def test_no_command_runs_code_of_the_model_s(
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert "Traceback" not in done.stderr
     assert done.returncode in ((0,) if command in ("inspect", "predict", "trust") else (1, 2))

@@ -21,7 +21,7 @@ from hybridmodel import (
     load_model,
     save_model,
 )
-from hybridmodel.cascade import calibrate
+from hybridmodel.calibrating import calibrate
 from hybridmodel.cli.program import program
 from hybridmodel.cli.report import without_user
 from hybridmodel.report import Findings, Gatherer, render

@@ -33,6 +33,7 @@ from hybridmodel.routing.shadowing import ShadowRunner
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests.support import models
 from tests.support.faulty import FaultyEndpoint, Script, error, http
+from tests.support.paths import ROOT
 
 Array = np.ndarray[Any, Any]
 
@@ -487,7 +488,7 @@ def test_the_interpreter_ends(side: str, tmp_path: Path) -> None:
         program.write_text(textwrap.dedent(PROGRAM))
         done = subprocess.run(
             [sys.executable, str(program), faulty.uri, side, "150000"],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=50,

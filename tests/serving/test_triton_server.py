@@ -22,6 +22,7 @@ from hybridmodel.serving import TritonServer, repository, triton, triton_access,
 from hybridmodel.serving.triton_files import unsupported
 from tests.serving.test_supervisor import holds_processes
 from tests.support import models
+from tests.support.paths import ROOT
 from tests.support.wire import Answer, Call, ask, tensor
 
 needs_triton = pytest.mark.skipif(unsupported() is not None, reason=str(unsupported()))
@@ -169,7 +170,7 @@ def start_owner(mode: str, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
 
 

@@ -16,6 +16,7 @@ from hybridmodel.doctor import Finding, Probe, Report, examine
 from hybridmodel.doctor.dead_names import OPERATORS, PREFIXES, PROVIDERS
 from hybridmodel.doctor.probe import Trial
 from hybridmodel.doctor.python_code import find_in_source
+from tests.support.paths import ROOT
 
 SECRET = "0f3c9a61d2"
 OLD = "o.add_run_config_entry('use_azure', '1')"
@@ -34,7 +35,7 @@ Row = tuple[int | None, str, str]
 
 def copy_old_style(folder: Path) -> None:
     """Copy the old scripts, and let the one that makes a graph make it in the current folder."""
-    shutil.copytree(Path(__file__).parent / "old_style", folder, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "tests" / "old_style", folder, dirs_exist_ok=True)
     runpy.run_path("make_hybrid.py")
 
 

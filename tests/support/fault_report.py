@@ -2,7 +2,7 @@
 
 A plugin of pytest that prints what the tests of faults have recorded::
 
-    python -m pytest -q -p tests.support.fault_report tests/remote/test_fault_table.py tests/remote/test_triton_faults.py
+    python -m pytest -q -p tests.support.fault_report tests/remote -k "row or triton_faults"
 """
 
 from __future__ import annotations

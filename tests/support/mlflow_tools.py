@@ -28,8 +28,9 @@ import pytest
 from hybridmodel.serving import EmbeddedServer, serve
 from hybridmodel.serving.environments import environment
 from tests.support import models
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = ROOT
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 OLD_MLFLOW = ("mlflow==2.22.5", "sqlalchemy<2.1", "setuptools<81")
 

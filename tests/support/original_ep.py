@@ -2,7 +2,7 @@
 
     python -m tests.support.original_ep             # ask both, and print how they compare
     python -m tests.support.original_ep --triton    # ask both for what a real Triton serves, too
-    python -m tests.support.original_ep --recorded  # with what the original did when it was recorded
+    python -m tests.support.original_ep --recorded  # with what the original did before
     python -m tests.support.original_ep --record    # ask the original, and record what it does
 
 Needs Linux x86-64 and Python 3.11 except for ``--recorded``. Recordings are kept in
@@ -32,10 +32,11 @@ from hybridmodel.data.tensors import BY_DATATYPE
 from tests.support.azure_ep_cases import DEFECTS, SAME, Case, Defect, Observation, served_cases
 from tests.support.azure_ep_driver import run_case
 from tests.support.faulty import FaultyEndpoint
+from tests.support.paths import ROOT
 
 VERSION = "1.15.0"
 REQUIREMENTS = (f"onnxruntime-azure=={VERSION}", "numpy<2", "protobuf<5")
-RECORDING = Path(__file__).parent / "recordings" / f"onnxruntime_azure_{VERSION}.json"
+RECORDING = ROOT / "tests" / "recordings" / f"onnxruntime_azure_{VERSION}.json"
 
 _HANGS_S = 3.0
 _PATIENCE_S = 60.0

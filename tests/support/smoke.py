@@ -19,7 +19,7 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from hybridmodel import HybridOnnxModel, load_model, log_model, save_model
-from hybridmodel.cascade import calibrate
+from hybridmodel.calibrating import calibrate
 from hybridmodel.serving import serve
 
 NAMES = ["a", "b", "c"]

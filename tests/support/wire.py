@@ -1,6 +1,6 @@
 """Requests and answers of the Open Inference Protocol, put together and read by hand.
 
-Written without `hybridmodel.remote.wire.protocol`, so that neither side's mistakes hide the other's.
+Written without `remote.wire.protocol`, so that neither side's mistakes hide the other's.
 """
 
 from __future__ import annotations

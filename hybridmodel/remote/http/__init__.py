@@ -1,1 +1,1 @@
-"""TODO."""
+"""HTTP over sockets that keep a deadline: connections, TLS, proxies."""

@@ -2,8 +2,8 @@
 
 A socket of Python's `ssl` reads inside OpenSSL until something for the caller has come: a server
 that sends session tickets, or one record byte by byte, keeps it there for as long as it likes.
-OpenSSL only works on memory here; each piece is received by `hybridmodel.remote.http.bounded_socket`,
-which looks at the deadline first. The stream below may be TLS itself, as with a proxy asked over
+OpenSSL only works on memory here; each piece is received by a `BoundedSocket`, which looks at the
+deadline first. The stream below may be TLS itself, as with a proxy asked over
 https.
 """
 

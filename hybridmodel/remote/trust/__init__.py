@@ -1,1 +1,1 @@
-"""TODO."""
+"""Which secret, and which data, may go to which place; and where secrets come from."""

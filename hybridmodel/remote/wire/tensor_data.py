@@ -75,7 +75,7 @@ def from_raw(
     where: str,
     alive: Callable[[], object] | None = None,
 ) -> Array:
-    """Read a raw tensor from exactly the bytes of `view`; see `hybridmodel.remote.wire.layouts.fill`.
+    """Read a raw tensor from exactly the bytes of `view`; see `layouts.fill`.
 
     Returns a view of `view` where that is writable and aligned, so that callers may own it.
 
