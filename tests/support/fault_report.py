@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
@@ -102,9 +102,9 @@ def seen(call: Callable[[], Any]) -> Seen:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Collect what a test has recorded."""
     if report.when == "call":
-        for _, value in report.user_properties:
-            if isinstance(value, Fault):
-                _records.append((value, report.outcome))
+        for name, value in report.user_properties:
+            if name == "fault":
+                _records.append((Fault(**value), report.outcome))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -125,7 +125,8 @@ def noting(record_property: Callable[[str, object], None]) -> Note:
     """Return a function that records a line; made from pytest's fixture of that name."""
 
     def note(number: int, injected: str, saw: Any, seconds: float) -> None:
-        record_property("fault", Fault(number, injected, str(saw).replace("|", "/"), seconds))
+        fault = Fault(number, injected, str(saw).replace("|", "/"), seconds)
+        record_property("fault", asdict(fault))  # As data, which goes from a worker to pytest.
 
     return note
 
