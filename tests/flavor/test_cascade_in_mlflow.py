@@ -155,7 +155,7 @@ def run(*args: str, status: int = 0) -> str:
     """Run the program in this process, and return what it printed."""
     result = CliRunner().invoke(program, list(args))
     assert result.exit_code == status, result.output
-    return result.output
+    return result.output if status else result.stdout
 
 
 @pytest.fixture

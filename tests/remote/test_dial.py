@@ -143,9 +143,9 @@ def test_a_name_that_cannot_be_looked_up_is_said() -> None:
 @pytest.mark.parametrize(
     ("url", "tls", "tunnel"),
     [
-        ("https://127.0.0.1:8443/x", "127.0.0.1", "127.0.0.1:8443"),
-        ("https://[::1]:8443/x", "::1", "[::1]:8443"),
-        ("https://localhost./x", "localhost", "localhost.:443"),
+        ("https://192.0.2.1:8443/x", "192.0.2.1", "192.0.2.1:8443"),
+        ("https://[2001:db8::1]:8443/x", "2001:db8::1", "[2001:db8::1]:8443"),
+        ("https://triton.test./x", "triton.test", "triton.test.:443"),
     ],
 )
 def test_hosts_are_named_as_certificates_and_proxies_want_them(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 from hybridmodel import ConfigurationError, TritonEndpoint
 from hybridmodel.remote.address import read_address
 from hybridmodel.remote.host import is_loopback, normal_host
-from hybridmodel.remote.http import connect
+from hybridmodel.remote.http import connect, dial
+from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.trust.grants import Grant, parse_grants
 from hybridmodel.remote.trust.key_names import host_key_names
 from tests.support.strategies import law
@@ -170,11 +170,10 @@ def test_the_host_that_is_shown_is_the_one_that_is_dialled(text: str) -> None:
         raise OSError("dialled")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(socket, "create_connection", note)
-        patched.setattr("urllib3.util.connection.create_connection", note)
+        patched.setattr(dial, "_looked_up", lambda host, port: note((host, port)))
         patched.setenv("NO_PROXY", "*")
         with pytest.raises(Exception, match="dialled"):
-            connect.open_connection(f"{endpoint.model_url}/infer", 1.0)
+            connect.connect_within(f"{endpoint.model_url}/infer", Deadline(1.0), 1.0)
     hosts = {address[0].strip("[]") for address in dialled}
     assert hosts <= ({"127.0.0.1", "::1", place.host} if is_loopback(place.host) else {place.host})
     assert {address[1] for address in dialled} == {place.port}
