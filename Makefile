@@ -7,8 +7,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 help:
 	@echo "make demo    the small-big story on digits, with a table (TRITON=1: against a real Triton)"
-	@echo "make test    every test, with branch coverage"
-	@echo "make lint    ruff, formatting and mypy"
+	@echo "make test    every test in two processes, with branch coverage"
+	@echo "make lint    ruff, formatting, mypy and the walls between rooms"
 	@echo "make format  let ruff format and fix"
 	@echo "make bench   the benchmarks, with plots"
 	@echo "make fuzz    fuzz what reads a server's bytes, a minute for each reader (Linux)"
@@ -29,7 +29,7 @@ demo: .venv/demo
 	$(BIN)/python examples/quickstart.py $(if $(TRITON),--triton)
 
 test: install
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile $(ARGS)
 
 lint: install
 	$(BIN)/python -m ruff check .
