@@ -21,7 +21,7 @@ from hybridmodel.exceptions import (
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
@@ -178,15 +178,16 @@ class Exchanger:
             _check_size(message)
             headers.update(message.headers)
             body = (message.header, *message.tensors)
+        request = HttpRequest(
+            method=method,
+            url=url,
+            headers=headers,
+            body=body,
+            deadline=call.deadline,
+            json_bytes=json_bytes,
+        )
         try:
-            reply = self._transport.get(self._connect).send(
-                method,
-                url,
-                headers=headers,
-                body=body,
-                deadline=call.deadline,
-                json_bytes=json_bytes,
-            )
+            reply = self._transport.get(self._connect).send(request)
         except EndpointError as error:
             raise self.placed(call, error) from error.__cause__
         if reply.status != 200:

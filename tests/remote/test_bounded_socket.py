@@ -28,10 +28,11 @@ from hybridmodel import (
 from hybridmodel.exceptions import EndpointError
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.remote.resilience import Deadline
 from tests.remote.test_connection import AWAY, SETTINGS, Authority
-from tests.support.faulty import ANSWER, FaultyEndpoint, http, raw, read_request
+from tests.support.faulty import ANSWER, FaultyEndpoint, get, http, raw, read_request
 
 SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
 LARGE = np.arange(20_000_000, dtype=np.float32)
@@ -204,7 +205,12 @@ def test_a_connection_with_half_a_request_in_it_is_not_used_again(
         shared = PooledTransport(TritonEndpoint(uri=server.uri, model_name="m", auth_key_env=None))
         for status, body in ((413, memoryview(LARGE).cast("B")), (200, b"small")):
             reply = shared.send(
-                "POST", f"{server.uri}/v2", headers={}, body=(body,), deadline=Deadline(30)
+                HttpRequest(
+                    method="POST",
+                    url=f"{server.uri}/v2",
+                    body=(body,),
+                    deadline=Deadline(30),
+                )
             )
             assert reply.status == status
         shared.close()
@@ -331,7 +337,7 @@ def test_what_tls_has_read_ahead_is_noticed(
     with FaultyEndpoint(script, tls=authority.server) as faulty:
         shared = PooledTransport(faulty.endpoint())
         for _ in range(2):
-            shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(20))
+            shared.send(get(faulty.uri, Deadline(20)))
             assert [connection.has_ended() for _, connection in shared._idle] == [True]
         shared.close()
 
@@ -352,7 +358,7 @@ def test_an_answer_beyond_the_memory_is_refused() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
         try:
             with pytest.raises(ProtocolError, match="announces 2000000000 bytes, too many"):
-                shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(20))
+                shared.send(get(faulty.uri, Deadline(20)))
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
         shared.close()

@@ -21,7 +21,7 @@ from hybridmodel import (
 )
 from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.wire.protocol import decode_request, encode_response
 from hybridmodel.serving import TritonServer
 from hybridmodel.serving.triton_files import unsupported
@@ -82,16 +82,16 @@ class Server:
         self.at_once = self.most_at_once = self.configs = 0
         self._lock = threading.Lock()
 
-    def send(self, method: str, url: str, *, body: Any, **_: Any) -> Reply:
+    def send(self, sent: HttpRequest) -> Reply:
         """Answer."""
-        if url.endswith("/config"):
+        if sent.url.endswith("/config"):
             self.configs += 1
             status = 200 if self.config else 404
             return Reply(status, {}, bytearray(self.config or b""), bytearray())
         with self._lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
-        request = decode_request(body[0], b"".join(body[1:]))
+        request = decode_request(sent.body[0], b"".join(sent.body[1:]))
         x = request.inputs["x"]
         self.rows.append(len(x))
         with self._lock:
@@ -180,10 +180,10 @@ def test_a_failing_chunk_fails_the_call() -> None:
     """There are no partial answers."""
 
     class Failing(Server):
-        def send(self, method: str, url: str, *, body: Any, **options: Any) -> Reply:
+        def send(self, sent: HttpRequest) -> Reply:
             if len(self.rows) == 2:
                 return Reply(503, {}, bytearray(), bytearray())
-            return super().send(method, url, body=body, **options)
+            return super().send(sent)
 
     failing = Failing(100)
     asking = client(failing, max_batch_size=4, max_in_flight=1, max_attempts=1)

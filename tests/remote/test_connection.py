@@ -30,9 +30,10 @@ from hybridmodel import (
 )
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http import connect, transport
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.remote.resilience import Deadline
-from tests.support.faulty import ANSWER, SPEC, FaultyEndpoint, Script, http, raw, read_request
+from tests.support.faulty import ANSWER, SPEC, FaultyEndpoint, Script, get, http, raw, read_request
 
 AWAY = "endpoint.test"
 """A host that no name server knows, so that only a proxy gets there; loopback needs none."""
@@ -399,7 +400,7 @@ def counted() -> Iterator[tuple[FaultyEndpoint, list[object]]]:
 
 def exchange(shared: PooledTransport, faulty: FaultyEndpoint) -> None:
     """Send one request."""
-    shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(10))
+    shared.send(get(faulty.uri, Deadline(10)))
 
 
 def test_a_connection_is_retired_when_it_has_been_idle(
@@ -506,7 +507,7 @@ def test_an_interrupted_call_leaves_no_half_used_connection() -> None:
     with FaultyEndpoint(http(200, b"{}")) as faulty:
         shared = PooledTransport(faulty.endpoint())
         with pytest.raises(KeyboardInterrupt):
-            shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Interrupting(10))
+            shared.send(get(faulty.uri, Interrupting(10)))
         assert shared._idle == []
 
 
@@ -532,12 +533,13 @@ def test_large_bodies_arrive_whole_in_both_directions() -> None:
     with FaultyEndpoint(http(200, sent.tobytes())) as faulty:
         shared = PooledTransport(faulty.endpoint())
         reply = shared.send(
-            "POST",
-            f"{faulty.uri}/v2",
-            headers={},
-            body=(b"head", memoryview(sent).cast("B")),
-            deadline=Deadline(20),
-            json_bytes=sent.nbytes,
+            HttpRequest(
+                method="POST",
+                url=f"{faulty.uri}/v2",
+                body=(b"head", memoryview(sent).cast("B")),
+                deadline=Deadline(20),
+                json_bytes=sent.nbytes,
+            )
         )
     assert bytes(reply.header) == sent.tobytes()
     assert faulty.requests[0].endswith(b"head" + sent.tobytes())

@@ -29,7 +29,7 @@ from hybridmodel import (
 )
 from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.wire.protocol import Message, encode_response
 from tests.support.faulty import FaultyEndpoint, Script, error, http, raw
 
@@ -450,7 +450,7 @@ class Recorder:
     def __init__(self) -> None:
         self.sent = 0
 
-    def send(self, *_: object, **__: object) -> Reply:
+    def send(self, _: HttpRequest) -> Reply:
         """Count."""
         self.sent += 1
         return Reply(503, {}, bytearray(), bytearray())

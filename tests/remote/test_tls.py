@@ -22,6 +22,7 @@ from hybridmodel import (
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.bounded_socket import BoundedSocket, Hear
 from hybridmodel.remote.http.connect import connect_within
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.tls import TlsStream
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
@@ -228,7 +229,11 @@ def test_a_flood_of_session_tickets_ends_with_the_deadline(
         assert begun.wait(60)
         started = time.monotonic()
         with pytest.raises(EndpointTimeout):
-            opened.exchange("POST", f"{peer.secure_uri}/", "h", {}, body, Deadline(0.3))
+            opened.exchange(
+                HttpRequest(
+                    method="POST", url=f"{peer.secure_uri}/", body=body, deadline=Deadline(0.3)
+                )
+            )
         seconds = time.monotonic() - started
         opened.close()
         assert peer.gone.wait(20)

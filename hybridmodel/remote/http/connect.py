@@ -101,7 +101,8 @@ def connect_within(
     except BaseException:
         stream.close()
         raise
-    return Connection(through, route.prefix, {} if route.tunnel else route.headers)
+    for_proxy = {} if route.tunnel else route.headers
+    return Connection(through, route.prefix, {"Host": parts.netloc, **for_proxy})
 
 
 def _begun(route: Route, deadline: Deadline) -> BoundedSocket:
