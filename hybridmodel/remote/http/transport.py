@@ -13,25 +13,22 @@ from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
-from hybridmodel.exceptions import (
-    EndpointError,
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    HybridModelError,
-)
+from hybridmodel.exceptions import EndpointError, HybridModelError
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.faults import (
+    BROKE,
+    CERTIFICATE,
+    LATE,
+    NO_CONNECTION,
+    NOT_SECURE,
+    new_error,
+)
 from hybridmodel.remote.http.connect import connect_within
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply, StaleConnection
 from hybridmodel.remote.resilience import Deadline
 
 MAX_IDLE_S = 60.0
 """Age at which an unused connection is closed: gateways drop idle ones without a word."""
-
-_NO_CONNECTION = (
-    "no connection; is the host's name right, the endpoint up, and this machine in its network, "
-    "where it has a private one?"
-)
 
 
 class Transport(Protocol):
@@ -133,7 +130,7 @@ class PooledTransport:
         try:
             opened = connect_within(request.url, deadline, timeout_s, self._endpoint.ca_bundle)
         except Exception as error:
-            raised = _translated(error, deadline, broke=_NO_CONNECTION)
+            raised = _translated(error, deadline, broke=NO_CONNECTION)
             if raised is error:
                 raise
             raise raised from error
@@ -149,55 +146,36 @@ def _close_all(idle: list[tuple[float, Connection]]) -> None:
         idle.pop()[1].close()
 
 
-def _translated(
-    error: Exception, deadline: Deadline, broke: str = "the connection broke"
-) -> Exception:
+def _translated(error: Exception, deadline: Deadline, broke: str = BROKE) -> Exception:
     """Return what a failure of the network means; what is none stays itself."""
     if isinstance(error, HybridModelError):
         return error
-    for kinds, translated, meaning in _translations():
+    for kinds, fault, meaning in _translations():
         if isinstance(error, kinds):
             cause = _root_cause(error)
-            if deadline.remaining_s() == 0 and issubclass(translated, EndpointUnavailable):
-                return EndpointTimeout(
-                    f"no answer within the deadline of {deadline.timeout_s:g} s ({cause})"
-                )
-            return translated(f"{meaning or broke} ({cause})")
+            if fault in (LATE, BROKE) and deadline.remaining_s() == 0:
+                text = f"no answer within the deadline of {deadline.timeout_s:g} s"
+                return new_error(LATE, f"{text}: {cause}")
+            name = fault if meaning or fault != BROKE else broke
+            return new_error(name, f"{meaning or name}: {cause}")
     return error
 
 
 @cache
-def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
-    """List what the libraries raise, most specific first, and what it means here.
-
-    No meaning is that the connection broke, or did not come about.
-    """
+def _translations() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """List what the libraries raise, most specific first, its fault, and what it means here."""
     import ssl
     from http.client import HTTPException
 
     import urllib3.exceptions as from_urllib3
 
+    broken_tls = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
     return (
-        ((TimeoutError,), EndpointTimeout, "connected, but no answer in time"),
-        (
-            (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
-            EndpointUnavailable,
-            "the secure connection broke",
-        ),
-        (
-            (ssl.SSLCertVerificationError,),
-            EndpointRefused,
-            (
-                "the certificate was not accepted; where a company's own authority signs, name "
-                "its file in REQUESTS_CA_BUNDLE or in the endpoint's ca_bundle"
-            ),
-        ),
-        ((ssl.SSLError, from_urllib3.SSLError), EndpointRefused, "no secure connection"),
-        (
-            (from_urllib3.HTTPError, HTTPException, OSError),
-            EndpointUnavailable,
-            "",
-        ),
+        ((TimeoutError,), LATE, "connected, but no answer in time"),
+        (broken_tls, BROKE, "the secure connection broke"),
+        ((ssl.SSLCertVerificationError,), CERTIFICATE, "the certificate was not accepted"),
+        ((ssl.SSLError, from_urllib3.SSLError), NOT_SECURE, ""),
+        ((from_urllib3.HTTPError, HTTPException, OSError), BROKE, ""),
     )
 
 
