@@ -13,9 +13,9 @@ from hybridmodel import EndpointUnavailable
 from hybridmodel.remote.http import connect, dial
 from hybridmodel.remote.http.dial import Connecting, Shared, addresses_of
 from hybridmodel.remote.resilience import Deadline
-from tests.remote.test_connection import SETTINGS
-from tests.remote.test_tls import ask, left_behind
+from tests.support.connecting import SETTINGS
 from tests.support.faulty import ANSWER, FaultyEndpoint, http
+from tests.support.tls_client import ask, left_behind
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from hybridmodel import EndpointRefused, ModelSpec, TensorSpec, TritonEndpoint
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.wire.protocol import decode_request, encode_response
-from tests.remote.test_chunks import FEEDS, SPEC, Server, Y, assert_doubled, client
+from tests.support.chunk_server import FEEDS, SPEC, Server, Y, assert_doubled, client
 
 
 class Time:
