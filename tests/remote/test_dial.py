@@ -143,8 +143,8 @@ def test_a_name_that_cannot_be_looked_up_is_said() -> None:
 @pytest.mark.parametrize(
     ("url", "tls", "tunnel"),
     [
-        ("https://127.0.0.1:8443/x", "127.0.0.1", "127.0.0.1:8443"),
-        ("https://[::1]:8443/x", "::1", "[::1]:8443"),
+        ("https://10.0.0.1:8443/x", "10.0.0.1", "10.0.0.1:8443"),
+        ("https://[fd00::1]:8443/x", "fd00::1", "[fd00::1]:8443"),
         ("https://localhost./x", "localhost", "localhost.:443"),
     ],
 )

@@ -134,7 +134,7 @@ def test_row_02_a_certificate(
     if expired:
         past = SimpleNamespace(**vars(dt))
         past.datetime = type("Past", (), {"now": staticmethod(ten_days_ago)})
-        monkeypatch.setattr("tests.remote.test_connection.dt", past)
+        monkeypatch.setattr("tests.support.connecting.dt", past)
     authority = Authority(tmp_path, "127.0.0.1")
     if expired:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))

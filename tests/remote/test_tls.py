@@ -24,7 +24,7 @@ from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.tls import TlsStream
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
-from tests.support.connecting import SETTINGS, Authority
+from tests.support.connecting import AWAY, SETTINGS, Authority
 from tests.support.faulty import ANSWER, FEEDS, FaultyEndpoint, http
 from tests.support.socket_server import Server, carry
 from tests.support.tls_client import ask, left_behind
@@ -259,7 +259,7 @@ def test_a_dripping_proxy_leaves_nothing_behind(
     for _ in range(count):
         with Peer(serve) as peer:
             monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{peer.port}")
-            error = fails_in_time("https://127.0.0.9", 5.0, connect_timeout_s=1.0)
+            error = fails_in_time(f"https://{AWAY}", 5.0, connect_timeout_s=1.0)
             assert "no connection within 1 s" in str(error)
             # On a busy machine the time may be over before the proxy is asked.
             assert not peer.accepted or peer.gone.wait(5)
@@ -290,7 +290,7 @@ def test_a_proxy_that_does_not_connect_is_said(
     with Peer(serve) as peer:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{peer.port}")
         with pytest.raises(kind, match=said):
-            ask("https://127.0.0.9", 5.0)
+            ask(f"https://{AWAY}", 5.0)
         assert peer.gone.wait(2)
 
 

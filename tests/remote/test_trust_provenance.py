@@ -211,13 +211,12 @@ def test_an_origin_cannot_be_stored(tmp_path: Path, wire: Wire) -> None:
 
 def test_reading_code_of_others_pairs_nothing() -> None:
     """The doctor tries addresses of graphs on for size; that is no pairing by the program."""
-    from hybridmodel.doctor.replacement import replacement
-
+    from hybridmodel.doctor.advice import of_operator
     from hybridmodel.doctor.dead_names import TRITON_OPERATOR
     from hybridmodel.remote.trust.origin import is_paired
 
     attributes = {"model_uri": f"https://{EVIL}", "model_name": "m"}
-    assert replacement(TRITON_OPERATOR, attributes).endpoint is not None
+    assert of_operator(TRITON_OPERATOR, attributes)[1] is not None
     place = TritonEndpoint.from_dict({**STORED, "uri": f"https://{EVIL}"}).place
     assert not is_paired(None, place)
     assert not is_paired("HYBRIDMODEL_API_KEY", place)
