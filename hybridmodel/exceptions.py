@@ -60,10 +60,17 @@ class EndpointError(HybridModelError):
     status : int or None
         HTTP status, None when no response arrived.
     attempts : int
-        Requests that were sent, or tried to be sent, for this call.
+        Requests that were sent, or tried to be sent, for this call; 0 if it failed before.
     request_id : str or None
         The id that the request carried; servers log it.
+    hint : str
+        What may help, or empty.
+    fault : str or None
+        The row of the table in docs/faults.md, where one was named.
     """
+
+    hint: str = ""
+    fault: str | None = None
 
     def __init__(
         self,
@@ -79,6 +86,19 @@ class EndpointError(HybridModelError):
         self.status = status
         self.attempts = attempts
         self.request_id = request_id
+
+    @property
+    def message(self) -> str:
+        """What happened and what may help, without where."""
+        text = super().__str__()
+        return f"{text} ({self.hint})" if self.hint else text
+
+    def __str__(self) -> str:
+        where = f"{self.endpoint}: " if self.endpoint else ""
+        told = [f"{self.attempts} requests"] if self.attempts > 1 else []
+        if self.request_id and self.attempts:
+            told.append(f"request id {self.request_id}")
+        return f"{where}{self.message}" + (f" [{', '.join(told)}]" if told else "")
 
 
 class EndpointRefused(EndpointError):

@@ -63,7 +63,10 @@ def test_attributes_survive_pickling(name: str) -> None:
         given = {"differences": ("one", "two")}
     error = pickle.loads(pickle.dumps(kind("what happened", **given)))
     assert type(error) is kind
-    assert str(error) == "what happened"
+    assert error.args == ("what happened",)
+    endpoint_s = isinstance(error, exceptions.EndpointError)
+    told = "https://h/v2: what happened [3 requests, request id r]"
+    assert str(error) == (told if endpoint_s else "what happened")
     assert {key: getattr(error, key) for key in given} == given
 
 

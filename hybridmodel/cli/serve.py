@@ -18,7 +18,7 @@ import click
 
 from hybridmodel.cli import options
 from hybridmodel.cli.plain_onnx import is_onnx_file
-from hybridmodel.data.tensors import WILDCARD, TensorSpec
+from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ def _greeting(item: _Offered, endpoint: TritonEndpoint) -> Iterator[str]:
 def _curl(model: HybridOnnxModel, endpoint: TritonEndpoint) -> str:
     name = endpoint.auth_key_env
     head = "curl -s" if name is None else f'curl -s -H "Authorization: Bearer ${name}"'
-    if any(_size(spec) > _MAX_SHOWN or spec.datatype == "FP16" for spec in model.inputs):
+    small = all(_size(spec) <= _MAX_SHOWN for spec in model.inputs)
+    if not (small and all(BY_DATATYPE[spec.datatype].in_json for spec in model.inputs)):
         return f"{head} {endpoint.model_url}"
     body = json.dumps({"inputs": [_example(spec) for spec in model.inputs]})
     return f"{head} {endpoint.model_url}/infer -d {shlex.quote(body)}"

@@ -37,22 +37,27 @@ class ElementType:
         Little-endian as on the wire; ``object`` (of `str`) for strings.
     config : str
         As Triton's ``config.pbtxt`` says it, ``TYPE_FP32``.
+    in_json : bool
+        Whether servers agree on a form for it in JSON; if not, it has to go binary.
     """
 
     onnx: str
     datatype: str
     dtype: np.dtype[Any]
     config: str
+    in_json: bool
 
 
-def _element(onnx: str, datatype: str, dtype: str, config: str | None = None) -> ElementType:
-    return ElementType(onnx, datatype, np.dtype(dtype), config or f"TYPE_{datatype}")
+def _element(
+    onnx: str, datatype: str, dtype: str, config: str | None = None, in_json: bool = True
+) -> ElementType:
+    return ElementType(onnx, datatype, np.dtype(dtype), config or f"TYPE_{datatype}", in_json)
 
 
 ELEMENT_TYPES = (
     _element("float", "FP32", "<f4"),
     _element("double", "FP64", "<f8"),
-    _element("float16", "FP16", "<f2"),
+    _element("float16", "FP16", "<f2", in_json=False),
     _element("int8", "INT8", "i1"),
     _element("int16", "INT16", "<i2"),
     _element("int32", "INT32", "<i4"),

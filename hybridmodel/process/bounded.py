@@ -114,7 +114,7 @@ def crew_for(place: str, most: int) -> Crew:
         return crew
 
 
-def within(
+def call_with_timeout(
     timeout_s: float,
     function: Callable[[], T],
     *,

@@ -19,7 +19,7 @@ _LONGEST_S = 0.25
 """Of one wait: a signal may reach another thread than the one that has to handle it."""
 
 
-def each(
+def map_unordered(
     function: Callable[[T], R], items: Iterable[T], at_a_time: int, *, crew: Crew, name: str
 ) -> Iterator[R]:
     """Call a function for each item, several at a time, and yield what they return as they end.

@@ -12,17 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from hybridmodel.exceptions import (
-    CircuitOpen,
-    EndpointTimeout,
-    EndpointUnavailable,
-    HybridModelError,
-    InputMismatch,
-    RateLimited,
-)
-
-_FAIR_S = 0.5
-"""Who gives the endpoint less time than that says nothing about it by running out of it."""
+from hybridmodel.exceptions import CircuitOpen, EndpointError, HybridModelError, InputMismatch
+from hybridmodel.remote.faults import fault_of
 
 _LEASE_S = 2.0
 """So long nobody else tries while a probe is under way: it may hang, or be lost altogether."""
@@ -78,8 +69,6 @@ class Breaker:
         In a row, that open it; None never does.
     reset_s : float
         For how long nothing is let through, in seconds.
-    place : str
-        What messages of failures begin with, and is not repeated.
     clock : callable, default=time.monotonic
         Tells the time in seconds.
     now : callable, default=time.time
@@ -90,14 +79,12 @@ class Breaker:
         self,
         failures: int | None,
         reset_s: float,
-        place: str = "",
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._most = failures
         self._reset_s = reset_s
-        self._place = f"{place}: "
         self._clock = clock
         self._now = now
         self.reset()
@@ -180,7 +167,7 @@ class Breaker:
             if self._most is None or state.failures < self._most:
                 return state
             state = state._replace(since=self._now())
-        cause = str(error).removeprefix(self._place)
+        cause = error.message if isinstance(error, EndpointError) else ""
         return state._replace(cause=cause).opened(self._clock() + self._reset_s)
 
     def _raise_if_shut(self, state: _State) -> None:
@@ -195,15 +182,17 @@ class Breaker:
             f"not asked, after {state.failures} failures in a row since {since:%H:%M:%S} UTC; "
             f"{again}; the last failure: {state.cause}",
             retry_after_s=left_s,
+            attempts=0,
         )
 
 
 def _failed(error: BaseException | None, waited_s: float) -> bool | None:
-    """Tell whether it speaks against the endpoint; None if it says nothing about it."""
-    if error is None:
-        return False
-    if isinstance(error, (CircuitOpen, InputMismatch)) or not isinstance(error, HybridModelError):
-        return None
-    if isinstance(error, EndpointTimeout) and error.status is None and waited_s < _FAIR_S:
-        return None
-    return isinstance(error, EndpointUnavailable) and not isinstance(error, RateLimited)
+    """Tell whether it speaks against the endpoint; None if it says nothing about its health."""
+    if isinstance(error, EndpointError):
+        fault = fault_of(error)
+        return None if waited_s < fault.fair_s else _SPEAKS_AGAINST[fault.breaker]
+    answered = error is None or isinstance(error, HybridModelError)
+    return None if not answered or isinstance(error, InputMismatch) else False
+
+
+_SPEAKS_AGAINST = {"failure": True, "answer": False, "nothing": None}

@@ -26,14 +26,14 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
-from hybridmodel.process.parallel import each
-from hybridmodel.remote.admission import gate_of
+from hybridmodel.process.parallel import map_unordered
 from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_state import state_of
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.http.transport import PooledTransport, Transport
-from hybridmodel.remote.reading import read_answer
+from hybridmodel.remote.reading import OutputsRead, read_answer
 from hybridmodel.remote.redaction import Redaction
 from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
@@ -94,10 +94,10 @@ class EndpointClient:
         self.endpoint = endpoint
         self._spec = spec
         self._exchanger = Exchanger(endpoint, credential, make_transport, clock)
-        self._gate = gate_of(endpoint)
+        self._state = state_of(endpoint)
         self._counters = Counters()
         policy = policy or RetryPolicy(endpoint.max_attempts)
-        self._retrier = Retrier(self._exchanger, self._gate, self._counters, policy, sleep)
+        self._retrier = Retrier(self._exchanger, self._state, self._counters, policy, sleep)
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
         self._limit = lru_cache(64)(partial(answer_limit, spec))
@@ -109,7 +109,7 @@ class EndpointClient:
         *,
         rows: int | None = None,
         timeout_s: float | None = None,
-        patient: bool = True,
+        retry: bool = True,
         deadline: Deadline | None = None,
     ) -> RemoteAnswer:
         """Ask for the named outputs, in several requests where one would be too large.
@@ -124,7 +124,7 @@ class EndpointClient:
             Rows that every batched output must have.
         timeout_s : float, optional
             Total time; default is the endpoint's.
-        patient : bool, default=True
+        retry : bool, default=True
             Whether to try again after a pause; False is for who has another answer at hand.
         deadline : Deadline, optional
             Instead of `timeout_s`, for who may end it sooner.
@@ -139,8 +139,8 @@ class EndpointClient:
             When the request is too large to be sent.
         """
         call = self._begin(timeout_s, _guid(), deadline)
-        if not patient:
-            call = replace(call, patient=False)
+        if not retry:
+            call = replace(call, retry=False)
         if rows is None or rows == 1 or not can_cut(self._spec, outputs):
             return self._ask(call, feeds, outputs, rows)
         size = self._sizes.rows_for(call, feeds, rows)
@@ -157,7 +157,7 @@ class EndpointClient:
     @property
     def hedging(self) -> Crew:
         """Threads in which requests to this endpoint may be waited for by who does not have to."""
-        return self._gate.hedging
+        return self._state.hedging
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the endpoint for the inputs and outputs of its model.
@@ -172,7 +172,7 @@ class EndpointClient:
         try:
             spec = decode_metadata(reply.header, description_limit(self._spec))
         except ProtocolError as error:
-            raise self._exchanger.placed(call, error, reply) from None
+            raise self._exchanger.with_context(call, error, reply) from None
         redaction = self._exchanger.redaction(call)
         return ModelSpec(*(_fit(tensors, redaction) for tensors in (spec.inputs, spec.outputs)))
 
@@ -196,12 +196,12 @@ class EndpointClient:
 
     def stats(self) -> dict[str, int]:
         """Count what happened in this process; names are explained in `HybridOnnxModel.stats`."""
-        gate = self._gate
+        state = self._state
         return {
             **self._counters.totals(),
-            "circuit_open": int(gate.breaker.is_open),
-            "in_flight": gate.in_flight.running,
-            "in_flight_limit": gate.in_flight.limit,
+            "circuit_open": int(state.breaker.is_open),
+            "in_flight": state.limiter.running,
+            "in_flight_limit": state.limiter.limit,
         }
 
     def close(self) -> None:
@@ -221,6 +221,7 @@ class EndpointClient:
             return self._exchanger.begin(timeout_s, request_id, deadline)
         except EndpointError as error:
             error.endpoint, error.request_id = self.endpoint.model_url, request_id
+            error.attempts = 0
             raise
 
     def _ask(
@@ -230,21 +231,22 @@ class EndpointClient:
         message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
         limit = self._limit(tuple(outputs), rows, binary)
 
-        def send(call: Call) -> tuple[dict[str, Array], str | None, tuple[str, ...]]:
+        def send(call: Call) -> tuple[OutputsRead, int]:
             reply = self._exchanger.exchange(
                 call, "POST", self._infer_url, message, limit.size_bytes
             )
             try:
-                return read_answer(call, reply, self._spec, outputs, rows, limit)
+                read = read_answer(call, reply, self._spec, outputs, rows, limit)
             except ProtocolError as error:
-                raise self._exchanger.placed(call, error, reply) from None
+                raise self._exchanger.with_context(call, error, reply) from None
+            return read, reply.attempts
 
         try:
             (arrays, version, found), attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
             self._exchanger.doubt_binary()
             if not binary:
-                error.args = (error.args[0] + _not_in_json(feeds),)
+                error.hint = "; ".join(filter(None, (error.hint, _not_in_json(feeds))))
             raise
         if found:
             raise self._mismatch(call, found)
@@ -255,9 +257,8 @@ class EndpointClient:
         )
 
     def _speaks_binary(self, call: Call) -> bool:
-        if self._exchanger.knows_binary:
-            return self._exchanger.speaks_binary(call)
-        return self._retrier.run(call, self._exchanger.speaks_binary)[0]
+        known = self._exchanger.binary
+        return self._retrier.run(call, self._exchanger.ask_binary)[0] if known is None else known
 
     def _ask_in_chunks(
         self,
@@ -281,10 +282,12 @@ class EndpointClient:
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         try:
             chunks = cut(feeds, rows, size)
-            parts = each(ask, chunks, most, crew=self._gate.chunks, name="hybridmodel-chunk")
+            parts = map_unordered(
+                ask, chunks, most, crew=self._state.chunks, name="hybridmodel-chunk"
+            )
             joined = join(parts, rows, self._spec)
         except ProtocolError as error:
-            raise error if error.endpoint else self._exchanger.placed(call, error) from None
+            raise error if error.endpoint else self._exchanger.with_context(call, error) from None
         finally:
             # Of an error, or of Ctrl-C, the requests that are still under way learn by their time.
             call.deadline.end()
@@ -327,5 +330,5 @@ def _not_in_json(feeds: Mapping[str, Array]) -> str:
     """Say which input JSON cannot hold, of which some servers only say that they cannot read it."""
     for name, array in feeds.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return f" (input {name!r} holds NaN or infinity, which JSON does not know)"
+            return f"input {name!r} holds NaN or infinity, which JSON does not know"
     return ""

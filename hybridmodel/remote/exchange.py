@@ -21,11 +21,11 @@ from hybridmodel.exceptions import (
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
-from hybridmodel.remote.statuses import refusal
+from hybridmodel.remote.statuses import error_from_reply
 from hybridmodel.remote.time_limit import capped
 from hybridmodel.remote.trust.credentials import key_source
 from hybridmodel.remote.trust.key_sources import KeySource
@@ -79,8 +79,8 @@ class Call:
         Never part of a repr or message.
     renewed : bool
         Whether the key was asked for again already.
-    patient : bool
-        Whether it waits and tries again where that may help.
+    retry : bool
+        Whether it is sent again, after a pause, where that may help.
     earlier_key : str or None
         That was refused before.
     """
@@ -89,7 +89,7 @@ class Call:
     request_id: str | None
     key: str | None = field(repr=False)
     renewed: bool = False
-    patient: bool = True
+    retry: bool = True
     earlier_key: str | None = field(default=None, repr=False)
 
 
@@ -178,32 +178,36 @@ class Exchanger:
             _check_size(message)
             headers.update(message.headers)
             body = (message.header, *message.tensors)
+        request = HttpRequest(
+            method=method,
+            url=url,
+            headers=headers,
+            body=body,
+            deadline=call.deadline,
+            json_bytes=json_bytes,
+        )
         try:
-            reply = self._transport.get(self._connect).send(
-                method,
-                url,
-                headers=headers,
-                body=body,
-                deadline=call.deadline,
-                json_bytes=json_bytes,
-            )
+            reply = self._transport.get(self._connect).send(request)
         except EndpointError as error:
-            raise self.placed(call, error) from error.__cause__
+            raise self.with_context(call, error) from error.__cause__
         if reply.status != 200:
-            raise self.placed(call, refusal(reply, self.redaction(call)), reply)
+            raise self.with_context(call, error_from_reply(reply, self.redaction(call)), reply)
         self._note_delay(call, reply)
         return reply
 
-    def placed(self, call: Call, error: EndpointError, reply: Reply | None = None) -> EndpointError:
-        """Say at which endpoint, with which status and for which request it happened."""
+    def with_context(
+        self, call: Call, error: EndpointError, reply: Reply | None = None
+    ) -> EndpointError:
+        """Set at which endpoint, for which request and with which reply an error happened."""
         redaction = self.redaction(call)
-        error.endpoint = self.endpoint.model_url
+        error.endpoint = redaction(self.endpoint.model_url, _MOST_SHOWN)
         error.request_id = call.request_id
         text = error.args[0]
         if reply is not None:
-            error.status = reply.status
+            error.status, error.attempts = reply.status, reply.attempts
             text += _unlike_the_protocol(reply, redaction)
-        error.args = (redaction(f"{self.endpoint.model_url}: {text}", _MOST_SHOWN),)
+        # Redacted here, where the keys of the call are known.
+        error.args = (redaction(text, _MOST_SHOWN),)
         # A traceback shows what it came from as well.
         error.__context__ = None
         error.__cause__ = fit_cause(error, redaction)
@@ -225,28 +229,36 @@ class Exchanger:
         return shown
 
     @property
-    def knows_binary(self) -> bool:
-        """Whether `speaks_binary` answers without asking the server."""
-        if self._speaks_binary:
-            return True
-        # JSON does everywhere, but a server that takes more may have come in its place.
-        known = self._speaks_binary is not None
-        return known and self._clock() - self._binary_since < _AGAIN_S
-
-    def speaks_binary(self, call: Call) -> bool:
-        """Tell whether the server takes binary tensors; asks it where that is not known."""
+    def binary(self) -> bool | None:
+        """Whether the server takes binary tensors; None where it has to be asked."""
         speaks = self._speaks_binary
-        if not self.knows_binary:
-            try:
-                reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
-                extensions = decode_object(reply.header, _SMALL).get("extensions")
-            except (EndpointRefused, ProtocolError):
-                # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
-                extensions = [BINARY_EXTENSION]
-            speaks = isinstance(extensions, list) and BINARY_EXTENSION in extensions
-            self._speaks_binary = speaks
-            self._binary_since = self._clock()
-        return bool(speaks)
+        # JSON does everywhere, but a server that takes more may have come in its place.
+        fresh = speaks or self._clock() - self._binary_since < _AGAIN_S
+        return speaks if fresh else None
+
+    def ask_binary(self, call: Call) -> tuple[bool, int]:
+        """Ask whether the server takes binary tensors, unless another thread did meanwhile.
+
+        Returns
+        -------
+        tuple of (bool, int)
+            The number is that of requests.
+        """
+        known = self.binary
+        if known is not None:
+            return known, 0
+        attempts = 1
+        try:
+            reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
+            attempts = reply.attempts
+            extensions = decode_object(reply.header, _SMALL).get("extensions")
+        except (EndpointRefused, ProtocolError):
+            # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
+            extensions = [BINARY_EXTENSION]
+        speaks = isinstance(extensions, list) and BINARY_EXTENSION in extensions
+        self._speaks_binary = speaks
+        self._binary_since = self._clock()
+        return speaks, attempts
 
     def doubt_binary(self) -> None:
         """Ask the server again before the next request, unless it was asked just now."""

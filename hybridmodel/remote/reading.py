@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from hybridmodel.data.tensors import ModelSpec
+import numpy as np
+
+from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
-from hybridmodel.remote.answers import differences
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.wire.json_fields import shown
 from hybridmodel.remote.wire.json_text import BYTES_PER_S, JSON_BYTES, JsonLimit
 from hybridmodel.remote.wire.layouts import fill
 from hybridmodel.remote.wire.protocol import read_response
 from hybridmodel.remote.wire.tensor_data import Array
+
+OutputsRead = tuple[dict[str, Array], str | None, tuple[str, ...]]
+"""The outputs, the version of the model, and instead of these how the answer differs."""
+
+
+class Described(Protocol):
+    """An array, or what is known of it before it is made."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
 
 
 def read_answer(
@@ -22,7 +40,7 @@ def read_answer(
     outputs: Sequence[str],
     rows: int | None,
     limit: JsonLimit,
-) -> tuple[dict[str, Array], str | None, tuple[str, ...]]:
+) -> OutputsRead:
     """Read an answer, if it is that of the local model.
 
     Parameters
@@ -39,11 +57,6 @@ def read_answer(
         That every batched output must have.
     limit : JsonLimit
         What its JSON may hold.
-
-    Returns
-    -------
-    tuple of (dict of str to ndarray, str or None, tuple of str)
-        The outputs, the version of the model, and instead of these how the answer differs.
 
     Raises
     ------
@@ -74,3 +87,44 @@ def _check_time(call: Call, size_bytes: int) -> None:
             f"{size_bytes} bytes of JSON came, and reading them takes longer than is left of the "
             f"deadline of {call.deadline.timeout_s:g} s; binary tensors take less"
         )
+
+
+def differences(
+    came: Mapping[str, Described], spec: ModelSpec, outputs: Sequence[str], rows: int | None
+) -> tuple[str, ...]:
+    """Say in one sentence each how an answer differs from what the local model would give.
+
+    Parameters
+    ----------
+    came : mapping of str to ndarray or Slot
+        The answer, as arrays or as its header announces them.
+    spec : ModelSpec
+        Of the local model.
+    outputs : sequence of str
+        Names that were asked for.
+    rows : int or None
+        That every batched output must have.
+    """
+    found = [
+        f"output {shown(name)}: the local model does not have it"
+        for name in came
+        if name not in spec.output_names
+    ]
+    compared = (_difference(spec.output(name), came.get(name), rows) for name in outputs)
+    return (*found, *filter(None, compared))
+
+
+def _difference(spec: TensorSpec, array: Described | None, rows: int | None) -> str | None:
+    where = f"output {spec.name!r}"
+    if array is None:
+        return f"{where}: missing"
+    if array.dtype != spec.dtype:
+        return f"{where}: {array.dtype} came, {spec.dtype} was expected"
+    if not spec.fits(array.shape):
+        return (
+            f"{where}: shape {format_shape(array.shape)} came, {format_shape(spec.shape)} was "
+            "expected"
+        )
+    if spec.batched and rows is not None and array.shape[0] != rows:
+        return f"{where}: {array.shape[0]} rows came, {rows} were sent"
+    return None

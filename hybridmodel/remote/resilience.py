@@ -1,7 +1,6 @@
 """How long a call may take, and whether and when it is tried again.
 
-No I/O: clock and randomness are injected. The loop that uses these stands in
-`hybridmodel.remote.client`.
+No I/O: clock and randomness are injected. `hybridmodel.remote.retrier` has the loop.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hybridmodel.exceptions import CircuitOpen, EndpointError, EndpointTimeout, EndpointUnavailable
+from hybridmodel.exceptions import EndpointError, EndpointTimeout
+from hybridmodel.remote.faults import fault_of
 
 
 class Deadline:
@@ -88,27 +88,6 @@ class Deadline:
         return left
 
 
-def may_retry(error: EndpointError) -> bool:
-    """Tell whether the same request may be answered when it is sent again.
-
-    =======================================  =====  =========================================
-    what happened                            again  because
-    =======================================  =====  =========================================
-    no connection, or it broke               yes    inference has no side effects
-    429                                      yes    after a pause
-    500 of a gateway, 502, 503               yes    infrastructure, as a rule for moments
-    424 with 502 or 503 behind it, or none   yes    the server is starting, or its queue full
-    408, 504, no answer in time              no     the work goes on there, and would double
-    400, 404, 413, 501, 500 of the model     no     the same request gets the same answer
-    certificate, redirect, not the protocol  no     something stands in between
-    401, 403                                 no     only another key can change that
-    =======================================  =====  =========================================
-    """
-    return isinstance(error, EndpointUnavailable) and not isinstance(
-        error, (EndpointTimeout, CircuitOpen)
-    )
-
-
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often, and after which pause, a request is sent again.
@@ -145,7 +124,7 @@ class RetryPolicy:
         deadline : Deadline
             A pause that would reach it is not begun.
         """
-        if attempt >= self.max_attempts or not may_retry(error):
+        if attempt >= self.max_attempts or fault_of(error).retry != "yes":
             return None
         pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
         pause_s = max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
@@ -177,7 +156,7 @@ class RetryBudget:
             self._tenths -= 10
             return True
 
-    def give_back(self) -> None:
+    def record_success(self) -> None:
         """Note a good answer."""
         if self._tenths < self._most_tenths:
             with self._lock:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from hybridmodel.exceptions import AuthenticationFailed, CircuitOpen, EndpointError
+from hybridmodel.exceptions import EndpointError
 from hybridmodel.process.counters import Counters
-from hybridmodel.remote.admission import Gate
+from hybridmodel.remote.endpoint_state import EndpointState
 from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.faults import fault_of
 from hybridmodel.remote.resilience import RetryPolicy
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Retrier:
     ----------
     exchanger : Exchanger
         Knows the endpoint, and asks for another key.
-    gate : Gate
+    state : EndpointState
         Says whether a request may be sent now, and again.
     counters : Counters
         Count requests, retries and failures.
@@ -39,18 +40,18 @@ class Retrier:
     def __init__(
         self,
         exchanger: Exchanger,
-        gate: Gate,
+        state: EndpointState,
         counters: Counters,
         policy: RetryPolicy,
         sleep: Callable[[float], None],
     ) -> None:
         self._exchanger = exchanger
-        self._gate = gate
+        self._state = state
         self._counters = counters
         self._policy = policy
         self.sleep = sleep
 
-    def run(self, call: Call, send: Callable[[Call], T]) -> tuple[T, int]:
+    def run(self, call: Call, send: Callable[[Call], tuple[T, int]]) -> tuple[T, int]:
         """Call `send` until it gives an answer.
 
         Parameters
@@ -58,39 +59,41 @@ class Retrier:
         call : Call
             What all attempts share; a later one may have another key.
         send : callable
-            Makes one attempt.
+            Makes one attempt; the number that it returns is that of the requests it took.
 
         Returns
         -------
         tuple of (what `send` returned, int)
-            The number is that of attempts.
+            The number is that of all requests.
 
         Raises
         ------
         EndpointError
             That of the last attempt.
         """
-        attempt = 0
+        attempt = sent = 0
         while True:
             attempt += 1
             started = time.perf_counter()
             try:
-                value = self._gate.run(call.deadline, send, call)
+                value, requests = self._state.run(call.deadline, send, call)
             except EndpointError as error:
-                # What was raised before the request is only known by its name.
+                # What was raised before the request lacks its context.
                 if error.endpoint is None:
-                    self._exchanger.placed(call, error)
-                error.attempts = attempt - isinstance(error, CircuitOpen)
-                self._note(attempt, started, error)
+                    self._exchanger.with_context(call, error)
+                self._note(attempt, error.attempts, started, error)
+                sent = error.attempts = sent + error.attempts
                 call = self._next_call(call, error, attempt)
             else:
-                self._gate.budget.give_back()
-                self._note(attempt, started, None)
-                return value, attempt
+                self._state.budget.record_success()
+                self._note(attempt, requests, started, None)
+                return value, sent + requests
 
-    def _note(self, attempt: int, started: float, error: EndpointError | None) -> None:
-        if not isinstance(error, CircuitOpen):
-            self._counters.add("requests")
+    def _note(
+        self, attempt: int, requests: int, started: float, error: EndpointError | None
+    ) -> None:
+        if requests:
+            self._counters.add("requests", requests)
         if error is not None:
             self._counters.add(f"failed.{type(error).__name__}")
         if _log.isEnabledFor(logging.DEBUG):
@@ -104,14 +107,16 @@ class Retrier:
 
     def _next_call(self, call: Call, error: EndpointError, attempt: int) -> Call:
         """Return what the next attempt is made with, after the pause before it, or raise."""
-        if isinstance(error, AuthenticationFailed) and error.status == 401 and not call.renewed:
+        fault = fault_of(error)
+        # A 401 behind a 424 is no news of this key: the server behind the endpoint answered it.
+        if fault.retry == "new key" and str(error.status) == fault.name and not call.renewed:
             key = self._exchanger.keys.other_than(call.key, call.deadline)
             if key is not None:
                 return replace(call, key=key, earlier_key=call.key, renewed=True)
-        if not call.patient:
+        if not call.retry:
             raise error
         pause_s = self._policy.pause_s(error, attempt, call.deadline)
-        if pause_s is None or not self._gate.budget.take():
+        if pause_s is None or not self._state.budget.take():
             raise error
         self._counters.add("retries")
         _log.info(

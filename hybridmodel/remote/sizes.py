@@ -17,9 +17,9 @@ import numpy as np
 from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.chunks import rows_within, size_of
+from hybridmodel.remote.concurrency import ConcurrencyLimiter
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call
-from hybridmodel.remote.in_flight import InFlight
 
 Array = np.ndarray[Any, Any]
 
@@ -60,7 +60,7 @@ class RequestSizes:
         self._rows = endpoint.max_batch_size or sys.maxsize
         self._learns_rows = endpoint.max_batch_size is None
         self._asked_at = -sys.float_info.max
-        self._asking = InFlight(1)
+        self._asking = ConcurrencyLimiter(1)
         reset_in_child(self._asking)
 
     def rows_for(self, call: Call, feeds: Mapping[str, Array], rows: int) -> int:

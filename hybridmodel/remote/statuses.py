@@ -8,18 +8,10 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from hybridmodel.exceptions import (
-    AuthenticationFailed,
-    EndpointError,
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    ProtocolError,
-    RateLimited,
-)
+from hybridmodel.exceptions import EndpointError, EndpointUnavailable, ProtocolError
+from hybridmodel.remote.faults import fault_of_status, new_error
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.redaction import escaped
-from hybridmodel.remote.trust.credentials import AZURE_ML_SCOPE
 from hybridmodel.remote.wire.json_text import ERROR_LIMIT, decode_object
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -28,28 +20,6 @@ is in this header."""
 
 _MODEL_REASON = "ms-azureml-model-error-reason"
 
-_KINDS: Mapping[int, type[EndpointError]] = {
-    401: AuthenticationFailed,
-    403: AuthenticationFailed,
-    408: EndpointTimeout,
-    429: RateLimited,
-    502: EndpointUnavailable,
-    503: EndpointUnavailable,
-    504: EndpointTimeout,
-}
-
-_HINTS: Mapping[int, str] = {
-    401: f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}",
-    403: "the caller may not score here: a role (onlineEndpoints/score/action), a private network",
-    404: "no such model or version there, no deployment with traffic, or none of that name",
-    408: "the model took longer than the deployment's request_timeout_ms",
-    413: "the request is too large; send fewer rows at a time",
-    424: "the server behind the endpoint is starting, or it crashed",
-    429: "too many requests at once",
-    501: "the server does not do this; one that knows no versions needs model_version=None",
-    504: "the model took longer than the gateway waits; send fewer rows at a time",
-}
-
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 """Headers of Azure's services that are finer than ``Retry-After``."""
 
@@ -57,7 +27,7 @@ _READ_BYTES = 4000
 """Of what a server says; most of that is not shown."""
 
 
-def refusal(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError:
+def error_from_reply(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError:
     """Return the error that a reply of another status than 200 stands for.
 
     Parameters
@@ -70,9 +40,10 @@ def refusal(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError
     status = _own_status(reply)
     shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
     text = _said(reply, show)
-    hint = _HINTS.get(status)
     message = ": ".join(part for part in (f"answered {shown}", text) if part)
-    error = _kind(status, reply)(f"{message} ({hint})" if hint else message)
+    # A 500 with the protocol's own error, or behind a 424, is the model that failed; it will again.
+    of_model = reply.status == 424 != status or _protocol_error(reply) is not None
+    error = new_error(fault_of_status(status, of_model=of_model).name, message)
     if isinstance(error, EndpointUnavailable):
         error.retry_after_s = _retry_after_s(reply.headers)
     return error
@@ -81,18 +52,6 @@ def refusal(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError
 def _own_status(reply: Reply) -> int:
     own = reply.headers.get(MODEL_STATUS, "") if reply.status == 424 else ""
     return int(own) if own.isascii() and own.isdigit() and len(own) == 3 else reply.status
-
-
-def _kind(status: int, reply: Reply) -> type[EndpointError]:
-    if status in _KINDS:
-        return _KINDS[status]
-    if 200 <= status < 300:
-        return ProtocolError
-    # A 500 with the protocol's own error, or behind a 424, is the model that failed; it will again.
-    of_model = reply.status == 424 != status or _protocol_error(reply) is not None
-    if status < 500 or status == 501 or of_model:
-        return EndpointUnavailable if status == 424 else EndpointRefused
-    return EndpointUnavailable
 
 
 def _said(reply: Reply, show: Callable[[str], str]) -> str:

@@ -136,8 +136,8 @@ class CascadeRunner:
             feeds = pick(feeds, sent)
         names = ask.names if look.audited is None else tuple(look.outputs)
         left_s = deadline.check("running the local model")
-        patient = policy.on_unavailable == "raise"
-        there = self._sides.azure(feeds, names, len(sent), left_s, patient=patient)
+        retry = policy.on_unavailable == "raise"
+        there = self._sides.azure(feeds, names, len(sent), left_s, retry=retry)
         policy.score.check_endpoint(there.outputs)
         return there
 

@@ -150,13 +150,13 @@ class Sides:
         rows: int | None,
         timeout_s: float | None,
         *,
-        patient: bool = True,
+        retry: bool = True,
         count: bool = True,
         deadline: Deadline | None = None,
     ) -> Routed:
         """Ask the endpoint; see `EndpointClient.infer`, and `local` for `count`."""
         there = self._client().infer(
-            feeds, names, rows=rows, timeout_s=timeout_s, patient=patient, deadline=deadline
+            feeds, names, rows=rows, timeout_s=timeout_s, retry=retry, deadline=deadline
         )
         if count:
             self.counters.answered(AZURE, rows or 1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
-from hybridmodel.process.bounded import NoRoom, NotDone, within
+from hybridmodel.process.bounded import NoRoom, NotDone, call_with_timeout
 from hybridmodel.remote.redaction import escaped
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.cascading import CascadeRunner
@@ -74,17 +74,17 @@ class Router:
         return self._sides.local(ask.bound.feeds, ask.names, ask.bound.rows)
 
     def _azure(
-        self, _: Any, ask: Ask, patient: bool = True, deadline: Deadline | None = None
+        self, _: Any, ask: Ask, retry: bool = True, deadline: Deadline | None = None
     ) -> Routed:
         bound = ask.bound
         return self._sides.azure(
-            bound.feeds, ask.names, bound.rows, ask.timeout_s, patient=patient, deadline=deadline
+            bound.feeds, ask.names, bound.rows, ask.timeout_s, retry=retry, deadline=deadline
         )
 
     def _azure_first(self, policy: AzureFirst, ask: Ask) -> Routed:
         first = ask._replace(timeout_s=self._sides.time_of(ask) * policy.patience)
         try:
-            return self._recovered(self._azure(policy, first, patient=False))
+            return self._recovered(self._azure(policy, first, retry=False))
         except EndpointUnavailable as error:
             return self._instead(ask, error)
 
@@ -100,9 +100,9 @@ class Router:
     def _hedge(self, policy: Hedge, ask: Ask) -> Routed:
         deadline = Deadline(self._sides.time_of(ask))
         try:
-            asked = within(
+            asked = call_with_timeout(
                 policy.delay_s,
-                lambda: self._azure(policy, ask, patient=False, deadline=deadline),
+                lambda: self._azure(policy, ask, retry=False, deadline=deadline),
                 crew=self._sides.hedging,
                 name="hybridmodel-hedge",
                 queues=False,

@@ -144,7 +144,7 @@ class ShadowRunner:
         feeds, names, rows = call.bound.feeds, tuple(call.outputs), call.bound.rows
         if call.by == AZURE:
             return self._sides.local(feeds, names, rows, count=False)
-        return self._sides.azure(feeds, names, rows, None, patient=False, count=False)
+        return self._sides.azure(feeds, names, rows, None, retry=False, count=False)
 
     def _note(self, error: Exception, what: str) -> None:
         """Warn of the first error of a kind; the others are details, and counted."""

@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from starlette.exceptions import HTTPException
 
+from hybridmodel.data.tensors import BY_DATATYPE
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
 from hybridmodel.serving.redaction import without_paths
@@ -101,8 +101,10 @@ def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
             raise ProtocolError(f"unexpected inference output {asked!r}")
     wanted = request.outputs or dict.fromkeys(spec.output_names, request.binary)
     for output, binary in wanted.items():
-        if not binary and spec.output(output).dtype == np.float16:
+        datatype = spec.output(output).datatype
+        if not binary and not BY_DATATYPE[datatype].in_json:
             raise ProtocolError(
-                f"output {output!r} is FP16, which JSON cannot carry; ask for it as binary_data"
+                f"output {output!r} is {datatype}, which JSON cannot carry; ask for it as "
+                "binary_data"
             )
     return {output: wanted[output] for output in spec.output_names if output in wanted}

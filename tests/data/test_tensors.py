@@ -53,6 +53,11 @@ def test_the_table_agrees_with_onnxruntime(row: ElementType) -> None:
     assert row.config == ("TYPE_STRING" if row.datatype == "BYTES" else f"TYPE_{row.datatype}")
 
 
+def test_only_half_precision_has_no_form_in_json() -> None:
+    """The rule stands in the table; client, server and command line read it there."""
+    assert [row.datatype for row in ELEMENT_TYPES if not row.in_json] == ["FP16"]
+
+
 def test_the_table_is_one_to_one() -> None:
     """No name and no dtype stands for two element types."""
     assert len(BY_DATATYPE) == len(BY_ONNX) == len(BY_DTYPE) == len(ELEMENT_TYPES) == 13

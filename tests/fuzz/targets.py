@@ -17,7 +17,7 @@ from typing import Any
 from hybridmodel.data.tensors import BY_DATATYPE
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.http import connection, http1
-from hybridmodel.remote.http.connection import Connection, Reply
+from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire import layouts
 from hybridmodel.remote.wire.json_text import ERROR_BYTES
@@ -157,7 +157,9 @@ def _reply(sent: bytes, size: int) -> tuple[Any, ...] | None:
     with bounded(LARGEST_BODY + 3 * len(sent) + MARGIN_BYTES):
         try:
             one = Connection(Canned(sent, size), "", {})
-            reply: Reply = one.exchange("GET", "http://h/v2", "h", {}, (), Deadline(60))
+            reply: Reply = one.exchange(
+                HttpRequest(method="GET", url="http://h/v2", deadline=Deadline(60))
+            )
         except (ProtocolError, ConnectionError):
             return None
     body = bytes(reply.header) + bytes(reply.tensors)

@@ -8,13 +8,15 @@ import time
 import pytest
 
 from hybridmodel.process.bounded import Crew
-from hybridmodel.process.parallel import each
+from hybridmodel.process.parallel import map_unordered
 
 
 @pytest.mark.parametrize("at_a_time", [1, 3, 50])
 def test_every_item_gives_its_result(at_a_time: int) -> None:
     """In whatever order they end."""
-    found = each(lambda number: number * 2, range(20), at_a_time, crew=Crew(100), name="test")
+    found = map_unordered(
+        lambda number: number * 2, range(20), at_a_time, crew=Crew(100), name="test"
+    )
     assert sorted(found) == list(range(0, 40, 2))
 
 
@@ -22,7 +24,12 @@ def test_so_many_run_at_a_time() -> None:
     """Three items meet, of which each waits for the others."""
     together = threading.Barrier(3)
     assert (
-        len(list(each(lambda _: together.wait(10), range(3), 3, crew=Crew(100), name="test"))) == 3
+        len(
+            list(
+                map_unordered(lambda _: together.wait(10), range(3), 3, crew=Crew(100), name="test")
+            )
+        )
+        == 3
     )
 
 
@@ -40,7 +47,7 @@ def test_an_error_is_raised_while_others_hang() -> None:
 
     started = time.monotonic()
     with pytest.raises(ValueError, match="1"):
-        list(each(work, range(100), 2, crew=Crew(100), name="test"))
+        list(map_unordered(work, range(100), 2, crew=Crew(100), name="test"))
     assert time.monotonic() - started < 10
     release.set()
     assert sorted(begun) == [0, 1]
@@ -49,7 +56,7 @@ def test_an_error_is_raised_while_others_hang() -> None:
 def test_who_stops_asking_stops_the_rest() -> None:
     """After the first result nobody wants the others."""
     begun: list[int] = []
-    results = each(begun.append, range(10**9), 1, crew=Crew(100), name="test")
+    results = map_unordered(begun.append, range(10**9), 1, crew=Crew(100), name="test")
     next(results)
     results.close()
     for thread in threading.enumerate():

@@ -9,10 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import numpy as np
 import pytest
 
 from hybridmodel import (
@@ -20,22 +17,20 @@ from hybridmodel import (
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
-    ModelSpec,
     ProtocolError,
-    TensorSpec,
     TritonEndpoint,
 )
 from hybridmodel.exceptions import EndpointError
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.remote.resilience import Deadline
-from tests.remote.test_connection import AWAY, SETTINGS, Authority
-from tests.support.faulty import ANSWER, FaultyEndpoint, http, raw, read_request
+from tests.support.connecting import AWAY, SETTINGS, Authority
+from tests.support.faulty import ANSWER, FaultyEndpoint, get, http, raw, read_request
+from tests.support.socket_server import LARGE, SPEC, Serve, Server, authority, carry, tls
 
-SPEC = ModelSpec((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
-LARGE = np.arange(20_000_000, dtype=np.float32)
-Serve = Callable[[socket.socket], None]
+__all__ = ["authority", "tls"]  # Fixtures.
 
 
 @pytest.fixture(autouse=True)
@@ -43,86 +38,6 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the proxies and certificates of the machine out of the tests."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Make an authority that no system trusts."""
-    return Authority(tmp_path_factory.mktemp("authority"), "127.0.0.1")
-
-
-@pytest.fixture(params=["plain", "TLS"])
-def tls(
-    request: pytest.FixtureRequest, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> ssl.SSLContext | None:
-    """Do it over a plain connection and over TLS, whose authority is trusted."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
-    return authority.server if request.param == "TLS" else None
-
-
-class Server:
-    """Accepts connections, and does with each what it was told, before anything is read."""
-
-    def __init__(self, serve: Serve, tls: ssl.SSLContext | None = None) -> None:
-        self._serve = serve
-        self._tls = tls
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.uri = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self.accepted = 0
-        self.over = threading.Event()
-        self._serving: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-
-    def ask(self, data: Any = LARGE, timeout_s: float = 30.0) -> float:
-        """Send a request and return the number that comes back."""
-        endpoint = TritonEndpoint(
-            uri=self.uri, model_name="m", auth_key_env=None, binary=True, max_attempts=1
-        )
-        client = EndpointClient(endpoint, SPEC)
-        try:
-            return float(client.infer({"x": data}, ("y",), timeout_s=timeout_s).outputs["y"][0])
-        finally:
-            client.close()
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.over.set()
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
-        self._socket.close()
-
-    def _accept(self) -> None:
-        while not self.over.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                break
-            self.accepted += 1
-            one = threading.Thread(target=self._run, args=(connection,), daemon=True)
-            one.start()
-            self._serving.append(one)
-        for one in self._serving:
-            one.join(10)
-
-    def _run(self, connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(30)
-            try:
-                if self._tls is not None:
-                    connection = self._tls.wrap_socket(connection, server_side=True)
-                with connection:
-                    self._serve(connection)
-            except OSError:
-                return
 
 
 def answering_early(script: Serve, waits: list[threading.Event]) -> Serve:
@@ -204,7 +119,12 @@ def test_a_connection_with_half_a_request_in_it_is_not_used_again(
         shared = PooledTransport(TritonEndpoint(uri=server.uri, model_name="m", auth_key_env=None))
         for status, body in ((413, memoryview(LARGE).cast("B")), (200, b"small")):
             reply = shared.send(
-                "POST", f"{server.uri}/v2", headers={}, body=(body,), deadline=Deadline(30)
+                HttpRequest(
+                    method="POST",
+                    url=f"{server.uri}/v2",
+                    body=(body,),
+                    deadline=Deadline(30),
+                )
             )
             assert reply.status == status
         shared.close()
@@ -331,7 +251,7 @@ def test_what_tls_has_read_ahead_is_noticed(
     with FaultyEndpoint(script, tls=authority.server) as faulty:
         shared = PooledTransport(faulty.endpoint())
         for _ in range(2):
-            shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(20))
+            shared.send(get(faulty.uri, Deadline(20)))
             assert [connection.has_ended() for _, connection in shared._idle] == [True]
         shared.close()
 
@@ -352,7 +272,7 @@ def test_an_answer_beyond_the_memory_is_refused() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, limits[1]))
         try:
             with pytest.raises(ProtocolError, match="announces 2000000000 bytes, too many"):
-                shared.send("GET", f"{faulty.uri}/v2", headers={}, body=(), deadline=Deadline(20))
+                shared.send(get(faulty.uri, Deadline(20)))
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
         shared.close()
@@ -376,18 +296,6 @@ def tunnel(authority: Authority) -> Iterator[Callable[[int], Server]]:
     yield proxy
     for server in servers:
         server.__exit__(None, None, None)
-
-
-def carry(near: socket.socket, far: socket.socket) -> None:
-    """Take bytes both ways until one side ends; in one thread, as TLS wants it."""
-    while True:
-        ready = select.select([near, far], [], [], 30)[0]
-        for source, sink in ((near, far), (far, near)):
-            if source in ready:
-                data = source.recv(65536)
-                if not data:
-                    return
-                sink.sendall(data)
 
 
 def test_tls_inside_tls_carries_large_requests(

@@ -19,9 +19,9 @@ from hybridmodel import (
     ProtocolError,
     RateLimited,
 )
-from hybridmodel.remote.admission import gate_of
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.endpoint_state import state_of
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, error, good, http
 
 GOOD = good()
@@ -236,9 +236,9 @@ def test_all_clients_of_an_endpoint_share_it_while_one_lives() -> None:
             first.infer(FEEDS, ("y",))
         with pytest.raises(CircuitOpen):
             second.infer(FEEDS, ("y",))
-        gate = gate_of(first.endpoint)
-        assert gate_of(second.endpoint) is gate
-        assert gate_of(faulty.endpoint(timeout_s=1.0)) is not gate
+        state = state_of(first.endpoint)
+        assert state_of(second.endpoint) is state
+        assert state_of(faulty.endpoint(timeout_s=1.0)) is not state
 
 
 def test_open_calls_do_not_wait_for_each_other() -> None:

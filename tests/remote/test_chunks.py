@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,19 +14,13 @@ from hybridmodel import (
     ModelSpec,
     ProtocolError,
     TensorSpec,
-    TritonEndpoint,
 )
 from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
-from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Reply
-from hybridmodel.remote.wire.protocol import decode_request, encode_response
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.serving import TritonServer
 from hybridmodel.serving.triton_files import unsupported
 from tests.support import models
-
-X = TensorSpec("x", "FP32", (-1, 2), True)
-Y = TensorSpec("y", "FP32", (-1, 2), True)
-SPEC = ModelSpec((X,), (Y,))
+from tests.support.chunk_server import FEEDS, SPEC, Server, X, Y, assert_doubled, client
 
 
 @given(st.integers(1, 50), st.integers(1, 60))
@@ -71,64 +62,6 @@ def test_rows_are_counted_by_their_bytes(size_bytes: int, expected: int) -> None
 def test_only_rows_are_cut(spec: ModelSpec, cuttable: bool) -> None:
     """An input or output that does not count rows keeps a call in one piece."""
     assert can_cut(spec, spec.output_names) is cuttable
-
-
-class Server:
-    """A transport that answers twice what it is sent, and refuses more rows than it takes."""
-
-    def __init__(self, most: int, status: int = 400, config: bytes | None = None) -> None:
-        self.most, self.status, self.config = most, status, config
-        self.rows: list[int] = []
-        self.at_once = self.most_at_once = self.configs = 0
-        self._lock = threading.Lock()
-
-    def send(self, method: str, url: str, *, body: Any, **_: Any) -> Reply:
-        """Answer."""
-        if url.endswith("/config"):
-            self.configs += 1
-            status = 200 if self.config else 404
-            return Reply(status, {}, bytearray(self.config or b""), bytearray())
-        with self._lock:
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-        request = decode_request(body[0], b"".join(body[1:]))
-        x = request.inputs["x"]
-        self.rows.append(len(x))
-        with self._lock:
-            self.at_once -= 1
-        if len(x) > self.most:
-            return Reply(self.status, {}, bytearray(b'{"error": "too many"}'), bytearray())
-        message = encode_response(
-            {"y": 2 * x},
-            {"y": True},
-            model_name="m",
-            model_version="1",
-            request_id=request.request_id,
-        )
-        tensors = bytearray(b"".join(message.tensors))
-        return Reply(200, {}, bytearray(message.header), tensors)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def client(server: Server, **options: Any) -> EndpointClient:
-    """Make a client of that server."""
-    endpoint = TritonEndpoint(
-        uri="http://localhost", model_name="m", auth_key_env=None, binary=True, **options
-    )
-    return EndpointClient(endpoint, SPEC, make_transport=lambda _: server)
-
-
-FEEDS = {"x": np.arange(40, dtype=np.float32).reshape(20, 2)}
-
-
-def assert_doubled(client: EndpointClient) -> int:
-    """Ask for twenty rows and return how many requests answered them."""
-    answer = client.infer(FEEDS, ("y",), rows=20)
-    np.testing.assert_array_equal(answer.outputs["y"], 2 * FEEDS["x"])
-    assert answer.outputs["y"].flags.writeable
-    return answer.attempts
 
 
 def test_the_servers_batch_size_is_asked_for_when_it_refuses() -> None:
@@ -180,10 +113,10 @@ def test_a_failing_chunk_fails_the_call() -> None:
     """There are no partial answers."""
 
     class Failing(Server):
-        def send(self, method: str, url: str, *, body: Any, **options: Any) -> Reply:
+        def send(self, sent: HttpRequest) -> Reply:
             if len(self.rows) == 2:
                 return Reply(503, {}, bytearray(), bytearray())
-            return super().send(method, url, body=body, **options)
+            return super().send(sent)
 
     failing = Failing(100)
     asking = client(failing, max_batch_size=4, max_in_flight=1, max_attempts=1)

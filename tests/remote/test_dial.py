@@ -13,9 +13,9 @@ from hybridmodel import EndpointUnavailable
 from hybridmodel.remote.http import connect, dial
 from hybridmodel.remote.http.dial import Connecting, Shared, addresses_of
 from hybridmodel.remote.resilience import Deadline
-from tests.remote.test_connection import SETTINGS
-from tests.remote.test_tls import ask, left_behind
+from tests.support.connecting import SETTINGS
 from tests.support.faulty import ANSWER, FaultyEndpoint, http
+from tests.support.tls_client import ask, left_behind
 
 
 @pytest.fixture(autouse=True)
@@ -143,9 +143,9 @@ def test_a_name_that_cannot_be_looked_up_is_said() -> None:
 @pytest.mark.parametrize(
     ("url", "tls", "tunnel"),
     [
-        ("https://192.0.2.1:8443/x", "192.0.2.1", "192.0.2.1:8443"),
-        ("https://[2001:db8::1]:8443/x", "2001:db8::1", "[2001:db8::1]:8443"),
-        ("https://triton.test./x", "triton.test", "triton.test.:443"),
+        ("https://10.0.0.1:8443/x", "10.0.0.1", "10.0.0.1:8443"),
+        ("https://[fd00::1]:8443/x", "fd00::1", "[fd00::1]:8443"),
+        ("https://localhost./x", "localhost", "localhost.:443"),
     ],
 )
 def test_hosts_are_named_as_certificates_and_proxies_want_them(

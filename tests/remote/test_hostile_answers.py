@@ -28,7 +28,7 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Connection, Reply
+from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire import layouts
 from hybridmodel.remote.wire.json_text import JsonLimit, answer_limit, decode_object
@@ -210,11 +210,10 @@ class Once:
     def __init__(self, sent: bytes) -> None:
         self.wire = Wire(sent)
 
-    def send(self, method: str, url: str, **options: Any) -> Reply:
+    def send(self, request: HttpRequest) -> Reply:
         """Read it."""
-        options.pop("headers")
         try:
-            return Connection(self.wire, "", {}).exchange(method, url, "h", {}, **options)
+            return Connection(self.wire, "", {}).exchange(request)
         except ConnectionError as error:
             raise EndpointUnavailable(str(error)) from error
 

@@ -21,11 +21,11 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.process.background import Background
-from hybridmodel.remote.admission import Gate
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
+from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
+from hybridmodel.remote.endpoint_state import EndpointState
 from hybridmodel.remote.exchange import Call
-from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.trust.credentials import AskedKey
@@ -76,32 +76,32 @@ def interrupted(step: int, action: Callable[[], Any], module: str = "hybridmodel
     return left <= 0
 
 
-def gate_with(clock: Clock) -> Gate:
-    """Make a gate for one request at a time, whose breaker opens at the first failure."""
+def state_with(clock: Clock) -> EndpointState:
+    """Make a state for one request at a time, whose breaker opens at the first failure."""
     endpoint = TritonEndpoint(
         uri="http://127.0.0.1:9", model_name="m", auth_key_env=None, max_in_flight=1
     )
-    gate = Gate(endpoint)
-    gate.breaker = Breaker(1, 10.0, clock=clock)
-    return gate
+    state = EndpointState(endpoint)
+    state.breaker = Breaker(1, 10.0, clock=clock)
+    return state
 
 
-def free(_: Gate, __: Clock) -> None:
+def free(_: EndpointState, __: Clock) -> None:
     """Leave it as it is: the request goes through at once."""
 
 
-def busy(gate: Gate, _: Clock) -> None:
+def busy(state: EndpointState, _: Clock) -> None:
     """Have a request under way that ends while the next one waits."""
-    turn = Turn(LATER)
-    gate.in_flight.enter(turn)
+    permit = Permit(LATER)
+    state.limiter.enter(permit)
     threading.Timer(
-        0.005, gate.in_flight.leave, (turn,), {"limited": False, "answered": True}
+        0.005, state.limiter.leave, (permit,), {"limited": False, "answered": True}
     ).start()
 
 
-def back_again(gate: Gate, clock: Clock) -> None:
+def back_again(state: EndpointState, clock: Clock) -> None:
     """Have the breaker open, and its pause over: the next request is the probe."""
-    gate.breaker.note(gate.breaker.admit(), DOWN, 30.0)
+    state.breaker.note(state.breaker.admit(), DOWN, 30.0)
     clock.time_s += 10
 
 
@@ -117,58 +117,58 @@ def failed(_: Any) -> None:
 @pytest.mark.parametrize("send", [answered, failed])
 @pytest.mark.parametrize("situation", [free, busy, back_again])
 def test_wherever_a_handler_raises_nothing_is_lost(
-    situation: Callable[[Gate, Clock], None], send: Callable[[Any], None]
+    situation: Callable[[EndpointState, Clock], None], send: Callable[[Any], None]
 ) -> None:
-    """No turn stays taken, nobody stays in the queue, and the endpoint is soon tried again."""
+    """No permit stays taken, nobody stays in the queue, and the endpoint is soon tried again."""
     step = 0
     raised = True
     while raised:
         step += 1
         clock = Clock()
-        gate = gate_with(clock)
-        situation(gate, clock)
-        raised = interrupted(step, lambda gate=gate: gate.run(Deadline(60.0), send, None))
-        while situation is busy and gate.in_flight.running:
+        state = state_with(clock)
+        situation(state, clock)
+        raised = interrupted(step, lambda state=state: state.run(Deadline(60.0), send, None))
+        while situation is busy and state.limiter.running:
             time.sleep(0.001)  # The request before, which its own thread ends.
-        assert (gate.in_flight.running, len(gate.in_flight._waiting)) == (0, 0), step
+        assert (state.limiter.running, len(state.limiter._waiting)) == (0, 0), step
         clock.time_s += 10
-        gate.run(Deadline(5.0), answered, None)
-        assert not gate.breaker.is_open
+        state.run(Deadline(5.0), answered, None)
+        assert not state.breaker.is_open
     assert step > 10
 
 
 def test_a_turn_that_was_lost_after_all_ends_soon_after_its_deadline() -> None:
-    """Not even a thread that vanished holds its turn longer than its call might have lasted."""
+    """Not even a thread that vanished holds its permit longer than its call might have lasted."""
     clock = Clock()
-    flight = InFlight(1)
-    flight.enter(Turn(Deadline(5.0, clock)))
+    limiter = ConcurrencyLimiter(1)
+    limiter.enter(Permit(Deadline(5.0, clock)))
     clock.time_s += 5
     with pytest.raises(EndpointTimeout):
-        flight.enter(Turn(Deadline(0.01)))
+        limiter.enter(Permit(Deadline(0.01)))
     clock.time_s += 1.1
-    later = Turn(Deadline(5.0))
-    flight.enter(later)
-    flight.leave(later, limited=False, answered=True)
-    assert flight.running == 0
+    later = Permit(Deadline(5.0))
+    limiter.enter(later)
+    limiter.leave(later, limited=False, answered=True)
+    assert limiter.running == 0
 
 
 def test_who_waits_is_not_forgotten_by_who_was_interrupted() -> None:
-    """A turn that was freed without anybody being called is taken by the one who waits."""
-    flight = InFlight(1)
-    first = Turn(LATER)
-    flight.enter(first)
+    """A permit that was freed without anybody being called is taken by the one who waits."""
+    limiter = ConcurrencyLimiter(1)
+    first = Permit(LATER)
+    limiter.enter(first)
     waited: list[float] = []
 
     def wait() -> None:
         started = time.monotonic()
-        flight.enter(Turn(LATER))
+        limiter.enter(Permit(LATER))
         waited.append(time.monotonic() - started)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not flight._waiting:
+    while not limiter._waiting:
         time.sleep(0.001)
-    flight._running.discard(first)  # As `leave` does, before it is interrupted.
+    limiter._running.discard(first)  # As `leave` does, before it is interrupted.
     thread.join(10)
     assert waited[0] < 5
 
@@ -241,7 +241,7 @@ def test_wherever_a_handler_raises_the_background_has_room_again() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="only where timers send signals")
 def test_real_signals_leave_nothing_behind() -> None:
-    """Five hundred handlers that raise while requests are made cost no turn and open nothing."""
+    """Five hundred handlers that raise while requests are made cost no permit and open nothing."""
 
     def raising(*_: Any) -> None:
         raise Interrupt
@@ -251,16 +251,16 @@ def test_real_signals_leave_nothing_behind() -> None:
     try:
         with FaultyEndpoint(good()) as faulty:
             client = EndpointClient(faulty.endpoint(max_in_flight=2), SPEC)
-            gate = client._gate
+            state = client._state
             for number in range(500):
                 try:
                     signal.setitimer(signal.ITIMER_REAL, 1e-4 + number * 1e-6)
                     while True:
-                        gate.run(LATER, answered, None)
+                        state.run(LATER, answered, None)
                 except Interrupt:
                     hits += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
-            assert (hits, gate.in_flight.running, gate.breaker.is_open) == (500, 0, False)
+            assert (hits, state.limiter.running, state.breaker.is_open) == (500, 0, False)
             assert client.infer(FEEDS, ("y",)).attempts == 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

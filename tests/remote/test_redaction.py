@@ -27,7 +27,7 @@ from opentelemetry.util._once import Once
 
 from hybridmodel import EndpointError, HybridModelError, HybridOnnxModel, TritonEndpoint
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.redaction import Redaction, escaped, proxy_secrets
 from hybridmodel.remote.resilience import Deadline
 from tests.support import models
@@ -144,7 +144,7 @@ class Server:
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.reply = Reply(status, headers, bytearray(body), bytearray())
 
-    def send(self, *_: Any, **__: Any) -> Reply:
+    def send(self, _: HttpRequest) -> Reply:
         """Answer."""
         return self.reply
 

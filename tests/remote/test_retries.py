@@ -22,7 +22,8 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.resilience import Deadline, RetryBudget, RetryPolicy, may_retry
+from hybridmodel.remote.faults import fault_of
+from hybridmodel.remote.resilience import Deadline, RetryBudget, RetryPolicy
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, Script, error, good, http
 
 GOOD = good()
@@ -200,7 +201,7 @@ def test_a_key_that_was_renewed_is_used_once() -> None:
 
 
 def test_a_connection_that_dies_as_it_is_used_is_replaced_at_once() -> None:
-    """What an idle connection's end swallows is sent again, without a pause or an attempt less."""
+    """What an idle connection's end swallows is sent again without a pause, and counted."""
     answered: list[Any] = []
 
     def once_each(connection: socket.socket) -> None:
@@ -213,11 +214,27 @@ def test_a_connection_that_dies_as_it_is_used_is_replaced_at_once() -> None:
 
     with FaultyEndpoint(once_each) as faulty:
         single = EndpointClient(faulty.endpoint(max_attempts=1), SPEC)
-        for _ in range(3):
-            assert single.infer(FEEDS, ("y",)).attempts == 1
+        attempts = [single.infer(FEEDS, ("y",)).attempts for _ in range(3)]
         single.close()
-    assert len(answered) == 3
-    assert len(faulty.requests) == 5
+    assert (len(answered), attempts) == (3, [1, 2, 2])
+    assert single.stats()["requests"] == sum(attempts) == len(faulty.requests)
+
+
+def test_an_error_counts_the_request_that_an_ended_connection_swallowed() -> None:
+    """Two requests were sent, the second to an endpoint that cannot answer."""
+
+    def dies(connection: socket.socket) -> None:
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with FaultyEndpoint(GOOD, dies, http(503)) as faulty:
+        single = EndpointClient(faulty.endpoint(max_attempts=1), SPEC)
+        single.infer(FEEDS, ("y",))
+        with pytest.raises(EndpointUnavailable) as caught:
+            single.infer(FEEDS, ("y",))
+        single.close()
+    assert (caught.value.status, caught.value.attempts, len(faulty.requests)) == (503, 2, 3)
+    assert "[2 requests, request id " in str(caught.value)
+    assert single.stats()["requests"] == 3
 
 
 @pytest.mark.parametrize(
@@ -233,8 +250,8 @@ def test_a_connection_that_dies_as_it_is_used_is_replaced_at_once() -> None:
     ],
 )
 def test_each_kind_of_error_is_tried_again_or_not(kind: type[EndpointError], again: bool) -> None:
-    """The table of the docstring, by class."""
-    assert may_retry(kind("failed")) is again
+    """The table, by class."""
+    assert (fault_of(kind("failed")).retry == "yes") is again
 
 
 class Clock:
@@ -282,8 +299,8 @@ def test_the_budget_fills_up_again_with_answers() -> None:
     budget = RetryBudget(4)
     assert [budget.take() for _ in range(3)] == [True, True, False]
     for _ in range(10):
-        budget.give_back()
+        budget.record_success()
     assert [budget.take() for _ in range(2)] == [True, False]
     for _ in range(100):
-        budget.give_back()
+        budget.record_success()
     assert [budget.take() for _ in range(3)] == [True, True, False]

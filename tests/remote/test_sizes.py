@@ -12,9 +12,9 @@ import pytest
 
 from hybridmodel import EndpointRefused, ModelSpec, TensorSpec, TritonEndpoint
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.wire.protocol import decode_request, encode_response
-from tests.remote.test_chunks import FEEDS, SPEC, Server, Y, assert_doubled, client
+from tests.support.chunk_server import FEEDS, SPEC, Server, Y, assert_doubled, client
 
 
 class Time:
@@ -67,10 +67,10 @@ def test_what_was_too_large_is_remembered_in_bytes() -> None:
     sent: list[int] = []
 
     class Sized(Server):
-        def send(self, method: str, url: str, *, body: Any, **_: Any) -> Reply:
-            if sum(map(len, body)) > 1_500_000:
+        def send(self, given: HttpRequest) -> Reply:
+            if sum(map(len, given.body)) > 1_500_000:
                 return Reply(413, {}, bytearray(), bytearray())
-            request = decode_request(body[0], b"".join(body[1:]))
+            request = decode_request(given.body[0], b"".join(given.body[1:]))
             rows = len(request.inputs["x"])
             sent.append(rows)
             message = encode_response(
@@ -132,10 +132,13 @@ def test_threads_that_are_refused_together_learn_together() -> None:
     together = threading.Barrier(8)
 
     class Meeting(Server):
-        def send(self, method: str, url: str, *, body: Any, **options: Any) -> Reply:
-            if body and len(decode_request(body[0], b"".join(body[1:])).inputs["x"]) == 20:
+        def send(self, sent: HttpRequest) -> Reply:
+            if (
+                sent.body
+                and len(decode_request(sent.body[0], b"".join(sent.body[1:])).inputs["x"]) == 20
+            ):
                 together.wait(10)
-            return super().send(method, url, body=body, **options)
+            return super().send(sent)
 
     server = Meeting(4, config=b'{"max_batch_size": 4}')
     asking = client(server, max_in_flight=64)
@@ -151,11 +154,11 @@ def test_whether_a_server_speaks_binary_is_asked_again() -> None:
     speaks, clock = True, Time()
 
     class Changing(Server):
-        def send(self, method: str, url: str, *, body: Any, **options: Any) -> Reply:
-            if not url.endswith("/v2"):
-                if len(body) > 1 and not speaks:
+        def send(self, sent: HttpRequest) -> Reply:
+            if not sent.url.endswith("/v2"):
+                if len(sent.body) > 1 and not speaks:
                     return Reply(400, {}, bytearray(b'{"error": "what?"}'), bytearray())
-                return super().send(method, url, body=body, **options)
+                return super().send(sent)
             extensions = ["binary_tensor_data"] if speaks else []
             asked.append(json.dumps({"extensions": extensions}).encode())
             return Reply(200, {}, bytearray(asked[-1]), bytearray())

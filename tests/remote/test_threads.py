@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from hybridmodel import EndpointError, HybridOnnxModel, TritonEndpoint
-from hybridmodel.process.bounded import Crew, NoRoom, NotDone, crew_for, within
-from hybridmodel.process.parallel import each
+from hybridmodel.process.bounded import Crew, NoRoom, NotDone, call_with_timeout, crew_for
+from hybridmodel.process.parallel import map_unordered
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.trust.credentials import AskedKey
@@ -152,7 +152,7 @@ def test_a_connection_that_comes_too_late_serves_the_next_call(
     assert len(opened) == 1
 
 
-def test_names_that_nobody_looks_up_hold_a_bounded_number_of_threads(
+def test_a_name_that_nobody_looks_up_holds_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A resolver that hangs gets one question for a host, however many calls time out."""
@@ -241,7 +241,9 @@ def test_without_room_the_caller_works_itself() -> None:
     assert crew.start(lambda: bool(release.wait(20)), name="busy")
     here = threading.current_thread()
     found = list(
-        each(lambda item: (item, threading.current_thread()), range(5), 3, crew=crew, name="test")
+        map_unordered(
+            lambda item: (item, threading.current_thread()), range(5), 3, crew=crew, name="test"
+        )
     )
     release.set()
     assert found == [(item, here) for item in range(5)]
@@ -276,14 +278,14 @@ def test_a_job_that_ends_its_thread_does_not_end_the_others() -> None:
 def test_a_crew_has_room_again_when_a_thread_has_ended() -> None:
     """Who waits for room gets it then; who does not wait is told."""
     crew, release = Crew(1), threading.Event()
-    assert within(5.0, lambda: 7, crew=crew, name="test") == 7
+    assert call_with_timeout(5.0, lambda: 7, crew=crew, name="test") == 7
     assert crew.start(lambda: bool(release.wait(20)), name="busy")
     with pytest.raises(NoRoom, match="1 others"):
-        within(5.0, lambda: 7, crew=crew, name="test", queues=False)
+        call_with_timeout(5.0, lambda: 7, crew=crew, name="test", queues=False)
     with pytest.raises(NoRoom):
-        within(0.05, lambda: 7, crew=crew, name="test")
+        call_with_timeout(0.05, lambda: 7, crew=crew, name="test")
     threading.Timer(0.05, release.set).start()
-    assert within(10.0, lambda: 7, crew=crew, name="test") == 7
+    assert call_with_timeout(10.0, lambda: 7, crew=crew, name="test") == 7
     wait_until(lambda: crew.size == 0)
 
 
@@ -306,9 +308,9 @@ def test_a_function_that_times_out_itself_is_not_waited_for_any_longer() -> None
         raise TimeoutError("its own")
 
     with pytest.raises(TimeoutError, match="its own"):
-        within(5.0, fail, crew=Crew(1), name="test")
+        call_with_timeout(5.0, fail, crew=Crew(1), name="test")
     with pytest.raises(NotDone):
-        within(
+        call_with_timeout(
             0.05,
             lambda: release.wait(20),
             crew=Crew(1),
@@ -326,6 +328,6 @@ def test_a_forked_child_has_room_for_all() -> None:
     assert crew.start(lambda: bool(release.wait(20)), name="busy")
     child = os.fork()
     if child == 0:
-        os._exit(0 if within(5.0, lambda: 7, crew=crew, name="test") == 7 else 1)
+        os._exit(0 if call_with_timeout(5.0, lambda: 7, crew=crew, name="test") == 7 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     release.set()

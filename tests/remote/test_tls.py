@@ -17,20 +17,21 @@ from hybridmodel import (
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
-    TritonEndpoint,
 )
-from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.bounded_socket import BoundedSocket, Hear
 from hybridmodel.remote.http.connect import connect_within
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.tls import TlsStream
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
-from tests.remote.test_bounded_socket import Server, carry
-from tests.remote.test_connection import AWAY, SETTINGS, Authority
-from tests.support.faulty import ANSWER, FEEDS, SPEC, FaultyEndpoint, http
+from tests.support.connecting import AWAY, SETTINGS, Authority
+from tests.support.faulty import ANSWER, FEEDS, FaultyEndpoint, http
+from tests.support.socket_server import Server, carry
+from tests.support.tls_client import ask, left_behind
 
 SLACK_S = 1.0
 """For a machine on which others work as well; what is tested for lasts ten times as long."""
+
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
 
@@ -47,23 +48,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
-
-
-def ask(uri: str, timeout_s: float = 20.0, **options: float) -> float:
-    """Ask once and return the one number of the answer."""
-    endpoint = TritonEndpoint(
-        uri=uri, model_name="m", auth_key_env=None, binary=True, max_attempts=1, **options
-    )
-    client = EndpointClient(endpoint, SPEC)
-    try:
-        return float(client.infer(FEEDS, ("y",), rows=1, timeout_s=timeout_s).outputs["y"][0])
-    finally:
-        client.close()
-
-
-def left_behind() -> list[str]:
-    """Name the threads of ours that still run."""
-    return [one.name for one in threading.enumerate() if one.name.startswith("hybridmodel")]
 
 
 def fails_in_time(uri: str, timeout_s: float, **options: float) -> EndpointError:
@@ -228,7 +212,11 @@ def test_a_flood_of_session_tickets_ends_with_the_deadline(
         assert begun.wait(60)
         started = time.monotonic()
         with pytest.raises(EndpointTimeout):
-            opened.exchange("POST", f"{peer.secure_uri}/", "h", {}, body, Deadline(0.3))
+            opened.exchange(
+                HttpRequest(
+                    method="POST", url=f"{peer.secure_uri}/", body=body, deadline=Deadline(0.3)
+                )
+            )
         seconds = time.monotonic() - started
         opened.close()
         assert peer.gone.wait(20)

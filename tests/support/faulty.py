@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel import ModelSpec, TensorSpec, TritonEndpoint
+from hybridmodel.remote.http.connection import HttpRequest
+from hybridmodel.remote.resilience import Deadline
 
 Script = Callable[[socket.socket], None]
 Rule = Callable[[bytes], Script | None]
@@ -30,6 +32,11 @@ FEEDS = {"x": np.ones(1, np.float32)}
 
 ANSWER = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[5.0]}]}'
 """What it answers."""
+
+
+def get(uri: str, deadline: Deadline) -> HttpRequest:
+    """Make the request for what a server says of itself."""
+    return HttpRequest(method="GET", url=f"{uri}/v2", deadline=deadline)
 
 
 def http(status: int, body: bytes = b"", **headers: str) -> Script:

@@ -20,6 +20,7 @@ from hybridmodel import (
     save_model,
 )
 from hybridmodel.remote.endpoint import FIELDS
+from hybridmodel.remote.http.connection import HttpRequest
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.remote.trust import origin
 from tests.support import models
@@ -52,11 +53,11 @@ class Wire:
         """The keys that were sent."""
         return [key for _, key in self.sent]
 
-    def send(self, transport: Any, method: str, url: str, **request: Any) -> Any:
+    def send(self, request: HttpRequest) -> Any:
         """Note a request; stands for `PooledTransport.send`."""
-        authorization = request["headers"].get("Authorization")
+        authorization = request.headers.get("Authorization")
         key = None if authorization is None else authorization.removeprefix("Bearer ")
-        self.sent.append((url, key))
+        self.sent.append((request.url, key))
         if self.between is not None:
             self.between()
         if self.unauthorized:
@@ -70,9 +71,7 @@ class Wire:
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     """Put `Wire` in the network's place."""
     wire = Wire()
-    monkeypatch.setattr(
-        PooledTransport, "send", lambda *args, **request: wire.send(*args, **request)
-    )
+    monkeypatch.setattr(PooledTransport, "send", lambda _, request: wire.send(request))
     return wire
 
 

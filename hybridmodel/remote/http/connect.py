@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.process.bounded import crew_for, within
+from hybridmodel.process.bounded import call_with_timeout, crew_for
 from hybridmodel.remote.host import is_loopback
 from hybridmodel.remote.http.bounded_socket import BoundedSocket, Stream
 from hybridmodel.remote.http.connection import Connection
@@ -101,14 +101,15 @@ def connect_within(
     except BaseException:
         stream.close()
         raise
-    return Connection(through, route.prefix, {} if route.tunnel else route.headers)
+    for_proxy = {} if route.tunnel else route.headers
+    return Connection(through, route.prefix, {"Host": parts.netloc, **for_proxy})
 
 
 def _begun(route: Route, deadline: Deadline) -> BoundedSocket:
     if route.socks is None:
         return dial(route.addresses, deadline)
     left_s = deadline.check("connecting")
-    sock: socket.socket = within(
+    sock: socket.socket = call_with_timeout(
         left_s,
         lambda: _by_socks(route.socks, left_s),
         crew=crew_for(f"socks {route.socks.host}", _MOST_CONNECTING),

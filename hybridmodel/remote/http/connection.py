@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,7 +25,33 @@ _SMALL_BYTES = 1 << 16
 _BROKE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """One request, from the exchange through the transport to the connection.
+
+    Attributes
+    ----------
+    method, url : str
+        What to ask.
+    headers : mapping of str to str
+        All but ``Host`` and ``Content-Length``; the key is among them.
+    body : sequence of buffers
+        Sent one after the other, without being joined.
+    deadline : Deadline
+        Ends the exchange, wherever it stands.
+    json_bytes : int
+        The most JSON that the reply may have.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Sequence[Buffer] = field(default=(), repr=False)
+    deadline: Deadline
+    json_bytes: int = JSON_BYTES
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What came back.
 
@@ -40,12 +66,15 @@ class Reply:
     tensors : buffer
         The rest, writable, in a buffer of its own so that the first tensor starts on an aligned
         address.
+    attempts : int
+        Times that the request was sent: twice where the first connection was closed already.
     """
 
     status: int
     headers: Mapping[str, str]
     header: bytes | bytearray
     tensors: Buffer
+    attempts: int = 1
 
 
 class StaleConnection(ConnectionError):
@@ -62,7 +91,7 @@ class Connection:
     prefix : str
         What stands before the path in a request.
     headers : mapping of str to str
-        What a proxy wants besides.
+        Of every request: ``Host``, and what a proxy wants.
     """
 
     def __init__(self, stream: Stream, prefix: str, headers: Mapping[str, str]) -> None:
@@ -73,16 +102,7 @@ class Connection:
         self._found: tuple[Head, bytes] | None = None
         self.reusable = False
 
-    def exchange(
-        self,
-        method: str,
-        url: str,
-        host: str,
-        headers: Mapping[str, str],
-        body: Sequence[Buffer],
-        deadline: Deadline,
-        json_bytes: int = JSON_BYTES,
-    ) -> Reply:
+    def exchange(self, request: HttpRequest) -> Reply:
         """Send one request and read its reply; afterwards `reusable` says whether to go on.
 
         A reply that comes before everything is sent, as a refusal may, ends the sending. No more
@@ -93,14 +113,14 @@ class Connection:
         EndpointTimeout, ProtocolError, OSError
             The connection must be closed then.
         """
-        length = sum(map(len, body))
-        head = {"Host": host, **headers, **self._headers}
+        url, body = request.url, request.body
+        headers = {**self._headers, **request.headers}
         if body:
-            head["Content-Length"] = str(length)
-        target = self._prefix + url[url.index("/", 8) :]
+            headers["Content-Length"] = str(sum(map(len, body)))
+        head = encode_head(request.method, self._prefix + url[url.index("/", 8) :], headers)
         self._found = None
-        whole = self._send(_packed((encode_head(method, target, head), *body)), deadline)
-        reply = self._receive(deadline, json_bytes)
+        whole = self._send(_packed((head, *body)), request.deadline)
+        reply = self._receive(request.deadline, request.json_bytes)
         self.reusable = self.reusable and whole
         return reply
 

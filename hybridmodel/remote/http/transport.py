@@ -7,47 +7,34 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Protocol
-from urllib.parse import urlsplit
 
-from hybridmodel.exceptions import (
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    HybridModelError,
-)
+from hybridmodel.exceptions import EndpointError, HybridModelError
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.faults import (
+    BROKE,
+    CERTIFICATE,
+    LATE,
+    NO_CONNECTION,
+    NOT_SECURE,
+    new_error,
+)
 from hybridmodel.remote.http.connect import connect_within
-from hybridmodel.remote.http.connection import Connection, Reply, StaleConnection
+from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply, StaleConnection
 from hybridmodel.remote.resilience import Deadline
-from hybridmodel.remote.wire.json_text import JSON_BYTES
-from hybridmodel.remote.wire.tensor_data import Buffer
 
 MAX_IDLE_S = 60.0
 """Age at which an unused connection is closed: gateways drop idle ones without a word."""
-
-_NO_CONNECTION = (
-    "no connection; is the host's name right, the endpoint up, and this machine in its network, "
-    "where it has a private one?"
-)
 
 
 class Transport(Protocol):
     """What the client needs of HTTP."""
 
-    def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: Sequence[Buffer],
-        deadline: Deadline,
-        json_bytes: int = JSON_BYTES,
-    ) -> Reply:
+    def send(self, request: HttpRequest, /) -> Reply:
         """Exchange one request for one reply, of whatever status, or raise an `EndpointError`."""
 
     def close(self) -> None:
@@ -69,35 +56,12 @@ class PooledTransport:
         self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._endpoint = endpoint
-        self._host = urlsplit(endpoint.uri).netloc
         self._clock = clock
         self._idle: list[tuple[float, Connection]] = []
         weakref.finalize(self, _close_all, self._idle)
 
-    def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: Sequence[Buffer],
-        deadline: Deadline,
-        json_bytes: int = JSON_BYTES,
-    ) -> Reply:
-        """Exchange one request for one reply.
-
-        Parameters
-        ----------
-        method, url : str
-            What to ask.
-        headers : mapping of str to str
-            All but ``Host`` and ``Content-Length``.
-        body : sequence of buffers
-            Sent one after the other, without being joined.
-        deadline : Deadline
-            Ends the exchange, wherever it stands.
-        json_bytes : int
-            The most JSON that the reply may have.
+    def send(self, request: HttpRequest, /) -> Reply:
+        """Exchange one request for one reply; it, or the error, tells how often it was sent.
 
         Raises
         ------
@@ -110,40 +74,27 @@ class PooledTransport:
         ProtocolError
             If what comes back is not HTTP, or its lengths do not add up.
         """
+        attempts = 1
         try:
             connection = self._idle_connection()
             if connection is not None:
                 # The server may be closing it at this moment; then nobody has read the request.
                 with suppress(StaleConnection):
-                    return self._exchange(
-                        connection, method, url, headers, body, deadline, json_bytes
-                    )
-            connection = self._connect(url, deadline)
-            if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
-                # It took longer than this call could wait; the next one need not wait again.
-                self._idle.append((self._clock(), connection))
-                deadline.check("connecting")
-            return self._exchange(connection, method, url, headers, body, deadline, json_bytes)
+                    return self._exchange(connection, request)
+                attempts = 2
+            reply = self._exchange(self._connected(request), request)
         except Exception as error:
-            translated = _translate(error, deadline)
-            if translated is None:
+            raised = _translated(error, request.deadline)
+            if isinstance(raised, EndpointError):
+                raised.attempts = attempts
+            if raised is error:
                 raise
-            raise translated from error
+            raise raised from error
+        return reply if attempts == 1 else replace(reply, attempts=attempts)
 
-    def _exchange(
-        self,
-        connection: Connection,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Sequence[Buffer],
-        deadline: Deadline,
-        json_bytes: int,
-    ) -> Reply:
+    def _exchange(self, connection: Connection, request: HttpRequest) -> Reply:
         try:
-            reply = connection.exchange(
-                method, url, self._host, headers, body, deadline, json_bytes
-            )
+            reply = connection.exchange(request)
         except BaseException:
             # Also when the user interrupts: what is still under way would answer the next call.
             connection.close()
@@ -172,16 +123,22 @@ class PooledTransport:
         else:
             connection.close()
 
-    def _connect(self, url: str, deadline: Deadline) -> Connection:
+    def _connected(self, request: HttpRequest) -> Connection:
+        deadline = request.deadline
         left_s = deadline.check("waiting to connect")
         timeout_s = min(self._endpoint.connect_timeout_s, left_s)
         try:
-            return connect_within(url, deadline, timeout_s, self._endpoint.ca_bundle)
+            opened = connect_within(request.url, deadline, timeout_s, self._endpoint.ca_bundle)
         except Exception as error:
-            translated = _translate(error, deadline, broke=_NO_CONNECTION)
-            if translated is None:
+            raised = _translated(error, deadline, broke=NO_CONNECTION)
+            if raised is error:
                 raise
-            raise translated from error
+            raise raised from error
+        if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
+            # It took longer than this call could wait; the next one need not wait again.
+            self._idle.append((self._clock(), opened))
+            deadline.check("connecting")
+        return opened
 
 
 def _close_all(idle: list[tuple[float, Connection]]) -> None:
@@ -189,55 +146,36 @@ def _close_all(idle: list[tuple[float, Connection]]) -> None:
         idle.pop()[1].close()
 
 
-def _translate(
-    error: BaseException, deadline: Deadline, broke: str = "the connection broke"
-) -> Exception | None:
-    """Say what a failure of the network means; None for what is none."""
+def _translated(error: Exception, deadline: Deadline, broke: str = BROKE) -> Exception:
+    """Return what a failure of the network means; what is none stays itself."""
     if isinstance(error, HybridModelError):
-        return None
-    for kinds, translated, meaning in _translations():
+        return error
+    for kinds, fault, meaning in _translations():
         if isinstance(error, kinds):
             cause = _root_cause(error)
-            if deadline.remaining_s() == 0 and issubclass(translated, EndpointUnavailable):
-                return EndpointTimeout(
-                    f"no answer within the deadline of {deadline.timeout_s:g} s ({cause})"
-                )
-            return translated(f"{meaning or broke} ({cause})")
-    return None
+            if fault in (LATE, BROKE) and deadline.remaining_s() == 0:
+                text = f"no answer within the deadline of {deadline.timeout_s:g} s"
+                return new_error(LATE, f"{text}: {cause}")
+            name = fault if meaning or fault != BROKE else broke
+            return new_error(name, f"{meaning or name}: {cause}")
+    return error
 
 
 @cache
-def _translations() -> tuple[tuple[tuple[type[Exception], ...], type[Exception], str], ...]:
-    """List what the libraries raise, most specific first, and what it means here.
-
-    No meaning is that the connection broke, or did not come about.
-    """
+def _translations() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """List what the libraries raise, most specific first, its fault, and what it means here."""
     import ssl
     from http.client import HTTPException
 
     import urllib3.exceptions as from_urllib3
 
+    broken_tls = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
     return (
-        ((TimeoutError,), EndpointTimeout, "connected, but no answer in time"),
-        (
-            (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError),
-            EndpointUnavailable,
-            "the secure connection broke",
-        ),
-        (
-            (ssl.SSLCertVerificationError,),
-            EndpointRefused,
-            (
-                "the certificate was not accepted; where a company's own authority signs, name "
-                "its file in REQUESTS_CA_BUNDLE or in the endpoint's ca_bundle"
-            ),
-        ),
-        ((ssl.SSLError, from_urllib3.SSLError), EndpointRefused, "no secure connection"),
-        (
-            (from_urllib3.HTTPError, HTTPException, OSError),
-            EndpointUnavailable,
-            "",
-        ),
+        ((TimeoutError,), LATE, "connected, but no answer in time"),
+        (broken_tls, BROKE, "the secure connection broke"),
+        ((ssl.SSLCertVerificationError,), CERTIFICATE, "the certificate was not accepted"),
+        ((ssl.SSLError, from_urllib3.SSLError), NOT_SECURE, ""),
+        ((from_urllib3.HTTPError, HTTPException, OSError), BROKE, ""),
     )
 
 

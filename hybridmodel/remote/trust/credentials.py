@@ -20,19 +20,17 @@ from hybridmodel.exceptions import (
     HybridModelError,
     MissingDependency,
 )
-from hybridmodel.process.bounded import Crew, NotDone, within
+from hybridmodel.process.bounded import Crew, NotDone, call_with_timeout
 from hybridmodel.process.per_process import reset_in_child
+from hybridmodel.remote.concurrency import ConcurrencyLimiter
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.in_flight import InFlight
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.trust.grants import CREDENTIAL, ENTRA
 from hybridmodel.remote.trust.key_sources import GrantedKey, KeySource, checked_key, variable_key
 from hybridmodel.remote.trust.origin import is_paired, pair, place_is_codes
 from hybridmodel.remote.trust.permission import Permission, permission_of
-
-AZURE_ML_SCOPE = "https://ml.azure.com/.default"
-"""Scope of Entra ID tokens for calling (not managing) Azure Machine Learning endpoints."""
+from hybridmodel.remote.trust.variables import AZURE_ML_SCOPE
 
 _FRESH_S = 300.0
 """A key without a date is asked for again after that, and a token so long before it expires."""
@@ -144,7 +142,7 @@ class AskedKey:
         self._now = now
         self._token: _Token | None = None
         self._before: tuple[str, ...] = ()
-        self._asking = InFlight(1)
+        self._asking = ConcurrencyLimiter(1)
         reset_in_child(self._asking)
         self._crew = Crew(_MOST_ASKING)
 
@@ -207,7 +205,7 @@ class AskedKey:
 
     def _asked(self, valid: _Token | None, deadline: Deadline) -> _Token:
         try:
-            given = within(
+            given = call_with_timeout(
                 deadline.remaining_s(),
                 self._ask,
                 crew=self._crew,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+AZURE_ML_SCOPE = "https://ml.azure.com/.default"
+"""Scope of Entra ID tokens for calling (not managing) Azure Machine Learning endpoints."""
+
 
 def is_set(name: str) -> bool:
     """Tell whether a variable is set.

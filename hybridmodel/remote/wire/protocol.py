@@ -125,7 +125,7 @@ def encode_request(
     Raises
     ------
     InputMismatch
-        If a tensor cannot be written in JSON (float16) and `binary` is off.
+        If a tensor's datatype has no form in JSON and `binary` is off.
     """
     if binary:
         raw = tuple([to_raw(array) for array in inputs.values()])
@@ -156,7 +156,7 @@ def encode_response(
     Raises
     ------
     InputMismatch
-        If a tensor cannot be written in JSON (float16) and is not wanted binary.
+        If a tensor's datatype has no form in JSON and is not wanted binary.
     """
     tensors, raw = _encode_tensors(outputs, binary)
     head: dict[str, Any] = {"id": request_id} if request_id else {}

@@ -56,13 +56,15 @@ def to_list(name: str, array: Array) -> list[Any]:
     Raises
     ------
     InputMismatch
-        If it is float16, which most servers refuse in JSON.
+        If JSON has no form for its datatype.
     """
-    if array.dtype == np.float16:
+    element = BY_DTYPE[array.dtype]
+    if not element.in_json:
         raise InputMismatch(
-            f"tensor {name!r}: FP16 has no form in JSON that servers agree on, and this one does "
-            "not announce the binary tensor extension; set binary=True in the endpoint if it has "
-            "it all the same (KServe does), else serve the model with FP32 tensors"
+            f"tensor {name!r}: {element.datatype} has no form in JSON that servers agree on, and "
+            "this one does not announce the binary tensor extension; set binary=True in the "
+            "endpoint if it has it all the same (KServe does), else serve the model with FP32 "
+            "tensors"
         )
     values: list[Any] = array.ravel().tolist()
     return values

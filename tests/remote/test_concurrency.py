@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import EndpointTimeout, RateLimited
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.in_flight import InFlight, Turn
+from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
 from hybridmodel.remote.resilience import Deadline
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, good, http
 
@@ -22,16 +22,16 @@ GOOD = good()
 LATER = Deadline(3600.0)
 
 
-def enter(flight: InFlight, deadline: Deadline = LATER) -> Turn:
+def enter(limiter: ConcurrencyLimiter, deadline: Deadline = LATER) -> Permit:
     """Begin a request."""
-    turn = Turn(deadline)
-    flight.enter(turn)
-    return turn
+    permit = Permit(deadline)
+    limiter.enter(permit)
+    return permit
 
 
-def leave(flight: InFlight, turn: Turn, *, limited: bool = False) -> None:
+def leave(limiter: ConcurrencyLimiter, permit: Permit, *, limited: bool = False) -> None:
     """End a request that was answered, or turned away for being too many."""
-    flight.leave(turn, limited=limited, answered=not limited)
+    limiter.leave(permit, limited=limited, answered=not limited)
 
 
 def test_never_more_than_the_bound_are_under_way() -> None:
@@ -58,32 +58,32 @@ def test_never_more_than_the_bound_are_under_way() -> None:
 
 
 def test_waiting_for_a_turn_counts_towards_the_deadline() -> None:
-    """Who never gets its turn is told what it was waiting for."""
-    flight = InFlight(1)
-    enter(flight)
+    """Who never gets its permit is told what it was waiting for."""
+    limiter = ConcurrencyLimiter(1)
+    enter(limiter)
     with pytest.raises(EndpointTimeout, match="one of 1 requests at a time"):
-        enter(flight, Deadline(0.05))
-    assert (flight.running, flight.limit) == (1, 1)
+        enter(limiter, Deadline(0.05))
+    assert (limiter.running, limiter.limit) == (1, 1)
 
 
 def test_turns_come_in_the_order_of_the_queue() -> None:
     """Nobody overtakes: the one who waits longest is next."""
-    flight = InFlight(1)
-    entered = enter(flight)
+    limiter = ConcurrencyLimiter(1)
+    entered = enter(limiter)
     order: list[int] = []
 
     def wait(number: int) -> None:
-        turn = enter(flight)
+        permit = enter(limiter)
         order.append(number)
-        leave(flight, turn)
+        leave(limiter, permit)
 
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=wait, args=(number,)))
         threads[-1].start()
-        while len(flight._waiting) < number + 1:
+        while len(limiter._waiting) < number + 1:
             time.sleep(0.001)
-    leave(flight, entered)
+    leave(limiter, entered)
     for thread in threads:
         thread.join(10)
     assert order == [0, 1, 2, 3, 4]
@@ -91,60 +91,60 @@ def test_turns_come_in_the_order_of_the_queue() -> None:
 
 def test_it_halves_when_there_were_too_many_and_grows_slowly() -> None:
     """Requests that were under way together say it together, and halve once."""
-    flight = InFlight(16)
-    together = [enter(flight) for _ in range(16)]
+    limiter = ConcurrencyLimiter(16)
+    together = [enter(limiter) for _ in range(16)]
     for entered in together:
-        leave(flight, entered, limited=True)
-    assert flight.limit == 8
+        leave(limiter, entered, limited=True)
+    assert limiter.limit == 8
     for _ in range(8):
-        leave(flight, enter(flight))
-    assert flight.limit == 8
-    leave(flight, enter(flight))
-    assert flight.limit == 9
-    leave(flight, enter(flight), limited=True)
-    assert flight.limit == 4
+        leave(limiter, enter(limiter))
+    assert limiter.limit == 8
+    leave(limiter, enter(limiter))
+    assert limiter.limit == 9
+    leave(limiter, enter(limiter), limited=True)
+    assert limiter.limit == 4
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(1, 64))
 def test_the_bound_stays_between_one_and_the_most(limited: list[bool], most: int) -> None:
     """Whatever the endpoint says, at least one request can be made, and never more than allowed."""
-    flight = InFlight(most)
+    limiter = ConcurrencyLimiter(most)
     for said in limited:
-        leave(flight, enter(flight), limited=said)
-        assert 1 <= flight.limit <= most
-        assert flight.running == 0
+        leave(limiter, enter(limiter), limited=said)
+        assert 1 <= limiter.limit <= most
+        assert limiter.running == 0
 
 
 def test_who_does_not_wait_is_told_at_once() -> None:
-    """A function is called when it is its turn, or not at all; its turn ends with it."""
-    flight = InFlight(1)
-    assert flight.run(LATER, lambda: flight.running) == 1
-    entered = enter(flight)
+    """A function is called when it is its permit, or not at all; its permit ends with it."""
+    limiter = ConcurrencyLimiter(1)
+    assert limiter.run(LATER, lambda: limiter.running) == 1
+    entered = enter(limiter)
     with pytest.raises(EndpointTimeout):
-        flight.run(LATER, lambda: 7, waits=False)
-    leave(flight, entered)
-    assert flight.run(LATER, lambda: 7, waits=False) == 7
-    assert (flight.running, len(flight._waiting)) == (0, 0)
+        limiter.run(LATER, lambda: 7, waits=False)
+    leave(limiter, entered)
+    assert limiter.run(LATER, lambda: 7, waits=False) == 7
+    assert (limiter.running, len(limiter._waiting)) == (0, 0)
 
 
 def test_an_interrupt_while_waiting_gives_the_turn_on() -> None:
-    """Nobody waits for a turn that was given to a thread that has gone."""
-    flight = InFlight(1)
-    entered = enter(flight)
+    """Nobody waits for a permit that was given to a thread that has gone."""
+    limiter = ConcurrencyLimiter(1)
+    entered = enter(limiter)
 
     class Interrupted(Deadline):
         def remaining_s(self) -> float:
-            leave(flight, entered)  # The turn comes at this very moment.
+            leave(limiter, entered)  # The permit comes at this very moment.
             raise KeyboardInterrupt
 
-    waiting = Turn(Interrupted(60.0))
+    waiting = Permit(Interrupted(60.0))
     with pytest.raises(KeyboardInterrupt):
-        flight.enter(waiting)
-    leave(flight, waiting)
-    assert flight.running == 0
-    enter(flight)
+        limiter.enter(waiting)
+    leave(limiter, waiting)
+    assert limiter.running == 0
+    enter(limiter)
     with pytest.raises(EndpointTimeout):
-        enter(flight, Deadline(0.01))
+        enter(limiter, Deadline(0.01))
 
 
 def test_a_server_that_takes_two_at_a_time_is_found_out() -> None:
@@ -174,12 +174,26 @@ def test_a_server_that_takes_two_at_a_time_is_found_out() -> None:
     assert client.stats()["failed.RateLimited"] >= 1
 
 
+def test_a_call_that_was_never_permitted_sent_nothing() -> None:
+    """It says so, counts no request, and leaves the breaker as it is."""
+    with FaultyEndpoint(GOOD) as faulty:
+        client = EndpointClient(faulty.endpoint(max_in_flight=1, breaker_failures=1), SPEC)
+        entered = enter(client._state.limiter)
+        with pytest.raises(EndpointTimeout, match="1 requests at a time") as caught:
+            client.infer(FEEDS, ("y",), timeout_s=0.05)
+        leave(client._state.limiter, entered)
+        assert (caught.value.attempts, len(faulty.requests)) == (0, 0)
+        assert "request id" not in str(caught.value)
+        assert "requests" not in client.stats()
+        assert client.infer(FEEDS, ("y",)).attempts == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
 def test_a_fork_starts_with_nothing_under_way() -> None:
     """Requests of the parent do not take the turns of its child."""
     with FaultyEndpoint(GOOD) as faulty:
         client = EndpointClient(faulty.endpoint(max_in_flight=1), SPEC)
-        entered = enter(client._gate.in_flight)
+        entered = enter(client._state.limiter)
         child = os.fork()
         if child == 0:
             try:
@@ -188,4 +202,4 @@ def test_a_fork_starts_with_nothing_under_way() -> None:
             except BaseException:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        leave(client._gate.in_flight, entered)
+        leave(client._state.limiter, entered)

@@ -4,8 +4,8 @@ No I/O. Additive increase, multiplicative decrease, as TCP does it (Chiu and Jai
 Machine Learning answers 429 above twice the concurrency that a deployment was given, which its
 callers cannot know.
 
-A handler of a signal can raise between any two steps of what follows. Who is under way is therefore
-kept as a set of turns, which nothing enters or leaves twice, and who waits looks again by itself.
+A signal handler can raise between any two steps of what follows. Requests under way are therefore
+a set of permits, which nothing enters or leaves twice, and a waiting request looks again by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from hybridmodel.exceptions import EndpointTimeout
+from hybridmodel.remote.faults import NO_PERMIT, new_error
 from hybridmodel.remote.resilience import Deadline
 
 _LONGEST_S = 0.25
@@ -27,14 +27,8 @@ _OVERDUE_S = 1.0
 T = TypeVar("T")
 
 
-class Turn:
-    """One request: it waits, is under way, or is over.
-
-    Parameters
-    ----------
-    deadline : Deadline
-        When it ends.
-    """
+class Permit:
+    """One request's leave to be sent: it waits, is under way, or is over."""
 
     __slots__ = ("called", "deadline", "over", "round")
 
@@ -45,8 +39,8 @@ class Turn:
         self.round = 0
 
 
-class InFlight:
-    """Let so many requests be under way at a time; who comes later waits its turn.
+class ConcurrencyLimiter:
+    """Let so many requests be under way at a time; a later one waits for its permit.
 
     Parameters
     ----------
@@ -62,9 +56,9 @@ class InFlight:
         """Forget what is under way."""
         self._lock = threading.Lock()
         self._limit = float(self._most)
-        self._running: set[Turn] = set()
+        self._running: set[Permit] = set()
         self._round = 0
-        self._waiting: deque[Turn] = deque()
+        self._waiting: deque[Permit] = deque()
 
     @property
     def running(self) -> int:
@@ -76,12 +70,12 @@ class InFlight:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def enter(self, turn: Turn, *, waits: bool = True) -> None:
-        """Begin a request, when it is its turn; `leave` must follow, whatever this raises.
+    def enter(self, permit: Permit, *, waits: bool = True) -> None:
+        """Begin a request when it is permitted; `leave` must follow, whatever this raises.
 
         Parameters
         ----------
-        turn : Turn
+        permit : Permit
             Of the request.
         waits : bool, default=True
             Whether to wait for it.
@@ -89,22 +83,22 @@ class InFlight:
         Raises
         ------
         EndpointTimeout
-            If its turn does not come before the deadline.
+            If it is not permitted before the deadline.
         """
         with self._lock:
             if not self._waiting and len(self._running) < self.limit:
-                turn.round = self._round
-                self._running.add(turn)
+                permit.round = self._round
+                self._running.add(permit)
                 return
-        self._wait(turn, waits)
+        self._wait(permit, waits)
 
     def run(self, deadline: Deadline, function: Callable[[], T], *, waits: bool = True) -> T:
-        """Call a function when it is its turn.
+        """Call a function when it is permitted.
 
         Parameters
         ----------
         deadline : Deadline
-            Ends the wait, and the turn soon after it.
+            Ends the wait, and the permit soon after it.
         function : callable
             What to call.
         waits : bool, default=True
@@ -113,27 +107,27 @@ class InFlight:
         Raises
         ------
         EndpointTimeout
-            If its turn does not come.
+            If it is not permitted in time.
         BaseException
             What the function raises.
         """
-        turn = Turn(deadline)
+        permit = Permit(deadline)
         try:
             try:
-                self.enter(turn, waits=waits)
+                self.enter(permit, waits=waits)
                 return function()
             finally:
-                self.leave(turn, limited=False, answered=True)
+                self.leave(permit, limited=False, answered=True)
         finally:
             # For a handler of a signal that raised before the first could do it.
-            self.leave(turn, limited=False, answered=True)
+            self.leave(permit, limited=False, answered=True)
 
-    def leave(self, turn: Turn, *, limited: bool, answered: bool) -> None:
+    def leave(self, permit: Permit, *, limited: bool, answered: bool) -> None:
         """End a request, or give its place in the queue up; the second time does nothing.
 
         Parameters
         ----------
-        turn : Turn
+        permit : Permit
             With which it was begun.
         limited : bool
             Whether the endpoint said that there were too many at once. Those that were under way
@@ -142,49 +136,50 @@ class InFlight:
             Whether it was answered.
         """
         with self._lock:
-            if turn.called is not None and turn in self._waiting:
-                self._waiting.remove(turn)
-            if turn in self._running:
-                self._running.discard(turn)
-                self._adapt(turn, limited, answered)
+            if permit.called is not None and permit in self._waiting:
+                self._waiting.remove(permit)
+            if permit in self._running:
+                self._running.discard(permit)
+                self._adapt(permit, limited, answered)
             self._call_next()
 
-    def _adapt(self, turn: Turn, limited: bool, answered: bool) -> None:
-        if limited and turn.round == self._round:
+    def _adapt(self, permit: Permit, limited: bool, answered: bool) -> None:
+        if limited and permit.round == self._round:
             self._limit = max(1.0, self._limit / 2)
             self._round += 1
         elif answered and self._limit < self._most:
             self._limit = min(float(self._most), self._limit + 1 / self._limit)
 
-    def _wait(self, turn: Turn, waits: bool) -> None:
+    def _wait(self, permit: Permit, waits: bool) -> None:
         called = threading.Lock()
         called.acquire()
-        turn.called = called
+        permit.called = called
         with self._lock:
-            self._waiting.append(turn)
-        while not self._has_come(turn, called, waits):
-            if not waits or turn.deadline.remaining_s() == 0:
-                raise EndpointTimeout(
-                    f"the deadline of {turn.deadline.timeout_s:g} s passed while waiting for one "
-                    f"of {self.limit} requests at a time to end"
+            self._waiting.append(permit)
+        while not self._has_come(permit, called, waits):
+            if not waits or permit.deadline.remaining_s() == 0:
+                raise new_error(
+                    NO_PERMIT,
+                    f"the deadline of {permit.deadline.timeout_s:g} s passed while waiting for one "
+                    f"of {self.limit} requests at a time to end",
                 )
 
-    def _has_come(self, turn: Turn, called: threading.Lock, waits: bool) -> bool:
-        """Wait a while for the turn, and tell whether it came, even if nobody said so."""
+    def _has_come(self, permit: Permit, called: threading.Lock, waits: bool) -> bool:
+        """Wait a while for the permit, and tell whether it came, even if nobody said so."""
         with self._lock:
             self._call_next()
-            if turn in self._running:
+            if permit in self._running:
                 return True
-        return called.acquire(timeout=min(turn.deadline.remaining_s(), waits * _LONGEST_S))
+        return called.acquire(timeout=min(permit.deadline.remaining_s(), waits * _LONGEST_S))
 
     def _call_next(self) -> None:
         if self._waiting and len(self._running) >= self.limit:
-            overdue = [turn for turn in self._running if turn.deadline.over_s() > _OVERDUE_S]
+            overdue = [permit for permit in self._running if permit.deadline.over_s() > _OVERDUE_S]
             self._running.difference_update(overdue)
         while self._waiting and len(self._running) < self.limit:
-            turn = self._waiting[0]
-            turn.round = self._round
-            self._running.add(turn)
+            permit = self._waiting[0]
+            permit.round = self._round
+            self._running.add(permit)
             self._waiting.popleft()
-            if turn.called is not None:
-                turn.called.release()
+            if permit.called is not None:
+                permit.called.release()

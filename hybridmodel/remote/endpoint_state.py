@@ -1,4 +1,4 @@
-"""What all clients of one endpoint share in a process: who may ask it now, and how often again."""
+"""What all clients of one endpoint share in a process: breaker, limiter, threads, retry budget."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hybridmodel.exceptions import RateLimited
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.per_process import PerProcess, reset_in_child
 from hybridmodel.remote.breaker import Breaker
+from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.in_flight import InFlight, Turn
 from hybridmodel.remote.resilience import Deadline, RetryBudget
 
 _THREADS_FOR_EACH = 4
@@ -22,20 +22,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Gate:
-    """One endpoint's breaker, its requests under way, its threads, and its budget of retries.
-
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Says how many failures, requests and seconds.
-    """
+class EndpointState:
+    """One endpoint's breaker, its requests under way, its threads, and its retry budget."""
 
     def __init__(self, endpoint: TritonEndpoint) -> None:
-        self.breaker = Breaker(
-            endpoint.breaker_failures, endpoint.breaker_reset_s, endpoint.model_url
-        )
-        self.in_flight = InFlight(endpoint.max_in_flight)
+        self.breaker = Breaker(endpoint.breaker_failures, endpoint.breaker_reset_s)
+        self.limiter = ConcurrencyLimiter(endpoint.max_in_flight)
         self.budget = RetryBudget()
         self.hedging = Crew(endpoint.max_in_flight)
         self.chunks = Crew(_THREADS_FOR_EACH * endpoint.max_in_flight)
@@ -44,11 +36,11 @@ class Gate:
     def reset(self) -> None:
         """Start anew, with nothing under way."""
         self.breaker.reset()
-        self.in_flight.reset()
+        self.limiter.reset()
         self.budget = RetryBudget()
 
     def run(self, deadline: Deadline, function: Callable[[T], R], argument: T) -> R:
-        """Make one request when it is its turn, and take in how it ended.
+        """Make one request when it is permitted, and note how it ended.
 
         Parameters
         ----------
@@ -64,17 +56,17 @@ class Gate:
         CircuitOpen
             If the endpoint is left alone.
         EndpointTimeout
-            If its turn does not come in time.
+            If it is not permitted in time.
         BaseException
             What `function` raises.
         """
-        turn = Turn(deadline)
+        permit = Permit(deadline)
         admitted: int | None = None
         error: BaseException | None = None
         try:
             try:
                 self.breaker.check()
-                self.in_flight.enter(turn)
+                self.limiter.enter(permit)
                 # Once more: it may have opened in the meantime.
                 admitted = self.breaker.admit()
                 return function(argument)
@@ -82,34 +74,34 @@ class Gate:
                 error = raised
                 raise
             finally:
-                self._end(turn, admitted, error)
+                self._end(permit, admitted, error)
         finally:
             # For a handler of a signal that raised before the first could do it.
-            self._end(turn, admitted, error)
+            self._end(permit, admitted, error)
             error = None  # It refers to this frame.
 
-    def _end(self, turn: Turn, admitted: int | None, error: BaseException | None) -> None:
-        if turn.over:
+    def _end(self, permit: Permit, admitted: int | None, error: BaseException | None) -> None:
+        if permit.over:
             return
         if admitted is not None:
-            ended = _GIVEN_UP if turn.deadline.given_up else error
-            self.breaker.note(admitted, ended, turn.deadline.timeout_s)
+            ended = _GIVEN_UP if permit.deadline.given_up else error
+            self.breaker.note(admitted, ended, permit.deadline.timeout_s)
         limited, answered = isinstance(error, RateLimited), error is None
-        self.in_flight.leave(turn, limited=limited, answered=answered)
-        turn.over = True
+        self.limiter.leave(permit, limited=limited, answered=answered)
+        permit.over = True
 
 
 _GIVEN_UP = InterruptedError("given up")
-"""Stands for how a request ended that nobody waited for: it says nothing about the endpoint."""
+"""How a request ended that nobody waits for: it says nothing about the endpoint."""
 
-_gates: weakref.WeakValueDictionary[TritonEndpoint, Gate] = weakref.WeakValueDictionary()
+_states: weakref.WeakValueDictionary[TritonEndpoint, EndpointState] = weakref.WeakValueDictionary()
 _making: PerProcess[threading.Lock] = PerProcess()
 
 
-def gate_of(endpoint: TritonEndpoint) -> Gate:
-    """Return the one gate of an endpoint in this process; it lives as long as a client of it."""
+def state_of(endpoint: TritonEndpoint) -> EndpointState:
+    """Return the one state of an endpoint in this process; it lives as long as a client of it."""
     with _making.get(threading.Lock):
-        gate = _gates.get(endpoint)
-        if gate is None:
-            gate = _gates[endpoint] = Gate(endpoint)
-        return gate
+        state = _states.get(endpoint)
+        if state is None:
+            state = _states[endpoint] = EndpointState(endpoint)
+        return state

@@ -1,0 +1,205 @@
+"""The fault table: what can go wrong between client and endpoint, and what follows. No I/O.
+
+Each decision is one cell: whether a 504 is sent again is changed here and nowhere else. The table
+in docs/faults.md is this one; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hybridmodel.exceptions import (
+    AuthenticationFailed,
+    CircuitOpen,
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    ProtocolError,
+    RateLimited,
+)
+from hybridmodel.remote.trust.variables import AZURE_ML_SCOPE
+
+Retry = Literal["yes", "no", "new key"]
+Speaks = Literal["failure", "answer", "nothing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        A status, or what happened instead of one.
+    error : type of EndpointError
+        What is raised.
+    retry : str
+        Whether the same request may be answered when it is sent again: ``"yes"``, after a pause;
+        ``"no"``; ``"new key"``, once and only with another key.
+    breaker : str
+        What the circuit breaker takes it for: a ``"failure"`` of the endpoint; an ``"answer"``,
+        which closes the breaker; ``"nothing"``, which leaves it as it is.
+    hint : str
+        What may help.
+    fair_s : float
+        A call that could wait less than that, in seconds, says nothing about the endpoint's health.
+    """
+
+    name: str
+    error: type[EndpointError]
+    retry: Retry
+    breaker: Speaks
+    hint: str
+    fair_s: float
+
+
+def _row(
+    name: str,
+    error: type[EndpointError],
+    retry: Retry,
+    breaker: Speaks,
+    hint: str = "",
+    fair_s: float = 0.0,
+) -> Fault:
+    return Fault(name=name, error=error, retry=retry, breaker=breaker, hint=hint, fair_s=fair_s)
+
+
+NO_CONNECTION, BROKE, LATE = "no connection", "the connection broke", "no answer in time"
+CERTIFICATE, NOT_SECURE = "certificate not accepted", "no secure connection"
+NOT_THE_PROTOCOL, CIRCUIT_OPEN, NO_PERMIT = "not the protocol", "circuit open", "no permit in time"
+MODEL_FAILED, OTHER = "5xx of the model", "anything else"
+
+FAULTS = (
+    _row("2xx", ProtocolError, "no", "answer"),
+    _row("3xx", EndpointRefused, "no", "answer"),
+    _row(
+        "401",
+        AuthenticationFailed,
+        "new key",
+        "answer",
+        f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}",
+    ),
+    _row(
+        "403",
+        AuthenticationFailed,
+        "no",
+        "answer",
+        "the caller may not score here: a role (onlineEndpoints/score/action), a private network",
+    ),
+    _row(
+        "404",
+        EndpointRefused,
+        "no",
+        "answer",
+        "no such model or version there, no deployment with traffic, or none of that name",
+    ),
+    _row(
+        "408",
+        EndpointTimeout,
+        "no",
+        "failure",
+        "the model took longer than the deployment's request_timeout_ms",
+    ),
+    _row(
+        "413",
+        EndpointRefused,
+        "no",
+        "answer",
+        "the request is too large; send fewer rows at a time",
+    ),
+    _row(
+        "424",
+        EndpointUnavailable,
+        "yes",
+        "failure",
+        "the server behind the endpoint is starting, or it crashed",
+    ),
+    _row("429", RateLimited, "yes", "answer", "too many requests at once"),
+    _row("4xx", EndpointRefused, "no", "answer"),
+    _row(
+        "501",
+        EndpointRefused,
+        "no",
+        "answer",
+        "the server does not do this; one that knows no versions needs model_version=None",
+    ),
+    _row("502", EndpointUnavailable, "yes", "failure"),
+    _row("503", EndpointUnavailable, "yes", "failure"),
+    _row(
+        "504",
+        EndpointTimeout,
+        "no",
+        "failure",
+        "the model took longer than the gateway waits; send fewer rows at a time",
+    ),
+    _row(MODEL_FAILED, EndpointRefused, "no", "answer"),
+    _row("5xx", EndpointUnavailable, "yes", "failure"),
+    _row(
+        NO_CONNECTION,
+        EndpointUnavailable,
+        "yes",
+        "failure",
+        "is the host's name right, the endpoint up, and this machine in its network, where it has "
+        "a private one?",
+    ),
+    _row(BROKE, EndpointUnavailable, "yes", "failure"),
+    _row(LATE, EndpointTimeout, "no", "failure", fair_s=0.5),
+    _row(
+        CERTIFICATE,
+        EndpointRefused,
+        "no",
+        "answer",
+        "where a company's own authority signs, name its file in REQUESTS_CA_BUNDLE or in the "
+        "endpoint's ca_bundle",
+    ),
+    _row(NOT_SECURE, EndpointRefused, "no", "answer"),
+    _row(NOT_THE_PROTOCOL, ProtocolError, "no", "answer"),
+    _row(NO_PERMIT, EndpointTimeout, "no", "nothing"),
+    _row(CIRCUIT_OPEN, CircuitOpen, "no", "nothing"),
+    _row(OTHER, EndpointError, "no", "answer"),
+)
+
+BY_NAME: Mapping[str, Fault] = {row.name: row for row in FAULTS}
+
+_USUAL: Mapping[type, str] = {
+    EndpointRefused: "4xx",
+    AuthenticationFailed: "403",
+    EndpointUnavailable: BROKE,
+    RateLimited: "429",
+    EndpointTimeout: LATE,
+    CircuitOpen: CIRCUIT_OPEN,
+    ProtocolError: NOT_THE_PROTOCOL,
+}
+"""The row of an error that was raised without naming one."""
+
+
+def fault_of(error: EndpointError) -> Fault:
+    """Return the row of an error: the one it names, that of its status, or that of its class."""
+    fault = BY_NAME.get(error.fault or str(error.status))
+    if fault is not None and isinstance(error, fault.error):
+        return fault
+    for kind in type(error).__mro__:
+        if kind in _USUAL:
+            return BY_NAME[_USUAL[kind]]
+    return BY_NAME[OTHER]
+
+
+def fault_of_status(status: int, *, of_model: bool) -> Fault:
+    """Return the row of a status; `of_model` if the model itself failed, and will again."""
+    fault = BY_NAME.get(str(status))
+    if fault is not None:
+        return fault
+    if status >= 500:
+        return BY_NAME[MODEL_FAILED if of_model else "5xx"]
+    return BY_NAME.get(f"{status // 100}xx", BY_NAME["4xx"])
+
+
+def new_error(name: str, message: str) -> EndpointError:
+    """Make the error of a row; one that was raised before anything was sent counts no attempt."""
+    fault = BY_NAME[name]
+    error = fault.error(message, attempts=0 if fault.breaker == "nothing" else 1)
+    error.fault, error.hint = fault.name, fault.hint
+    return error
