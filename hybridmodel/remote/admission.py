@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,12 +30,15 @@ class Gate:
     ----------
     endpoint : TritonEndpoint
         Says how many failures, requests and seconds.
+    clock : callable, default=time.monotonic
+        Tells the breaker the time in seconds.
     """
 
-    def __init__(self, endpoint: TritonEndpoint) -> None:
-        self.breaker = Breaker(
-            endpoint.breaker_failures, endpoint.breaker_reset_s, endpoint.model_url
-        )
+    def __init__(
+        self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        failures, reset_s = endpoint.breaker_failures, endpoint.breaker_reset_s
+        self.breaker = Breaker(failures, reset_s, endpoint.model_url, clock=clock)
         self.in_flight = InFlight(endpoint.max_in_flight)
         self.budget = RetryBudget()
         self.hedging = Crew(endpoint.max_in_flight)
