@@ -221,7 +221,8 @@ class FakeEndpoint:
         if sent.method == "GET":
             reply = self._script.play(sent.deadline, counts=False)
             return reply or describe(self._answer, model)
-        request = decode_request(*split_body(bytearray(sent.body), sent.headers.get(HEADER_LENGTH)))
+        body = bytearray(b"".join(sent.body))
+        request = decode_request(*split_body(body, sent.headers.get(HEADER_LENGTH)))
         noted = FakeRequest(
             url=sent.url,
             headers=sent.headers,
@@ -241,7 +242,7 @@ class _Sent:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes
+    body: Sequence[Buffer]
     deadline: Deadline
 
 
@@ -262,9 +263,7 @@ class _FakeTransport:
         deadline: Deadline,
         json_bytes: int = JSON_BYTES,  # noqa: ARG002 - what a test answers is not too large
     ) -> Reply:
-        sent = _Sent(
-            method=method, url=url, headers=headers, body=b"".join(body), deadline=deadline
-        )
+        sent = _Sent(method=method, url=url, headers=headers, body=body, deadline=deadline)
         return self._fake._exchange(self._model, sent)
 
     def close(self) -> None:
