@@ -14,6 +14,9 @@ from hybridmodel.remote.resilience import Deadline
 
 TICK_S = 0.001
 
+_ROUNDING_S = 1e-6
+"""An answer after exactly the time that there is comes too late, whatever floats make of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -86,7 +89,7 @@ class Script:
         if deadline.clock == self._clock.now:
             left_s = deadline.remaining_s()
             self._clock.sleep(min(seconds, left_s))
-            return seconds >= left_s
+            return seconds >= left_s - _ROUNDING_S
         # The thread that waits for a hedged request knows the real time only.
         until = time.monotonic() + seconds
         while deadline.remaining_s() and time.monotonic() < until:
