@@ -28,5 +28,5 @@ def need(library: str, what: str) -> None:
     """Raise `MissingDependency` if a library that the package brings along was left out."""
     if find_spec(library) is None:
         raise MissingDependency(
-            f"{what} needs {library}, which is not installed here: pip install hybridmodel"
+            f"{what} needs {library}, which is not installed: pip install hybridmodel"
         )

@@ -129,7 +129,7 @@ def _imported(data: Any) -> Any:
         import pyarrow as pa
     except ImportError as error:
         raise MissingDependency(
-            "tables of Arrow and polars need pyarrow and pandas: pip install pyarrow pandas"
+            "a table of Arrow or polars needs pyarrow and pandas: pip install hybridmodel"
         ) from error
     try:
         if isinstance(data, pa.ChunkedArray):
