@@ -1,8 +1,11 @@
-"""Values as a message shows them: short, and whatever they are."""
+"""What many modules check: how a value looks in a message, and whether a library is there."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
+
+from hybridmodel.exceptions import MissingDependency
 
 _MOST_BITS = 64
 
@@ -19,3 +22,11 @@ def shown(value: Any, longest: int = 60) -> str:
     except Exception:  # noqa: BLE001 - the message is about something else
         text = ""
     return text if 0 < len(text) <= longest else f"a {type(value).__name__}"
+
+
+def need(library: str, what: str) -> None:
+    """Raise `MissingDependency` if a library that the package brings along was left out."""
+    if find_spec(library) is None:
+        raise MissingDependency(
+            f"{what} needs {library}, which is not installed: pip install hybridmodel"
+        )

@@ -88,11 +88,11 @@ def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     InputMismatch
         If its library does not hand out what it holds.
     MissingDependency
-        If pyarrow is not installed.
+        If pyarrow or pandas is not installed.
     """
+    values = _imported(data)
     import pandas as pd
 
-    values = _imported(data)
     container = Container(type(data).__module__.partition(".")[0] == "polars", len(values))
     if not _is_struct(values.type):
         return _series(values, getattr(data, "name", None) or None), container
@@ -111,7 +111,7 @@ def read_column(data: Any) -> pd.Series[Any]:
     InputMismatch
         If it is a table, or its library does not hand out what it holds.
     MissingDependency
-        If pyarrow is not installed.
+        If pyarrow or pandas is not installed.
     """
     values = _imported(data)
     if _is_struct(values.type):
@@ -125,10 +125,11 @@ def read_column(data: Any) -> pd.Series[Any]:
 def _imported(data: Any) -> Any:
     """Return anything that speaks Arrow as a chunked array, of structs for a table."""
     try:
+        import pandas  # noqa: F401, ICN001
         import pyarrow as pa
     except ImportError as error:
         raise MissingDependency(
-            "tables of Arrow and polars are read with pyarrow: pip install pyarrow"
+            "a table of Arrow or polars needs pyarrow and pandas: pip install hybridmodel"
         ) from error
     try:
         if isinstance(data, pa.ChunkedArray):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.checks import need
 from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.calibration_log import log_calibration
 from hybridmodel.flavor.pyfunc import (
@@ -102,6 +103,7 @@ def save_model(
     mlflow.exceptions.MlflowException
         If the directory is not empty, or the example does not fit the given signature.
     """
+    need("mlflow", "saving a model")
     import mlflow.pyfunc
     from mlflow.models import Model
 
@@ -182,6 +184,7 @@ def log_model(
     artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
     version, and what else describes a logged model is left out.
     """
+    need("mlflow", "logging a model")
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
@@ -257,6 +260,7 @@ def read_model(
 ) -> HybridOnnxModel:
     """Find a model's files, and read them without pyfunc as `artifact.read` does."""
     if dst_path is not None or not Path(model_uri).is_dir():
+        need("mlflow", "loading a model from anywhere but its folder")
         from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)

@@ -30,7 +30,7 @@ from hybridmodel.process.parallel import map_unordered
 from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.endpoint_state import state_of
+from hybridmodel.remote.endpoint_state import EndpointState, state_of
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.reading import OutputsRead, read_answer
@@ -72,7 +72,10 @@ class EndpointClient:
     sleep : callable, default=time.sleep
         Waits for so many seconds.
     clock : callable, default=time.monotonic
-        Tells the time in seconds, for what was learned of the endpoint and may have changed.
+        Tells the time in seconds, for deadlines, and for what was learned of the endpoint and may
+        have changed.
+    state : EndpointState, optional
+        Instead of the one that all clients of the endpoint share.
 
     Raises
     ------
@@ -90,11 +93,12 @@ class EndpointClient:
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        state: EndpointState | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._spec = spec
         self._exchanger = Exchanger(endpoint, credential, make_transport, clock)
-        self._state = state_of(endpoint)
+        self._state = state or state_of(endpoint)
         self._counters = Counters()
         policy = policy or RetryPolicy(endpoint.max_attempts)
         self._retrier = Retrier(self._exchanger, self._state, self._counters, policy, sleep)
@@ -313,6 +317,10 @@ class EndpointClient:
             + "; ".join(shown),
             shown,
         )
+
+
+stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
+"""The last one makes the client of each new model: `hybridmodel.testing` puts it there."""
 
 
 def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,8 +26,11 @@ R = TypeVar("R")
 class EndpointState:
     """One endpoint's breaker, its requests under way, its threads, and its retry budget."""
 
-    def __init__(self, endpoint: TritonEndpoint) -> None:
-        self.breaker = Breaker(endpoint.breaker_failures, endpoint.breaker_reset_s)
+    def __init__(
+        self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        failures, reset_s = endpoint.breaker_failures, endpoint.breaker_reset_s
+        self.breaker = Breaker(failures, reset_s, clock=clock)
         self.limiter = ConcurrencyLimiter(endpoint.max_in_flight)
         self.budget = RetryBudget()
         self.hedging = Crew(endpoint.max_in_flight)

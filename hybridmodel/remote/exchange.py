@@ -144,7 +144,7 @@ class Exchanger:
         """Start a call: its deadline, where it has none yet, and its key."""
         if deadline is None:
             seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
-            deadline = Deadline(capped(seconds))
+            deadline = Deadline(capped(seconds), self._clock)
         return Call(deadline, request_id, self.keys.key(deadline))
 
     def exchange(

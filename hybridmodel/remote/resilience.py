@@ -41,6 +41,11 @@ class Deadline:
         self._end = clock() + timeout_s
         self.given_up = False
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells its time."""
+        return self._clock
+
     def part(self, share: float = 1.0) -> Deadline:
         """Return one with a share of the time left, that ends with this one or by itself."""
         part = Deadline(self.timeout_s, self._clock)

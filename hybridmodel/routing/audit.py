@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from hybridmodel.cascade.judges import Judge, Outputs
 from hybridmodel.cascade.losses import judge_for
 from hybridmodel.data.tensors import ModelSpec
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.routing.policies import Cascade
 
 Array = np.ndarray[Any, Any]
@@ -69,16 +70,14 @@ class Audit:
             if not self._audited or self._policy is None:
                 return {}
             kept = self._kept / self._rows
-            low, high = interval(self._differ, self._audited)
-            found = {
-                "cascade.audited": self._audited,
-                "cascade.live_risk": kept * self._differ / self._audited,
-                "cascade.live_risk_low": kept * low,
-                "cascade.live_risk_high": kept * high,
-            }
+            differ, audited = self._differ, self._audited
             promised = self._policy.calibration
-        if promised is not None:
-            found["cascade.promise_holds"] = int(kept * low <= promised.difference_bound)
+        found = {"cascade.audited": audited, "cascade.live_risk": kept * differ / audited}
+        with suppress(MissingDependency):  # A small device has no scipy.
+            low, high = interval(differ, audited)
+            found |= {"cascade.live_risk_low": kept * low, "cascade.live_risk_high": kept * high}
+            if promised is not None:
+                found["cascade.promise_holds"] = int(kept * low <= promised.difference_bound)
         return found
 
     def _begin(self) -> None:

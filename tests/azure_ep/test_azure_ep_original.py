@@ -1,7 +1,7 @@
 """The original Azure execution provider really does what its recording says, and so does ours.
 
 Needs ``onnxruntime-azure==1.15.0``, in an environment of its own; everything else that is known of
-the original is tested with the recording, in ``test_azure_ep.py``.
+the original is tested with the recording, in ``test_recorded.py``.
 """
 
 from __future__ import annotations

@@ -350,10 +350,9 @@ def test_what_only_says_that_it_speaks_arrow() -> None:
 def test_nothing_is_imported_early() -> None:
     """Neither import nor an array's prediction loads pyarrow or polars."""
     code = (
-        "import sys, numpy, hybridmodel\n"
-        "from hybridmodel.data import binding as frames, tensors as t\n"
+        "import sys, hybridmodel; from hybridmodel.data import binding, tensors as t\n"
         "s = t.TensorSpec('x', 'FP32', (-1, 3), True)\n"
-        "b = frames.Binding(t.ModelSpec((s,), (s,)))\n"
+        "b = binding.Binding(t.ModelSpec((s,), (s,)))\n"
         "b.bind([[1, 2, 3]])\n"
         "print({'pyarrow', 'polars', 'pandas'} & set(sys.modules))"
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from hybridmodel import Answer, HybridOnnxModel, ModelSpec, TensorSpec, TritonEndpoint, load_model
 from hybridmodel.serving import EmbeddedServer, Limits, TritonServer, serve
+from hybridmodel.testing import FakeEndpoint, FakeRequest, fake_endpoint
 
 endpoint: TritonEndpoint = TritonEndpoint(uri="https://h", model_name="m", model_version=None)
 model: HybridOnnxModel = HybridOnnxModel(
@@ -29,3 +30,9 @@ triton: TritonServer = TritonServer({"m": b""})
 with embedded as server, triton as real:
     endpoint = server.endpoint("m")
     endpoint = real.endpoint("m", timeout_s=5.0)
+
+fake: FakeEndpoint = fake_endpoint(model, answer=lambda inputs: {"y": inputs["x"]})
+with fake as running:
+    running.fail(503, times=2, headers={"Retry-After": "2"})
+    requests: list[FakeRequest] = running.requests
+    sent: dict[str, np.ndarray[Any, Any]] = requests[0].inputs

@@ -1,0 +1,95 @@
+"""What a fake endpoint answers when nothing is wrong, in the bytes of the protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.data.tensors import BY_DTYPE, ModelSpec
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local.session import LocalSession
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.http.connection import Reply
+from hybridmodel.remote.wire.protocol import InferRequest, encode_metadata, encode_response
+
+Array = np.ndarray[Any, Any]
+
+
+def as_answer(given: Any) -> Any:
+    """Return a function, arrays or a session of what a user gives as the answer."""
+    if isinstance(given, (str, bytes, PathLike)) or hasattr(given, "SerializeToString"):
+        return LocalSession(given)
+    return given.local if isinstance(given, HybridOnnxModel) else given
+
+
+def describe(answer: Any, model: HybridOnnxModel) -> Reply:
+    """Say what servers say of a model: that it is there, its tensors, and that any rows will do."""
+    spec = answer.spec if isinstance(answer, LocalSession) else model.spec
+    endpoint = model.client.endpoint
+    said = encode_metadata(endpoint.model_name, [endpoint.model_version or "1"], spec)
+    return json_reply(200, {**said, "max_batch_size": 0})
+
+
+def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply:
+    """Answer a request by what `as_answer` returned, None for the local model."""
+    if answer is None:
+        answer = model.local
+    names = tuple(request.outputs)
+    if isinstance(answer, LocalSession):
+        try:
+            outputs = answer.run(request.inputs, names)
+        except ValueError as error:
+            return json_reply(500, {"error": f"the model failed: {error}"})
+    else:
+        given = answer(request.inputs) if callable(answer) else answer
+        outputs = _arrays(given, names, model.spec)
+    endpoint = model.client.endpoint
+    message = encode_response(
+        outputs,
+        {name: request.outputs.get(name, False) for name in outputs},
+        model_name=endpoint.model_name,
+        model_version=endpoint.model_version or "1",
+        request_id=request.request_id,
+    )
+    headers = {name.lower(): value for name, value in message.headers.items()}
+    return Reply(200, headers, message.header, bytearray(b"".join(message.tensors)))
+
+
+def json_reply(status: int, said: Mapping[str, Any]) -> Reply:
+    """Return a reply whose body is JSON."""
+    return Reply(status, {"content-type": "application/json"}, json.dumps(said).encode(), b"")
+
+
+def _arrays(given: Any, names: tuple[str, ...], spec: ModelSpec) -> dict[str, Array]:
+    """Return what the user answers as tensors; whether they fit is for the client to find out."""
+    if not isinstance(given, Mapping):
+        if len(names) != 1:
+            raise ConfigurationError(
+                f"the fake endpoint was asked for the outputs {', '.join(names)}; answer with a "
+                f"dict of arrays by name, not with one {type(given).__name__}"
+            )
+        given = {names[0]: given}
+    # A server leaves out what nobody asked for, but not what the local model does not know.
+    left_out = set(spec.output_names) - set(names)
+    return {name: _tensor(name, value) for name, value in given.items() if name not in left_out}
+
+
+def _tensor(name: str, value: Any) -> Array:
+    try:
+        array: Array = np.asarray(value)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"the fake endpoint's output {name!r} is no array: {error}"
+        ) from error
+    if array.dtype.kind == "U":
+        array = array.astype(object)
+    is_text = array.dtype.kind != "O" or all(isinstance(item, str) for item in array.flat)
+    if array.dtype not in BY_DTYPE or not is_text:
+        raise ConfigurationError(
+            f"the fake endpoint's output {name!r} is {array.dtype}, which the protocol cannot carry"
+        )
+    return array
