@@ -13,8 +13,8 @@ import numpy as np
 from hybridmodel.cascade.bounds import check_share, interval, required_rows, upper_bound
 from hybridmodel.cascade.calibration import Accuracy, Calibration
 from hybridmodel.cascade.fingerprint import fingerprint
+from hybridmodel.cascade.judge_selection import judge_for
 from hybridmodel.cascade.judges import Judge, Judged, LossFunction
-from hybridmodel.cascade.losses import judge_for
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import find_threshold, jump, trace
 from hybridmodel.data.binding import Binding, Bound

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.compare.comparison import Comparison, plain
+from hybridmodel.compare.comparison import Comparison
+from hybridmodel.compare.values import plain
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.report.findings import Durations, Findings, Row
 from hybridmodel.report.subject import subject_of

@@ -11,7 +11,7 @@ from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.judges import ByClass, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import trace
-from hybridmodel.compare.comparison import plain
+from hybridmodel.compare.values import plain
 from hybridmodel.report.findings import (
     Chosen,
     ClassRight,

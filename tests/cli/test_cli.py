@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hybridmodel import HybridOnnxModel, TritonEndpoint, load_model, save_model
 from hybridmodel.cli import tables
@@ -27,7 +25,6 @@ from hybridmodel.cli.ping import examine
 from hybridmodel.cli.program import program
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.source import Source
-from hybridmodel.compare.differences import OutputComparison
 from hybridmodel.data.tensors import TensorSpec
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests.support import models
@@ -415,48 +412,6 @@ def test_compare_with_a_real_triton(cli: Cli, triton: TritonServer) -> None:
     cli("compare", "@linear", "rows.csv", *common, *other, status=1)
 
 
-ARRAYS = {
-    "FP32": [0.0, 1.0, 1.00001, np.nan, np.inf, -np.inf],
-    "INT64": [0, 1, 2**62],
-    "BYTES": ["no", "yes"],
-    "BOOL": [True, False],
-}
-
-
-@given(st.data(), st.sampled_from(sorted(ARRAYS)), st.integers(1, 30), st.integers(1, 7))
-def test_batches_do_not_matter(data: st.DataObject, datatype: str, rows: int, size: int) -> None:
-    """Comparing batch by batch finds what comparing at once does, and only what differs."""
-    spec = TensorSpec("y", datatype, (-1, 2), True)
-    cell = st.sampled_from(ARRAYS[datatype])
-    values = st.lists(cell, min_size=2 * rows, max_size=2 * rows)
-    one, two = (np.array(data.draw(values), spec.dtype).reshape(rows, 2) for _ in range(2))
-    whole, parts = (OutputComparison(spec, 1e-4, 0.0) for _ in range(2))
-    whole.add(one, two)
-    for start in range(0, rows, size):
-        parts.add(one[start : start + size], two[start : start + size])
-    assert parts.to_dict() == whole.to_dict()
-    json.dumps(whole.to_dict(), allow_nan=False)
-    differing = {item.row for item in whole.differences}
-    for row in range(rows):
-        same = all(map(_same, one[row].tolist(), two[row].tolist()))
-        assert same == (row not in differing) or len(differing) == 10
-
-
-def _same(one: Any, two: Any) -> bool:
-    if isinstance(one, float):
-        close = one == two or abs(one - two) <= 1e-4 * abs(one) < np.inf
-        return close or (np.isnan(one) and np.isnan(two))
-    return bool(one == two)
-
-
-def test_outputs_of_other_shapes_differ() -> None:
-    """Arrays that cannot be compared value by value are shown with their shapes."""
-    item = OutputComparison(TensorSpec("y", "FP32", (-1, -1)), 0.0, 0.0)
-    item.add(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32))
-    assert (item.rows, item.differing_rows) == (1, 1)
-    assert item.differences[0].local == "[1, 2, 3]"
-
-
 ERRORS: list[tuple[str, str]] = [
     ("", "Missing command"),
     ("nonsense", "No such command 'nonsense'"),
@@ -751,16 +706,3 @@ def test_the_package_is_light() -> None:
     """The entry point can be imported without click."""
     code = "import sys, hybridmodel.cli; sys.exit('click' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("shape", [(2,), (2, 1)])
-def test_labels_that_differ_are_shown(shape: tuple[int, ...]) -> None:
-    """Strings are compared exactly, and a column of them has no position within a row."""
-    spec = TensorSpec("label", "BYTES", (-1, *shape[1:]), batched=True)
-    compared = OutputComparison(spec, rtol=0.0, atol=0.0)
-    here = np.array(["no", "yes"], dtype=object).reshape(shape)
-    there = np.array(["no", "perhaps"], dtype=object).reshape(shape)
-    compared.add(here, there)
-    (difference,) = compared.differences
-    assert (difference.row, difference.position) == (1, ())
-    assert (difference.local, difference.endpoint) == ("yes", "perhaps")

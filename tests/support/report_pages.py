@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from hybridmodel.cascade import Curve
-from hybridmodel.compare.comparison import ComparisonSummary, OutputDifference
+from hybridmodel.compare.comparison import ComparisonSummary
+from hybridmodel.compare.values import OutputDifference
 from hybridmodel.report import Findings
 from hybridmodel.report.findings import (
     Chosen,
