@@ -1,4 +1,4 @@
-"""A cascade that keeps its promise: how sure a row is, and the threshold under which it goes on."""
+"""Scores of how sure the local model is, and thresholds below which rows are escalated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it is a loss to keep: the judge that fits a model, its score and what the caller says."""
+"""Chooses the judge for a model, a score and the caller's arguments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def judge_for(
     """
     if loss is not None:
         if tolerance is not None or not callable(loss):
-            raise ConfigurationError("loss is a function, and tolerance is for when there is none")
+            raise ConfigurationError(
+                "loss has to be a function, and cannot be passed together with tolerance"
+            )
         return ByFunction(loss, spec.output_names)
     if tolerance is not None:
         return ByTolerance(_number(spec, score, answer), _checked_tolerance(tolerance))
@@ -104,5 +106,5 @@ def _checked_tolerance(tolerance: Any) -> float:
     except OverflowError:
         checked = math.nan
     if not 0 <= checked < math.inf:
-        raise ConfigurationError(f"tolerance is a number from 0 up, not {shown(tolerance)}")
+        raise ConfigurationError(f"tolerance has to be a number from 0 up, not {shown(tolerance)}")
     return checked

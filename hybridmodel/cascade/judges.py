@@ -23,19 +23,24 @@ Outputs = Mapping[str, Array]
 LossFunction = Callable[[Any, Outputs, Outputs], Any]
 
 
+_ALL_THE_SAME = (
+    "both models give the same class for every row; does the endpoint serve the big model?"
+)
+
+
 class Judged(NamedTuple):
-    """The verdict on a sample.
+    """The losses in a sample.
 
     Attributes
     ----------
     losses : ndarray of bool, shape (n,)
         Whether keeping the row is a loss.
     differ : ndarray of bool, shape (n,)
-        Whether the models answer differently, which can be told without labels.
+        Whether the models answer differently; no labels are needed for it.
     right : (ndarray of bool, ndarray of bool) or None
-        Whether the small and the big model are right, where labels tell.
+        Whether the small and the big model are right; None without labels.
     warnings : tuple of str
-        What is odd about the sample.
+        Sentences about what is odd in the sample.
     """
 
     losses: Array
@@ -45,7 +50,7 @@ class Judged(NamedTuple):
 
 
 class Judge(Protocol):
-    """Says what it is a loss to keep."""
+    """Decides which rows are kept at a loss."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -123,24 +128,20 @@ class ByClass:
             unknown = [item for item in np.unique(labels).tolist() if item not in self.classes]
             if unknown:
                 raise InputMismatch(
-                    f"the labels hold {some(unknown)}, which output {self.output.name!r} does not "
-                    f"know; its classes are {some(self.classes)}"
+                    f"the labels hold {some(unknown)}, but output {self.output.name!r} has no such "
+                    f"class; available: {some(self.classes)}"
                 )
         return labels
 
     def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
         """Compare the classes of both models, with `y` where there are labels."""
-        here, there = self.read(small), self.read(big)
-        differ = here != there
-        odd = (
-            ()
-            if differ.any()
-            else ("both models give the same class for every row; is the big one at the endpoint?",)
-        )
+        local, remote = self.read(small), self.read(big)
+        differ = local != remote
+        odd = () if differ.any() else (_ALL_THE_SAME,)
         if y is None:
             return Judged(differ, differ, warnings=odd)
-        right = here == y, there == y
-        return Judged(right[1] & ~right[0], differ, right, odd + _never_answered(y, here, there))
+        right = local == y, remote == y
+        return Judged(right[1] & ~right[0], differ, right, odd + _never_answered(y, local, remote))
 
     def read(self, outputs: Outputs) -> Array:
         """Return the class of each row, as an array of shape (n,)."""
@@ -155,7 +156,7 @@ class ByClass:
 
 @dataclass(frozen=True)
 class ByTolerance:
-    """Numbers, which count as right (or as the same) when they are near enough.
+    """Numbers, which count as right (or as the same) when they are close enough.
 
     Attributes
     ----------
@@ -199,21 +200,21 @@ class ByTolerance:
 
     def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
         """Compare the numbers of both models, with `y` where there are labels."""
-        here, there = (_flat(answer[self.output.name]) for answer in (small, big))
-        differ = ~self._near(here, there)
+        local, remote = (_flat(answer[self.output.name]) for answer in (small, big))
+        differ = ~self._is_close(local, remote)
         if y is None:
             return Judged(differ, differ)
-        right = self._near(here, y), self._near(there, y)
+        right = self._is_close(local, y), self._is_close(remote, y)
         return Judged(right[1] & ~right[0], differ, right)
 
-    def _near(self, one: Array, other: Array) -> Array:
-        # What is no number is near to nothing.
+    def _is_close(self, one: Array, other: Array) -> Array:
+        # NaN is close to nothing.
         return np.asarray(np.abs(one - other) <= self.tolerance)
 
 
 @dataclass(frozen=True)
 class ByFunction:
-    """Whatever a function of labels and both models' outputs calls a loss.
+    """Losses as a function of labels and both models' outputs.
 
     Attributes
     ----------
@@ -252,8 +253,9 @@ class ByFunction:
         bad = losses[~np.isin(losses, (0, 1))].tolist()
         if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
             raise ConfigurationError(
-                f"loss function {name_of(self.function)} returns 0 or 1 for each row; it returned "
-                f"{losses.dtype} of shape {list(losses.shape)}{', with ' if bad else ''}{some(bad)}"
+                f"loss function {name_of(self.function)} has to return 0 or 1 for each row; it "
+                f"returned {losses.dtype} of shape {list(losses.shape)}"
+                f"{', with ' if bad else ''}{some(bad)}"
             )
         return Judged(losses.astype(bool), losses.astype(bool))
 
@@ -268,13 +270,13 @@ def _read_labels(y: Any, datatype: str) -> Array:
         ) from error
 
 
-def _never_answered(y: Array, here: Array, there: Array) -> tuple[str, ...]:
-    answers = set(here.tolist()) | set(there.tolist())
+def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+    answers = set(local.tolist()) | set(remote.tolist())
     never = [item for item in np.unique(y).tolist() if item not in answers]
     if len(never) == len(set(y.tolist())):
         raise InputMismatch(
-            f"no label is ever answered by either model: the labels are {some(never)}, the "
-            f"answers {some(sorted(answers))}"
+            f"neither model ever answers any of the labels: the labels are {some(never)}, the "
+            f"answers are {some(sorted(answers))}"
         )
     if not never:
         return ()

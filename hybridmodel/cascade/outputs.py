@@ -1,4 +1,4 @@
-"""Small questions about a model's outputs, and how they are written in messages."""
+"""Questions about a model's outputs, and how messages list them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def is_column(spec: TensorSpec) -> bool:
 
 
 def listed(spec: ModelSpec) -> str:
-    """Say which outputs a model has."""
+    """List a model's outputs for a message."""
     return f"the model's outputs are {', '.join(map(str, spec.outputs))}"
 
 
 def some(values: Iterable[Any], most: int = 10) -> str:
-    """Write the first of some values, and how many more there are."""
+    """Write the first of some values, and how many more follow."""
     shown = [repr(item) for item in np.asarray(list(values), dtype=object).tolist()]
     rest = f", … {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + rest

@@ -28,6 +28,7 @@ from hybridmodel.report import Findings, Gatherer, render
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
+from tests.support.command_line import messages
 from tests.support.report_pages import EVIL, checked, findings
 
 KEY = "canary-5d0c9a17be"
@@ -139,8 +140,9 @@ def cli(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         assert not list(tmp_path.glob(".*")), "nothing half-written is left"
         if status:
             assert {path: path.read_bytes() for path in tmp_path.glob("*.htm*")} == before
-            assert result.stderr.startswith("Error: ")
-            assert result.stderr.count("\n") == 1
+            said = messages(result.stderr)
+            assert said.startswith("Error: ")
+            assert said.count("\n") == 1
         for page in tmp_path.glob("*.htm*"):
             assert KEY not in page.read_text()
         return result
