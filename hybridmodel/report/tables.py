@@ -64,7 +64,7 @@ class Table:
 
 
 def pairs_table(pairs: Pairs) -> Table | None:
-    """Return rows by both sides' classes, or the most frequent confusions of many classes."""
+    """Return rows by local and remote class, or the most frequent confusions of many classes."""
     if not pairs:
         return None
     names = _classes(pairs)
@@ -92,7 +92,7 @@ def labelled_tables(found: Labelled) -> list[Table]:
     quarters = (
         ("both right", found.both),
         ("only the local model right", found.only_local),
-        ("only the endpoint right", found.only_azure),
+        ("only the endpoint right", found.only_remote),
         ("both wrong", found.neither),
     )
     right = Table(
@@ -105,15 +105,15 @@ def labelled_tables(found: Labelled) -> list[Table]:
 
 
 def errors_table(found: Numbers) -> Table | None:
-    """Return how far both sides' numbers are from the labels; None without labels."""
-    if found.local_errors is None or found.azure_errors is None:
+    """Return the errors of both routes against the labels; None without labels."""
+    if found.local_errors is None or found.remote_errors is None:
         return None
     return Table(
         caption="Distance from the labels",
         header=("", "mean absolute", "root mean square"),
         rows=[
             ("local model", *_distances(found.local_errors)),
-            ("endpoint", *_distances(found.azure_errors)),
+            ("endpoint", *_distances(found.remote_errors)),
         ],
         numbers=frozenset((1, 2)),
     )
@@ -159,7 +159,7 @@ def latency_table(found: Durations) -> Table:
     lines = []
     for name, seconds, speed in (
         ("local model", found.local_s, found.local_rows_per_s),
-        ("endpoint", found.azure_s, found.azure_rows_per_s),
+        ("endpoint", found.remote_s, found.remote_rows_per_s),
     ):
         quantiles = np.quantile(seconds, (0.5, 0.95, 0.99, 1.0)).tolist()
         lines.append((name, *map(milliseconds, quantiles), count(round(speed))))
@@ -173,11 +173,11 @@ def latency_table(found: Durations) -> Table:
 
 
 def rows_table(shown: Sequence[Row]) -> Table:
-    """Return rows on which the sides disagree, with their inputs."""
+    """Return rows on which the routes disagree, with their inputs."""
     columns: dict[str, list[Any]] = {
         "row": [count(row.position) for row in shown],
         "local": [short(row.local) for row in shown],
-        "endpoint": [short(row.azure) for row in shown],
+        "endpoint": [short(row.remote) for row in shown],
     }
     if any(row.label is not None for row in shown):
         columns["label"] = [short(row.label) for row in shown]
@@ -230,7 +230,7 @@ def _by_label(found: Labelled) -> Table:
             (
                 short(item.label),
                 count(item.rows),
-                *(percent(n / item.rows) for n in (item.local, item.azure, item.agreed)),
+                *(percent(n / item.rows) for n in (item.local, item.remote, item.agreed)),
             )
             for item in shown
         ],

@@ -163,22 +163,22 @@ def test_findings(coarse_model: HybridOnnxModel) -> None:
     assert found.summary.agreed == (small == big).sum()
     assert found.labelled is not None
     assert found.labelled.local == (small == truth).mean()
-    assert found.labelled.azure == (big == truth).mean()
+    assert found.labelled.remote == (big == truth).mean()
     assert found.labelled.both == ((small == truth) & (big == truth)).sum()
     perhaps = found.labelled.classes[1]
     assert (perhaps.label, perhaps.rows) == ("perhaps", (truth == "perhaps").sum())
-    assert perhaps.azure == ((truth == "perhaps") & (big == truth)).sum()
+    assert perhaps.remote == ((truth == "perhaps") & (big == truth)).sum()
     assert found.escalation is not None
     curve = found.escalation.curve
     assert curve.accuracy is not None
-    assert (curve.accuracy[0], curve.accuracy[-1]) == (found.labelled.local, found.labelled.azure)
+    assert (curve.accuracy[0], curve.accuracy[-1]) == (found.labelled.local, found.labelled.remote)
     assert curve.risk[0] == ((big == truth) & (small != truth)).mean()
     assert found.escalation.chosen is None
     top = np.sort(here["probabilities"], axis=1)
     margins = (top[:, -1] - top[:, -2])[small != big]
     assert [row.score for row in found.rows] == pytest.approx(np.sort(margins)[::-1][:50].tolist())
     row = found.rows[0]
-    assert (row.local, row.azure, row.label) == (
+    assert (row.local, row.remote, row.label) == (
         small[row.position],
         big[row.position],
         truth[row.position],
@@ -225,11 +225,11 @@ def test_numbers(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.numbers is not None
     assert sum(found.numbers.counts) == 200
     assert found.numbers.edges[0] == pytest.approx((there - here).min())
-    assert found.numbers.azure_errors is not None
-    assert found.numbers.azure_errors.mean_abs == pytest.approx(0.25)
+    assert found.numbers.remote_errors is not None
+    assert found.numbers.remote_errors.mean_abs == pytest.approx(0.25)
     assert found.summary.agreed == (np.abs(there - here) <= 0.5).sum()
     assert found.labelled is not None
-    assert found.labelled.azure == 1.0
+    assert found.labelled.remote == 1.0
     assert found.labelled.classes == ()
     assert found.escalation is not None
     assert found.escalation.curve.risk[0] == (np.abs(here - labels) > 0.5).mean()
@@ -367,9 +367,9 @@ def test_the_models_own_calibration(coarse_model: HybridOnnxModel) -> None:
     [
         ("same", frame(5), [], "There is none."),
         ("zipmap", frame(5), [], "100.0 %"),
-        ("linear", frame(5), [], "nothing tells how sure the local model is"),
+        ("linear", frame(5), [], "no score that says how sure it is"),
         ("linear", frame(5), ["--tolerance", 100], "within 100"),
-        ("std", frame(5), ["--score", "uncertainty:std"], "the answer is no class"),
+        ("std", frame(5), ["--score", "uncertainty:std"], "the answer is not a class"),
         ("std", frame(5), ["--answer", "y"], "The number y"),
         (
             "wide",
@@ -415,7 +415,7 @@ def test_any_model(
         ("coarse", ["rows.csv", "--score", "confidence:z"], "no output 'z'"),
         ("coarse", ["rows.csv", "--tolerance", "-1"], "--tolerance"),
         ("two_inputs", ["rows.csv"], "column names"),
-        ("std", ["labelled.csv", "--labels", "truth"], "hold labels against"),
+        ("std", ["labelled.csv", "--labels", "truth"], "the labels belong to"),
         ("linear", ["rows.csv", "--score", "margin:y"], "no probabilities"),
     ],
 )
