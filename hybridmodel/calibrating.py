@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hybridmodel.cascade.bounds import check_share, interval, required_rows, upper_bound
-from hybridmodel.cascade.calibration import Accuracy, Calibration
+from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.fingerprint import fingerprint
 from hybridmodel.cascade.judge_selection import judge_for
 from hybridmodel.cascade.judges import Judge, Judged, LossFunction
 from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import find_threshold, jump, trace
+from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
 from hybridmodel.data.binding import Binding, Bound
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.remote.endpoint import check_seconds
@@ -212,7 +212,7 @@ def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[s
         "risk_bound": _bound(judged.losses & ~gone, gone, delta),
         "difference_bound": max(epsilon, _bound(judged.differ & ~gone, gone, delta)),
         "missing_scores": int(np.isnan(scores).sum()),
-        "accuracy": _accuracy(judged, gone),
+        "accuracy": Accuracy.of(judged.right, gone),
         "warnings": (*_notes(scores, threshold, required), *judged.warnings),
         "curve": trace(scores, judged.losses, judged.right, delta=delta),
     }
@@ -221,17 +221,6 @@ def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[s
 def _bound(lost: Array, gone: Array, delta: float) -> float:
     # No sample is needed to know that keeping no row risks nothing.
     return 0.0 if gone.all() else float(upper_bound(lost.sum(), len(lost), delta))
-
-
-def _accuracy(judged: Judged, gone: Array) -> Accuracy | None:
-    if judged.right is None:
-        return None
-    small, big = judged.right
-    return Accuracy(
-        small=float(small.mean()),
-        big=float(big.mean()),
-        cascade=float(np.where(gone, big, small).mean()),
-    )
 
 
 def _notes(scores: Array, threshold: float, required: int) -> Iterator[str]:

@@ -6,9 +6,9 @@ import warnings
 from importlib import import_module
 from typing import Any
 
-from hybridmodel.cascade.calibration import Accuracy, Calibration
+from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import Curve, find_threshold
+from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
 
 __all__ = [
     "Accuracy",

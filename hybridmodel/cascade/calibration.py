@@ -21,7 +21,7 @@ from hybridmodel.cascade.json_values import (
     texts,
 )
 from hybridmodel.cascade.scores import Score
-from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
 
@@ -31,21 +31,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 _MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Shares of a sample that are right, by who answers.
-
-    Attributes
-    ----------
-    small, big, cascade : float
-        The small model alone, the big one alone, both with the threshold.
-    """
-
-    small: float
-    big: float
-    cascade: float
 
 
 @dataclass(frozen=True, kw_only=True)

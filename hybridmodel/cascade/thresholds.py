@@ -78,6 +78,30 @@ def threshold_allowing(scores: Array, losses: Array, failures: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Shares of a sample that are right, by who answers.
+
+    Attributes
+    ----------
+    small, big, cascade : float
+        The small model alone, the big one alone, both with the threshold.
+    """
+
+    small: float
+    big: float
+    cascade: float
+
+    @classmethod
+    def of(cls, right: tuple[Array, Array] | None, gone: Array) -> Accuracy | None:
+        """Count who is right about each row, small and big; None where that is unknown."""
+        if right is None:
+            return None
+        small, big = right
+        cascade = np.where(gone, big, small)
+        return cls(small=float(small.mean()), big=float(big.mean()), cascade=float(cascade.mean()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """What each threshold would do to the sample, from keeping every row to escalating all.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybridmodel.cascade.calibration import Accuracy
-from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.compare.comparison import ComparisonSummary
 
 

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.judges import ByClass, Judged
 from hybridmodel.cascade.scores import escalated
-from hybridmodel.cascade.thresholds import trace
+from hybridmodel.cascade.thresholds import Accuracy, trace
 from hybridmodel.compare.values import plain
 from hybridmodel.report.findings import (
     Chosen,
@@ -136,18 +135,11 @@ def _chosen(subject: Subject, scores: Array, judged: Judged) -> Chosen | None:
     if subject.threshold is None:
         return None
     gone = escalated(scores, subject.threshold)
-    accuracy = None
-    if judged.right is not None:
-        small, big = judged.right
-        both = np.where(gone, big, small)
-        accuracy = Accuracy(
-            small=float(small.mean()), big=float(big.mean()), cascade=float(both.mean())
-        )
     return Chosen(
         threshold=subject.threshold,
         escalation=float(gone.mean()),
         risk=float((judged.losses & ~gone).mean()),
-        accuracy=accuracy,
+        accuracy=Accuracy.of(judged.right, gone),
         epsilon=subject.epsilon,
     )
 
