@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from hybridmodel.cascade.judges import ByClass, ByFunction, ByTolerance, Judge, LossFunction
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import NAMED, Score
 from hybridmodel.checks import shown
 from hybridmodel.data.tensors import ModelSpec, TensorSpec

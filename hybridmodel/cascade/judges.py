@@ -1,18 +1,18 @@
-"""What it costs to keep a row: whether the big model would have answered it better.
+"""Judges decide for each row whether keeping it local is a loss.
 
-A judge knows which outputs it reads (`needs`), what labels have to look like (`labels`), and says
-of each row whether keeping it is a loss (`judge`).
+A judge names the outputs that it reads (`needs`), what a calibration keeps about it (`facts`) and
+what counts as a loss (`describe`); it reads labels (`labels`) and compares answers (`judge`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.cascade.outputs import some
+from hybridmodel.cascade.formatting import some
 from hybridmodel.cascade.scores import name_of
 from hybridmodel.data.inputs import from_array_like
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
@@ -49,35 +49,25 @@ class Judged(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Judge(Protocol):
-    """Decides which rows are kept at a loss."""
+@dataclass(frozen=True)
+class _ByOutput:
+    """What the judges of one output share."""
+
+    output: TensorSpec
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the outputs that it reads, of either model."""
+        """The one output."""
+        return (self.output.name,)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a calibration keeps: ``answer``, ``tolerance``, ``loss_function``; None for none."""
-
-    def describe(self, labelled: bool) -> str:
-        """Say in a few words what counts as a loss."""
-
-    def labels(self, y: Any) -> Any:
-        """Return labels as `judge` takes them.
-
-        Raises
-        ------
-        InputMismatch
-            If they are of another kind.
-        """
-
-    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
-        """Compare the answers of both models to the same rows; `y` may be None."""
+        """The facts about the judge that a calibration keeps."""
+        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
 
 
 @dataclass(frozen=True)
-class ByClass:
+class ByClass(_ByOutput):
     """Classes, as an output names them, or as the most probable of an output of probabilities.
 
     Attributes
@@ -88,18 +78,7 @@ class ByClass:
         In one column of probabilities or logits, where the second class begins.
     """
 
-    output: TensorSpec
     cut: float = 0.5
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The one output."""
-        return (self.output.name,)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The output's name."""
-        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -155,7 +134,7 @@ class ByClass:
 
 
 @dataclass(frozen=True)
-class ByTolerance:
+class ByTolerance(_ByOutput):
     """Numbers, which count as right (or as the same) when they are close enough.
 
     Attributes
@@ -166,18 +145,12 @@ class ByTolerance:
         Largest difference that does not matter.
     """
 
-    output: TensorSpec
     tolerance: float
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """The one output."""
-        return (self.output.name,)
-
-    @property
     def facts(self) -> dict[str, Any]:
-        """The output's name and the tolerance."""
-        return {"answer": self.output.name, "tolerance": self.tolerance, "loss_function": None}
+        """The facts about the judge that a calibration keeps."""
+        return {**super().facts, "tolerance": self.tolerance}
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
@@ -258,6 +231,9 @@ class ByFunction:
                 f"{', with ' if bad else ''}{some(bad)}"
             )
         return Judged(losses.astype(bool), losses.astype(bool))
+
+
+Judge = ByClass | ByTolerance | ByFunction
 
 
 def _read_labels(y: Any, datatype: str) -> Array:

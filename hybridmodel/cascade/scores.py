@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
 from hybridmodel.data.tensors import ModelSpec, TensorSpec

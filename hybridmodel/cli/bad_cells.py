@@ -1,4 +1,4 @@
-"""Which cell of a table is the one that a model cannot take."""
+"""Finds the cell of a table that a model cannot take."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BadCell:
     column : str
         Its name.
     value : str
-        As it is shown, cut where it is long.
+        Its text, shortened if long.
     reason : str
         Why it does not fit.
     """
@@ -66,7 +66,7 @@ def explained(
     label: str | None = None,
     labels: bool = False,
 ) -> Iterator[None]:
-    """Say where in a table it is, when a block finds that a frame does not fit the model.
+    """Add the place in the table to an `InputMismatch` that the block raises.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def explained(
     Raises
     ------
     InputMismatch
-        With the line, column and value, or what may be done about the columns.
+        With the line, column and value, or a suggestion about the columns.
     """
     try:
         yield
@@ -102,7 +102,7 @@ def explained(
 def find(
     frame: pd.DataFrame, spec: ModelSpec, feature_names: list[str] | None = None
 ) -> BadCell | None:
-    """Return the first cell that does not fit, None where it is not for one cell.
+    """Return the first cell that does not fit; None if no single cell is to blame.
 
     Parameters
     ----------

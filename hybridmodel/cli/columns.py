@@ -1,10 +1,11 @@
-"""Which columns of a table are features, which are identifiers, and which are too much."""
+"""Tells features, identifiers and extra columns of a table apart."""
 
 from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING
 
+from hybridmodel.cascade.formatting import some
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 
@@ -31,14 +32,14 @@ def names_of(model: HybridOnnxModel) -> list[str] | None:
 def arranged(
     frame: pd.DataFrame, source: Source, model: HybridOnnxModel, label: str | None = None
 ) -> pd.DataFrame:
-    """Return a frame with its identifiers as the index, and without what is to be left out.
+    """Return a frame with its identifiers as the index, and without ignored columns.
 
     Parameters
     ----------
     frame : DataFrame
         As it was read.
     source : Source
-        Says which columns are identifiers, and whether to leave out what is too much.
+        Says which columns are identifiers, and whether to leave out extra ones.
     model : HybridOnnxModel
         Says which columns it takes.
     label : str, optional
@@ -47,10 +48,10 @@ def arranged(
     Raises
     ------
     ConfigurationError
-        If a column is not there, or the model does not know its columns by name.
+        If a column is missing, or the model does not know its columns by name.
     """
     for name in source.id_columns:
-        check_there(frame, name, source, "--id-column")
+        check_column(frame, name, source, "--id-column")
     if source.id_columns:
         kept_index = any(frame.index.names)
         frame = frame.set_index(list(source.id_columns), append=kept_index)
@@ -59,34 +60,34 @@ def arranged(
     wanted = names_of(model)
     if wanted is None:
         raise ConfigurationError(
-            "--ignore-extra: the model takes columns by position, so none can be told to be too "
-            "much; save it with feature_names"
+            "--ignore-extra: the model takes columns by position, so no column is known to be "
+            "extra; save it with feature_names"
         )
     return frame[[name for name in frame if name in wanted or name == label]]
 
 
-def check_there(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
-    """Refuse the name of a column that is not there.
+def check_column(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
+    """Refuse the name of a missing column.
 
     Raises
     ------
     ConfigurationError
-        With the names there are, the nearest first.
+        With the available names, and the most similar one.
     """
     if name in frame:
         return
     given = [str(column) for column in frame.columns]
-    near = difflib.get_close_matches(name, given, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    close = difflib.get_close_matches(name, given, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(
-        f"{option}: {source.name} has no column {name!r}; it has {_listed(given)}{meant}"
+        f"{option}: {source.name} has no column {name!r}; available: {some(given, _SHOWN)}{meant}"
     )
 
 
 def hint(
     frame: pd.DataFrame, model: HybridOnnxModel, source: Source, label: str | None, labels: bool
 ) -> str:
-    """Say what may be done about columns that do not fit; empty where nothing comes to mind.
+    """Suggest what to do about columns that do not fit; empty without a suggestion.
 
     Parameters
     ----------
@@ -118,8 +119,3 @@ def hint(
     if labels and label is None and len(extra) == 1:
         return f"; did you mean --labels {extra[0]!r}? (--ignore-extra leaves such columns out)"
     return "; --id-column NAME keeps a column that is no feature, --ignore-extra leaves such out"
-
-
-def _listed(names: list[str]) -> str:
-    rest = f", … {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + rest

@@ -1,8 +1,9 @@
-"""``hybridmodel compare``: the same rows through both routes, and where they differ."""
+"""``hybridmodel compare``: answers the same rows by both routes and lists differing values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,21 +101,13 @@ def _add(
 
 
 def _as_json(item: OutputDifference, differences: Iterable[Difference]) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "rows": item.rows,
-        "differing_rows": item.differing_rows,
-        "max_abs_diff": item.max_abs_diff,
-        "differences": [
-            {
-                "row": one.row,
-                "position": list(one.position),
-                "local": one.local,
-                "endpoint": one.remote,
-            }
-            for one in differences
-        ],
-    }
+    described: dict[str, Any] = asdict(item)
+    del described["mean_abs_diff"]
+    described["differences"] = [
+        {"row": one.row, "position": one.position, "local": one.local, "endpoint": one.remote}
+        for one in differences
+    ]
+    return described
 
 
 def _echo(

@@ -1,4 +1,4 @@
-"""``hybridmodel ping``: whether the endpoint answers, and for the same inputs and outputs."""
+"""``hybridmodel ping``: checks the endpoint, and that its inputs and outputs are the model's."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Health:
-    """What an endpoint said about itself.
+    """The state of an endpoint.
 
     Attributes
     ----------
     model_url : str
-        Where it was asked.
+        The endpoint's URL of the model.
     ready : bool
-        Whether it can answer for the model now.
+        Whether it can answer now.
     reason : str or None
-        Why it is not ready, in the endpoint's words, where it gives any.
+        Why it is not ready, in the endpoint's words; None if it gives no reason.
     differences : tuple of str
         One sentence for each difference from the local model.
     calls : int
-        Calls whose time was taken.
+        Timed calls.
     round_trip_median_s, round_trip_min_s : float or None
         Time of one call for the model's metadata; None when it is not ready.
     """
@@ -48,7 +48,7 @@ class Health:
 
     @property
     def is_good(self) -> bool:
-        """Whether the endpoint can stand in for the local model."""
+        """Whether the endpoint is ready and agrees with the local model's inputs and outputs."""
         return self.ready and not self.differences
 
 
@@ -62,7 +62,7 @@ class Health:
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Calls whose time is taken.",
+    help="Timed calls.",
 )
 @options.as_json
 @click.pass_context
@@ -74,12 +74,12 @@ def ping(
     calls: int,
     as_json: bool,
 ) -> None:
-    """Ask a model's endpoint whether it is ready, and for the same inputs and outputs.
+    """Check that a model's endpoint is ready and has the same inputs and outputs.
 
     The round trip is the time of a call for the model's metadata, on an open connection; no rows
     are sent.
 
-    Exit status: 0 ready and the same, 1 not ready or not the same (every difference is listed),
+    Exit status: 0 ready and the same, 1 not ready, or different (every difference is listed),
     2 error, such as an endpoint that cannot be reached or does not accept the key.
     """
     with options.open_model(model_uri, config) as model:
@@ -98,14 +98,14 @@ def examine(
     timeout_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Health:
-    """Ask the endpoint of a model about itself.
+    """Check the endpoint of a model, and time calls for its metadata.
 
     Parameters
     ----------
     model : HybridOnnxModel
         With an endpoint.
     calls : int
-        How many to take the time of, at least 1.
+        How many to time, at least 1.
     timeout_s : float, optional
         Total time for each call.
     clock : callable
@@ -116,7 +116,7 @@ def examine(
     ConfigurationError
         If there is no endpoint, or no key for it.
     EndpointError
-        One of its kinds, when the endpoint did not say.
+        One of its kinds, when the endpoint did not answer.
     """
     client = model.client
     url = client.endpoint.model_url

@@ -1,4 +1,4 @@
-"""An ONNX file that was never saved as a model, with an endpoint from the command line."""
+"""Opens an ONNX file as a model, with settings from the command line."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
     """
     for key in config:
         if key not in CONFIG_KEYS:
-            # The value is not shown: people put keys here.
+            # The value is not shown: it may be a key.
             raise ConfigurationError(
-                f"model_config has no key {key!r}; it has {', '.join(CONFIG_KEYS)}"
+                f"model_config has no key {key!r}; available: {', '.join(CONFIG_KEYS)}"
             )
     model = HybridOnnxModel(
         path,

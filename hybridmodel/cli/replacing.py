@@ -1,4 +1,4 @@
-"""A file that appears complete or not at all, and never in place of what is read."""
+"""Writes files that appear complete or not at all, and never replace the input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hybridmodel.exceptions import ConfigurationError
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a path to write to, which becomes `target` at the end, or nothing does.
+    """Yield a temporary path, which replaces `target` only when the block succeeds.
 
     Raises
     ------
@@ -24,9 +24,9 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(target))
     if target.exists() and not target.is_file():
-        raise ConfigurationError(f"{target}: is there already, and is no file")
+        raise ConfigurationError(f"{target}: exists already and is not a file")
     if not target.parent.is_dir():
-        raise ConfigurationError(f"{target}: there is no folder {target.parent}")
+        raise ConfigurationError(f"{target}: no folder {target.parent}")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part
@@ -36,14 +36,14 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def check_targets(source: Source, *targets: Path | None) -> None:
-    """Refuse to write what is read, or one file twice, under whatever name.
+    """Refuse to overwrite the input, or to write one file twice.
 
     Parameters
     ----------
     source : Source
-        What will be read; for stdin, the file that was put there.
+        The input; for stdin, the file that was redirected to it.
     *targets : Path or None
-        What will be written; None is stdout.
+        The outputs; None is stdout.
 
     Raises
     ------
@@ -56,17 +56,17 @@ def check_targets(source: Source, *targets: Path | None) -> None:
         name = "stdout" if target is None else str(target)
         if found is not None and found in taken:
             raise ConfigurationError(
-                f"{name}: is the same file as {taken[found]}, which it would replace; write to "
-                "another"
+                f"{name}: is the same file as {taken[found]} and would overwrite it; choose "
+                "another target"
             )
         taken[found] = name
 
 
 def _identity(file: object) -> object:
-    """Return what two names of one regular file have in common; None for anything else."""
+    """Return a key that all names of one regular file share; None for anything else."""
     try:
         if isinstance(file, Path):
-            # A file that is not there yet is its path.
+            # A file that does not exist yet is known by its path.
             status = file.stat() if file.exists() else None
         else:
             status = os.fstat(file.fileno())  # type: ignore[attr-defined]

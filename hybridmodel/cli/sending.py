@@ -1,4 +1,4 @@
-"""What a model's endpoint would be sent, and who says so: for people, and for machines."""
+"""Lists what would be sent to a model's endpoint, and what grants it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _REFUSED = "not granted, so not sent; `hybridmodel trust` grants it"
 
 @dataclass(frozen=True)
 class Sent:
-    """One thing that would be sent.
+    """A secret or data that would be sent.
 
     Attributes
     ----------
     what : str
         ``data``, ``entra``, or the name of a variable.
     grant : str
-        What has to be granted where only a saved model says so.
+        The grant that a saved model needs for it.
     granted : bool
-        Whether it may be sent unasked: what only a call asks for is not granted.
+        Whether it may be sent without a call that asks for the endpoint.
     why : str
-        Who says so.
+        What grants or refuses it.
     is_set : bool or None
-        Whether the variable is set; None for what is none.
+        Whether the variable is set; None for data and tokens.
     """
 
     what: str

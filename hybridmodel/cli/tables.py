@@ -1,4 +1,4 @@
-"""Tables in files and streams: read in batches, written in batches, and never half-written.
+"""Tables in files and streams, read and written in batches; a file appears complete or not at all.
 
 CSV is UTF-8 with a header. JSON lines are objects with the same keys. Parquet keeps types, lists in
 cells, and an index that is not a column.
@@ -71,7 +71,7 @@ def read(
     InputMismatch
         If the table cannot be read.
     ConfigurationError
-        If it has no such column for identifiers, or columns cannot be told apart.
+        If a column for identifiers is missing, or extra columns cannot be told apart.
     """
     for frame in read_raw(source, model.spec, batch_rows):
         yield columns.arranged(frame, source, model, label)
@@ -95,11 +95,11 @@ def take_labels(frame: pd.DataFrame, labels: str | None, source: Source) -> pd.S
     Raises
     ------
     ConfigurationError
-        If there is no such column.
+        If the column is missing.
     """
     if labels is None:
         return None
-    columns.check_there(frame, labels, source, "--labels")
+    columns.check_column(frame, labels, source, "--labels")
     return frame.pop(labels)
 
 

@@ -1,4 +1,4 @@
-"""``hybridmodel trust``: lets a saved model send what it names to where it says."""
+"""``hybridmodel trust``: grants a saved model to send a key and data to its endpoint."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trust(
     yes: bool,
     config: dict[str, Any],
 ) -> None:
-    """Let a saved model send the key that it names, and data, to where its endpoint is.
+    """Let a saved model send data, and the key that it names, to its endpoint.
 
     Shows what would be sent where, asks, and writes it into a file of yours. What is granted is
     a variable and a place, whichever saved model names the two. Calls no endpoint, reads no key.
@@ -53,7 +53,7 @@ def trust(
     Exit status: 0 granted or shown, 1 not granted, or no such grant to revoke, 2 error.
     """
     if (listed or revoke) and (model_uri or print_env or (listed and revoke)):
-        raise click.UsageError("--list and --revoke stand alone")
+        raise click.UsageError("--list and --revoke take no other options or arguments")
     if revoke:
         context.exit(_revoke(parse_grants(revoke, "--revoke")))
     if listed:
@@ -117,7 +117,7 @@ def _revoke(revoked: Iterable[Grant]) -> int:
             if grant != gone and not (gone.secret is None and grant.place == gone.place)
         ]
         if len(left) == len(kept):
-            click.echo(f"not there: {gone}", err=True)
+            click.echo(f"no such grant: {gone}", err=True)
             status = NO
         kept = left
     trust_file.write(kept)

@@ -1,4 +1,4 @@
-"""What the readers of files raise becomes one kind of error that names the file."""
+"""Turns the errors of file readers into `InputMismatch` that names the file."""
 
 from __future__ import annotations
 

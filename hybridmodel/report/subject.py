@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.cascade.judges import ByClass, ByTolerance
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
 from hybridmodel.compare.agreement import Agreement
 from hybridmodel.data.tensors import ModelSpec, TensorSpec

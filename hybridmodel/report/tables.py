@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,8 @@ class Table:
     caption : str
     header : tuple of str
     rows : list of tuple of (str or Cell)
-    numbers : frozenset of int
-        Columns that hold numbers.
+    texts : frozenset of int
+        Columns that hold no numbers.
     kind : str or None
         Class of the table.
     """
@@ -59,7 +59,7 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: list[tuple[str | Cell, ...]]
-    numbers: frozenset[int] = frozenset()
+    texts: frozenset[int] = frozenset((0,))
     kind: str | None = None
 
 
@@ -82,7 +82,6 @@ def pairs_table(pairs: Pairs) -> Table | None:
         caption="Rows by the local model's class (down) and the endpoint's (across)",
         header=("local", *map(short, names), "all", "agree"),
         rows=lines,
-        numbers=frozenset(range(1, len(names) + 3)),
         kind="pairs",
     )
 
@@ -99,7 +98,6 @@ def labelled_tables(found: Labelled) -> list[Table]:
         caption="Rows by who is right",
         header=("", "rows", "share"),
         rows=[(name, count(rows), percent(rows / found.rows)) for name, rows in quarters],
-        numbers=frozenset((1, 2)),
     )
     return [right, _by_label(found)] if found.classes else [right]
 
@@ -115,7 +113,6 @@ def errors_table(found: Numbers) -> Table | None:
             ("local model", *_distances(found.local_errors)),
             ("endpoint", *_distances(found.remote_errors)),
         ],
-        numbers=frozenset((1, 2)),
     )
 
 
@@ -134,7 +131,6 @@ def outputs_table(summary: ComparisonSummary) -> Table:
             )
             for item in summary.outputs
         ],
-        numbers=frozenset(range(1, 5)),
     )
 
 
@@ -168,7 +164,6 @@ def latency_table(found: Durations) -> Table:
         caption="Calls, and rows in large batches",
         header=("", "half within", "95 %", "99 %", "longest", batch),
         rows=[*lines],
-        numbers=frozenset(range(1, 6)),
     )
 
 
@@ -187,13 +182,13 @@ def rows_table(shown: Sequence[Row]) -> Table:
     return _of_columns("Rows on which local model and endpoint disagree", columns, ("row", "score"))
 
 
-def _of_columns(caption: str, columns: dict[str, list[Any]], numbers: Iterable[str]) -> Table:
+def _of_columns(caption: str, columns: dict[str, list[Any]], numbers: Container[str]) -> Table:
     header = tuple(columns)
     return Table(
         caption=caption,
         header=header,
         rows=list(zip(*columns.values(), strict=True)),
-        numbers=frozenset(header.index(name) for name in numbers if name in header),
+        texts=frozenset(at for at, name in enumerate(header) if name not in numbers),
     )
 
 
@@ -203,7 +198,7 @@ def _confusions(pairs: Pairs, classes: int) -> Table:
         caption=f"The most frequent of {classes} classes that they do not agree on",
         header=("local", "endpoint", "rows"),
         rows=[(short(local), short(remote), count(rows)) for local, remote, rows in confused],
-        numbers=frozenset((2,)),
+        texts=frozenset((0, 1)),
     )
 
 
@@ -234,7 +229,6 @@ def _by_label(found: Labelled) -> Table:
             )
             for item in shown
         ],
-        numbers=frozenset(range(1, 5)),
     )
 
 

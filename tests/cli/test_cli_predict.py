@@ -156,7 +156,7 @@ def test_columns_may_not_be_there_twice(cli: Cli, saved: Path) -> None:
     """An input column of the name of a prediction is refused where both would be written."""
     pd.DataFrame({"y": [0, 1]}).to_csv("in.csv", index=False)
     result = cli("predict", "@lookup", "in.csv", "--keep-input", status=2)
-    assert "--keep-input: 'y' would be there twice" in result.stderr
+    assert "--keep-input: the input and the predictions both have a column 'y'" in result.stderr
 
 
 def test_types_that_change_cannot_be_parquet(cli: Cli) -> None:

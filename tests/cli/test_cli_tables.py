@@ -251,7 +251,7 @@ HINTS: list[tuple[str, str, str]] = [
     (
         "predict @linear --id-column idd",
         "id,a\n1,2\n",
-        "has no column 'idd'; it has 'id', 'a'; did",
+        "has no column 'idd'; available: 'id', 'a'; did",
     ),
     ("predict @nameless --ignore-extra", "a,b,c,d\n1,2,3,4\n", "takes columns by position"),
     ("predict @linear --separator ::", "a\n1\n", "one character is expected"),
