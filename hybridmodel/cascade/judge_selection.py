@@ -22,26 +22,10 @@ def judge_for(
     loss: LossFunction | None = None,
     tolerance: float | None = None,
 ) -> Judge:
-    """Choose the judge that fits the model.
+    """Return the judge that fits a model's outputs, a score and what the caller asks for.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Its outputs, the same for both models.
-    score : Score
-        As `Score.check` returns it.
-    answer : str, optional
-        The output that is acted upon: a class, probabilities, or with `tolerance` a number. By
-        default the only one that can be meant.
-    loss : callable, optional
-        Judges by a function.
-    tolerance : float, optional
-        Judges numbers.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model has no such output, or several; says which it has.
+    By default the only output that can be meant is the answer; ConfigurationError lists the outputs
+    if there is none, or several.
     """
     if loss is not None:
         if tolerance is not None or not callable(loss):

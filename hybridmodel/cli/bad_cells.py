@@ -32,19 +32,7 @@ _FLAGS = (True, False, "True", "False", "TRUE", "FALSE", "true", "false")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadCell:
-    """A value that does not fit its column.
-
-    Attributes
-    ----------
-    row : int
-        Counted from 0, within the frame.
-    column : str
-        Its name.
-    value : str
-        Its text, shortened if long.
-    reason : str
-        Why it does not fit.
-    """
+    """A value that does not fit its column; `row` is counted from 0 within the frame."""
 
     row: int
     column: str
@@ -68,25 +56,8 @@ def explained(
 ) -> Iterator[None]:
     """Add the place in the table to an `InputMismatch` that the block raises.
 
-    Parameters
-    ----------
-    source : Source
-        The table.
-    model : HybridOnnxModel
-        Takes the frame.
-    frame : DataFrame
-        Of the rows from `start`.
-    start : int
-        Rows of the table before it.
-    label : str, optional
-        The column that was named by ``--labels``.
-    labels : bool, default=False
-        Whether the command has ``--labels``.
-
-    Raises
-    ------
-    InputMismatch
-        With the line, column and value, or a suggestion about the columns.
+    `start` rows of the table come before `frame`. `labels` says whether the command has the option
+    ``--labels``, and `label` what was passed to it.
     """
     try:
         yield
@@ -102,17 +73,7 @@ def explained(
 def find(
     frame: pd.DataFrame, spec: ModelSpec, feature_names: list[str] | None = None
 ) -> BadCell | None:
-    """Return the first cell that does not fit; None if no single cell is to blame.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Rows that the model did not take.
-    spec : ModelSpec
-        Of the model.
-    feature_names : list of str, optional
-        Of the model.
-    """
+    """Return the first cell that does not fit; None if no single cell is to blame."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -34,21 +34,7 @@ def arranged(
 ) -> pd.DataFrame:
     """Return a frame with its identifiers as the index, and without ignored columns.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As it was read.
-    source : Source
-        Says which columns are identifiers, and whether to leave out extra ones.
-    model : HybridOnnxModel
-        Says which columns it takes.
-    label : str, optional
-        A column to keep.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column is missing, or the model does not know its columns by name.
+    The column `label` is never ignored.
     """
     for name in source.id_columns:
         check_column(frame, name, source, "--id-column")
@@ -67,13 +53,7 @@ def arranged(
 
 
 def check_column(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
-    """Refuse the name of a missing column.
-
-    Raises
-    ------
-    ConfigurationError
-        With the available names, and the most similar one.
-    """
+    """Refuse the name of a missing column, and list the available ones."""
     if name in frame:
         return
     given = [str(column) for column in frame.columns]
@@ -89,32 +69,37 @@ def hint(
 ) -> str:
     """Suggest what to do about columns that do not fit; empty without a suggestion.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As `arranged` returned it.
-    model : HybridOnnxModel
-        Refused it.
-    source : Source
-        Where it is from.
-    label : str or None
-        The column that was named by ``--labels``.
-    labels : bool
-        Whether the command has ``--labels``.
+    `labels` says whether the command has ``--labels``, and `label` what was passed to it.
     """
     given = [str(name) for name in frame.columns]
     wanted = names_of(model)
-    extra = [] if wanted is None else [n for n in given if n not in wanted and n != label]
-    missing = [] if wanted is None else [n for n in wanted if n not in given]
-    unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in (wanted or ())]
-    if unnamed and source.separator is None:
-        return (
-            f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "
-            f"--id-column {unnamed[0]!r} takes it as that"
-        )
-    if len(given) == 1 and (mark := next((m for m in ";,\t|" if m in given[0]), None)):
-        return f"; if {mark!r} stands between the fields, say --separator {mark!r}"
-    if not extra or missing:
+    return (
+        _unnamed_hint(given, wanted or [], source)
+        or _separator_hint(given)
+        or ("" if wanted is None else _extra_hint(given, wanted, label, labels))
+    )
+
+
+def _unnamed_hint(given: list[str], wanted: list[str], source: Source) -> str:
+    unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in wanted]
+    if not unnamed or source.separator is not None:
+        return ""
+    return (
+        f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "
+        f"--id-column {unnamed[0]!r} takes it as that"
+    )
+
+
+def _separator_hint(given: list[str]) -> str:
+    mark = next((mark for mark in ";,\t|" if len(given) == 1 and mark in given[0]), None)
+    return (
+        "" if mark is None else f"; if {mark!r} stands between the fields, say --separator {mark!r}"
+    )
+
+
+def _extra_hint(given: list[str], wanted: list[str], label: str | None, labels: bool) -> str:
+    extra = [name for name in given if name not in (*wanted, label)]
+    if not extra or not set(wanted) <= set(given):
         return ""
     if labels and label is None and len(extra) == 1:
         return f"; did you mean --labels {extra[0]!r}? (--ignore-extra leaves such columns out)"

@@ -33,18 +33,7 @@ _USER_IN_URL = re.compile(r"//[^/@\s]+@")
 
 
 def exit_status(run: Callable[[], Any]) -> int:
-    """Run a command and turn any ending into an exit status.
-
-    Parameters
-    ----------
-    run : callable
-        Its result counts when it is an int.
-
-    Returns
-    -------
-    int
-        For the shell. An error has one line on stderr.
-    """
+    """Run a command, print an error as one line on stderr, and return the exit status."""
     try:
         with ended_by_signals():
             status = run()

@@ -53,18 +53,7 @@ def _shown(name: str | None, uri: str, config: dict[str, Any], as_json: bool) ->
 
 
 def describe(model: HybridOnnxModel) -> dict[str, Any]:
-    """Describe a model in JSON's types, without any secret.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Not run.
-
-    Raises
-    ------
-    ConfigurationError
-        If the environment variable that chooses the route cannot be understood.
-    """
+    """Describe a model in JSON's types, without any secret and without running it."""
     return {
         "sha256": model.onnx.sha256,
         **model.spec.to_dict(),

@@ -23,13 +23,7 @@ _SHOWN = 80
 
 
 def read(file: IO[bytes], source: Source, size: int | None) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in frames of at most `size`, at least one frame.
-
-    Raises
-    ------
-    InputMismatch
-        If a line is no object, or its keys are not those of the first.
-    """
+    """Yield the rows of a file in frames of at most `size`, at least one frame."""
     import pandas as pd
 
     records = _records(file, source.name)

@@ -98,26 +98,7 @@ def examine(
     timeout_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Health:
-    """Check the endpoint of a model, and time calls for its metadata.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        With an endpoint.
-    calls : int
-        How many to time, at least 1.
-    timeout_s : float, optional
-        Total time for each call.
-    clock : callable
-        Gives seconds.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no endpoint, or no key for it.
-    EndpointError
-        One of its kinds, when the endpoint did not answer.
-    """
+    """Check the endpoint of a model, and time calls for its metadata."""
     client = model.client
     url = client.endpoint.model_url
     if not client.is_ready(timeout_s):

@@ -18,19 +18,9 @@ def is_onnx_file(uri: str) -> bool:
 
 
 def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
-    """Open an ONNX file, with the settings that a saved model would be loaded with.
+    """Open an ONNX file with the settings that a saved model would be loaded with.
 
-    Parameters
-    ----------
-    path : Path
-        The file; without ``model_name`` its name, without the ending, is that at the endpoint.
-    config : mapping
-        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no ONNX model, or a setting is unknown or cannot work.
+    Without ``model_name``, the file's name without its ending is the model's name at the endpoint.
     """
     for key in config:
         if key not in CONFIG_KEYS:

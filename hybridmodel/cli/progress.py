@@ -20,20 +20,10 @@ def _ignore(_rows: int) -> None:
 
 @contextmanager
 def progress(total: int | None, *, streams: bool = False) -> Iterator[Callable[[int], object]]:
-    """Show on stderr how many rows are done, if it is a terminal and tqdm is installed.
+    """Yield a function that counts rows as done, shown on stderr if it is a terminal.
 
-    Parameters
-    ----------
-    total : int or None
-        Rows to be done, None when not known.
-    streams : bool, default=False
-        Whether results go to stdout at the same time. A bar is then shown only if stdout is a
-        file, as the results might appear on the same terminal.
-
-    Yields
-    ------
-    callable
-        To be called with the number of rows that were done since the last call.
+    With `streams` results go to stdout at the same time. A bar is then shown only if stdout is a
+    file, as the results might appear on the same terminal.
     """
     if not sys.stderr.isatty() or (streams and not _stdout_is_file()):
         yield _ignore

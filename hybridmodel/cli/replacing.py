@@ -15,13 +15,7 @@ from hybridmodel.exceptions import ConfigurationError
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path, which replaces `target` only when the block succeeds.
-
-    Raises
-    ------
-    ConfigurationError
-        If the target cannot be replaced.
-    """
+    """Yield a temporary path, which replaces `target` only when the block succeeds."""
     target = Path(os.path.realpath(target))
     if target.exists() and not target.is_file():
         raise ConfigurationError(f"{target}: exists already and is not a file")
@@ -36,20 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def check_targets(source: Source, *targets: Path | None) -> None:
-    """Refuse to overwrite the input, or to write one file twice.
-
-    Parameters
-    ----------
-    source : Source
-        The input; for stdin, the file that was redirected to it.
-    *targets : Path or None
-        The outputs; None is stdout.
-
-    Raises
-    ------
-    ConfigurationError
-        If two of them are the same file: by the same path, a link, or another spelling.
-    """
+    """Refuse to overwrite the input, or to write one file twice; the target None is stdout."""
     taken = {_identity(sys.stdin if source.is_stream else source.path): source.name}
     for target in targets:
         found = _identity(sys.stdout if target is None else target)

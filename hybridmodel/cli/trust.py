@@ -52,16 +52,13 @@ def trust(
 
     Exit status: 0 granted or shown, 1 not granted, or no such grant to revoke, 2 error.
     """
-    if (listed or revoke) and (model_uri or print_env or (listed and revoke)):
-        raise click.UsageError("--list and --revoke take no other options or arguments")
+    _check_usage(model_uri or print_env, listed, revoke)
     if revoke:
         context.exit(_revoke(parse_grants(revoke, "--revoke")))
     if listed:
         click.echo("".join(f"{grant}\n" for grant in trust_file.read()), nl=False)
         return
     if model_uri is None:
-        if not print_env:
-            raise click.UsageError("name a model, or --list, --revoke or --print-env")
         _print_env(trust_file.read())
         return
     with options.open_model(model_uri, config) as model:
@@ -75,6 +72,13 @@ def trust(
         _print_env(wanted)
     elif not _grant(model_uri, endpoint, wanted, yes):
         context.exit(NO)
+
+
+def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
+    if (listed or revoke) and (more or (listed and revoke)):
+        raise click.UsageError("--list and --revoke take no other options or arguments")
+    if not (listed or revoke or more):
+        raise click.UsageError("name a model, or --list, --revoke or --print-env")
 
 
 def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> bool:

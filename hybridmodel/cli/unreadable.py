@@ -20,13 +20,7 @@ _KINDS: tuple[type[Exception], ...] = (
 
 @contextmanager
 def readable(name: str, kind: str, *others: type[Exception]) -> Iterator[None]:
-    """Run a block that reads from a file of a kind.
-
-    Raises
-    ------
-    InputMismatch
-        If the bytes are not of that kind.
-    """
+    """Turn any error about the bytes of a file into an `InputMismatch` that names file and kind."""
     try:
         yield
     except InputMismatch:

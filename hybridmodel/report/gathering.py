@@ -142,15 +142,7 @@ class Gatherer:
         self._count += len(frame)
 
     def time(self, frame: pd.DataFrame, calls: int) -> None:
-        """Time calls of one row each, on both routes in turn.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            Rows to choose from.
-        calls : int
-            How many on each route.
-        """
+        """Time calls of one row each, taken from `frame`, on both routes in turn."""
         if not self.by_rows or len(frame) == 0:
             return
         for call in range(calls):
@@ -160,20 +152,7 @@ class Gatherer:
             self._single[1].append(remote.elapsed_s)
 
     def findings(self, title: str, facts: tuple[tuple[str, str], ...] = ()) -> Findings:
-        """Return all that a report shows.
-
-        Parameters
-        ----------
-        title : str
-            The model's name.
-        facts : tuple of (str, str)
-            What the page says about its origin.
-
-        Raises
-        ------
-        InputMismatch
-            If there was no row, or neither route ever answers any of the labels.
-        """
+        """Return all that a report shows; `facts` are what the page says about its origin."""
         if not self._count:
             raise InputMismatch("there are no rows, so there is nothing to report")
         column = Column.joined(self._columns)
