@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -126,7 +127,8 @@ def calibrate(
     )
 
 
-class _Sample(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
     feeds: dict[str, Array]
     rows: int
     labels: Any
@@ -147,7 +149,7 @@ def _read_sample(model: HybridOnnxModel, judge: Judge, data: Any, y: Any) -> _Sa
     if bound.rows == 0:
         raise InputMismatch("a calibration needs at least one row; the sample has none")
     labels = None if y is None else judge.labels(_aligned(y, bound))
-    return _Sample(bound.feeds, bound.rows, labels)
+    return _Sample(feeds=bound.feeds, rows=bound.rows, labels=labels)
 
 
 def _aligned(y: Any, bound: Bound) -> Any:
@@ -169,7 +171,8 @@ def _aligned(y: Any, bound: Bound) -> Any:
     return y
 
 
-class _Asked(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
     scores: Array
     judged: Judged
     model_version: str | None
@@ -191,7 +194,7 @@ def _ask_both(
             f"the loss function has to return 0 or 1 for each of {sample.rows} rows; it returned "
             f"{len(judged.losses)}"
         )
-    return _Asked(scores, judged, remote.model_version)
+    return _Asked(scores=scores, judged=judged, model_version=remote.model_version)
 
 
 def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,8 @@ _ALL_THE_SAME = (
 )
 
 
-class Judged(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
     """The losses in a sample.
 
     Attributes
@@ -116,11 +117,12 @@ class ByClass(_ByOutput):
         """Compare the classes of both models, with `y` where there are labels."""
         local, remote = self.read(small), self.read(big)
         differ = local != remote
-        odd = () if differ.any() else (_ALL_THE_SAME,)
+        odd: tuple[str, ...] = () if differ.any() else (_ALL_THE_SAME,)
         if y is None:
-            return Judged(differ, differ, warnings=odd)
+            return Judged(losses=differ, differ=differ, warnings=odd)
         right = local == y, remote == y
-        return Judged(right[1] & ~right[0], differ, right, odd + _never_answered(y, local, remote))
+        odd += _never_answered(y, local, remote)
+        return Judged(losses=right[1] & ~right[0], differ=differ, right=right, warnings=odd)
 
     def read(self, outputs: Outputs) -> Array:
         """Return the class of each row, as an array of shape (n,)."""
@@ -176,9 +178,9 @@ class ByTolerance(_ByOutput):
         local, remote = (_flat(answer[self.output.name]) for answer in (small, big))
         differ = ~self._is_close(local, remote)
         if y is None:
-            return Judged(differ, differ)
+            return Judged(losses=differ, differ=differ)
         right = self._is_close(local, y), self._is_close(remote, y)
-        return Judged(right[1] & ~right[0], differ, right)
+        return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
 
     def _is_close(self, one: Array, other: Array) -> Array:
         # NaN is close to nothing.
@@ -230,7 +232,7 @@ class ByFunction:
                 f"returned {losses.dtype} of shape {list(losses.shape)}"
                 f"{', with ' if bad else ''}{some(bad)}"
             )
-        return Judged(losses.astype(bool), losses.astype(bool))
+        return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
 
 
 Judge = ByClass | ByTolerance | ByFunction

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """The state of an endpoint.
 
@@ -102,7 +102,7 @@ def examine(
     client = model.client
     url = client.endpoint.model_url
     if not client.is_ready(timeout_s):
-        return Health(url, False, _refusal(model, timeout_s))
+        return Health(model_url=url, ready=False, reason=_refusal(model, timeout_s))
     differences: tuple[str, ...] = ()
     try:
         model.check_endpoint(timeout_s)
@@ -113,7 +113,14 @@ def examine(
         started = clock()
         client.metadata(timeout_s)
         times_s.append(clock() - started)
-    return Health(url, True, None, differences, calls, statistics.median(times_s), min(times_s))
+    return Health(
+        model_url=url,
+        ready=True,
+        differences=differences,
+        calls=calls,
+        round_trip_median_s=statistics.median(times_s),
+        round_trip_min_s=min(times_s),
+    )
 
 
 def _refusal(model: HybridOnnxModel, timeout_s: float | None) -> str | None:

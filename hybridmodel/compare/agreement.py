@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,8 @@ Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 
 
-class Compared(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
     """The comparison of one call.
 
     Attributes
@@ -76,11 +78,11 @@ class Agreement:
         if judge is None or rows is None or not self._can_judge(judge, local, remote):
             for found in (item.differing for item in values.values()):
                 disagree |= found if len(found) == len(disagree) else found.any()
-            return Compared(disagree, values, pairs)
+            return Compared(disagree=disagree, values=values, pairs=pairs)
         disagree |= judge.judge(None, local, remote).losses
         if isinstance(judge, ByClass):
             pairs.update(zip(judge.read(local).tolist(), judge.read(remote).tolist(), strict=True))
-        return Compared(disagree, values, pairs)
+        return Compared(disagree=disagree, values=values, pairs=pairs)
 
     def _values(self, name: str, local: Array, remote: Array, rows: int | None) -> Values:
         if rows is None or not self._spec.output(name).batched:

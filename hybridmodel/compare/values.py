@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +63,8 @@ class OutputDifference:
     mean_abs_diff: float | None
 
 
-class Values(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
     """The comparison of one output in one call.
 
     Attributes
@@ -88,14 +89,15 @@ def compare_values(local: Array, remote: Array, rtol: float, atol: float) -> Val
     """
     if local.shape != remote.shape:
         shapes = format_shape(local.shape), format_shape(remote.shape)
-        first = Difference(row=0, position=(), local=shapes[0], remote=shapes[1])
-        return Values(np.ones(len(local), bool), np.empty(0), (first,))
+        only = Difference(row=0, position=(), local=shapes[0], remote=shapes[1])
+        return Values(differing=np.ones(len(local), bool), distances=np.empty(0), first=(only,))
     unequal, distances = _unequal(local, remote, rtol, atol)
     by_row = unequal.reshape(len(local), math.prod(local.shape[1:]))
     differing = np.asarray(by_row.any(axis=1))
     rows = np.flatnonzero(differing)[:SHOWN]
     places = zip(rows.tolist(), by_row[rows].argmax(axis=1).tolist(), strict=True)
-    return Values(differing, distances, tuple(_difference(*at, local, remote) for at in places))
+    first = tuple(_difference(*at, local, remote) for at in places)
+    return Values(differing=differing, distances=distances, first=first)
 
 
 class OutputTotal:

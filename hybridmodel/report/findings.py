@@ -9,7 +9,7 @@ from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.compare.comparison import ComparisonSummary
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRight:
     """How often both routes are right about the rows of one label.
 
@@ -27,7 +27,7 @@ class ClassRight:
     remote: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
     """Which routes are right about classes, or about numbers within a tolerance.
 
@@ -61,7 +61,7 @@ class Labelled:
         return (self.both + self.only_remote) / self.rows
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
     """Errors of the numbers of one route against the labels.
 
@@ -74,7 +74,7 @@ class Errors:
     root_mean_square: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
     """The numbers of both routes.
 
@@ -103,7 +103,7 @@ class Numbers:
     remote_errors: Errors | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """What the model's own threshold does to the rows.
 
@@ -123,7 +123,7 @@ class Chosen:
     epsilon: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
     """What each share of escalated rows would cost.
 
@@ -147,7 +147,7 @@ class Escalation:
     chosen: Chosen | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
     """How long calls took, in seconds, in the order they were made.
 
@@ -170,7 +170,7 @@ class Durations:
     batch_rows: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A row on which the routes disagree, in JSON's types.
 
@@ -196,7 +196,7 @@ class Row:
     inputs: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a report shows.
 

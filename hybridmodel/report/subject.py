@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 _CLASS = "class"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The answer, judge and score of a report.
 
@@ -135,7 +135,14 @@ def subject_of(
     answer = answer or model.output
     judge, number = _judge(model.spec, answer, tolerance)
     chosen, why = _score(model.spec, score, policy, judge)
-    subject = Subject(answer, tolerance, judge, number, chosen, why_no_score=why)
+    subject = Subject(
+        answer=answer,
+        tolerance=tolerance,
+        judge=judge,
+        number=number,
+        score=chosen,
+        why_no_score=why,
+    )
     if policy is None or chosen != policy.score:
         return subject
     subject = replace(subject, threshold=policy.threshold)
