@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,17 +69,40 @@ class Values:
 
     Attributes
     ----------
+    local, remote : ndarray
+        The output, whose first axis counts rows.
+    unequal : ndarray of bool, shape (n, values), or None
+        Differing values of each row; None where the shapes differ.
     differing : ndarray of bool, shape (n,)
         Rows with a differing value.
     distances : ndarray of float64
         Absolute differences of all pairs of finite numbers.
-    first : tuple of Difference
-        In the first differing rows.
     """
 
+    local: Array
+    remote: Array
+    unequal: Array | None
     differing: Array
     distances: Array
-    first: tuple[Difference, ...]
+
+    def first(self, most: int, start: int) -> list[Difference]:
+        """Return the first differing value of each row; rows are counted from `start`."""
+        if self.unequal is None:
+            shapes = format_shape(self.local.shape), format_shape(self.remote.shape)
+            return [Difference(row=start, position=(), local=shapes[0], remote=shapes[1])]
+        rows = np.flatnonzero(self.differing)[:most]
+        places = zip(rows.tolist(), self.unequal[rows].argmax(axis=1).tolist(), strict=True)
+        return [self._difference(row, place, start) for row, place in places]
+
+    def _difference(self, row: int, place: int, start: int) -> Difference:
+        shape = self.local.shape[1:]
+        position = tuple(map(int, np.unravel_index(place, shape)))
+        return Difference(
+            row=start + row,
+            position=position if math.prod(shape) > 1 else (),
+            local=_scalar(self.local[row, *position]),
+            remote=_scalar(self.remote[row, *position]),
+        )
 
 
 def compare_values(local: Array, remote: Array, rtol: float, atol: float) -> Values:
@@ -87,17 +110,14 @@ def compare_values(local: Array, remote: Array, rtol: float, atol: float) -> Val
 
     Floats are equal within the tolerances, and NaN equals NaN; other values have to be the same.
     """
-    if local.shape != remote.shape:
-        shapes = format_shape(local.shape), format_shape(remote.shape)
-        only = Difference(row=0, position=(), local=shapes[0], remote=shapes[1])
-        return Values(differing=np.ones(len(local), bool), distances=np.empty(0), first=(only,))
-    unequal, distances = _unequal(local, remote, rtol, atol)
-    by_row = unequal.reshape(len(local), math.prod(local.shape[1:]))
-    differing = np.asarray(by_row.any(axis=1))
-    rows = np.flatnonzero(differing)[:SHOWN]
-    places = zip(rows.tolist(), by_row[rows].argmax(axis=1).tolist(), strict=True)
-    first = tuple(_difference(*at, local, remote) for at in places)
-    return Values(differing=differing, distances=distances, first=first)
+    by_row, differing, distances = None, np.ones(len(local), bool), np.empty(0)
+    if local.shape == remote.shape:
+        unequal, distances = _unequal(local, remote, rtol, atol)
+        by_row = unequal.reshape(len(local), math.prod(local.shape[1:]))
+        differing = np.asarray(by_row.any(axis=1))
+    return Values(
+        local=local, remote=remote, unequal=by_row, differing=differing, distances=distances
+    )
 
 
 class OutputTotal:
@@ -110,10 +130,11 @@ class OutputTotal:
 
     def add(self, found: Values) -> None:
         """Add the comparison of one call."""
-        missing = SHOWN - len(self.first)
-        self.first += [replace(one, row=self._rows + one.row) for one in found.first[:missing]]
+        differing, missing = int(found.differing.sum()), SHOWN - len(self.first)
+        if differing and missing:
+            self.first += found.first(missing, self._rows)
         self._rows += len(found.differing)
-        self._differing += int(found.differing.sum())
+        self._differing += differing
         self._numbers += found.distances.size
         self._largest = max(self._largest, float(found.distances.max(initial=0.0)))
         self._sum += float(found.distances.sum())
@@ -158,18 +179,6 @@ def _unequal(local: Array, remote: Array, rtol: float, atol: float) -> tuple[Arr
     with np.errstate(invalid="ignore", over="ignore"):
         distances = np.abs(other - one)
     return np.asarray(unequal), distances[np.isfinite(distances)]
-
-
-def _difference(row: int, place: int, local: Array, remote: Array) -> Difference:
-    """Describe a value by its row and its place in the flattened row."""
-    shape = local.shape[1:]
-    position = tuple(map(int, np.unravel_index(place, shape)))
-    return Difference(
-        row=row,
-        position=position if math.prod(shape) > 1 else (),
-        local=_scalar(local[row, *position]),
-        remote=_scalar(remote[row, *position]),
-    )
 
 
 def _scalar(value: Any) -> Any:
