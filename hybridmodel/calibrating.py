@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybridmodel.cascade.bounds import check_share, interval, required_rows, upper_bound
-from hybridmodel.cascade.calibration import Accuracy, Calibration
+from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.fingerprint import fingerprint
+from hybridmodel.cascade.judge_selection import judge_for
 from hybridmodel.cascade.judges import Judge, Judged, LossFunction
-from hybridmodel.cascade.losses import judge_for
 from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import find_threshold, jump, trace
+from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
 from hybridmodel.data.binding import Binding, Bound
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.remote.endpoint import check_seconds
@@ -50,7 +51,7 @@ def calibrate(
     """Find the cheapest threshold that keeps a promise, asking both models for every row.
 
     With probability at least ``1 - delta`` over samples, at most a share `epsilon` of all rows are
-    kept here at a loss: with labels, rows that the big model gets right and the small one wrong;
+    kept local at a loss: with labels, rows that the big model gets right and the small one wrong;
     without, rows on which the two differ, of which there are at least as many. The sample has to
     be drawn independently from the rows that the promise is about, and not from those that either
     model was trained on. See `hybridmodel.cascade.thresholds` for the method.
@@ -106,15 +107,10 @@ def calibrate(
     score = as_score(score).check(model.spec)
     answer = model.output if answer is None else answer
     judge = judge_for(model.spec, score, answer=answer, loss=loss, tolerance=tolerance)
-    client = model.client
+    endpoint = model.client.endpoint
     sample = _read_sample(model, judge, X, y)
-    scores, small = _ask_here(model, score, judge, sample)
-    big = client.infer(sample.feeds, judge.needs, rows=sample.rows, timeout_s=timeout_s)
-    score.check_endpoint(big.outputs)
-    judged = judge.judge(sample.labels, small, big.outputs)
-    _check_losses(judged, sample.rows)
-
-    found = _find(scores, judged, epsilon, delta)
+    asked = _ask_both(model, score, judge, sample, timeout_s)
+    found = _find(asked.scores, asked.judged, epsilon, delta)
     for note in found["warnings"]:
         warnings.warn(note, stacklevel=2)
     return Calibration(
@@ -124,14 +120,15 @@ def calibrate(
         loss=judge.describe(y is not None),
         small_sha256=model.onnx.sha256,
         big_sha256=big_sha256,
-        endpoint=client.endpoint.model_url,
-        model_version=big.model_version,
+        endpoint=endpoint.model_url,
+        model_version=asked.model_version,
         data_sha256=sample.sha256,
         date=now().isoformat(),
     )
 
 
-class _Sample(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
     feeds: dict[str, Array]
     rows: int
     labels: Any
@@ -146,47 +143,58 @@ def _read_sample(model: HybridOnnxModel, judge: Judge, data: Any, y: Any) -> _Sa
     bound = Binding(model.spec, model.feature_names).bind(data)
     if bound.rows is None:
         raise InputMismatch(
-            "no input of the model counts rows, or they have different numbers of rows: there is "
-            "nothing to calibrate row by row"
+            "a calibration needs a model that answers row by row: no input counts rows, or the "
+            "inputs have different numbers of rows"
         )
     if bound.rows == 0:
-        raise InputMismatch("a calibration needs at least one row, zero came")
+        raise InputMismatch("a calibration needs at least one row; the sample has none")
     labels = None if y is None else judge.labels(_aligned(y, bound))
-    return _Sample(bound.feeds, bound.rows, labels)
+    return _Sample(feeds=bound.feeds, rows=bound.rows, labels=labels)
 
 
 def _aligned(y: Any, bound: Bound) -> Any:
     try:
         count = len(y)
     except TypeError as error:
-        raise InputMismatch(f"labels are one for each row, not a {type(y).__name__}") from error
+        raise InputMismatch(
+            f"labels have to be one for each row, not a {type(y).__name__}"
+        ) from error
     if count != bound.rows:
         raise InputMismatch(f"{count} labels came for {bound.rows} rows")
     index: Any = getattr(y, "index", None)  # A list has a method of that name.
     labelled = bound.frame_index is not None and hasattr(index, "equals")
     if labelled and not index.equals(bound.frame_index):
         raise InputMismatch(
-            "the labels have another index than the rows; put them in order with y.loc[X.index], "
-            "or pass y.to_numpy() where they are in order already"
+            "the labels have another index than the rows; reorder them with y.loc[X.index], or "
+            "pass y.to_numpy() if they are in order already"
         )
     return y
 
 
-def _ask_here(
-    model: HybridOnnxModel, score: Score, judge: Judge, sample: _Sample
-) -> tuple[Array, dict[str, Array]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    scores: Array
+    judged: Judged
+    model_version: str | None
+
+
+def _ask_both(
+    model: HybridOnnxModel, score: Score, judge: Judge, sample: _Sample, timeout_s: float | None
+) -> _Asked:
+    """Ask the local model for scores, and both models for what the judge reads."""
     wanted = dict.fromkeys((*score.needs(model.spec), *judge.needs))
-    small = model.local.run(sample.feeds, tuple(wanted))
-    scores = score.of(small, sample.rows)
-    return scores, {name: small[name] for name in judge.needs}
-
-
-def _check_losses(judged: Judged, rows: int) -> None:
-    if len(judged.losses) != rows:
+    local = model.local.run(sample.feeds, tuple(wanted))
+    scores = score.of(local, sample.rows)
+    remote = model.client.infer(sample.feeds, judge.needs, rows=sample.rows, timeout_s=timeout_s)
+    score.check_endpoint(remote.outputs)
+    small = {name: local[name] for name in judge.needs}
+    judged = judge.judge(sample.labels, small, remote.outputs)
+    if len(judged.losses) != sample.rows:
         raise ConfigurationError(
-            f"the loss function returns 0 or 1 for each of {rows} rows; it returned "
+            f"the loss function has to return 0 or 1 for each of {sample.rows} rows; it returned "
             f"{len(judged.losses)}"
         )
+    return _Asked(scores=scores, judged=judged, model_version=remote.model_version)
 
 
 def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[str, Any]:
@@ -207,36 +215,25 @@ def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[s
         "risk_bound": _bound(judged.losses & ~gone, gone, delta),
         "difference_bound": max(epsilon, _bound(judged.differ & ~gone, gone, delta)),
         "missing_scores": int(np.isnan(scores).sum()),
-        "accuracy": _accuracy(judged, gone),
+        "accuracy": Accuracy.of(judged.right, gone),
         "warnings": (*_notes(scores, threshold, required), *judged.warnings),
         "curve": trace(scores, judged.losses, judged.right, delta=delta),
     }
 
 
 def _bound(lost: Array, gone: Array, delta: float) -> float:
-    # Whoever keeps nothing risks nothing, and needs no sample to know it.
+    # No sample is needed to know that keeping no row risks nothing.
     return 0.0 if gone.all() else float(upper_bound(lost.sum(), len(lost), delta))
-
-
-def _accuracy(judged: Judged, gone: Array) -> Accuracy | None:
-    if judged.right is None:
-        return None
-    small, big = judged.right
-    return Accuracy(
-        small=float(small.mean()),
-        big=float(big.mean()),
-        cascade=float(np.where(gone, big, small).mean()),
-    )
 
 
 def _notes(scores: Array, threshold: float, required: int) -> Iterator[str]:
     rows, missing = len(scores), int(np.isnan(scores).sum())
     if missing:
-        yield f"{missing} of {rows} rows have no score (NaN); such rows always go to the endpoint"
+        yield f"{missing} of {rows} rows have no score (NaN); such rows are always escalated"
     if rows < required:
         yield (
-            f"{rows} rows are too few to keep this promise with less than everything escalated: "
-            f"at least {required} are needed"
+            f"{rows} rows are too few to keep this promise without escalating everything: at least "
+            f"{required} are needed"
         )
         return
     if threshold == math.inf:
@@ -246,6 +243,6 @@ def _notes(scores: Array, threshold: float, required: int) -> Iterator[str]:
     if max(share - low, high - share) > max(_COARSE, 1 / rows):
         possible = " or ".join(f"{item:.1%}" for item in sorted({low, share, high}))
         yield (
-            f"many rows have the same score, so that the share escalated can be {possible} and "
-            "nothing between; a finer score, or a less coarse local model, may escalate less"
+            f"many rows have the same score, so the share escalated can only be {possible}; a "
+            "score with more values may escalate less"
         )

@@ -1,4 +1,4 @@
-"""A cascade that keeps its promise: how sure a row is, and the threshold under which it goes on."""
+"""Scores of how sure the local model is, and thresholds below which rows are escalated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import warnings
 from importlib import import_module
 from typing import Any
 
-from hybridmodel.cascade.calibration import Accuracy, Calibration
+from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import Curve, find_threshold
+from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
 
 __all__ = [
     "Accuracy",

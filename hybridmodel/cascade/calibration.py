@@ -1,4 +1,4 @@
-"""`Calibration`: a threshold, the promise it keeps, and what it was found on."""
+"""`Calibration`: a threshold, the promise it keeps, and the sample it was found on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hybridmodel.cascade.json_values import (
     texts,
 )
 from hybridmodel.cascade.scores import Score
-from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
 
@@ -34,26 +34,11 @@ _MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Shares of a sample that are right, by who answers.
-
-    Attributes
-    ----------
-    small, big, cascade : float
-        The small model alone, the big one alone, both with the threshold.
-    """
-
-    small: float
-    big: float
-    cascade: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """What `hybridmodel.calibrating` found; plain data, equal to what it is read back as.
 
     The promise: with probability at least ``1 - delta`` over samples, at most a share `epsilon` of
-    all rows like those of the sample are kept here though that is a `loss`.
+    all rows like those of the sample are kept local although that is a `loss`.
 
     Attributes
     ----------
@@ -82,9 +67,9 @@ class Calibration:
         Upper bound of that share in the population, with confidence ``1 - delta``; 0 when
         everything is escalated.
     difference_bound : float
-        Upper bound, with the same confidence, of the share of rows that are kept here and answered
-        differently by the big model; not under `epsilon`. More than that, seen later, says without
-        any labels that the rows have changed. Of a loss function nothing is known but `epsilon`.
+        Upper bound, with the same confidence, of the share of rows that are kept local
+        although the big model answers differently; at least `epsilon`. A larger share, seen later,
+        shows without labels that the rows have changed. For a loss function it is `epsilon`.
     missing_scores : int
         Rows of the sample without a score, all of them escalated.
     accuracy : Accuracy or None
@@ -141,7 +126,9 @@ class Calibration:
         shares = (self.risk, self.risk_bound, self.difference_bound)
         fits = 0 <= low <= self.escalation <= high <= 1 and all(0 <= share <= 1 for share in shares)
         if not fits or self.rows < 1 or not 0 <= self.missing_scores <= self.rows:
-            raise ConfigurationError("not a calibration: its shares and counts do not add up")
+            raise ConfigurationError(
+                "not a calibration: its shares and counts contradict each other"
+            )
 
     @property
     def escalates_everything(self) -> bool:
@@ -188,9 +175,9 @@ class Calibration:
         endpoint: str | None = None,
         model_version: str | None = None,
     ) -> tuple[str, ...]:
-        """Say in one sentence each why the promise may not hold for these models.
+        """Return one sentence for each reason why the promise may not hold for these models.
 
-        Only what is given here and known from the calibration is compared.
+        Only facts that are passed in and known from the calibration are compared.
         """
         pairs = [
             ("the local model's sha256", self.small_sha256, small_sha256),
@@ -199,7 +186,7 @@ class Calibration:
             ("the model version that answers", self.model_version, model_version),
         ]
         return tuple(
-            f"{what} is {now}, the calibration was made with {then}: calibrate again"
+            f"{what} is {now}, but the calibration was made with {then}: calibrate again"
             for what, then, now in pairs
             if None not in (then, now) and then != now
         )
@@ -218,7 +205,7 @@ class Calibration:
         path : path, optional
             Where to save the picture, in the format that its ending names.
         cost_local, cost_remote : float
-            Of a row answered here, and of asking the endpoint for one, in the same unit.
+            Of a row answered locally, and of asking the endpoint for one, in the same unit.
 
         Raises
         ------
@@ -290,7 +277,7 @@ class Calibration:
 def _check_version(version: Any) -> None:
     if version != SCHEMA_VERSION:
         raise ConfigurationError(
-            f"the calibration has schema_version {version!r}, this hybridmodel reads "
+            f"the calibration has schema_version {version!r}; this hybridmodel reads "
             f"{SCHEMA_VERSION}"
         )
 

@@ -1,18 +1,18 @@
-"""What it costs to keep a row: whether the big model would have answered it better.
+"""Judges decide for each row whether keeping it local is a loss.
 
-A judge knows which outputs it reads (`needs`), what labels have to look like (`labels`), and says
-of each row whether keeping it is a loss (`judge`).
+A judge names the outputs that it reads (`needs`), what a calibration keeps about it (`facts`) and
+what counts as a loss (`describe`); it reads labels (`labels`) and compares answers (`judge`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.outputs import some
+from hybridmodel.cascade.formatting import some
 from hybridmodel.cascade.scores import name_of
 from hybridmodel.data.inputs import from_array_like
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
@@ -23,19 +23,25 @@ Outputs = Mapping[str, Array]
 LossFunction = Callable[[Any, Outputs, Outputs], Any]
 
 
-class Judged(NamedTuple):
-    """The verdict on a sample.
+_ALL_THE_SAME = (
+    "both models give the same class for every row; does the endpoint serve the big model?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The losses in a sample.
 
     Attributes
     ----------
     losses : ndarray of bool, shape (n,)
         Whether keeping the row is a loss.
     differ : ndarray of bool, shape (n,)
-        Whether the models answer differently, which can be told without labels.
+        Whether the models answer differently; no labels are needed for it.
     right : (ndarray of bool, ndarray of bool) or None
-        Whether the small and the big model are right, where labels tell.
+        Whether the small and the big model are right; None without labels.
     warnings : tuple of str
-        What is odd about the sample.
+        Sentences about what is odd in the sample.
     """
 
     losses: Array
@@ -44,35 +50,25 @@ class Judged(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Judge(Protocol):
-    """Says what it is a loss to keep."""
+@dataclass(frozen=True)
+class _ByOutput:
+    """What the judges of one output share."""
+
+    output: TensorSpec
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the outputs that it reads, of either model."""
+        """The one output."""
+        return (self.output.name,)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a calibration keeps: ``answer``, ``tolerance``, ``loss_function``; None for none."""
-
-    def describe(self, labelled: bool) -> str:
-        """Say in a few words what counts as a loss."""
-
-    def labels(self, y: Any) -> Any:
-        """Return labels as `judge` takes them.
-
-        Raises
-        ------
-        InputMismatch
-            If they are of another kind.
-        """
-
-    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
-        """Compare the answers of both models to the same rows; `y` may be None."""
+        """The facts about the judge that a calibration keeps."""
+        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
 
 
 @dataclass(frozen=True)
-class ByClass:
+class ByClass(_ByOutput):
     """Classes, as an output names them, or as the most probable of an output of probabilities.
 
     Attributes
@@ -83,18 +79,7 @@ class ByClass:
         In one column of probabilities or logits, where the second class begins.
     """
 
-    output: TensorSpec
     cut: float = 0.5
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The one output."""
-        return (self.output.name,)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The output's name."""
-        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -123,24 +108,21 @@ class ByClass:
             unknown = [item for item in np.unique(labels).tolist() if item not in self.classes]
             if unknown:
                 raise InputMismatch(
-                    f"the labels hold {some(unknown)}, which output {self.output.name!r} does not "
-                    f"know; its classes are {some(self.classes)}"
+                    f"the labels hold {some(unknown)}, but output {self.output.name!r} has no such "
+                    f"class; available: {some(self.classes)}"
                 )
         return labels
 
     def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
         """Compare the classes of both models, with `y` where there are labels."""
-        here, there = self.read(small), self.read(big)
-        differ = here != there
-        odd = (
-            ()
-            if differ.any()
-            else ("both models give the same class for every row; is the big one at the endpoint?",)
-        )
+        local, remote = self.read(small), self.read(big)
+        differ = local != remote
+        odd: tuple[str, ...] = () if differ.any() else (_ALL_THE_SAME,)
         if y is None:
-            return Judged(differ, differ, warnings=odd)
-        right = here == y, there == y
-        return Judged(right[1] & ~right[0], differ, right, odd + _never_answered(y, here, there))
+            return Judged(losses=differ, differ=differ, warnings=odd)
+        right = local == y, remote == y
+        odd += _never_answered(y, local, remote)
+        return Judged(losses=right[1] & ~right[0], differ=differ, right=right, warnings=odd)
 
     def read(self, outputs: Outputs) -> Array:
         """Return the class of each row, as an array of shape (n,)."""
@@ -154,8 +136,8 @@ class ByClass:
 
 
 @dataclass(frozen=True)
-class ByTolerance:
-    """Numbers, which count as right (or as the same) when they are near enough.
+class ByTolerance(_ByOutput):
+    """Numbers, which count as right (or as the same) when they are close enough.
 
     Attributes
     ----------
@@ -165,18 +147,12 @@ class ByTolerance:
         Largest difference that does not matter.
     """
 
-    output: TensorSpec
     tolerance: float
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """The one output."""
-        return (self.output.name,)
-
-    @property
     def facts(self) -> dict[str, Any]:
-        """The output's name and the tolerance."""
-        return {"answer": self.output.name, "tolerance": self.tolerance, "loss_function": None}
+        """The facts about the judge that a calibration keeps."""
+        return {**super().facts, "tolerance": self.tolerance}
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
@@ -199,21 +175,21 @@ class ByTolerance:
 
     def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
         """Compare the numbers of both models, with `y` where there are labels."""
-        here, there = (_flat(answer[self.output.name]) for answer in (small, big))
-        differ = ~self._near(here, there)
+        local, remote = (_flat(answer[self.output.name]) for answer in (small, big))
+        differ = ~self._is_close(local, remote)
         if y is None:
-            return Judged(differ, differ)
-        right = self._near(here, y), self._near(there, y)
-        return Judged(right[1] & ~right[0], differ, right)
+            return Judged(losses=differ, differ=differ)
+        right = self._is_close(local, y), self._is_close(remote, y)
+        return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
 
-    def _near(self, one: Array, other: Array) -> Array:
-        # What is no number is near to nothing.
+    def _is_close(self, one: Array, other: Array) -> Array:
+        # NaN is close to nothing.
         return np.asarray(np.abs(one - other) <= self.tolerance)
 
 
 @dataclass(frozen=True)
 class ByFunction:
-    """Whatever a function of labels and both models' outputs calls a loss.
+    """Losses as a function of labels and both models' outputs.
 
     Attributes
     ----------
@@ -252,10 +228,14 @@ class ByFunction:
         bad = losses[~np.isin(losses, (0, 1))].tolist()
         if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
             raise ConfigurationError(
-                f"loss function {name_of(self.function)} returns 0 or 1 for each row; it returned "
-                f"{losses.dtype} of shape {list(losses.shape)}{', with ' if bad else ''}{some(bad)}"
+                f"loss function {name_of(self.function)} has to return 0 or 1 for each row; it "
+                f"returned {losses.dtype} of shape {list(losses.shape)}"
+                f"{', with ' if bad else ''}{some(bad)}"
             )
-        return Judged(losses.astype(bool), losses.astype(bool))
+        return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
+
+
+Judge = ByClass | ByTolerance | ByFunction
 
 
 def _read_labels(y: Any, datatype: str) -> Array:
@@ -268,13 +248,13 @@ def _read_labels(y: Any, datatype: str) -> Array:
         ) from error
 
 
-def _never_answered(y: Array, here: Array, there: Array) -> tuple[str, ...]:
-    answers = set(here.tolist()) | set(there.tolist())
+def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+    answers = set(local.tolist()) | set(remote.tolist())
     never = [item for item in np.unique(y).tolist() if item not in answers]
     if len(never) == len(set(y.tolist())):
         raise InputMismatch(
-            f"no label is ever answered by either model: the labels are {some(never)}, the "
-            f"answers {some(sorted(answers))}"
+            f"neither model ever answers any of the labels: the labels are {some(never)}, the "
+            f"answers are {some(sorted(answers))}"
         )
     if not never:
         return ()

@@ -54,7 +54,7 @@ class Panel:
 def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None = None) -> Panel | None:
     """Return the share of rows answered rightly; None for a curve without labels.
 
-    `chosen` is the model's own share of escalated rows, and the accuracy there.
+    `chosen` is the model's own share of escalated rows, and its accuracy.
     """
     if curve.accuracy is None:
         return None
@@ -85,7 +85,7 @@ def risk_panel(
 ) -> Panel:
     """Return the share of all rows kept at a loss, with its bound.
 
-    `chosen` is the model's own share of escalated rows, and the risk there; `epsilon` is the
+    `chosen` is the model's own share of escalated rows, and its risk; `epsilon` is the
     promised risk.
     """
     line = tuple(zip(curve.escalation, curve.risk, strict=True))

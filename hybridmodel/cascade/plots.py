@@ -23,25 +23,9 @@ _TEXT: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
 def draw(
     panels: Sequence[Panel], title: str, x_label: str, escalation: tuple[float, tuple[float, float]]
 ) -> Figure:
-    """Draw panels over the share of rows escalated.
+    """Draw panels from top to bottom over the share of rows escalated, with the chosen share.
 
-    Parameters
-    ----------
-    panels : sequence of Panel
-        From the top to the bottom.
-    title, x_label : str
-    escalation : (float, (float, float))
-        The chosen share, and its interval.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not registered anywhere, so there is nothing to close.
-
-    Raises
-    ------
-    MissingDependency
-        If matplotlib is not installed.
+    The figure is not registered with pyplot, so there is nothing to close.
     """
     try:
         from matplotlib.figure import Figure

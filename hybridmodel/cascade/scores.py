@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
@@ -89,7 +89,7 @@ class Score:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Smallest and largest score there can be."""
+        """Smallest and largest possible score."""
         return (0.0, 1.0) if self.kind in _FROM_PROBABILITIES else (-math.inf, math.inf)
 
     def check(self, spec: ModelSpec) -> Score:
@@ -98,7 +98,7 @@ class Score:
         Raises
         ------
         ConfigurationError
-            If a model with these outputs cannot give it; says which outputs there are.
+            If a model with these outputs cannot give it; lists the outputs.
         """
         if self.kind == FUNCTION:
             return self
@@ -140,7 +140,7 @@ class Score:
         return value
 
     def needs(self, spec: ModelSpec) -> tuple[str, ...]:
-        """Return the names of the outputs that it reads: for a function, all there are."""
+        """Return the names of the outputs that it reads: for a function, all."""
         return spec.output_names if self.output is None else (self.output,)
 
     def of(self, outputs: Mapping[str, Array], rows: int | None = None) -> Array:
@@ -151,12 +151,12 @@ class Score:
         outputs : mapping of str to ndarray
             At least those that `needs` names.
         rows : int, optional
-            How many there must be.
+            How many are expected.
 
         Returns
         -------
         ndarray of float64, shape (n,)
-            NaN where there is none, such as for a row with a NaN in it; never infinite.
+            NaN for rows without a score, such as those with a NaN in them; never infinite.
 
         Raises
         ------
@@ -167,8 +167,10 @@ class Score:
             scores = self._called(outputs)
         else:
             if self.output is None or self.output not in outputs:
-                there = ", ".join(map(repr, outputs))
-                raise ConfigurationError(f"score {str(self)!r}: the outputs are {there}")
+                known = ", ".join(map(repr, outputs))
+                raise ConfigurationError(
+                    f"score {str(self)!r} does not find its output; available: {known}"
+                )
             values = outputs[self.output]
             make = _FROM_PROBABILITIES.get(self.kind)
             scores = self._read(values) if make is None else make(self._table(values))

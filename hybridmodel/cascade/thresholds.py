@@ -1,7 +1,7 @@
 """The cheapest threshold that keeps a promise, found on a sample of scores and losses.
 
 The promise: with probability at least ``1 - delta`` over samples, at most a share `epsilon` of all
-rows are kept here though they should not have been.
+rows are kept local although they should have been escalated.
 
 How: every threshold from infinity downwards is a hypothesis "the risk is above epsilon". They are
 tested in this order, which no data has chosen, each with the exact binomial test at level `delta`,
@@ -35,7 +35,7 @@ def find_threshold(scores: Array, losses: Array, *, epsilon: float, delta: float
     Parameters
     ----------
     scores : ndarray of shape (n,)
-        Of independent rows of the population that is promised for. NaN is always escalated.
+        Of independent rows of the population that the promise is about. NaN is always escalated.
     losses : ndarray of bool, shape (n,)
         Whether it is a loss to keep the row.
     epsilon, delta : float
@@ -78,6 +78,30 @@ def threshold_allowing(scores: Array, losses: Array, failures: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Shares of a sample that are right, by who answers.
+
+    Attributes
+    ----------
+    small, big, cascade : float
+        The small model alone, the big one alone, both with the threshold.
+    """
+
+    small: float
+    big: float
+    cascade: float
+
+    @classmethod
+    def of(cls, right: tuple[Array, Array] | None, gone: Array) -> Accuracy | None:
+        """Count who is right about each row, small and big; None where that is unknown."""
+        if right is None:
+            return None
+        small, big = right
+        cascade = np.where(gone, big, small)
+        return cls(small=float(small.mean()), big=float(big.mean()), cascade=float(cascade.mean()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """What each threshold would do to the sample, from keeping every row to escalating all.
 
@@ -102,7 +126,7 @@ class Curve:
     def __post_init__(self) -> None:
         columns = [self.threshold, self.risk, self.risk_bound, self.accuracy]
         if any(len(item) != len(self.escalation) for item in columns if item is not None):
-            raise ConfigurationError("a curve has as many values of one kind as of another")
+            raise ConfigurationError("all columns of a curve have to be equally long")
 
 
 def trace(
@@ -133,7 +157,7 @@ def trace(
     wanted = np.linspace(0, rows, points)
     counts = np.unique(possible[np.searchsorted(possible, wanted)])
     failures = losses.sum() - _within_first(losses[order], counts)
-    # Whoever keeps nothing risks nothing, and needs no sample to know it.
+    # No sample is needed to know that keeping no row risks nothing.
     bound = np.where(counts == rows, 0.0, upper_bound(failures, rows, delta))
     surest = np.append(scores[order], math.inf)
     return Curve(
@@ -166,7 +190,7 @@ def _checked(scores: Array, losses: Array) -> tuple[Array, Array]:
     scores, losses = np.asarray(scores), np.asarray(losses)
     if scores.ndim != 1 or scores.shape != losses.shape or not scores.size:
         raise ConfigurationError(
-            f"scores and losses are one for each of at least one row; their shapes are "
+            f"scores and losses have to be one for each of at least one row; their shapes are "
             f"{list(scores.shape)} and {list(losses.shape)}"
         )
     return finite(scores), losses.astype(bool)

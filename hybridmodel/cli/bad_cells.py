@@ -1,4 +1,4 @@
-"""Which cell of a table is the one that a model cannot take."""
+"""Finds the cell of a table that a model cannot take."""
 
 from __future__ import annotations
 
@@ -32,19 +32,7 @@ _FLAGS = (True, False, "True", "False", "TRUE", "FALSE", "true", "false")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadCell:
-    """A value that does not fit its column.
-
-    Attributes
-    ----------
-    row : int
-        Counted from 0, within the frame.
-    column : str
-        Its name.
-    value : str
-        As it is shown, cut where it is long.
-    reason : str
-        Why it does not fit.
-    """
+    """A value that does not fit its column; `row` is counted from 0 within the frame."""
 
     row: int
     column: str
@@ -66,27 +54,10 @@ def explained(
     label: str | None = None,
     labels: bool = False,
 ) -> Iterator[None]:
-    """Say where in a table it is, when a block finds that a frame does not fit the model.
+    """Add the place in the table to an `InputMismatch` that the block raises.
 
-    Parameters
-    ----------
-    source : Source
-        The table.
-    model : HybridOnnxModel
-        Takes the frame.
-    frame : DataFrame
-        Of the rows from `start`.
-    start : int
-        Rows of the table before it.
-    label : str, optional
-        The column that was named by ``--labels``.
-    labels : bool, default=False
-        Whether the command has ``--labels``.
-
-    Raises
-    ------
-    InputMismatch
-        With the line, column and value, or what may be done about the columns.
+    `start` rows of the table come before `frame`. `labels` says whether the command has the option
+    ``--labels``, and `label` what was passed to it.
     """
     try:
         yield
@@ -102,17 +73,7 @@ def explained(
 def find(
     frame: pd.DataFrame, spec: ModelSpec, feature_names: list[str] | None = None
 ) -> BadCell | None:
-    """Return the first cell that does not fit, None where it is not for one cell.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Rows that the model did not take.
-    spec : ModelSpec
-        Of the model.
-    feature_names : list of str, optional
-        Of the model.
-    """
+    """Return the first cell that does not fit; None if no single cell is to blame."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

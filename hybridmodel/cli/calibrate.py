@@ -1,4 +1,4 @@
-"""``hybridmodel calibrate``: the threshold of a cascade, from a file of rows."""
+"""``hybridmodel calibrate``: finds the threshold of a cascade on a file of rows."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 @click.option(
     "--labels",
     metavar="COLUMN",
-    help="Column of DATA with the right answers; without one, what counts is whether the two "
-    "models differ.",
+    help="Column of DATA with the right answers; without it, every difference between the two "
+    "models counts as a loss.",
 )
 @click.option(
     "--epsilon",
     type=float,
     required=True,
-    help="Largest share of all rows that may be kept here although that is a loss.",
+    help="Largest share of all rows that may be kept local although that is a loss.",
 )
 @click.option(
     "--delta",
     type=float,
     default=0.1,
     show_default=True,
-    help="How often, over samples, the promise may be broken.",
+    help="Chance, over samples, that the promise is broken.",
 )
 @click.option(
     "--score",
@@ -73,8 +73,8 @@ def calibrate(
     """Find the threshold of a cascade on the rows of DATA.
 
     DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. Both models answer every row.
-    What is found is a promise: with probability 1 - DELTA over samples, at most a share EPSILON of
-    all rows like these are kept here at a loss.
+    The threshold comes with a promise: with probability 1 - DELTA over samples, at most a share
+    EPSILON of all rows like these are kept local at a loss.
 
     Exit status: 0 done, 1 done but everything has to be escalated, 2 error.
     """
@@ -104,5 +104,5 @@ def calibrate(
 
 def _draw(found: Calibration, path: Path) -> None:
     with replacing(path) as part:
-        # The ending of the name says the format, and that of the part is another.
+        # The format follows the target's ending; the temporary file has another.
         found.plot().savefig(part, format=path.suffix.lstrip(".") or "png", dpi=130)

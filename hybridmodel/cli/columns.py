@@ -1,10 +1,11 @@
-"""Which columns of a table are features, which are identifiers, and which are too much."""
+"""Tells features, identifiers and extra columns of a table apart."""
 
 from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING
 
+from hybridmodel.cascade.formatting import some
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 
@@ -31,26 +32,12 @@ def names_of(model: HybridOnnxModel) -> list[str] | None:
 def arranged(
     frame: pd.DataFrame, source: Source, model: HybridOnnxModel, label: str | None = None
 ) -> pd.DataFrame:
-    """Return a frame with its identifiers as the index, and without what is to be left out.
+    """Return a frame with its identifiers as the index, and without ignored columns.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As it was read.
-    source : Source
-        Says which columns are identifiers, and whether to leave out what is too much.
-    model : HybridOnnxModel
-        Says which columns it takes.
-    label : str, optional
-        A column to keep.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column is not there, or the model does not know its columns by name.
+    The column `label` is never ignored.
     """
     for name in source.id_columns:
-        check_there(frame, name, source, "--id-column")
+        check_column(frame, name, source, "--id-column")
     if source.id_columns:
         kept_index = any(frame.index.names)
         frame = frame.set_index(list(source.id_columns), append=kept_index)
@@ -59,67 +46,61 @@ def arranged(
     wanted = names_of(model)
     if wanted is None:
         raise ConfigurationError(
-            "--ignore-extra: the model takes columns by position, so none can be told to be too "
-            "much; save it with feature_names"
+            "--ignore-extra: the model takes columns by position, so no column is known to be "
+            "extra; save it with feature_names"
         )
     return frame[[name for name in frame if name in wanted or name == label]]
 
 
-def check_there(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
-    """Refuse the name of a column that is not there.
-
-    Raises
-    ------
-    ConfigurationError
-        With the names there are, the nearest first.
-    """
+def check_column(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
+    """Refuse the name of a missing column, and list the available ones."""
     if name in frame:
         return
     given = [str(column) for column in frame.columns]
-    near = difflib.get_close_matches(name, given, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    close = difflib.get_close_matches(name, given, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(
-        f"{option}: {source.name} has no column {name!r}; it has {_listed(given)}{meant}"
+        f"{option}: {source.name} has no column {name!r}; available: {some(given, _SHOWN)}{meant}"
     )
 
 
 def hint(
     frame: pd.DataFrame, model: HybridOnnxModel, source: Source, label: str | None, labels: bool
 ) -> str:
-    """Say what may be done about columns that do not fit; empty where nothing comes to mind.
+    """Suggest what to do about columns that do not fit; empty without a suggestion.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        As `arranged` returned it.
-    model : HybridOnnxModel
-        Refused it.
-    source : Source
-        Where it is from.
-    label : str or None
-        The column that was named by ``--labels``.
-    labels : bool
-        Whether the command has ``--labels``.
+    `labels` says whether the command has ``--labels``, and `label` what was passed to it.
     """
     given = [str(name) for name in frame.columns]
     wanted = names_of(model)
-    extra = [] if wanted is None else [n for n in given if n not in wanted and n != label]
-    missing = [] if wanted is None else [n for n in wanted if n not in given]
-    unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in (wanted or ())]
-    if unnamed and source.separator is None:
-        return (
-            f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "
-            f"--id-column {unnamed[0]!r} takes it as that"
-        )
-    if len(given) == 1 and (mark := next((m for m in ";,\t|" if m in given[0]), None)):
-        return f"; if {mark!r} stands between the fields, say --separator {mark!r}"
-    if not extra or missing:
+    return (
+        _unnamed_hint(given, wanted or [], source)
+        or _separator_hint(given)
+        or ("" if wanted is None else _extra_hint(given, wanted, label, labels))
+    )
+
+
+def _unnamed_hint(given: list[str], wanted: list[str], source: Source) -> str:
+    unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in wanted]
+    if not unnamed or source.separator is not None:
+        return ""
+    return (
+        f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "
+        f"--id-column {unnamed[0]!r} takes it as that"
+    )
+
+
+def _separator_hint(given: list[str]) -> str:
+    mark = next((mark for mark in ";,\t|" if len(given) == 1 and mark in given[0]), None)
+    return (
+        "" if mark is None else f"; if {mark!r} stands between the fields, say --separator {mark!r}"
+    )
+
+
+def _extra_hint(given: list[str], wanted: list[str], label: str | None, labels: bool) -> str:
+    extra = [name for name in given if name not in (*wanted, label)]
+    if not extra or not set(wanted) <= set(given):
         return ""
     if labels and label is None and len(extra) == 1:
         return f"; did you mean --labels {extra[0]!r}? (--ignore-extra leaves such columns out)"
     return "; --id-column NAME keeps a column that is no feature, --ignore-extra leaves such out"
-
-
-def _listed(names: list[str]) -> str:
-    rest = f", … {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + rest

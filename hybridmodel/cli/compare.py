@@ -1,7 +1,9 @@
-"""``hybridmodel compare``: the same rows through both routes, and where they differ."""
+"""``hybridmodel compare``: answers the same rows by both routes and lists differing values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +13,8 @@ from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.source import Source
-from hybridmodel.compare.closeness import ATOL, RTOL
-from hybridmodel.compare.differences import Difference, OutputComparison
+from hybridmodel.compare.comparison import Comparison
+from hybridmodel.compare.values import ATOL, RTOL, Difference, OutputDifference
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
@@ -65,61 +67,68 @@ def compare(
 
     Exit status: 0 no row differs, 1 some do, 2 error.
     """
-    # The one output that a model may be saved with is not the only one that counts here.
+    # All outputs are compared, also where the model was saved with one selected.
     with options.open_model(model_uri, {"output": None, **config}) as model:
-        specs = [model.spec.output(model.output)] if model.output else model.outputs
-        compared = [OutputComparison(spec, rtol, atol) for spec in specs]
+        comparison = Comparison(model.spec, rtol=rtol, atol=atol)
         with progress(tables.count_rows(source)) as advance:
             rows = 0
             for frame in tables.read(source, model, batch_rows):
                 with explained(source, model, frame, rows):
-                    _add(compared, model, frame, timeout)
+                    _add(comparison, model, frame, timeout)
                 rows += len(frame)
                 advance(len(frame))
-    if not any(item.rows for item in compared):
+    if rows == 0:
         raise InputMismatch(f"{source.name}: has no rows, so there is nothing to compare")
-    _report(compared, as_json)
-    if any(item.differing_rows for item in compared):
+    outputs, differences = comparison.summary().outputs, comparison.differences()
+    same = not any(item.differing_rows for item in outputs)
+    if as_json:
+        found = [_as_json(item, differences[item.name]) for item in outputs]
+        options.echo_json({"same": same, "rtol": rtol, "atol": atol, "outputs": found})
+    else:
+        _echo(outputs, differences)
+    if not same:
         context.exit(NO)
 
 
 def _add(
-    compared: list[OutputComparison],
-    model: HybridOnnxModel,
-    frame: pd.DataFrame,
-    timeout_s: float | None,
+    comparison: Comparison, model: HybridOnnxModel, frame: pd.DataFrame, timeout_s: float | None
 ) -> None:
     if len(frame) == 0:
         return
-    here = model.infer(frame, use_azure=False).outputs
-    there = model.infer(frame, use_azure=True, timeout=timeout_s).outputs
-    for item in compared:
-        item.add(here[item.spec.name], there[item.spec.name])
+    local = model.infer(frame, use_azure=False).outputs
+    remote = model.infer(frame, use_azure=True, timeout=timeout_s).outputs
+    comparison.add(local, remote, rows=len(frame))
 
 
-def _report(compared: list[OutputComparison], as_json: bool) -> None:
-    if as_json:
-        same = not any(item.differing_rows for item in compared)
-        outputs = [item.to_dict() for item in compared]
-        rtol, atol = compared[0].rtol, compared[0].atol
-        options.echo_json({"same": same, "rtol": rtol, "atol": atol, "outputs": outputs})
-        return
-    _echo_table([_HEADER, *(_summary(item) for item in compared)])
-    for item in compared:
-        if item.differences:
-            click.echo(f"\n{item.spec.name}: first of {item.differing_rows} differing rows")
-            rows = [_line(difference) for difference in item.differences]
+def _as_json(item: OutputDifference, differences: Iterable[Difference]) -> dict[str, Any]:
+    described: dict[str, Any] = asdict(item)
+    del described["mean_abs_diff"]
+    described["differences"] = [
+        {"row": one.row, "position": one.position, "local": one.local, "endpoint": one.remote}
+        for one in differences
+    ]
+    return described
+
+
+def _echo(
+    outputs: tuple[OutputDifference, ...], differences: dict[str, tuple[Difference, ...]]
+) -> None:
+    _echo_table([_HEADER, *(_summary(item) for item in outputs)])
+    for item in outputs:
+        if differences[item.name]:
+            click.echo(f"\n{item.name}: first of {item.differing_rows} differing rows")
+            rows = [_line(difference) for difference in differences[item.name]]
             _echo_table([("row", "position", "local", "endpoint"), *rows])
 
 
-def _summary(item: OutputComparison) -> tuple[str, ...]:
+def _summary(item: OutputDifference) -> tuple[str, ...]:
     distance = "-" if item.max_abs_diff is None else f"{item.max_abs_diff:.3g}"
-    return item.spec.name, str(item.rows), str(item.differing_rows), distance
+    return item.name, str(item.rows), str(item.differing_rows), distance
 
 
 def _line(difference: Difference) -> tuple[str, ...]:
     position = ", ".join(map(str, difference.position)) or "-"
-    return str(difference.row), position, str(difference.local), str(difference.endpoint)
+    return str(difference.row), position, str(difference.local), str(difference.remote)
 
 
 def _echo_table(rows: list[tuple[str, ...]]) -> None:

@@ -30,13 +30,7 @@ _HEADER_BYTES = 1 << 20
 def read(
     file: IO[bytes], source: Source, spec: ModelSpec, size: int | None
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in frames of at most `size`, at least one frame.
-
-    Raises
-    ------
-    InputMismatch
-        If it cannot be read.
-    """
+    """Yield the rows of a file in frames of at most `size`, at least one frame."""
     import pandas as pd
 
     def advance(reader: Any) -> pd.DataFrame | None:

@@ -1,4 +1,4 @@
-"""Signals that end a program end a command as Ctrl-C does: files half-written are taken away."""
+"""Lets SIGTERM and SIGHUP end a command as Ctrl-C does, so that half-written files are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = tuple(
 
 
 class Terminated(BaseException):
-    """Raise where the command is when a signal asks it to end; nothing but the end catches it.
+    """Raise in the command when a signal asks it to end; only its end may catch this.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class Terminated(BaseException):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raise `Terminated` in the block when one of `SIGNALS` comes that nobody else handles.
+    """Raise `Terminated` in the block when one of `SIGNALS` arrives that has no other handler.
 
-    One that is ignored, as ``nohup`` does with SIGHUP, stays so. After the first, others are
-    ignored, so that nothing disturbs the tidying up.
+    An ignored signal stays ignored, such as SIGHUP under ``nohup``. After the first signal the
+    others are ignored, so that they do not disturb the cleaning up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

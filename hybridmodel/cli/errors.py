@@ -1,4 +1,4 @@
-"""How a command ends: what each exit status means, and errors as one line without a secret."""
+"""Exit statuses of commands, and errors as one line without secrets."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hybridmodel.cli.endings import Terminated, ended_by_signals
 from hybridmodel.exceptions import HybridModelError
 
 NO = 1
-"""The question that the command asks has the answer no."""
+"""The command's question has the answer no."""
 ERROR = 2
-"""There is no answer: the message is on stderr."""
+"""The command failed; the message is on stderr."""
 INTERRUPTED = 130
-"""Ended by Ctrl-C: 128 and the number of SIGINT."""
+"""Ended by Ctrl-C: 128 plus the number of SIGINT."""
 BY_SIGNAL = 128
-"""To which the number of the signal is added that ended the command, such as 143 by SIGTERM."""
+"""Ended by another signal: plus its number, such as 143 for SIGTERM."""
 PIPE_CLOSED = 141
-"""Whoever read the output has stopped: 128 and the number of SIGPIPE."""
+"""The reader of stdout is gone: 128 plus the number of SIGPIPE."""
 
 TRACEBACK_ENV = "HYBRIDMODEL_TRACEBACK"
 
@@ -33,18 +33,7 @@ _USER_IN_URL = re.compile(r"//[^/@\s]+@")
 
 
 def exit_status(run: Callable[[], Any]) -> int:
-    """Run something to its end, whatever it is.
-
-    Parameters
-    ----------
-    run : callable
-        Its result counts when it is an int.
-
-    Returns
-    -------
-    int
-        For the shell. After an error, one line about it is on stderr.
-    """
+    """Run a command, print an error as one line on stderr, and return the exit status."""
     try:
         with ended_by_signals():
             status = run()
@@ -52,7 +41,7 @@ def exit_status(run: Callable[[], Any]) -> int:
         return INTERRUPTED
     except Terminated as signal:
         return BY_SIGNAL + signal.number
-    except Exception as error:  # noqa: BLE001 - users of a command get a line, not a trace
+    except Exception as error:  # noqa: BLE001 - users of a command get a line, not a traceback
         if os.environ.get(TRACEBACK_ENV):
             traceback.print_exc()
         click.echo(f"Error: {one_line(error)}", err=True)
@@ -61,18 +50,18 @@ def exit_status(run: Callable[[], Any]) -> int:
 
 
 def one_line(said: Exception | str) -> str:
-    """Say what went wrong in one line, without passwords that stand in an address."""
+    """Return an error message as one line, without passwords from addresses."""
     text = said if isinstance(said, str) else _message(said)
     return _USER_IN_URL.sub("//***@", " ".join(text.split()))
 
 
 @contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """End without a word when the reader of stdout is gone, as after ``| head -1``."""
+    """End silently when the reader of stdout is gone, as after ``| head -1``."""
     try:
         yield
     except BrokenPipeError:
-        # The interpreter flushes stdout once more when it ends, and would complain there.
+        # The interpreter flushes stdout once more when it exits, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(PIPE_CLOSED) from None
 
@@ -97,8 +86,8 @@ def _usage_message(error: click.UsageError) -> str:
     if not isinstance(error, click.NoSuchOption):
         return error.format_message()
     known = [] if error.ctx is None else _options(error.ctx.command)
-    near = difflib.get_close_matches(error.option_name, known, 1)
-    meant = f" Did you mean {near[0]}?" if near else ""
+    close = difflib.get_close_matches(error.option_name, known, 1)
+    meant = f" Did you mean {close[0]}?" if close else ""
     return f"No such option {error.option_name!r}.{meant}"
 
 

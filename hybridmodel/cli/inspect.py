@@ -1,4 +1,4 @@
-"""``hybridmodel inspect``: what a saved model takes and gives, and where it would ask."""
+"""``hybridmodel inspect``: shows inputs, outputs, endpoint and defaults of a saved model."""
 
 from __future__ import annotations
 
@@ -53,18 +53,7 @@ def _shown(name: str | None, uri: str, config: dict[str, Any], as_json: bool) ->
 
 
 def describe(model: HybridOnnxModel) -> dict[str, Any]:
-    """Describe a model in JSON's types, without any secret.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Not run.
-
-    Raises
-    ------
-    ConfigurationError
-        If the environment variable that chooses the route cannot be understood.
-    """
+    """Describe a model in JSON's types, without any secret and without running it."""
     return {
         "sha256": model.onnx.sha256,
         **model.spec.to_dict(),
@@ -76,9 +65,14 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
             "route_is_refused": _is_refused(model),
             "use_azure": model.use_azure,
             "output": model.output,
-            "providers": [p if isinstance(p, str) else p[0] for p in model.local.providers],
+            "providers": provider_names(model),
         },
     }
+
+
+def provider_names(model: HybridOnnxModel) -> list[str]:
+    """Return the names of ONNX Runtime's providers, without their options."""
+    return [item if isinstance(item, str) else item[0] for item in model.local.providers]
 
 
 def _endpoint(endpoint: TritonEndpoint) -> dict[str, Any]:
@@ -100,7 +94,7 @@ def _route(model: HybridOnnxModel) -> str:
 
 
 def _is_refused(model: HybridOnnxModel) -> bool:
-    """Tell whether a call that says nothing is refused, as the stored route is not granted."""
+    """Tell whether a call without a route is refused because the stored route is not granted."""
     choice = model.choice
     said = choice.configured is not None or USE_AZURE_ENV in os.environ
     return choice.refused is not None and not said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
@@ -22,13 +23,7 @@ _SHOWN = 80
 
 
 def read(file: IO[bytes], source: Source, size: int | None) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in frames of at most `size`, at least one frame.
-
-    Raises
-    ------
-    InputMismatch
-        If a line is no object, or its keys are not those of the first.
-    """
+    """Yield the rows of a file in frames of at most `size`, at least one frame."""
     import pandas as pd
 
     records = _records(file, source.name)
@@ -48,11 +43,11 @@ def line_of(file: IO[bytes], row: int) -> int | None:
 
 def lines(frame: pd.DataFrame) -> Iterator[str]:
     """Yield a line for each row of a frame; NaN, for which JSON has no number, becomes null."""
-    columns = [_plain(column.to_numpy(object), column.dtype) for _, column in frame.items()]
+    columns = [_cells(column) for _, column in frame.items()]
     names = [str(name) for name in frame.columns]
     for cells in zip(*columns, strict=True):
         record = dict(zip(names, cells, strict=True))
-        yield json.dumps(record, ensure_ascii=False, allow_nan=False, default=_native) + "\n"
+        yield json.dumps(record, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
 def _records(file: IO[bytes], name: str) -> Iterator[Record]:
@@ -99,35 +94,24 @@ def _frame(batch: list[Record], names: list[str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(cells) for name, cells in columns.items()})
 
 
-def _plain(cells: Any, dtype: Any) -> list[Any]:
-    """Return cells in JSON's types; a float has the shortest text that names it."""
-    if getattr(dtype, "kind", "") == "f":
-        return [
-            float(str(dtype.type(cell))) if np.isfinite(cell) else _no_number(cell)
-            for cell in cells
-        ]
-    return [_no_number(cell) if _is_no_number(cell) else cell for cell in cells]
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """Return the cells of a column in JSON's types; numpy's floats keep their own precision."""
+    is_float = getattr(column.dtype, "kind", "") == "f"
+    return [_plain(cell) for cell in (column.to_numpy() if is_float else column.to_numpy(object))]
 
 
-def _is_no_number(cell: Any) -> bool:
+def _plain(cell: Any) -> Any:
+    """Return a cell in JSON's types; infinity is text, as null would pass for missing."""
     import pandas as pd
 
-    is_float = isinstance(cell, float) and not np.isfinite(cell)
-    return is_float or cell is pd.NA or cell is pd.NaT
-
-
-def _no_number(cell: Any) -> str | None:
-    # Infinity as null would pass for missing.
-    return str(cell) if isinstance(cell, float) and np.isinf(cell) else None
-
-
-def _native(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return _listed(value.tolist())
-    return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_listed(item) for item in value]
-    return _no_number(value) if isinstance(value, float) and not np.isfinite(value) else value
+    if isinstance(cell, np.floating):
+        cell = float(str(cell))
+    if isinstance(cell, float):
+        return cell if math.isfinite(cell) else None if math.isnan(cell) else str(cell)
+    if isinstance(cell, np.ndarray):
+        cell = cell.tolist()
+    if isinstance(cell, list):
+        return [_plain(item) for item in cell]
+    if cell is pd.NA or cell is pd.NaT:
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell

@@ -15,25 +15,13 @@ if TYPE_CHECKING:
 
 
 def count_rows(path: Path) -> int:
-    """Return the rows of a file.
-
-    Raises
-    ------
-    InputMismatch
-        If it cannot be read.
-    """
+    """Return the rows of a file."""
     with path.open("rb") as file, readable(str(path), "parquet"):
         return int(_parquet().ParquetFile(file).metadata.num_rows)
 
 
 def read(file: IO[bytes], name: str, size: int | None) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in frames of at most `size`, at least one frame.
-
-    Raises
-    ------
-    InputMismatch
-        If it cannot be read.
-    """
+    """Yield the rows of a file in frames of at most `size`, at least one frame."""
     with readable(name, "parquet"):
         parquet = _parquet().ParquetFile(file)
         rows = parquet.metadata.num_rows
@@ -86,13 +74,7 @@ def _numbering(schema: Any) -> pd.RangeIndex | None:
 
 @contextmanager
 def writer(file: IO[bytes]) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that appends frames to a file.
-
-    Raises
-    ------
-    ConfigurationError
-        If a frame does not fit the format, or the frames before it.
-    """
+    """Yield a function that appends frames to a file; frames that do not fit are refused."""
     parquet, open_writer = _parquet(), None
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""``hybridmodel ping``: whether the endpoint answers, and for the same inputs and outputs."""
+"""``hybridmodel ping``: checks the endpoint, and that its inputs and outputs are the model's."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What an endpoint said about itself.
+    """The state of an endpoint.
 
     Attributes
     ----------
     model_url : str
-        Where it was asked.
+        The endpoint's URL of the model.
     ready : bool
-        Whether it can answer for the model now.
+        Whether it can answer now.
     reason : str or None
-        Why it is not ready, in the endpoint's words, where it gives any.
+        Why it is not ready, in the endpoint's words; None if it gives no reason.
     differences : tuple of str
         One sentence for each difference from the local model.
     calls : int
-        Calls whose time was taken.
+        Timed calls.
     round_trip_median_s, round_trip_min_s : float or None
         Time of one call for the model's metadata; None when it is not ready.
     """
@@ -48,7 +48,7 @@ class Health:
 
     @property
     def is_good(self) -> bool:
-        """Whether the endpoint can stand in for the local model."""
+        """Whether the endpoint is ready and agrees with the local model's inputs and outputs."""
         return self.ready and not self.differences
 
 
@@ -62,7 +62,7 @@ class Health:
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Calls whose time is taken.",
+    help="Timed calls.",
 )
 @options.as_json
 @click.pass_context
@@ -74,12 +74,12 @@ def ping(
     calls: int,
     as_json: bool,
 ) -> None:
-    """Ask a model's endpoint whether it is ready, and for the same inputs and outputs.
+    """Check that a model's endpoint is ready and has the same inputs and outputs.
 
     The round trip is the time of a call for the model's metadata, on an open connection; no rows
     are sent.
 
-    Exit status: 0 ready and the same, 1 not ready or not the same (every difference is listed),
+    Exit status: 0 ready and the same, 1 not ready, or different (every difference is listed),
     2 error, such as an endpoint that cannot be reached or does not accept the key.
     """
     with options.open_model(model_uri, config) as model:
@@ -98,30 +98,11 @@ def examine(
     timeout_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Health:
-    """Ask the endpoint of a model about itself.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        With an endpoint.
-    calls : int
-        How many to take the time of, at least 1.
-    timeout_s : float, optional
-        Total time for each call.
-    clock : callable
-        Gives seconds.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no endpoint, or no key for it.
-    EndpointError
-        One of its kinds, when the endpoint did not say.
-    """
+    """Check the endpoint of a model, and time calls for its metadata."""
     client = model.client
     url = client.endpoint.model_url
     if not client.is_ready(timeout_s):
-        return Health(url, False, _refusal(model, timeout_s))
+        return Health(model_url=url, ready=False, reason=_refusal(model, timeout_s))
     differences: tuple[str, ...] = ()
     try:
         model.check_endpoint(timeout_s)
@@ -132,7 +113,14 @@ def examine(
         started = clock()
         client.metadata(timeout_s)
         times_s.append(clock() - started)
-    return Health(url, True, None, differences, calls, statistics.median(times_s), min(times_s))
+    return Health(
+        model_url=url,
+        ready=True,
+        differences=differences,
+        calls=calls,
+        round_trip_median_s=statistics.median(times_s),
+        round_trip_min_s=min(times_s),
+    )
 
 
 def _refusal(model: HybridOnnxModel, timeout_s: float | None) -> str | None:

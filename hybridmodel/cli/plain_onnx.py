@@ -1,4 +1,4 @@
-"""An ONNX file that was never saved as a model, with an endpoint from the command line."""
+"""Opens an ONNX file as a model, with settings from the command line."""
 
 from __future__ import annotations
 
@@ -18,25 +18,15 @@ def is_onnx_file(uri: str) -> bool:
 
 
 def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
-    """Open an ONNX file, with the settings that a saved model would be loaded with.
+    """Open an ONNX file with the settings that a saved model would be loaded with.
 
-    Parameters
-    ----------
-    path : Path
-        The file; without ``model_name`` its name, without the ending, is that at the endpoint.
-    config : mapping
-        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no ONNX model, or a setting is unknown or cannot work.
+    Without ``model_name``, the file's name without its ending is the model's name at the endpoint.
     """
     for key in config:
         if key not in CONFIG_KEYS:
-            # The value is not shown: people put keys here.
+            # The value is not shown: it may be a key.
             raise ConfigurationError(
-                f"model_config has no key {key!r}; it has {', '.join(CONFIG_KEYS)}"
+                f"model_config has no key {key!r}; available: {', '.join(CONFIG_KEYS)}"
             )
     model = HybridOnnxModel(
         path,

@@ -1,4 +1,4 @@
-"""``hybridmodel predict``: a table of rows in, a table of predictions out."""
+"""``hybridmodel predict``: reads a table of rows and writes a table of predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--use-azure/--local",
     "use_azure",
     default=None,
-    help="Ask the endpoint, or the local model; default is what the environment or the model says.",
+    help="Ask the endpoint, or the local model; the environment or the model sets the default.",
 )
 @click.option(
     "--mode",
@@ -68,8 +68,8 @@ def predict(
     """Predict for every row of INPUT: a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
 
     The predictions come in the order of the rows, one for each, with the columns of --id-column
-    before them. Which route has answered stands on stderr at the end. Big files are read, answered
-    and written in batches; with -o the file appears when all is done, or not at all.
+    before them. At the end, stderr tells which route has answered. Big files are read, answered and
+    written in batches; with -o the file appears complete or not at all.
 
     Exit status: 0 done, 2 error.
     """
@@ -86,10 +86,10 @@ def predict(
         ):
             for frame in tables.read(source, model, batch_rows):
                 with explained(source, model, frame, rows):
-                    answer, there = _answer(model, frame, policy, **call)
+                    answer, remote = _answer(model, frame, policy, **call)
                 write(_beside(frame, answer, keep_input, bool(source.id_columns)))
                 rows += len(frame)
-                asked += there
+                asked += remote
                 advance(len(frame))
         if asked < rows or policy is HERE:
             click.echo(f"{rows - asked} rows answered by the local model", err=True)
@@ -106,21 +106,21 @@ def _answer(
     timeout: float | None,
     provenance: bool,
 ) -> tuple[pd.DataFrame, int]:
-    """Return the predictions, and how many of them are the endpoint's."""
+    """Return the predictions, and how many rows the endpoint has answered."""
     plain = policy is HERE or policy is THERE
     told = provenance or not plain
     answer = model.predict(frame, mode=policy, output=output_name, timeout=timeout, provenance=told)
     predictions: pd.DataFrame = answer.to_frame() if answer.ndim == 1 else answer
     if not told:
         return predictions, len(frame) if policy is THERE else 0
-    there = int((predictions["route"] == AZURE).sum())
-    return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), there
+    remote = int((predictions["route"] == AZURE).sum())
+    return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), remote
 
 
 def _beside(
     frame: pd.DataFrame, answer: pd.DataFrame, keep_input: bool, keep_index: bool
 ) -> pd.DataFrame:
-    """Put what is kept of the input before the predictions."""
+    """Put the kept columns and identifiers of the input before the predictions."""
     import pandas as pd
 
     if not keep_input and not keep_index:
@@ -131,7 +131,7 @@ def _beside(
     if both:
         option = "--keep-input" if keep_input else "--id-column"
         raise ConfigurationError(
-            f"{option}: {', '.join(map(repr, both))} would be there twice, as a column of the "
-            "input and of the predictions"
+            f"{option}: the input and the predictions both have a column "
+            f"{', '.join(map(repr, both))}"
         )
     return pd.concat([kept, answer.reset_index(drop=True)], axis=1)

@@ -46,7 +46,7 @@ class Program(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
         "MODEL_URI is a folder, an ONNX file, models:/name/1, models:/name@alias or runs:/id/name. "
-        "Errors are one line on stderr; set HYBRIDMODEL_TRACEBACK=1 to see where one arose."
+        "Errors are one line on stderr; HYBRIDMODEL_TRACEBACK=1 adds the traceback."
     ),
 )
 @click.version_option(package_version(), message="%(prog)s %(version)s")

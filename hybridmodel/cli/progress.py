@@ -1,4 +1,4 @@
-"""What is said on stderr while a command works: how far it is, and what is worth a warning."""
+"""Progress and warnings on stderr while a command works."""
 
 from __future__ import annotations
 
@@ -20,20 +20,10 @@ def _ignore(_rows: int) -> None:
 
 @contextmanager
 def progress(total: int | None, *, streams: bool = False) -> Iterator[Callable[[int], object]]:
-    """Show how many rows are done, on stderr, when it is a terminal and tqdm is installed.
+    """Yield a function that counts rows as done, shown on stderr if it is a terminal.
 
-    Parameters
-    ----------
-    total : int or None
-        Rows to be done, None when not known.
-    streams : bool, default=False
-        Whether results go to stdout meanwhile: then there is a bar only where stdout is a file,
-        since anything else may come out on the same terminal.
-
-    Yields
-    ------
-    callable
-        To be called with the number of rows that were done since the last call.
+    With `streams` results go to stdout at the same time. A bar is then shown only if stdout is a
+    file, as the results might appear on the same terminal.
     """
     if not sys.stderr.isatty() or (streams and not _stdout_is_file()):
         yield _ignore
@@ -48,7 +38,7 @@ def progress(total: int | None, *, streams: bool = False) -> Iterator[Callable[[
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above the bar where there is one."""
+    """Print a line on stderr, above the bar if one is shown."""
     tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if tqdm is None:
         print(text, file=sys.stderr)  # noqa: T201 - this is where it is printed
@@ -58,13 +48,13 @@ def say(text: str) -> None:
 
 @contextmanager
 def warnings_in_lines() -> Iterator[None]:
-    """Say warnings and the package's log lines in one line each, without secrets."""
+    """Print warnings and the package's log records as one line each, without secrets."""
     handler = _Lines(logging.WARNING)
     logger = logging.getLogger("hybridmodel")
     logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
-            # Those that are addressed to these modules, which is whom the package's own reach.
+            # The package's warnings are attributed to its own modules.
             warnings.filterwarnings("default", module="hybridmodel")
             warnings.showwarning = _show
             yield

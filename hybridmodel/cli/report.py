@@ -1,4 +1,4 @@
-"""``hybridmodel report``: the same rows through both routes, and a page about what came back."""
+"""``hybridmodel report``: answers the same rows by both routes and writes a page about them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
+from hybridmodel.cli.inspect import provider_names
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.replacing import check_targets, replacing
 from hybridmodel.cli.source import Source
@@ -45,7 +46,7 @@ _TIMED_ROWS = 100
     "or uncertainty:NAME; default is that of the model's cascade, else margin.",
 )
 @click.option(
-    "--answer", metavar="NAME", help="The output that is acted upon, where several may be."
+    "--answer", metavar="NAME", help="The output that is acted upon, if there are several."
 )
 @click.option(
     "--tolerance",
@@ -58,7 +59,7 @@ _TIMED_ROWS = 100
     type=click.IntRange(min=0, max=10_000),
     default=50,
     show_default=True,
-    help="Rows on which they disagree that the page shows with their input, at the most.",
+    help="Rows shown with their input on which the routes disagree, at most.",
 )
 @click.option(
     "--calls",
@@ -96,7 +97,7 @@ def report(
     if target.suffix.lower() not in _SUFFIXES:
         raise ConfigurationError(f"{target}: a name that ends with .html was expected")
     check_targets(source, target)
-    # The one output that a model may be saved with is not the only one that counts here.
+    # All outputs are compared, also where the model was saved with one selected.
     with options.open_model(model_uri, {"output": None, **config}) as model:
         gatherer = Gatherer(model, timeout_s=timeout, **subject)
         with replacing(target) as part:
@@ -137,7 +138,7 @@ def _gather(
 def _facts(
     model: HybridOnnxModel, gatherer: Gatherer, source: Source, labels: str | None
 ) -> tuple[tuple[str, str], ...]:
-    """Say where all is from; nothing secret is known here."""
+    """Describe the page's origin; none of these facts is secret."""
     import onnxruntime
 
     from hybridmodel.flavor.artifact import package_version
@@ -153,11 +154,7 @@ def _facts(
         ("inputs", ", ".join(map(str, model.inputs))),
         ("outputs", ", ".join(map(str, model.outputs))),
         ("hybridmodel", package_version()),
-        ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(_providers(model))}"),
+        ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(provider_names(model))}"),
         ("Python", f"{platform.python_version()} on {platform.system()}"),
         ("date", datetime.now(UTC).isoformat(timespec="seconds")),
     )
-
-
-def _providers(model: HybridOnnxModel) -> list[str]:
-    return [item if isinstance(item, str) else item[0] for item in model.local.providers]

@@ -1,4 +1,4 @@
-"""What a model's endpoint would be sent, and who says so: for people, and for machines."""
+"""Lists what would be sent to a model's endpoint, and what grants it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _ASKED = "when a call asks for it; nothing is granted that would let it go unask
 _REFUSED = "not granted, so not sent; `hybridmodel trust` grants it"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One thing that would be sent.
+    """A secret or data that would be sent.
 
     Attributes
     ----------
     what : str
         ``data``, ``entra``, or the name of a variable.
     grant : str
-        What has to be granted where only a saved model says so.
+        The grant that a saved model needs for it.
     granted : bool
-        Whether it may be sent unasked: what only a call asks for is not granted.
+        Whether it may be sent without a call that asks for the endpoint.
     why : str
-        Who says so.
+        What grants or refuses it.
     is_set : bool or None
-        Whether the variable is set; None for what is none.
+        Whether the variable is set; None for data and tokens.
     """
 
     what: str
@@ -67,8 +67,10 @@ def _sent(permission: Permission, secret: str | None) -> Sent:
     ground = permission.ground(secret)
     is_set = None if secret in (None, ENTRA) else bool(os.environ.get(str(secret)))
     if secret is not None and secret == permission.host_key:
-        return Sent(secret, grant, True, "the host's own variable", is_set)
-    if ground is not None:
-        return Sent(secret or "data", grant, True, ground.words, is_set)
-    asked = secret is None and not permission.place.is_plain
-    return Sent(secret or "data", grant, False, _ASKED if asked else _REFUSED, is_set)
+        granted, why = True, "the host's own variable"
+    elif ground is not None:
+        granted, why = True, ground.words
+    else:
+        asked = secret is None and not permission.place.is_plain
+        granted, why = False, _ASKED if asked else _REFUSED
+    return Sent(what=secret or "data", grant=grant, granted=granted, why=why, is_set=is_set)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options
+from hybridmodel.cli.endings import Terminated, ended_by_signals
 from hybridmodel.cli.plain_onnx import is_onnx_file
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
@@ -82,7 +82,7 @@ def serve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Offered:
-    """A model, where it is from, and what it is called at the endpoint."""
+    """A model, its address, and its name and version at the endpoint."""
 
     uri: str
     name: str
@@ -94,7 +94,7 @@ def _offered(
     stack: ExitStack, given: tuple[str, ...], name: str | None, config: dict[str, Any]
 ) -> list[_Offered]:
     if name is not None and len(given) > 1:
-        raise ConfigurationError("--name is for one model; write NAME=MODEL_URI for several")
+        raise ConfigurationError("--name names a single model; write NAME=MODEL_URI for several")
     offered: list[_Offered] = []
     for text in given:
         own, uri = options.named_model(text)
@@ -103,7 +103,7 @@ def _offered(
         taken = next((item.uri for item in offered if item.name == called), None)
         if taken is not None:
             raise ConfigurationError(
-                f"{uri}: would be called {called!r}, as {taken} is; write NAME={uri}"
+                f"{uri}: the name {called!r} is taken by {taken}; choose another with NAME={uri}"
             )
         offered.append(_Offered(uri=uri, name=called, version=version, model=model))
     return offered
@@ -113,13 +113,13 @@ def _key(name: str) -> str:
     key = os.environ.get(name)
     if not key:
         raise ConfigurationError(
-            f"--auth-key-env names an environment variable, and {_shown(name)} is not set"
+            f"--auth-key-env: the environment variable {_shown(name)} is not set"
         )
     return key
 
 
 def _shown(name: str) -> str:
-    # Somebody may have given the key itself.
+    # The user may have passed the key itself.
     return name if name.isidentifier() and len(name) <= 32 else "the one given"
 
 
@@ -132,17 +132,13 @@ def _name_of(model: HybridOnnxModel, uri: str, name: str | None) -> tuple[str, s
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, and let both count as a good end."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    """Let Ctrl-C and SIGTERM count as a good end."""
     try:
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), ended_by_signals():
             yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except Terminated as ending:
+        if ending.number != signal.SIGTERM:
+            raise
 
 
 def _greeting(item: _Offered, endpoint: TritonEndpoint) -> Iterator[str]:

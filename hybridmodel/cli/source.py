@@ -1,4 +1,4 @@
-"""A table that a command reads: where it is, how it is written, which columns are no features."""
+"""The table that a command reads: path, format, and columns that are not features."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def format_of(path: Path) -> Format:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a command is asked to read.
+    """The input of a command.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return "stdin" if self.is_stream else str(self.path)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[str, IO[bytes]]]:
-        """Give its kind, and its bytes without gzip around them.
+        """Yield its kind, and a file of its bytes after unzipping.
 
         Raises
         ------

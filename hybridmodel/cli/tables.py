@@ -1,4 +1,4 @@
-"""Tables in files and streams: read in batches, written in batches, and never half-written.
+"""Tables in files and streams, read and written in batches; a file appears complete or not at all.
 
 CSV is UTF-8 with a header. JSON lines are objects with the same keys. Parquet keeps types, lists in
 cells, and an index that is not a column.
@@ -32,13 +32,7 @@ def can_be_split(spec: ModelSpec) -> bool:
 
 
 def count_rows(source: Source) -> int | None:
-    """Return the rows of a file that says so; None for all but Parquet.
-
-    Raises
-    ------
-    InputMismatch
-        If it cannot be read.
-    """
+    """Return the rows of a file that says so; None for all but Parquet."""
     if source.is_stream or format_of(source.path).kind != PARQUET:
         return None
     return parquet_tables.count_rows(source.path)
@@ -47,31 +41,10 @@ def count_rows(source: Source) -> int | None:
 def read(
     source: Source, model: HybridOnnxModel, batch_rows: int, label: str | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a table in order, as frames for a model.
+    """Yield the rows of a table in order, as frames for a model; at least one, which may be empty.
 
-    Parameters
-    ----------
-    source : Source
-        The table; its columns for identifiers become the index of the frames.
-    model : HybridOnnxModel
-        Its string inputs are read as text, even where they look like numbers, and without batched
-        inputs and outputs it gets all rows at once.
-    batch_rows : int
-        Rows of a frame, at most.
-    label : str, optional
-        A column that is no feature, and stays.
-
-    Yields
-    ------
-    DataFrame
-        At least one, which for a table without rows is empty.
-
-    Raises
-    ------
-    InputMismatch
-        If the table cannot be read.
-    ConfigurationError
-        If it has no such column for identifiers, or columns cannot be told apart.
+    String inputs are read as text, even if they look like numbers. A model without batched inputs
+    and outputs gets all rows at once. The column `label` stays although it is no feature.
     """
     for frame in read_raw(source, model.spec, batch_rows):
         yield columns.arranged(frame, source, model, label)
@@ -90,16 +63,10 @@ def read_raw(source: Source, spec: ModelSpec, batch_rows: int) -> Iterator[pd.Da
 
 
 def take_labels(frame: pd.DataFrame, labels: str | None, source: Source) -> pd.Series[Any] | None:
-    """Take the column of labels out of a frame; None where no column is named.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such column.
-    """
+    """Take the column of labels out of a frame; None if no column is named."""
     if labels is None:
         return None
-    columns.check_there(frame, labels, source, "--labels")
+    columns.check_column(frame, labels, source, "--labels")
     return frame.pop(labels)
 
 
@@ -115,23 +82,9 @@ def line_of(source: Source, row: int) -> int | None:
 
 @contextmanager
 def writing(target: Path | None) -> Iterator[Write]:
-    """Give a function that appends frames to a file, which appears complete or not at all.
+    """Yield a function that appends frames to a file, which appears complete or not at all.
 
-    Parameters
-    ----------
-    target : Path or None
-        A file whose name says its format, replaced at the end if it exists; None for CSV on
-        stdout.
-
-    Yields
-    ------
-    callable
-        Takes a DataFrame, of the same columns each time.
-
-    Raises
-    ------
-    ConfigurationError
-        If the target cannot be replaced, or a frame does not fit the format.
+    Without a target it writes CSV to stdout. All frames have the same columns.
     """
     if target is None:
         yield _csv_writer(sys.stdout)

@@ -1,4 +1,4 @@
-"""``hybridmodel trust``: lets a saved model send what it names to where it says."""
+"""``hybridmodel trust``: grants a saved model to send a key and data to its endpoint."""
 
 from __future__ import annotations
 
@@ -45,23 +45,20 @@ def trust(
     yes: bool,
     config: dict[str, Any],
 ) -> None:
-    """Let a saved model send the key that it names, and data, to where its endpoint is.
+    """Let a saved model send data, and the key that it names, to its endpoint.
 
     Shows what would be sent where, asks, and writes it into a file of yours. What is granted is
     a variable and a place, whichever saved model names the two. Calls no endpoint, reads no key.
 
     Exit status: 0 granted or shown, 1 not granted, or no such grant to revoke, 2 error.
     """
-    if (listed or revoke) and (model_uri or print_env or (listed and revoke)):
-        raise click.UsageError("--list and --revoke stand alone")
+    _check_usage(model_uri or print_env, listed, revoke)
     if revoke:
         context.exit(_revoke(parse_grants(revoke, "--revoke")))
     if listed:
         click.echo("".join(f"{grant}\n" for grant in trust_file.read()), nl=False)
         return
     if model_uri is None:
-        if not print_env:
-            raise click.UsageError("name a model, or --list, --revoke or --print-env")
         _print_env(trust_file.read())
         return
     with options.open_model(model_uri, config) as model:
@@ -75,6 +72,13 @@ def trust(
         _print_env(wanted)
     elif not _grant(model_uri, endpoint, wanted, yes):
         context.exit(NO)
+
+
+def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
+    if (listed or revoke) and (more or (listed and revoke)):
+        raise click.UsageError("--list and --revoke take no other options or arguments")
+    if not (listed or revoke or more):
+        raise click.UsageError("name a model, or --list, --revoke or --print-env")
 
 
 def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> bool:
@@ -117,7 +121,7 @@ def _revoke(revoked: Iterable[Grant]) -> int:
             if grant != gone and not (gone.secret is None and grant.place == gone.place)
         ]
         if len(left) == len(kept):
-            click.echo(f"not there: {gone}", err=True)
+            click.echo(f"no such grant: {gone}", err=True)
             status = NO
         kept = left
     trust_file.write(kept)

@@ -1,4 +1,4 @@
-"""What the readers of files raise becomes one kind of error that names the file."""
+"""Turns the errors of file readers into `InputMismatch` that names the file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ _KINDS: tuple[type[Exception], ...] = (
 
 @contextmanager
 def readable(name: str, kind: str, *others: type[Exception]) -> Iterator[None]:
-    """Run a block that reads from a file of a kind.
-
-    Raises
-    ------
-    InputMismatch
-        If the bytes are not of that kind.
-    """
+    """Turn any error about the bytes of a file into an `InputMismatch` that names file and kind."""
     try:
         yield
     except InputMismatch:

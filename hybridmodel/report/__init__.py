@@ -1,7 +1,7 @@
-"""What both routes said to the same rows, as one self-contained page.
+"""A self-contained page about both routes' answers to the same rows.
 
-`gather` asks both and keeps what is worth showing, `render` makes HTML of it: no script, nothing
-loaded from anywhere, light and dark, and all data escaped.
+`Gatherer` asks both routes, and `render` makes HTML of its findings: no script, nothing loaded from
+anywhere, light and dark, and all data escaped.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from hybridmodel.report.formatting import count, milliseconds, number, plain_mil
 
 _SHARES = tuple(step / 5 for step in range(6))
 _MOST_STEPS = 200
-_KINDS = {"accuracy": "both", "risk": "azure"}
+_KINDS = {"accuracy": "both", "risk": "remote"}
 
 
 def accuracy_curve(found: Escalation) -> Picture | None:
@@ -36,14 +36,14 @@ def risk_curve(found: Escalation) -> Picture:
 
 def latency_curves(found: Durations) -> Picture:
     """Draw for each route how many of its calls took at most so long."""
-    every = [*found.local_s, *found.azure_s]
+    every = [*found.local_s, *found.remote_s]
     low = max(min(every), 1e-7)
     x = logarithmic("milliseconds, each step a factor", low, max(*every, low), plain_milliseconds)
     chart = Chart(x, Axis("calls done", 0.0, 1.0, _SHARES, percent_writer(1.0)))
     marks, halves, legend = chart.frame(), [], []
     for kind, name, seconds in (
         ("local", "local", found.local_s),
-        ("azure", "endpoint", found.azure_s),
+        ("remote", "endpoint", found.remote_s),
     ):
         middle = float(np.median(seconds))
         marks += [*chart.mark(middle), chart.line(_steps(seconds), kind)]

@@ -1,55 +1,54 @@
-"""What a report shows, as plain records."""
+"""Records of what a report shows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybridmodel.cascade.calibration import Accuracy
-from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.compare.comparison import ComparisonSummary
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRight:
-    """How often both sides are right about the rows of one label.
+    """How often both routes are right about the rows of one label.
 
     Attributes
     ----------
     label : Any
-    rows, agreed, local, azure : int
-        Of this label; on which both agree; that each gets right.
+    rows, agreed, local, remote : int
+        All rows of this label; those on which both agree; those that each gets right.
     """
 
     label: Any
     rows: int
     agreed: int
     local: int
-    azure: int
+    remote: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """What labels tell about classes, or about numbers with a tolerance.
+    """Which routes are right about classes, or about numbers within a tolerance.
 
     Attributes
     ----------
-    both, only_local, only_azure, neither : int
-        Rows by which side is right.
+    both, only_local, only_remote, neither : int
+        Rows by which route is right.
     classes : tuple of ClassRight
         Empty for numbers.
     """
 
     both: int
     only_local: int
-    only_azure: int
+    only_remote: int
     neither: int
     classes: tuple[ClassRight, ...] = ()
 
     @property
     def rows(self) -> int:
-        """All of them."""
-        return self.both + self.only_local + self.only_azure + self.neither
+        """All labelled rows."""
+        return self.both + self.only_local + self.only_remote + self.neither
 
     @property
     def local(self) -> float:
@@ -57,14 +56,14 @@ class Labelled:
         return (self.both + self.only_local) / self.rows
 
     @property
-    def azure(self) -> float:
+    def remote(self) -> float:
         """Share that the endpoint gets right."""
-        return (self.both + self.only_azure) / self.rows
+        return (self.both + self.only_remote) / self.rows
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """How far the numbers of one side are from the labels.
+    """Errors of the numbers of one route against the labels.
 
     Attributes
     ----------
@@ -75,23 +74,23 @@ class Errors:
     root_mean_square: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """Both sides' numbers.
+    """The numbers of both routes.
 
     Attributes
     ----------
     output : str
-        Where they are from.
+        The output's name.
     pairs : tuple of (float, float)
-        Local and endpoint's number of some rows, evenly spaced over all.
+        Local and remote numbers of some rows, evenly spaced over all.
     edges : tuple of float
-        Of the bins for endpoint minus local, one more than `counts`.
+        Of the bins for remote minus local, one more than `counts`.
     counts : tuple of int
         Rows in each bin.
     skipped : int
-        Rows in which one of them is no finite number.
-    local_errors, azure_errors : Errors or None
+        Rows with a number that is not finite.
+    local_errors, remote_errors : Errors or None
         Where there are labels.
     """
 
@@ -101,10 +100,10 @@ class Numbers:
     counts: tuple[int, ...]
     skipped: int = 0
     local_errors: Errors | None = None
-    azure_errors: Errors | None = None
+    remote_errors: Errors | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """What the model's own threshold does to the rows.
 
@@ -124,19 +123,19 @@ class Chosen:
     epsilon: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
     """What each share of escalated rows would cost.
 
     Attributes
     ----------
     score : str
-        By which rows are put in order.
+        The score that orders the rows.
     loss : str
         What counts as a loss.
     curve : Curve
     delta : float
-        Each of its bounds may be wrong that often.
+        How often each of its bounds may be wrong.
     chosen : Chosen or None
         Where the model has a threshold for this score.
     """
@@ -148,56 +147,56 @@ class Escalation:
     chosen: Chosen | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
     """How long calls took, in seconds, in the order they were made.
 
     Attributes
     ----------
-    local_s, azure_s : tuple of float
+    local_s, remote_s : tuple of float
         Calls of one row each, or if there are none, the calls for all rows.
     of_one_row : bool
-    local_rows_per_s, azure_rows_per_s : float
+    local_rows_per_s, remote_rows_per_s : float
         Over all rows, in the batches that were sent.
     batch_rows : int
         Rows of the largest of them.
     """
 
     local_s: tuple[float, ...]
-    azure_s: tuple[float, ...]
+    remote_s: tuple[float, ...]
     of_one_row: bool
     local_rows_per_s: float
-    azure_rows_per_s: float
+    remote_rows_per_s: float
     batch_rows: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row on which the sides disagree, in JSON's types.
+    """A row on which the routes disagree, in JSON's types.
 
     Attributes
     ----------
     position : int
         Counted from 0.
-    local, azure : Any
+    local, remote : Any
         Both answers.
     score : float or None
-        How sure the local model was.
+        Of the local model's answer.
     label : Any
-        The right answer; None where nothing tells.
+        The right answer; None if unknown.
     inputs : dict of str to Any
-        What was asked.
+        The row's input.
     """
 
     position: int
     local: Any
-    azure: Any
+    remote: Any
     score: float | None
     label: Any
     inputs: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a report shows.
 
@@ -206,18 +205,18 @@ class Findings:
     title : str
         The model.
     facts : tuple of (str, str)
-        What was asked, and with what; names and values.
+        Names and values that say what was compared.
     summary : ComparisonSummary
     durations : Durations
     labelled : Labelled or None
     numbers : Numbers or None
     escalation : Escalation or None
     why_no_curve : str
-        Why there is no `escalation`.
+        Why `escalation` is None.
     rows : tuple of Row
-        Some of those on which the sides disagree.
+        Some of those on which the routes disagree.
     rows_order : str
-        In which order they come.
+        Their order, in words.
     """
 
     title: str

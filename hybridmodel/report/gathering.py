@@ -1,4 +1,4 @@
-"""Both routes asked for the same rows, and what is kept of their answers."""
+"""Asks both routes for the same rows, and keeps what a report shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.compare.comparison import Comparison, plain
+from hybridmodel.compare.comparison import Comparison
+from hybridmodel.compare.values import plain
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.report.findings import Durations, Findings, Row
 from hybridmodel.report.subject import subject_of
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 SHOWN_ROWS = 50
-"""Rows on which the sides disagree that a report shows unless told otherwise."""
+"""Default for the rows on which the routes disagree that a report shows."""
 
 SHOWN_INPUTS = 200
-"""Columns of the input that are shown of such a row, at the most."""
+"""Input columns shown of such a row, at most."""
 
 
 class Gatherer:
     """Asks both routes of a model, frame by frame.
 
-    Of each row its score, label and both answers are kept; of some that differ, all there is.
+    Keeps score, label and both answers of every row, and the inputs of some that differ.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Gatherer:
     tolerance : float, optional
         For numbers: the largest difference that does not matter.
     shown : int, optional
-        Rows on which the sides disagree that are kept with their inputs, at the most.
+        Rows on which the routes disagree that are kept with their inputs, at most.
     timeout_s : float, optional
         Total time of a call to the endpoint.
 
@@ -116,59 +117,42 @@ class Gatherer:
         if self._count == 0 and self.by_rows:
             self._both(frame.iloc[:1])  # The first call loads the model and opens a connection.
         right = None if labels is None else self.subject.labels(labels)
-        here, there = self._both(frame)
+        local, remote = self._both(frame)
         rows = len(frame) if self.by_rows else None
         differ = self._comparison.add(
-            here.outputs, there.outputs, rows=rows, local_s=here.elapsed_s, azure_s=there.elapsed_s
+            local.outputs,
+            remote.outputs,
+            rows=rows,
+            local_s=local.elapsed_s,
+            azure_s=remote.elapsed_s,
         )
-        self._seconds[0] += here.elapsed_s
-        self._seconds[1] += there.elapsed_s
+        self._seconds[0] += local.elapsed_s
+        self._seconds[1] += remote.elapsed_s
         if rows is not None:
             column = Column(
-                self.subject.read(here.outputs),
-                self.subject.read(there.outputs),
+                self.subject.read(local.outputs),
+                self.subject.read(remote.outputs),
                 right,
-                self._scores(here, rows),
+                self._scores(local, rows),
                 differ,
             )
             self._columns.append(column)
-            self._keep(frame, column, here, there)
+            self._keep(frame, column, local, remote)
         self._largest = max(self._largest, len(frame))
         self._count += len(frame)
 
     def time(self, frame: pd.DataFrame, calls: int) -> None:
-        """Time calls of one row each, on both routes in turn.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            Rows to choose from.
-        calls : int
-            How many on each route.
-        """
+        """Time calls of one row each, taken from `frame`, on both routes in turn."""
         if not self.by_rows or len(frame) == 0:
             return
         for call in range(calls):
             place = call % len(frame)
-            here, there = self._both(frame.iloc[place : place + 1])
-            self._single[0].append(here.elapsed_s)
-            self._single[1].append(there.elapsed_s)
+            local, remote = self._both(frame.iloc[place : place + 1])
+            self._single[0].append(local.elapsed_s)
+            self._single[1].append(remote.elapsed_s)
 
     def findings(self, title: str, facts: tuple[tuple[str, str], ...] = ()) -> Findings:
-        """Return what was found.
-
-        Parameters
-        ----------
-        title : str
-            The model's name.
-        facts : tuple of (str, str)
-            What the page says about where all this is from.
-
-        Raises
-        ------
-        InputMismatch
-            If there was no row, or no label is ever answered by either side.
-        """
+        """Return all that a report shows; `facts` are what the page says about its origin."""
         if not self._count:
             raise InputMismatch("there are no rows, so there is nothing to report")
         column = Column.joined(self._columns)
@@ -191,41 +175,42 @@ class Gatherer:
         )
 
     def _both(self, frame: pd.DataFrame) -> tuple[Answer, Answer]:
-        here = self._model.infer(frame, use_azure=False)
-        there = self._model.infer(frame, use_azure=True, timeout=self._timeout_s)
-        self.versions.add(there.model_version or "not said")
-        return here, there
+        local = self._model.infer(frame, use_azure=False)
+        remote = self._model.infer(frame, use_azure=True, timeout=self._timeout_s)
+        self.versions.add(remote.model_version or "not said")
+        return local, remote
 
-    def _scores(self, here: Answer, rows: int) -> Array | None:
+    def _scores(self, local: Answer, rows: int) -> Array | None:
         if self.subject.score is None or self._score_error:
             return None
         try:
-            return self.subject.score.of(here.outputs, rows)
+            return self.subject.score.of(local.outputs, rows)
         except ConfigurationError as error:
             if self._is_scored:
                 raise
             self._score_error = str(error)
             return None
 
-    def _keep(self, frame: pd.DataFrame, column: Column, here: Answer, there: Answer) -> None:
+    def _keep(self, frame: pd.DataFrame, column: Column, local: Answer, remote: Answer) -> None:
         """Keep rows that differ: the surest where there are scores, else the first."""
         places = np.flatnonzero(column.differ)
         if column.scores is not None:
             places = places[np.argsort(-column.scores[places], kind="stable")]  # NaN last
         new = [
-            self._row(frame, column, here, there, place) for place in places[: self._shown].tolist()
+            self._row(frame, column, local, remote, place)
+            for place in places[: self._shown].tolist()
         ]
         self._rows = heapq.nlargest(self._shown, [*self._rows, *new], key=_surest)
 
     def _row(
-        self, frame: pd.DataFrame, column: Column, here: Answer, there: Answer, place: int
+        self, frame: pd.DataFrame, column: Column, local: Answer, remote: Answer, place: int
     ) -> Row:
         score = math.nan if column.scores is None else float(column.scores[place])
         shown = enumerate(frame.columns[:SHOWN_INPUTS])
         return Row(
             position=self._count + place,
-            local=_answer(column.here, here, place),
-            azure=_answer(column.there, there, place),
+            local=_answer(column.local, local, place),
+            remote=_answer(column.remote, remote, place),
             score=None if math.isnan(score) else score,
             label=None if column.labels is None else plain(column.labels[place]),
             inputs={str(name): plain(frame.iloc[place, at]) for at, name in shown},
@@ -234,13 +219,13 @@ class Gatherer:
     def _durations(self) -> Durations:
         single = bool(self._single[0])
         batches = self._comparison.latencies()
-        local_s, azure_s = self._single if single else (batches["local"], batches["azure"])
+        local_s, remote_s = self._single if single else (batches["local"], batches["azure"])
         return Durations(
             local_s=tuple(local_s),
-            azure_s=tuple(azure_s),
+            remote_s=tuple(remote_s),
             of_one_row=single,
             local_rows_per_s=self._count / max(self._seconds[0], 1e-9),
-            azure_rows_per_s=self._count / max(self._seconds[1], 1e-9),
+            remote_rows_per_s=self._count / max(self._seconds[1], 1e-9),
             batch_rows=self._largest,
         )
 

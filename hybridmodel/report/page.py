@@ -72,13 +72,13 @@ def _figures(findings: Findings) -> list[tuple[str, str, str]]:
     shown = [("agree", percent(summary.agreed / summary.rows), f"of {count(summary.rows)} rows")]
     if findings.labelled is not None:
         shown.append(("local right", percent(findings.labelled.local), ""))
-        shown.append(("endpoint right", percent(findings.labelled.azure), ""))
+        shown.append(("endpoint right", percent(findings.labelled.remote), ""))
     chosen = None if findings.escalation is None else findings.escalation.chosen
     if chosen is not None and chosen.accuracy is not None:
         sent = f"{percent(chosen.escalation)} sent on"
         shown.append(("cascade right", percent(chosen.accuracy.cascade), sent))
     what = "median, one row" if durations.of_one_row else "median"
-    for name, seconds in (("local", durations.local_s), ("endpoint", durations.azure_s)):
+    for name, seconds in (("local", durations.local_s), ("endpoint", durations.remote_s)):
         middle = sorted(seconds)[len(seconds) // 2]
         shown.append((f"{name} call", milliseconds(middle), what))
     return shown

@@ -1,4 +1,4 @@
-"""What a report is about: which answer, how sure the local model is, what labels look like."""
+"""What a report is about: the answer that is judged, the score, and the form of labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.cascade.judges import ByClass, ByTolerance
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
 from hybridmodel.compare.agreement import Agreement
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
@@ -26,14 +26,14 @@ Array = np.ndarray[Any, Any]
 _CLASS = "class"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is compared beyond "the same or not".
+    """The answer, judge and score of a report.
 
     Attributes
     ----------
     answer : str or None
-        The output acted upon, where somebody said.
+        The output acted upon, if named.
     tolerance : float or None
         Largest difference of numbers that does not matter.
     judge : ByClass, ByTolerance or None
@@ -49,7 +49,7 @@ class Subject:
     delta : float
         Of the calibration, or 0.1.
     why_no_score : str
-        Where there is none.
+        Why `score` is None.
     """
 
     answer: str | None
@@ -63,7 +63,7 @@ class Subject:
     why_no_score: str = ""
 
     def read(self, outputs: Mapping[str, Array]) -> Array | None:
-        """Return the answer to each row, as an array of shape (n,); None where it has no one."""
+        """Return the answers as an array of shape (n,); None where none can be singled out."""
         if isinstance(self.judge, ByClass):
             return self.judge.read(outputs)
         return None if self.number is None else outputs[self.number.name].reshape(-1)
@@ -71,12 +71,12 @@ class Subject:
     def labels(self, column: pd.Series[Any]) -> Array:
         """Return a column of labels as answers are.
 
-        A file may hold numbers as text, and the other way round; the answers say which is meant.
+        A file may hold numbers as text, or texts that look like numbers; the answers decide.
 
         Raises
         ------
         ConfigurationError
-            If the model gives no one answer that labels could be held against.
+            If several outputs may be the answer that the labels belong to.
         InputMismatch
             If they are of another kind.
         """
@@ -85,7 +85,7 @@ class Subject:
         judge = self.judge or (None if self.number is None else ByTolerance(self.number, 0.0))
         if judge is None:
             raise ConfigurationError(
-                "the model gives no one answer to hold labels against; name it with answer"
+                "several outputs may be the answer that the labels belong to; name one with answer"
             )
         try:
             return np.asarray(judge.labels(column))
@@ -119,9 +119,9 @@ class Subject:
 def subject_of(
     model: HybridOnnxModel, *, score: Any = None, answer: str | None, tolerance: float | None
 ) -> Subject:
-    """Find out what a report on a model is about.
+    """Return the subject of a report on a model.
 
-    What is not said is taken from the model's own cascade, if it has one.
+    Defaults come from the model's own cascade, if it has one.
 
     Raises
     ------
@@ -135,7 +135,14 @@ def subject_of(
     answer = answer or model.output
     judge, number = _judge(model.spec, answer, tolerance)
     chosen, why = _score(model.spec, score, policy, judge)
-    subject = Subject(answer, tolerance, judge, number, chosen, why_no_score=why)
+    subject = Subject(
+        answer=answer,
+        tolerance=tolerance,
+        judge=judge,
+        number=number,
+        score=chosen,
+        why_no_score=why,
+    )
     if policy is None or chosen != policy.score:
         return subject
     subject = replace(subject, threshold=policy.threshold)
@@ -174,6 +181,6 @@ def _score(
     except ConfigurationError:
         pass
     return None, (
-        "nothing tells how sure the local model is of a row; if an output does, name it as the "
-        f"score, as in uncertainty:NAME or confidence:NAME; {listed(spec)}"
+        "the model has no score that says how sure it is of a row; if an output is one, name it as "
+        f"uncertainty:NAME or confidence:NAME; {listed(spec)}"
     )

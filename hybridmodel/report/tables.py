@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,8 @@ class Table:
     caption : str
     header : tuple of str
     rows : list of tuple of (str or Cell)
-    numbers : frozenset of int
-        Columns that hold numbers.
+    texts : frozenset of int
+        Columns that hold no numbers.
     kind : str or None
         Class of the table.
     """
@@ -59,12 +59,12 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: list[tuple[str | Cell, ...]]
-    numbers: frozenset[int] = frozenset()
+    texts: frozenset[int] = frozenset((0,))
     kind: str | None = None
 
 
 def pairs_table(pairs: Pairs) -> Table | None:
-    """Return rows by both sides' classes, or the most frequent confusions of many classes."""
+    """Return rows by local and remote class, or the most frequent confusions of many classes."""
     if not pairs:
         return None
     names = _classes(pairs)
@@ -82,7 +82,6 @@ def pairs_table(pairs: Pairs) -> Table | None:
         caption="Rows by the local model's class (down) and the endpoint's (across)",
         header=("local", *map(short, names), "all", "agree"),
         rows=lines,
-        numbers=frozenset(range(1, len(names) + 3)),
         kind="pairs",
     )
 
@@ -92,30 +91,28 @@ def labelled_tables(found: Labelled) -> list[Table]:
     quarters = (
         ("both right", found.both),
         ("only the local model right", found.only_local),
-        ("only the endpoint right", found.only_azure),
+        ("only the endpoint right", found.only_remote),
         ("both wrong", found.neither),
     )
     right = Table(
         caption="Rows by who is right",
         header=("", "rows", "share"),
         rows=[(name, count(rows), percent(rows / found.rows)) for name, rows in quarters],
-        numbers=frozenset((1, 2)),
     )
     return [right, _by_label(found)] if found.classes else [right]
 
 
 def errors_table(found: Numbers) -> Table | None:
-    """Return how far both sides' numbers are from the labels; None without labels."""
-    if found.local_errors is None or found.azure_errors is None:
+    """Return the errors of both routes against the labels; None without labels."""
+    if found.local_errors is None or found.remote_errors is None:
         return None
     return Table(
         caption="Distance from the labels",
         header=("", "mean absolute", "root mean square"),
         rows=[
             ("local model", *_distances(found.local_errors)),
-            ("endpoint", *_distances(found.azure_errors)),
+            ("endpoint", *_distances(found.remote_errors)),
         ],
-        numbers=frozenset((1, 2)),
     )
 
 
@@ -134,7 +131,6 @@ def outputs_table(summary: ComparisonSummary) -> Table:
             )
             for item in summary.outputs
         ],
-        numbers=frozenset(range(1, 5)),
     )
 
 
@@ -159,7 +155,7 @@ def latency_table(found: Durations) -> Table:
     lines = []
     for name, seconds, speed in (
         ("local model", found.local_s, found.local_rows_per_s),
-        ("endpoint", found.azure_s, found.azure_rows_per_s),
+        ("endpoint", found.remote_s, found.remote_rows_per_s),
     ):
         quantiles = np.quantile(seconds, (0.5, 0.95, 0.99, 1.0)).tolist()
         lines.append((name, *map(milliseconds, quantiles), count(round(speed))))
@@ -168,16 +164,15 @@ def latency_table(found: Durations) -> Table:
         caption="Calls, and rows in large batches",
         header=("", "half within", "95 %", "99 %", "longest", batch),
         rows=[*lines],
-        numbers=frozenset(range(1, 6)),
     )
 
 
 def rows_table(shown: Sequence[Row]) -> Table:
-    """Return rows on which the sides disagree, with their inputs."""
+    """Return rows on which the routes disagree, with their inputs."""
     columns: dict[str, list[Any]] = {
         "row": [count(row.position) for row in shown],
         "local": [short(row.local) for row in shown],
-        "endpoint": [short(row.azure) for row in shown],
+        "endpoint": [short(row.remote) for row in shown],
     }
     if any(row.label is not None for row in shown):
         columns["label"] = [short(row.label) for row in shown]
@@ -187,13 +182,13 @@ def rows_table(shown: Sequence[Row]) -> Table:
     return _of_columns("Rows on which local model and endpoint disagree", columns, ("row", "score"))
 
 
-def _of_columns(caption: str, columns: dict[str, list[Any]], numbers: Iterable[str]) -> Table:
+def _of_columns(caption: str, columns: dict[str, list[Any]], numbers: Container[str]) -> Table:
     header = tuple(columns)
     return Table(
         caption=caption,
         header=header,
         rows=list(zip(*columns.values(), strict=True)),
-        numbers=frozenset(header.index(name) for name in numbers if name in header),
+        texts=frozenset(at for at, name in enumerate(header) if name not in numbers),
     )
 
 
@@ -203,7 +198,7 @@ def _confusions(pairs: Pairs, classes: int) -> Table:
         caption=f"The most frequent of {classes} classes that they do not agree on",
         header=("local", "endpoint", "rows"),
         rows=[(short(local), short(remote), count(rows)) for local, remote, rows in confused],
-        numbers=frozenset((2,)),
+        texts=frozenset((0, 1)),
     )
 
 
@@ -230,11 +225,10 @@ def _by_label(found: Labelled) -> Table:
             (
                 short(item.label),
                 count(item.rows),
-                *(percent(n / item.rows) for n in (item.local, item.azure, item.agreed)),
+                *(percent(n / item.rows) for n in (item.local, item.remote, item.agreed)),
             )
             for item in shown
         ],
-        numbers=frozenset(range(1, 5)),
     )
 
 

@@ -1,4 +1,4 @@
-"""From both sides' answers, scores and labels of all rows to what a report says of them."""
+"""Derives the findings of a report from answers, scores and labels of all rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.cascade.calibration import Accuracy
 from hybridmodel.cascade.judges import ByClass, Judged
 from hybridmodel.cascade.scores import escalated
-from hybridmodel.cascade.thresholds import trace
-from hybridmodel.compare.comparison import plain
+from hybridmodel.cascade.thresholds import Accuracy, trace
+from hybridmodel.compare.values import plain
 from hybridmodel.report.findings import (
     Chosen,
     ClassRight,
@@ -29,50 +28,50 @@ _BINS = 41
 
 
 class Column(NamedTuple):
-    """What is kept of every row; None for what is not known of any.
+    """What is kept of every row; None for what is unknown.
 
     Attributes
     ----------
-    here, there : ndarray of shape (n,) or None
-        The local model's and the endpoint's answers.
+    local, remote : ndarray of shape (n,) or None
+        Answers of the local model and the endpoint.
     labels : ndarray of shape (n,) or None
     scores : ndarray of float64, shape (n,), or None
     differ : ndarray of bool, shape (n,)
     """
 
-    here: Array | None = None
-    there: Array | None = None
+    local: Array | None = None
+    remote: Array | None = None
     labels: Array | None = None
     scores: Array | None = None
     differ: Array = np.empty(0, bool)
 
     @classmethod
     def joined(cls, parts: Sequence[Column]) -> Column:
-        """Put the rows of several together; what one of them lacks, all lack."""
+        """Join the rows of several; what one of them lacks, the result lacks."""
         return cls(*map(_joined, zip(*parts, strict=True))) if parts else cls()
 
 
 def escalation(
     subject: Subject, column: Column, why_no_score: str
 ) -> tuple[Escalation | None, str]:
-    """Return what each share of escalated rows would cost, or why nobody can tell.
+    """Return what each share of escalated rows would cost, or why that is unknown.
 
     Raises
     ------
     InputMismatch
-        If no label is ever answered by either side.
+        If neither route ever answers any of the labels.
     """
     judged = _judged(subject, column)
     if column.scores is None or subject.score is None:
-        return None, why_no_score or "the model does not answer each row by itself"
+        return None, why_no_score or "the model does not answer each row independently"
     if judged is None or subject.judge is None:
         return None, (
-            "the answer is no class: for numbers say with --tolerance which difference does not "
-            "matter, and with --answer which output is meant"
+            "the answer is not a class; for numbers pass --tolerance, and --answer if several "
+            "outputs hold numbers"
         )
     found = Escalation(
         score=str(subject.score),
-        loss=_in_our_words(subject.judge.describe(column.labels is not None)),
+        loss=_without_sizes(subject.judge.describe(column.labels is not None)),
         curve=trace(column.scores, judged.losses, judged.right, delta=subject.delta),
         delta=subject.delta,
         chosen=_chosen(subject, column.scores, judged),
@@ -81,18 +80,18 @@ def escalation(
 
 
 def labelled(subject: Subject, column: Column) -> Labelled | None:
-    """Return what labels tell, None where there are none or nothing tells what is right."""
+    """Return how often each route is right; None without labels or a judge."""
     judged = _judged(subject, column)
     if judged is None or judged.right is None or column.labels is None:
         return None
-    here, there = judged.right
+    local, remote = judged.right
     return Labelled(
-        both=int((here & there).sum()),
-        only_local=int((here & ~there).sum()),
-        only_azure=int((there & ~here).sum()),
-        neither=int((~here & ~there).sum()),
+        both=int((local & remote).sum()),
+        only_local=int((local & ~remote).sum()),
+        only_remote=int((remote & ~local).sum()),
+        neither=int((~local & ~remote).sum()),
         classes=(
-            _by_label(column.labels, column.differ, here, there)
+            _by_label(column.labels, column.differ, local, remote)
             if isinstance(subject.judge, ByClass)
             else ()
         ),
@@ -100,35 +99,35 @@ def labelled(subject: Subject, column: Column) -> Labelled | None:
 
 
 def numbers(subject: Subject, column: Column) -> Numbers | None:
-    """Return both sides' numbers, None where the answer is no number."""
-    if subject.number is None or column.here is None or column.there is None:
+    """Compare the numbers of both routes; None where the answer is not a number."""
+    if subject.number is None or column.local is None or column.remote is None:
         return None
-    here, there = column.here.astype(np.float64), column.there.astype(np.float64)
-    good = np.isfinite(here) & np.isfinite(there)
+    local, remote = column.local.astype(np.float64), column.remote.astype(np.float64)
+    good = np.isfinite(local) & np.isfinite(remote)
     few = np.flatnonzero(good)
     few = few[np.unique(np.linspace(0, len(few) - 1, _MOST_PAIRS).astype(int))] if len(few) else few
-    counts, edges = np.histogram((there - here)[good], bins=_BINS)
+    counts, edges = np.histogram((remote - local)[good], bins=_BINS)
     labels = column.labels
     return Numbers(
         output=subject.number.name,
-        pairs=tuple(zip(here[few].tolist(), there[few].tolist(), strict=True)),
+        pairs=tuple(zip(local[few].tolist(), remote[few].tolist(), strict=True)),
         edges=tuple(edges.tolist()),
         counts=tuple(counts.tolist()),
         skipped=int((~good).sum()),
-        local_errors=None if labels is None else _errors(here, labels),
-        azure_errors=None if labels is None else _errors(there, labels),
+        local_errors=None if labels is None else _errors(local, labels),
+        remote_errors=None if labels is None else _errors(remote, labels),
     )
 
 
 def _judged(subject: Subject, column: Column) -> Judged | None:
     judge = subject.column_judge()
-    if judge is None or column.here is None or column.there is None:
+    if judge is None or column.local is None or column.remote is None:
         return None
-    here, there = subject.as_outputs(column.here), subject.as_outputs(column.there)
-    return judge.judge(column.labels, here, there)
+    local, remote = subject.as_outputs(column.local), subject.as_outputs(column.remote)
+    return judge.judge(column.labels, local, remote)
 
 
-def _in_our_words(loss: str) -> str:
+def _without_sizes(loss: str) -> str:
     return loss.replace("big", "the endpoint").replace("small", "the local model")
 
 
@@ -136,31 +135,24 @@ def _chosen(subject: Subject, scores: Array, judged: Judged) -> Chosen | None:
     if subject.threshold is None:
         return None
     gone = escalated(scores, subject.threshold)
-    accuracy = None
-    if judged.right is not None:
-        small, big = judged.right
-        both = np.where(gone, big, small)
-        accuracy = Accuracy(
-            small=float(small.mean()), big=float(big.mean()), cascade=float(both.mean())
-        )
     return Chosen(
         threshold=subject.threshold,
         escalation=float(gone.mean()),
         risk=float((judged.losses & ~gone).mean()),
-        accuracy=accuracy,
+        accuracy=Accuracy.of(judged.right, gone),
         epsilon=subject.epsilon,
     )
 
 
-def _by_label(labels: Array, differ: Array, here: Array, there: Array) -> tuple[ClassRight, ...]:
+def _by_label(labels: Array, differ: Array, local: Array, remote: Array) -> tuple[ClassRight, ...]:
     names, places = np.unique(labels, return_inverse=True)
-    rows, agreed, local, azure = (
+    rows, agreed, local, remote = (
         np.bincount(places, weights=flags, minlength=len(names)).astype(int).tolist()
-        for flags in (np.ones(len(labels)), ~differ, here, there)
+        for flags in (np.ones(len(labels)), ~differ, local, remote)
     )
     return tuple(
-        ClassRight(label=plain(name), rows=r, agreed=a, local=h, azure=t)
-        for name, r, a, h, t in zip(names, rows, agreed, local, azure, strict=True)
+        ClassRight(label=plain(name), rows=r, agreed=a, local=h, remote=t)
+        for name, r, a, h, t in zip(names, rows, agreed, local, remote, strict=True)
     )
 
 

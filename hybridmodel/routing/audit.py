@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.cascade.judge_selection import judge_for
 from hybridmodel.cascade.judges import Judge, Outputs
-from hybridmodel.cascade.losses import judge_for
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.routing.policies import Cascade

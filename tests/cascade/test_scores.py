@@ -319,9 +319,9 @@ def test_parts_that_do_not_go_together_are_refused() -> None:
     """A named output holds no logits; a score without its output cannot be made."""
     with pytest.raises(ConfigurationError, match="is not made from logits"):
         Score("uncertainty", "std", logits=True)
-    with pytest.raises(ConfigurationError, match="the outputs are 'label', 'p'"):
+    with pytest.raises(ConfigurationError, match="available: 'label', 'p'"):
         Score("margin", "q").of({"label": np.zeros(1), "p": np.zeros((1, 2))})
-    with pytest.raises(ConfigurationError, match="the outputs are 'p'"):
+    with pytest.raises(ConfigurationError, match="available: 'p'"):
         Score("margin").of({"p": np.zeros((1, 2))})
 
 

@@ -185,7 +185,7 @@ def test_curve_begins_with_keeping_everything() -> None:
 
 def test_curve_of_unequal_columns_is_refused() -> None:
     """A curve has as many risks as shares."""
-    with pytest.raises(ConfigurationError, match="as many values"):
+    with pytest.raises(ConfigurationError, match="equally long"):
         Curve(escalation=(0.0, 1.0), threshold=(0.5,), risk=(0.0,), risk_bound=(0.0,))
 
 

@@ -288,7 +288,7 @@ def test_serve_takes_files_and_several(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("serve linear.onnx other/linear.onnx", "would be called 'linear', as linear.onnx is"),
+        ("serve linear.onnx other/linear.onnx", "the name 'linear' is taken by linear.onnx"),
         ("serve linear.onnx model --name x", "write NAME=MODEL_URI for several"),
         ("serve none.onnx", "none.onnx"),
         ("serve a=none.onnx", "none.onnx"),

@@ -28,6 +28,7 @@ from hybridmodel.cli.source import Source, format_of
 from hybridmodel.exceptions import ConfigurationError, HybridModelError
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
+from tests.support.command_line import messages
 
 COLUMNS = ["a", "b", "c", "d"]
 Cli = Callable[..., Result]
@@ -59,8 +60,9 @@ def cli(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         result = CliRunner().invoke(program, words, input=stdin)
         assert result.exit_code == status, result.output
         if status == 2:
-            assert result.stderr.startswith("Error: ")
-            assert result.stderr.count("\n") == 1
+            said = messages(result.stderr)
+            assert said.startswith("Error: ")
+            assert said.count("\n") == 1
         return result
 
     return run
@@ -249,7 +251,7 @@ HINTS: list[tuple[str, str, str]] = [
     (
         "predict @linear --id-column idd",
         "id,a\n1,2\n",
-        "has no column 'idd'; it has 'id', 'a'; did",
+        "has no column 'idd'; available: 'id', 'a'; did",
     ),
     ("predict @nameless --ignore-extra", "a,b,c,d\n1,2,3,4\n", "takes columns by position"),
     ("predict @linear --separator ::", "a\n1\n", "one character is expected"),
@@ -300,7 +302,8 @@ def test_a_bad_cell_is_named(
 ) -> None:
     """The line, row, column and value of a cell that does not fit are named, in bounded text."""
     Path(name).write_text(content)
-    shown = cli("predict", f"@{model}", name, "--batch-rows", batch_rows, status=2).stderr
+    result = cli("predict", f"@{model}", name, "--batch-rows", batch_rows, status=2)
+    shown = messages(result.stderr)
     assert message in shown
     assert len(shown) < 300
 

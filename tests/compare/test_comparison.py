@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel.compare.comparison import SHOWN, Comparison, ComparisonSummary
-from hybridmodel.compare.latencies import Latencies
+from hybridmodel.compare.latencies import KEPT, Latencies
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.strategies import law
@@ -383,14 +383,14 @@ def test_latencies_of_few_calls_are_exact() -> None:
     assert (summary.p50_s, summary.p95_s, summary.p99_s) == pytest.approx((0.050, 0.095, 0.099))
 
 
-def test_latencies_of_many_calls_are_a_fair_sample() -> None:
-    """Of many durations a bounded sample is kept, in which early and late ones are alike."""
+def test_latencies_of_many_calls_are_those_of_the_last() -> None:
+    """Percentiles are those of the last calls; count and maximum are of all."""
     latencies = Latencies()
+    latencies.add(1e6)
     for call in range(20_000):
         latencies.add(float(call))
-    summary, sample = latencies.summary(), latencies.sample()
+    summary = latencies.summary()
     assert summary is not None
-    assert (summary.calls, summary.max_s) == (20_000, 19_999.0)
-    assert len(sample) == 1024
-    assert summary.p50_s == pytest.approx(10_000, abs=1_500)
-    assert summary.p95_s == pytest.approx(19_000, abs=600)
+    assert (summary.calls, summary.max_s) == (20_001, 1e6)
+    assert list(latencies.last_s) == list(range(20_000 - KEPT, 20_000))
+    assert summary.p50_s == pytest.approx(20_000 - KEPT / 2 - 0.5)

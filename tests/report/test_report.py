@@ -28,6 +28,7 @@ from hybridmodel.report import Findings, Gatherer, render
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
+from tests.support.command_line import messages
 from tests.support.report_pages import EVIL, checked, findings
 
 KEY = "canary-5d0c9a17be"
@@ -139,8 +140,9 @@ def cli(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         assert not list(tmp_path.glob(".*")), "nothing half-written is left"
         if status:
             assert {path: path.read_bytes() for path in tmp_path.glob("*.htm*")} == before
-            assert result.stderr.startswith("Error: ")
-            assert result.stderr.count("\n") == 1
+            said = messages(result.stderr)
+            assert said.startswith("Error: ")
+            assert said.count("\n") == 1
         for page in tmp_path.glob("*.htm*"):
             assert KEY not in page.read_text()
         return result
@@ -161,22 +163,22 @@ def test_findings(coarse_model: HybridOnnxModel) -> None:
     assert found.summary.agreed == (small == big).sum()
     assert found.labelled is not None
     assert found.labelled.local == (small == truth).mean()
-    assert found.labelled.azure == (big == truth).mean()
+    assert found.labelled.remote == (big == truth).mean()
     assert found.labelled.both == ((small == truth) & (big == truth)).sum()
     perhaps = found.labelled.classes[1]
     assert (perhaps.label, perhaps.rows) == ("perhaps", (truth == "perhaps").sum())
-    assert perhaps.azure == ((truth == "perhaps") & (big == truth)).sum()
+    assert perhaps.remote == ((truth == "perhaps") & (big == truth)).sum()
     assert found.escalation is not None
     curve = found.escalation.curve
     assert curve.accuracy is not None
-    assert (curve.accuracy[0], curve.accuracy[-1]) == (found.labelled.local, found.labelled.azure)
+    assert (curve.accuracy[0], curve.accuracy[-1]) == (found.labelled.local, found.labelled.remote)
     assert curve.risk[0] == ((big == truth) & (small != truth)).mean()
     assert found.escalation.chosen is None
     top = np.sort(here["probabilities"], axis=1)
     margins = (top[:, -1] - top[:, -2])[small != big]
     assert [row.score for row in found.rows] == pytest.approx(np.sort(margins)[::-1][:50].tolist())
     row = found.rows[0]
-    assert (row.local, row.azure, row.label) == (
+    assert (row.local, row.remote, row.label) == (
         small[row.position],
         big[row.position],
         truth[row.position],
@@ -223,11 +225,11 @@ def test_numbers(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.numbers is not None
     assert sum(found.numbers.counts) == 200
     assert found.numbers.edges[0] == pytest.approx((there - here).min())
-    assert found.numbers.azure_errors is not None
-    assert found.numbers.azure_errors.mean_abs == pytest.approx(0.25)
+    assert found.numbers.remote_errors is not None
+    assert found.numbers.remote_errors.mean_abs == pytest.approx(0.25)
     assert found.summary.agreed == (np.abs(there - here) <= 0.5).sum()
     assert found.labelled is not None
-    assert found.labelled.azure == 1.0
+    assert found.labelled.remote == 1.0
     assert found.labelled.classes == ()
     assert found.escalation is not None
     assert found.escalation.curve.risk[0] == (np.abs(here - labels) > 0.5).mean()
@@ -365,9 +367,9 @@ def test_the_models_own_calibration(coarse_model: HybridOnnxModel) -> None:
     [
         ("same", frame(5), [], "There is none."),
         ("zipmap", frame(5), [], "100.0 %"),
-        ("linear", frame(5), [], "nothing tells how sure the local model is"),
+        ("linear", frame(5), [], "no score that says how sure it is"),
         ("linear", frame(5), ["--tolerance", 100], "within 100"),
-        ("std", frame(5), ["--score", "uncertainty:std"], "the answer is no class"),
+        ("std", frame(5), ["--score", "uncertainty:std"], "the answer is not a class"),
         ("std", frame(5), ["--answer", "y"], "The number y"),
         (
             "wide",
@@ -406,14 +408,14 @@ def test_any_model(
         ("coarse", ["missing.csv"], "missing.csv: No such file"),
         ("coarse", ["rows.txt"], "ends with .csv, .tsv, .jsonl or .parquet"),
         ("coarse", ["rows.csv", "-o", "page.pdf"], "ends with .html"),
-        ("coarse", ["rows.csv", "-o", "nowhere/page.html"], "there is no folder"),
-        ("coarse", ["rows.csv", "--labels", "truth"], "has no column 'truth'; it has 'a'"),
+        ("coarse", ["rows.csv", "-o", "nowhere/page.html"], "no folder"),
+        ("coarse", ["rows.csv", "--labels", "truth"], "has no column 'truth'; available: 'a'"),
         ("coarse", ["labelled.csv", "--labels", "a"], "missing 'a'"),
         ("coarse", ["labelled.csv"], "unexpected 'truth'"),
         ("coarse", ["rows.csv", "--score", "confidence:z"], "no output 'z'"),
         ("coarse", ["rows.csv", "--tolerance", "-1"], "--tolerance"),
         ("two_inputs", ["rows.csv"], "column names"),
-        ("std", ["labelled.csv", "--labels", "truth"], "hold labels against"),
+        ("std", ["labelled.csv", "--labels", "truth"], "the labels belong to"),
         ("linear", ["rows.csv", "--score", "margin:y"], "no probabilities"),
     ],
 )

@@ -54,7 +54,7 @@ def test_many_classes() -> None:
     """Of more classes than a table has room for, the most frequent confusions are listed."""
     pairs = tuple((f"class {n}", f"class {n + n % 2}", 100 - n) for n in range(60))
     classes = tuple(
-        ClassRight(label=n, rows=100 - n, agreed=1, local=1, azure=1) for n in range(60)
+        ClassRight(label=n, rows=100 - n, agreed=1, local=1, remote=1) for n in range(60)
     )
     base = findings()
     assert base.labelled is not None
@@ -99,7 +99,7 @@ def test_a_page_can_be_written_as_utf8() -> None:
 def test_text_is_legible(palette: dict[str, str]) -> None:
     """Each colour of text has a contrast of at least 4.5 on each surface that it is used on."""
     found = colours(palette)
-    for name, surface in product(("ink", "soft", "local", "azure", "both"), ("page", "card")):
+    for name, surface in product(("ink", "soft", "local", "remote", "both"), ("page", "card")):
         assert contrast(found[name], found[surface]) >= 4.5, (name, surface)
     for surface in SHADES:
         assert contrast(found["ink"], found[surface]) >= 4.5, surface

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from hybridmodel.cascade import Curve
-from hybridmodel.compare.comparison import ComparisonSummary, OutputDifference
+from hybridmodel.compare.comparison import ComparisonSummary
+from hybridmodel.compare.values import OutputDifference
 from hybridmodel.report import Findings
 from hybridmodel.report.findings import (
     Chosen,
@@ -139,18 +140,18 @@ def findings(words: str = "x", **changes: Any) -> Findings:
         "summary": summary,
         "durations": Durations(
             local_s=(0.001, 0.002),
-            azure_s=(0.01, 0.02),
+            remote_s=(0.01, 0.02),
             of_one_row=True,
             local_rows_per_s=1e6,
-            azure_rows_per_s=1e4,
+            remote_rows_per_s=1e4,
             batch_rows=10,
         ),
         "labelled": Labelled(
             both=5,
             only_local=1,
-            only_azure=3,
+            only_remote=3,
             neither=1,
-            classes=(ClassRight(label=words, rows=10, agreed=6, local=6, azure=8),),
+            classes=(ClassRight(label=words, rows=10, agreed=6, local=6, remote=8),),
         ),
         "numbers": Numbers(
             output=words,
@@ -159,7 +160,7 @@ def findings(words: str = "x", **changes: Any) -> Findings:
             counts=(1, 1),
             skipped=1,
             local_errors=Errors(mean_abs=1.0, root_mean_square=2.0),
-            azure_errors=Errors(mean_abs=1.0, root_mean_square=2.0),
+            remote_errors=Errors(mean_abs=1.0, root_mean_square=2.0),
         ),
         "escalation": Escalation(
             score=words,
@@ -170,9 +171,9 @@ def findings(words: str = "x", **changes: Any) -> Findings:
         ),
         "rows": (
             Row(
-                position=3, local=words, azure=OTHER, score=0.5, label=words, inputs={words: words}
+                position=3, local=words, remote=OTHER, score=0.5, label=words, inputs={words: words}
             ),
-            Row(position=1, local=1.5, azure=[1], score=None, label=None, inputs={OTHER: 1}),
+            Row(position=1, local=1.5, remote=[1], score=None, label=None, inputs={OTHER: 1}),
         ),
         "rows_order": "in order",
     }

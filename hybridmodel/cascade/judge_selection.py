@@ -1,4 +1,4 @@
-"""What it is a loss to keep: the judge that fits a model, its score and what the caller says."""
+"""Chooses the judge for a model, a score and the caller's arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from hybridmodel.cascade.judges import ByClass, ByFunction, ByTolerance, Judge, LossFunction
-from hybridmodel.cascade.outputs import is_column, listed
+from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import NAMED, Score
 from hybridmodel.checks import shown
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
@@ -22,30 +22,16 @@ def judge_for(
     loss: LossFunction | None = None,
     tolerance: float | None = None,
 ) -> Judge:
-    """Choose the judge that fits the model.
+    """Return the judge that fits a model's outputs, a score and what the caller asks for.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Its outputs, the same for both models.
-    score : Score
-        As `Score.check` returns it.
-    answer : str, optional
-        The output that is acted upon: a class, probabilities, or with `tolerance` a number. By
-        default the only one that can be meant.
-    loss : callable, optional
-        Judges by a function.
-    tolerance : float, optional
-        Judges numbers.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model has no such output, or several; says which it has.
+    By default the only output that can be meant is the answer; ConfigurationError lists the outputs
+    if there is none, or several.
     """
     if loss is not None:
         if tolerance is not None or not callable(loss):
-            raise ConfigurationError("loss is a function, and tolerance is for when there is none")
+            raise ConfigurationError(
+                "loss has to be a function, and cannot be passed together with tolerance"
+            )
         return ByFunction(loss, spec.output_names)
     if tolerance is not None:
         return ByTolerance(_number(spec, score, answer), _checked_tolerance(tolerance))
@@ -104,5 +90,5 @@ def _checked_tolerance(tolerance: Any) -> float:
     except OverflowError:
         checked = math.nan
     if not 0 <= checked < math.inf:
-        raise ConfigurationError(f"tolerance is a number from 0 up, not {shown(tolerance)}")
+        raise ConfigurationError(f"tolerance has to be a number from 0 up, not {shown(tolerance)}")
     return checked
