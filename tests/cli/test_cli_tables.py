@@ -89,7 +89,7 @@ def write(path: str, rows: pd.DataFrame) -> bytes:
     else:
         separator = "\t" if plain.endswith(".tsv") else ","
         data = rows.to_csv(index=False, sep=separator).encode()
-    data = gzip.compress(data) if path.endswith(".gz") else data
+    data = gzip.compress(data, mtime=0) if path.endswith(".gz") else data
     Path(path).write_bytes(data)
     return data
 
@@ -118,7 +118,9 @@ def test_stdin_is_read(cli: Cli, name: str) -> None:
     assert shown.stderr == "6 rows answered by the local model\n"
 
 
-@pytest.mark.parametrize("data", [b"", b"a", b"PAR1", b"\x1f\x8b", gzip.compress(b"a,b\n")[:-5]])
+@pytest.mark.parametrize(
+    "data", [b"", b"a", b"PAR1", b"\x1f\x8b", gzip.compress(b"a,b\n", mtime=0)[:-5]]
+)
 def test_what_is_no_table_on_stdin(cli: Cli, data: bytes) -> None:
     """Bytes that are no table are an error that calls them stdin."""
     message = cli("predict", "@linear", "-", stdin=data, status=2).stderr
