@@ -187,6 +187,11 @@ class ModelSpec:
         """Names of the outputs, in order."""
         return tuple(spec.name for spec in self.outputs)
 
+    @cached_property
+    def outputs_by_name(self) -> Mapping[str, TensorSpec]:
+        """The outputs, for who knows that there is one of a name."""
+        return {spec.name: spec for spec in self.outputs}
+
     def output(self, name: str) -> TensorSpec:
         """Return the output called `name`.
 
@@ -195,9 +200,8 @@ class ModelSpec:
         ConfigurationError
             If there is none; the message lists those there are.
         """
-        for spec in self.outputs:
-            if spec.name == name:
-                return spec
+        if name in self.outputs_by_name:
+            return self.outputs_by_name[name]
         raise ConfigurationError(
             f"the model has no output {name!r}; it has {', '.join(map(repr, self.output_names))}"
         )

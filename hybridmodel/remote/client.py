@@ -105,6 +105,7 @@ class EndpointClient:
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
         self._limit = lru_cache(64)(partial(answer_limit, spec))
+        self._can_cut = lru_cache(64)(partial(can_cut, spec))
 
     def infer(
         self,
@@ -145,7 +146,7 @@ class EndpointClient:
         call = self._begin(timeout_s, _guid(), deadline)
         if not retry:
             call = replace(call, retry=False)
-        if rows is None or rows == 1 or not can_cut(self._spec, outputs):
+        if rows is None or rows == 1 or not self._can_cut(tuple(outputs)):
             return self._ask(call, feeds, outputs, rows)
         size = self._sizes.rows_for(call, feeds, rows)
         while True:

@@ -64,12 +64,12 @@ class EndpointState:
         BaseException
             What `function` raises.
         """
+        self.breaker.check()
         permit = Permit(deadline)
         admitted: int | None = None
         error: BaseException | None = None
         try:
             try:
-                self.breaker.check()
                 self.limiter.enter(permit)
                 # Once more: it may have opened in the meantime.
                 admitted = self.breaker.admit()

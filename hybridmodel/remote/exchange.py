@@ -12,12 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybridmodel.exceptions import (
-    EndpointError,
-    EndpointRefused,
-    InputMismatch,
-    ProtocolError,
-)
+from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
 from hybridmodel.remote.endpoint import TritonEndpoint
@@ -31,11 +26,7 @@ from hybridmodel.remote.trust.credentials import key_source
 from hybridmodel.remote.trust.key_sources import KeySource
 from hybridmodel.remote.trust.permission import Permission, permission_of
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
-from hybridmodel.remote.wire.protocol import (
-    BINARY_EXTENSION,
-    MAX_BODY_BYTES,
-    Message,
-)
+from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message
 from hybridmodel.remote.wire.tensor_data import Buffer
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
@@ -161,8 +152,6 @@ class Exchanger:
         ------
         EndpointError
             Of the kind that the status, or what happened instead, stands for.
-        InputMismatch
-            If the request is larger than any server takes.
         ConfigurationError
             If a saved model wants what is not, or no longer, granted.
         """
@@ -175,7 +164,6 @@ class Exchanger:
             headers["x-ms-client-request-id"] = call.request_id
         body: tuple[Buffer, ...] = ()
         if message is not None:
-            _check_size(message)
             headers.update(message.headers)
             body = (message.header, *message.tensors)
         request = HttpRequest(
@@ -312,11 +300,3 @@ def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:
     kind = redaction(reply.headers.get("content-type", "none"), _LONGEST_VERSION)
     begin = redaction(repr(bytes(reply.header[:1000])), 200)
     return f" (Content-Type {kind}, it begins {begin})"
-
-
-def _check_size(message: Message) -> None:
-    if message.size_bytes > MAX_BODY_BYTES:
-        raise InputMismatch(
-            f"the request would have {message.size_bytes} bytes, and a server takes at most "
-            f"{MAX_BODY_BYTES}; send fewer rows at a time"
-        )

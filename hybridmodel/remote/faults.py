@@ -26,7 +26,7 @@ Retry = Literal["yes", "no", "new key"]
 Speaks = Literal["failure", "answer", "nothing"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)  # Not kw_only, so that the table has a line for each row.
 class Fault:
     """One row of the table.
 
@@ -52,19 +52,8 @@ class Fault:
     error: type[EndpointError]
     retry: Retry
     breaker: Speaks
-    hint: str
-    fair_s: float
-
-
-def _row(
-    name: str,
-    error: type[EndpointError],
-    retry: Retry,
-    breaker: Speaks,
-    hint: str = "",
-    fair_s: float = 0.0,
-) -> Fault:
-    return Fault(name=name, error=error, retry=retry, breaker=breaker, hint=hint, fair_s=fair_s)
+    hint: str = ""
+    fair_s: float = 0.0
 
 
 NO_CONNECTION, BROKE, LATE = "no connection", "the connection broke", "no answer in time"
@@ -72,95 +61,45 @@ CERTIFICATE, NOT_SECURE = "certificate not accepted", "no secure connection"
 NOT_THE_PROTOCOL, CIRCUIT_OPEN, NO_PERMIT = "not the protocol", "circuit open", "no permit in time"
 MODEL_FAILED, OTHER = "5xx of the model", "anything else"
 
+# fmt: off
 FAULTS = (
-    _row("2xx", ProtocolError, "no", "answer"),
-    _row("3xx", EndpointRefused, "no", "answer"),
-    _row(
-        "401",
-        AuthenticationFailed,
-        "new key",
-        "answer",
-        f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}",
-    ),
-    _row(
-        "403",
-        AuthenticationFailed,
-        "no",
-        "answer",
-        "the caller may not score here: a role (onlineEndpoints/score/action), a private network",
-    ),
-    _row(
-        "404",
-        EndpointRefused,
-        "no",
-        "answer",
-        "no such model or version there, no deployment with traffic, or none of that name",
-    ),
-    _row(
-        "408",
-        EndpointTimeout,
-        "no",
-        "failure",
-        "the model took longer than the deployment's request_timeout_ms",
-    ),
-    _row(
-        "413",
-        EndpointRefused,
-        "no",
-        "answer",
-        "the request is too large; send fewer rows at a time",
-    ),
-    _row(
-        "424",
-        EndpointUnavailable,
-        "yes",
-        "failure",
-        "the server behind the endpoint is starting, or it crashed",
-    ),
-    _row("429", RateLimited, "yes", "answer", "too many requests at once"),
-    _row("4xx", EndpointRefused, "no", "answer"),
-    _row(
-        "501",
-        EndpointRefused,
-        "no",
-        "answer",
-        "the server does not do this; one that knows no versions needs model_version=None",
-    ),
-    _row("502", EndpointUnavailable, "yes", "failure"),
-    _row("503", EndpointUnavailable, "yes", "failure"),
-    _row(
-        "504",
-        EndpointTimeout,
-        "no",
-        "failure",
-        "the model took longer than the gateway waits; send fewer rows at a time",
-    ),
-    _row(MODEL_FAILED, EndpointRefused, "no", "answer"),
-    _row("5xx", EndpointUnavailable, "yes", "failure"),
-    _row(
-        NO_CONNECTION,
-        EndpointUnavailable,
-        "yes",
-        "failure",
-        "is the host's name right, the endpoint up, and this machine in its network, where it has "
-        "a private one?",
-    ),
-    _row(BROKE, EndpointUnavailable, "yes", "failure"),
-    _row(LATE, EndpointTimeout, "no", "failure", fair_s=0.5),
-    _row(
-        CERTIFICATE,
-        EndpointRefused,
-        "no",
-        "answer",
-        "where a company's own authority signs, name its file in REQUESTS_CA_BUNDLE or in the "
-        "endpoint's ca_bundle",
-    ),
-    _row(NOT_SECURE, EndpointRefused, "no", "answer"),
-    _row(NOT_THE_PROTOCOL, ProtocolError, "no", "answer"),
-    _row(NO_PERMIT, EndpointTimeout, "no", "nothing"),
-    _row(CIRCUIT_OPEN, CircuitOpen, "no", "nothing"),
-    _row(OTHER, EndpointError, "no", "answer"),
+    Fault("2xx", ProtocolError, "no", "answer"),
+    Fault("3xx", EndpointRefused, "no", "answer"),
+    Fault("401", AuthenticationFailed, "new key", "answer",
+          f"the key or token is wrong or expired; Entra ID tokens need the scope {AZURE_ML_SCOPE}"),
+    Fault("403", AuthenticationFailed, "no", "answer", "the caller may not score here: "
+          "a role (onlineEndpoints/score/action), a private network"),
+    Fault("404", EndpointRefused, "no", "answer", "no such model or version there, "
+          "no deployment with traffic, or none of that name"),
+    Fault("408", EndpointTimeout, "no", "failure",
+          "the model took longer than the deployment's request_timeout_ms"),
+    Fault("413", EndpointRefused, "no", "answer",
+          "the request is too large; send fewer rows at a time"),
+    Fault("424", EndpointUnavailable, "yes", "failure",
+          "the server behind the endpoint is starting, or it crashed"),
+    Fault("429", RateLimited, "yes", "answer", "too many requests at once"),
+    Fault("4xx", EndpointRefused, "no", "answer"),
+    Fault("501", EndpointRefused, "no", "answer",
+          "the server does not do this; one that knows no versions needs model_version=None"),
+    Fault("502", EndpointUnavailable, "yes", "failure"),
+    Fault("503", EndpointUnavailable, "yes", "failure"),
+    Fault("504", EndpointTimeout, "no", "failure",
+          "the model took longer than the gateway waits; send fewer rows at a time"),
+    Fault(MODEL_FAILED, EndpointRefused, "no", "answer"),
+    Fault("5xx", EndpointUnavailable, "yes", "failure"),
+    Fault(NO_CONNECTION, EndpointUnavailable, "yes", "failure", "is the host's name right, "
+          "the endpoint up, and this machine in its network, where it has a private one?"),
+    Fault(BROKE, EndpointUnavailable, "yes", "failure"),
+    Fault(LATE, EndpointTimeout, "no", "failure", fair_s=0.5),
+    Fault(CERTIFICATE, EndpointRefused, "no", "answer", "where a company's own authority signs, "
+          "name its file in REQUESTS_CA_BUNDLE or in the endpoint's ca_bundle"),
+    Fault(NOT_SECURE, EndpointRefused, "no", "answer"),
+    Fault(NOT_THE_PROTOCOL, ProtocolError, "no", "answer"),
+    Fault(NO_PERMIT, EndpointTimeout, "no", "nothing"),
+    Fault(CIRCUIT_OPEN, CircuitOpen, "no", "nothing"),
+    Fault(OTHER, EndpointError, "no", "answer"),
 )
+# fmt: on
 
 BY_NAME: Mapping[str, Fault] = {row.name: row for row in FAULTS}
 

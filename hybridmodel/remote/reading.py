@@ -105,12 +105,13 @@ def differences(
     rows : int or None
         That every batched output must have.
     """
+    known = spec.outputs_by_name
     found = [
         f"output {shown(name)}: the local model does not have it"
         for name in came
-        if name not in spec.output_names
+        if name not in known
     ]
-    compared = (_difference(spec.output(name), came.get(name), rows) for name in outputs)
+    compared = (_difference(known[name], came.get(name), rows) for name in outputs)
     return (*found, *filter(None, compared))
 
 

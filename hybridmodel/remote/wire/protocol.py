@@ -18,7 +18,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.data.tensors import BY_DTYPE, ModelSpec, TensorSpec
-from hybridmodel.exceptions import ProtocolError
+from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote.wire.json_fields import (
     flag_of,
     name_of,
@@ -125,7 +125,8 @@ def encode_request(
     Raises
     ------
     InputMismatch
-        If a tensor's datatype has no form in JSON and `binary` is off.
+        If a tensor's datatype has no form in JSON and `binary` is off, or if the request is larger
+        than any server takes.
     """
     if binary:
         raw = tuple([to_raw(array) for array in inputs.values()])
@@ -140,7 +141,14 @@ def encode_request(
         described, raw = _encode_tensors(inputs, dict.fromkeys(inputs, False))
         rest = _dump({"inputs": described, "outputs": [{"name": name} for name in outputs]})
     # First, so that what follows is the same text each time.
-    return Message(b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:]), raw)
+    header = b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:])
+    message = Message(header, raw)
+    if message.size_bytes > MAX_BODY_BYTES:
+        raise InputMismatch(
+            f"the request would have {message.size_bytes} bytes, and a server takes at most "
+            f"{MAX_BODY_BYTES}; send fewer rows at a time"
+        )
+    return message
 
 
 def encode_response(
