@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hybridmodel.exceptions import MissingDependency
@@ -24,9 +25,13 @@ def shown(value: Any, longest: int = 60) -> str:
     return text if 0 < len(text) <= longest else f"a {type(value).__name__}"
 
 
-def need(library: str, what: str) -> None:
-    """Raise `MissingDependency` if a library that the package brings along was left out."""
-    if find_spec(library) is None:
+@contextmanager
+def needed_for(what: str) -> Iterator[None]:
+    """Import a library of the package's dependencies, or say what cannot be done without it."""
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "a library").partition(".")[0]
         raise MissingDependency(
             f"{what} needs {library}, which is not installed: pip install hybridmodel"
-        )
+        ) from error

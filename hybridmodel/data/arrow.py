@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.exceptions import InputMismatch, MissingDependency
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,13 +125,9 @@ def read_column(data: Any) -> pd.Series[Any]:
 
 def _imported(data: Any) -> Any:
     """Return anything that speaks Arrow as a chunked array, of structs for a table."""
-    try:
-        import pandas  # noqa: F401, ICN001
+    with needed_for("a table of Arrow or polars"):
+        import pandas  # noqa: F401, ICN001 - Arrow's values become its columns.
         import pyarrow as pa
-    except ImportError as error:
-        raise MissingDependency(
-            "a table of Arrow or polars needs pyarrow and pandas: pip install hybridmodel"
-        ) from error
     try:
         if isinstance(data, pa.ChunkedArray):
             return data

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.checks import need
+from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.calibration_log import log_calibration
 from hybridmodel.flavor.pyfunc import (
@@ -103,9 +103,9 @@ def save_model(
     mlflow.exceptions.MlflowException
         If the directory is not empty, or the example does not fit the given signature.
     """
-    need("mlflow", "saving a model")
-    import mlflow.pyfunc
-    from mlflow.models import Model
+    with needed_for("saving a model"):
+        import mlflow.pyfunc
+        from mlflow.models import Model
 
     data, params = signatures.split_example(input_example)
     inferred = signature is None
@@ -184,9 +184,9 @@ def log_model(
     artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
     version, and what else describes a logged model is left out.
     """
-    need("mlflow", "logging a model")
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import Model
+    with needed_for("logging a model"):
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import Model
 
     try:
         with answering_here():  # MLflow tries the example on the model that it has just saved.
@@ -260,8 +260,8 @@ def read_model(
 ) -> HybridOnnxModel:
     """Find a model's files, and read them without pyfunc as `artifact.read` does."""
     if dst_path is not None or not Path(model_uri).is_dir():
-        need("mlflow", "loading a model from anywhere but its folder")
-        from mlflow.artifacts import download_artifacts
+        with needed_for("loading a model from anywhere but its folder"):
+            from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
     return artifact.read(Path(model_uri, DATA_FOLDER), **options)

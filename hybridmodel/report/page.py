@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from hybridmodel.cascade.formatting import percent
-from hybridmodel.checks import need
+from hybridmodel.checks import needed_for
 from hybridmodel.report import charts, tables
 from hybridmodel.report.axes import HEIGHT, WIDTH
 from hybridmodel.report.findings import Findings
@@ -44,8 +44,8 @@ def render(findings: Findings) -> str:
 @cache
 def _environment() -> Environment:
     """Return what finds the templates, and escapes all that is put into them."""
-    need("jinja2", "the report")
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    with needed_for("the report"):
+        from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("hybridmodel.report"),
