@@ -11,7 +11,7 @@ import numpy as np
 from hybridmodel.cascade.judges import ByClass, ByTolerance
 from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
-from hybridmodel.compare.agreement import Agreement
+from hybridmodel.compare.agreement import find_judge
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing.policies import Cascade
@@ -155,7 +155,7 @@ def _judge(
     named = None if answer is None else spec.output(answer)
     if tolerance is None and named is not None and _is_number(named):
         return None, named
-    judge = Agreement(spec, answer, tolerance).judge
+    judge = find_judge(spec, answer, tolerance)
     if isinstance(judge, ByTolerance):
         return judge, judge.output
     if isinstance(judge, ByClass):
