@@ -76,7 +76,7 @@ class Subject:
         Raises
         ------
         ConfigurationError
-            If several outputs may be the answer that the labels belong to.
+            If no single output is the answer that the labels belong to.
         InputMismatch
             If they are of another kind.
         """
@@ -85,7 +85,7 @@ class Subject:
         judge = self.judge or (None if self.number is None else ByTolerance(self.number, 0.0))
         if judge is None:
             raise ConfigurationError(
-                "several outputs may be the answer that the labels belong to; name one with answer"
+                "no single output is the answer that the labels belong to; name one with answer"
             )
         try:
             return np.asarray(judge.labels(column))
