@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+_METRICS = ("epsilon", "delta", "rows", "escalation", "risk", "risk_bound")
+
 _MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
@@ -152,20 +154,13 @@ class Calibration:
     def metrics(self) -> dict[str, float]:
         """Return the numbers worth tracking, by name; an infinite threshold is left out."""
         low, high = self.escalation_interval
-        numbers = {
-            "calibration_epsilon": self.epsilon,
-            "calibration_delta": self.delta,
-            "calibration_rows": float(self.rows),
-            "calibration_escalation": self.escalation,
-            "calibration_escalation_low": low,
-            "calibration_escalation_high": high,
-            "calibration_risk": self.risk,
-            "calibration_risk_bound": self.risk_bound,
-        }
+        numbers = {name: float(getattr(self, name)) for name in _METRICS}
+        numbers |= {"escalation_low": low, "escalation_high": high}
         if math.isfinite(self.threshold):
-            numbers["calibration_threshold"] = self.threshold
-        accuracy = {} if self.accuracy is None else asdict(self.accuracy)
-        return numbers | {f"calibration_accuracy_{name}": value for name, value in accuracy.items()}
+            numbers["threshold"] = self.threshold
+        if self.accuracy is not None:
+            numbers |= {f"accuracy_{key}": value for key, value in asdict(self.accuracy).items()}
+        return {f"calibration_{name}": value for name, value in numbers.items()}
 
     def differences(
         self,

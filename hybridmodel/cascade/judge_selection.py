@@ -48,8 +48,8 @@ def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
         return spec.output(made_from)
     if len(found) != 1:
         raise ConfigurationError(
-            f"{len(found)} outputs name a class: say answer='NAME', or give tolerance= for "
-            f"numbers, or loss= for anything else; {listed(spec)}"
+            f"{len(found)} outputs name a class: pass answer='NAME', or tolerance= for numbers, or "
+            f"loss= for anything else; {listed(spec)}"
         )
     return found[0]
 
@@ -62,7 +62,7 @@ def _named_class(output: TensorSpec, made_from: str | None) -> TensorSpec:
         fits = is_column(output)
     if not fits:
         raise ConfigurationError(
-            f"output {output} names no class; for numbers give tolerance= or loss="
+            f"output {output} names no class; for numbers pass tolerance= or loss="
         )
     return output
 
@@ -77,7 +77,7 @@ def _number(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
     found = [item for item in columns if item.name != score.output]
     if len(found) != 1:
         raise ConfigurationError(
-            f"{len(found)} outputs may be the number that tolerance is for: say answer='NAME'; "
+            f"{len(found)} outputs may be the number that tolerance is for: pass answer='NAME'; "
             f"{listed(spec)}"
         )
     return found[0]

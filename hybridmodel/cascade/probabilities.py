@@ -50,8 +50,7 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     found = _flaw(classes)
     if found is not None:
         raise ConfigurationError(
-            f"the output holds no probabilities; {found}; if these are logits, say so with "
-            "Score(..., logits=True)"
+            f"the output holds no probabilities; {found}; for logits pass Score(..., logits=True)"
         )
     return classes
 
@@ -84,8 +83,8 @@ def _classes(values: Array) -> Array:
     table = values[:, np.newaxis] if values.ndim == 1 else values
     if table.ndim != 2 or table.dtype.kind != "f":
         raise ConfigurationError(
-            f"floats of shape [?, classes] are wanted, the output holds {values.dtype} of shape "
-            f"{list(values.shape)}"
+            f"the output has to hold floats of shape [?, classes]; it holds {values.dtype} of "
+            f"shape {list(values.shape)}"
         )
     if table.size == 0:
         return np.empty((2, 0), table.dtype)

@@ -134,8 +134,8 @@ class Score:
             value = math.nan
         if isinstance(threshold, (bool, str)) or not (low <= value <= high or math.isinf(value)):
             raise ConfigurationError(
-                f"threshold for the score {str(self)!r} is a number from {low:g} to {high:g} (or "
-                f"infinity, to escalate everything); got {shown(threshold)}"
+                f"the threshold for score {str(self)!r} has to be a number from {low:g} to "
+                f"{high:g} (or infinity, to escalate everything); got {shown(threshold)}"
             )
         return value
 
@@ -179,10 +179,10 @@ class Score:
         return scores
 
     def check_endpoint(self, outputs: Mapping[str, Array]) -> None:
-        """Make sure that the endpoint's probabilities are some, where the score reads the local's.
+        """Make sure that the endpoint answers probabilities if the score reads local ones.
 
         Classifiers without probabilities, such as support vector machines, give decision values
-        under the same name, and the rows of both sides are to stand in one column.
+        under the same name; the rows of both models must not be mixed in one column.
 
         Parameters
         ----------
@@ -240,13 +240,13 @@ class Score:
         if self.function is None:
             raise ConfigurationError(
                 f"the score was made by the function {self.name}, which is not stored with the "
-                "model; give it again"
+                "model; pass it again"
             )
         scores = np.asarray(self.function(outputs))
         if scores.ndim != 1 or scores.dtype.kind not in "fiub":
             raise ConfigurationError(
-                f"the score function {self.name} returns one number for each row; it returned "
-                f"{scores.dtype} of shape {list(scores.shape)}"
+                f"the score function {self.name} has to return one number for each row; it "
+                f"returned {scores.dtype} of shape {list(scores.shape)}"
             )
         return finite(scores)
 
@@ -260,8 +260,8 @@ class Score:
         column = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if column.ndim != 1:
             raise ConfigurationError(
-                f"score {str(self)!r}: one number for each row is wanted, the output has the shape "
-                f"{list(values.shape)}"
+                f"score {str(self)!r}: the output has to hold one number for each row; its shape "
+                f"is {list(values.shape)}"
             )
         scores = finite(column)
         return scores if self.kind == "confidence" else -scores
@@ -287,11 +287,11 @@ def as_score(value: Any) -> Score:
         return Score(FUNCTION, function=value)
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"score is a name, a Score or a function, not a {type(value).__name__}"
+            f"score has to be a name, a Score or a function, not a {type(value).__name__}"
         )
     kind, _, output = value.partition(":")
     if kind == FUNCTION:
-        raise ConfigurationError("a score function is given as the function itself, not by name")
+        raise ConfigurationError("pass a score function itself, not its name")
     return Score(kind, output or None)
 
 

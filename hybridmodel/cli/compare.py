@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,26 +23,16 @@ if TYPE_CHECKING:
 
     from hybridmodel.model import HybridOnnxModel
 
+_tolerance = partial(click.option, type=click.FloatRange(min=0), show_default=True)
+
 _HEADER = ("output", "rows", "differing", "max abs diff")
 
 
 @click.command()
 @options.model_uri
 @options.table("INPUT")
-@click.option(
-    "--rtol",
-    type=click.FloatRange(min=0),
-    default=RTOL,
-    show_default=True,
-    help="Relative tolerance for floats.",
-)
-@click.option(
-    "--atol",
-    type=click.FloatRange(min=0),
-    default=ATOL,
-    show_default=True,
-    help="Absolute tolerance for floats.",
-)
+@_tolerance("--rtol", default=RTOL, help="Relative tolerance for floats.")
+@_tolerance("--atol", default=ATOL, help="Absolute tolerance for floats.")
 @options.batch_rows
 @options.timeout
 @options.model_config

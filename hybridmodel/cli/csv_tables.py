@@ -57,7 +57,7 @@ def read(
 
 
 def separator_of(source: Source, header: bytes) -> str:
-    """Return what stands between the fields: what is said, else what the header shows."""
+    """Return the separator of fields: the given one, else the one in the header."""
     if source.separator is not None:
         return source.separator
     if Path(source.path.name.lower().removesuffix(".gz")).suffix == ".tsv":

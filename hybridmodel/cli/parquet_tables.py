@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from hybridmodel.cli.unreadable import readable
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
@@ -44,7 +46,6 @@ def read(file: IO[bytes], name: str, size: int | None) -> Iterator[pd.DataFrame]
 
 def _frame(batch: Any) -> pd.DataFrame:
     """Make a frame with an array in each cell that holds nested lists, not arrays of arrays."""
-    import numpy as np
     import pandas as pd
 
     frame: pd.DataFrame = batch.to_pandas()
@@ -56,8 +57,6 @@ def _frame(batch: Any) -> pd.DataFrame:
 
 
 def _holds_arrays(column: pd.Series[Any]) -> bool:
-    import numpy as np
-
     return column.dtype == object and len(column) > 0 and isinstance(column.iloc[0], np.ndarray)
 
 
@@ -97,8 +96,6 @@ def writer(file: IO[bytes]) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn arrays in cells into lists, which both formats can write."""
-    import numpy as np
-
     nested = {
         str(name): column.map(np.ndarray.tolist)
         for name, column in frame.items()

@@ -153,7 +153,7 @@ def put_back(head: bytes, rest: IO[bytes]) -> IO[bytes]:
 
 @contextmanager
 def _stream(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Tell what is on stdin by its first bytes; Parquet, which is read from its end, is put by."""
+    """Tell the format of stdin by its first bytes; Parquet is copied to a file to be seekable."""
     head = stream.read(len(_PARQUET_MAGIC))
     file = put_back(head, stream)
     if head.startswith(_GZIP_MAGIC):

@@ -38,26 +38,23 @@ class Compared:
     pairs: Counter[tuple[Any, Any]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Compares answers of one model; parameters as those of `Comparison`.
+    """Compares answers of one model.
 
     Attributes
     ----------
+    spec : ModelSpec
     judge : Judge or None
-        None where all values have to be equal.
+        As `find_judge` returns it; None where all values have to be equal.
+    rtol, atol : float
+        As `Comparison` takes them.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        answer: str | None = None,
-        tolerance: float | None = None,
-        *,
-        rtol: float = RTOL,
-        atol: float = ATOL,
-    ) -> None:
-        self._spec, self._rtol, self._atol = spec, rtol, atol
-        self.judge = _judge(spec, answer, tolerance)
+    spec: ModelSpec
+    judge: Judge | None
+    rtol: float = RTOL
+    atol: float = ATOL
 
     def __str__(self) -> str:
         if isinstance(self.judge, ByClass):
@@ -65,7 +62,7 @@ class Agreement:
             return f"{kind} {self.judge.output.name!r}"
         if isinstance(self.judge, ByTolerance):
             return f"{self.judge.output.name!r} within {self.judge.tolerance:g}"
-        return f"every value, floats within {self._atol:g} + {self._rtol:g} of the local one"
+        return f"every value, floats within {self.atol:g} + {self.rtol:g} of the local one"
 
     def compare(self, local: Outputs, remote: Outputs, rows: int | None) -> Compared:
         """Compare both answers to one call, as `Comparison.add` takes them.
@@ -85,20 +82,21 @@ class Agreement:
         return Compared(disagree=disagree, values=values, pairs=pairs)
 
     def _values(self, name: str, local: Array, remote: Array, rows: int | None) -> Values:
-        if rows is None or not self._spec.output(name).batched:
+        if rows is None or not self.spec.output(name).batched:
             local, remote = local[np.newaxis], remote[np.newaxis]
-        return compare_values(local, remote, self._rtol, self._atol)
+        return compare_values(local, remote, self.rtol, self.atol)
 
     def _can_judge(self, judge: Judge, local: Outputs, remote: Outputs) -> bool:
         return all(
             name in local
-            and self._spec.output(name).batched
+            and self.spec.output(name).batched
             and local[name].shape == remote[name].shape
             for name in judge.needs
         )
 
 
-def _judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> Judge | None:
+def find_judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> Judge | None:
+    """Return the judge for what `Comparison` takes; None where all values have to be equal."""
     tables = [item.name for item in spec.outputs if _is_table(item)]
     score = Score("margin", tables[0]) if len(tables) == 1 else Score("confidence")
     try:

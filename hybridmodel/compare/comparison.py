@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.compare.agreement import Agreement, Compared
+from hybridmodel.compare.agreement import Agreement, Compared, find_judge
 from hybridmodel.compare.latencies import Latencies, Latency
 from hybridmodel.compare.values import (
     ATOL,
@@ -142,7 +142,8 @@ class Comparison:
         atol: float = ATOL,
     ) -> None:
         self._spec = spec
-        self.agreement = Agreement(spec, answer, tolerance, rtol=rtol, atol=atol)
+        judge = find_judge(spec, answer, tolerance)
+        self.agreement = Agreement(spec=spec, judge=judge, rtol=rtol, atol=atol)
         self.reset()
         reset_in_child(self)
 

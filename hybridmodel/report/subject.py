@@ -11,7 +11,7 @@ import numpy as np
 from hybridmodel.cascade.judges import ByClass, ByTolerance
 from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
-from hybridmodel.compare.agreement import Agreement
+from hybridmodel.compare.agreement import find_judge
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing.policies import Cascade
@@ -76,7 +76,7 @@ class Subject:
         Raises
         ------
         ConfigurationError
-            If several outputs may be the answer that the labels belong to.
+            If no single output is the answer that the labels belong to.
         InputMismatch
             If they are of another kind.
         """
@@ -85,7 +85,7 @@ class Subject:
         judge = self.judge or (None if self.number is None else ByTolerance(self.number, 0.0))
         if judge is None:
             raise ConfigurationError(
-                "several outputs may be the answer that the labels belong to; name one with answer"
+                "no single output is the answer that the labels belong to; name one with answer"
             )
         try:
             return np.asarray(judge.labels(column))
@@ -155,7 +155,7 @@ def _judge(
     named = None if answer is None else spec.output(answer)
     if tolerance is None and named is not None and _is_number(named):
         return None, named
-    judge = Agreement(spec, answer, tolerance).judge
+    judge = find_judge(spec, answer, tolerance)
     if isinstance(judge, ByTolerance):
         return judge, judge.output
     if isinstance(judge, ByClass):

@@ -217,7 +217,7 @@ def test_arrays_that_hold_no_classes_are_refused(values: Array) -> None:
     """Only floats of one row for each row are probabilities."""
     if values.ndim == 0:
         values = values.reshape(1, 1, 1)
-    with pytest.raises(ConfigurationError, match=r"floats of shape \[\?, classes\] are wanted"):
+    with pytest.raises(ConfigurationError, match=r"has to hold floats of shape \[\?, classes\]"):
         of("margin", values)
 
 
@@ -231,7 +231,7 @@ def test_named_outputs_are_taken_as_they_are() -> None:
         np.testing.assert_array_equal(unsure, -sure)
         assert sure.dtype == np.float64
     assert values[2] == INF, "the model's output is left as it was"
-    with pytest.raises(ConfigurationError, match="one number for each row is wanted"):
+    with pytest.raises(ConfigurationError, match="has to hold one number for each row"):
         Score("confidence", "s").of({"s": np.zeros((2, 2))})
 
 
@@ -252,7 +252,9 @@ def test_a_function_sees_all_outputs() -> None:
 @pytest.mark.parametrize("returned", [np.zeros((2, 1)), 0.5, ["a", "b"], np.array([1j, 2j])])
 def test_functions_that_return_no_scores_are_refused(returned: Any) -> None:
     """A function returns one number for each row."""
-    with pytest.raises(ConfigurationError, match="returns one number for each row; it returned"):
+    with pytest.raises(
+        ConfigurationError, match="has to return one number for each row; it returned"
+    ):
         as_score(lambda outputs: returned).of({"p": np.zeros((2, 2))})
 
 
@@ -304,8 +306,8 @@ def test_scores_that_the_model_cannot_give(score: str, model: ModelSpec, message
     ("value", "message"),
     [
         ("certainty", "is not one of max_probability, margin, entropy, confidence, uncertainty"),
-        ("function:least", "given as the function itself"),
-        (0.5, "is a name, a Score or a function, not a float"),
+        ("function:least", "pass a score function itself"),
+        (0.5, "has to be a name, a Score or a function, not a float"),
         (None, "not a NoneType"),
     ],
 )
@@ -338,7 +340,7 @@ def test_thresholds_lie_in_the_range_of_the_score(threshold: Any, fits: bool) ->
     if fits:
         assert score.check_threshold(threshold) == threshold
         return
-    with pytest.raises(ConfigurationError, match="'margin:p' is a number from 0 to 1"):
+    with pytest.raises(ConfigurationError, match="'margin:p' has to be a number from 0 to 1"):
         score.check_threshold(threshold)
 
 
