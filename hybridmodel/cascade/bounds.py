@@ -13,29 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.checks import shown
-from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.exceptions import MissingDependency
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _MOST_ROWS = 2**53
 """Beyond this a float does not count by ones."""
-
-
-def check_share(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is anything else.
-    """
-    number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(
-        value, bool
-    )
-    if not number or not 0 < value < 1:
-        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
-    return float(value)
 
 
 def tail(failures: int, rows: int, share: float) -> float:

@@ -9,19 +9,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.cascade.bounds import check_share
-from hybridmodel.cascade.json_values import (
+from hybridmodel.cascade.scores import Score
+from hybridmodel.cascade.thresholds import Curve
+from hybridmodel.checks import check_share
+from hybridmodel.data.json_records import (
     as_json,
     count,
+    expected,
+    nullable,
     number,
     numbers,
-    optional_number,
-    optional_text,
+    required,
     text,
     texts,
 )
-from hybridmodel.cascade.scores import Score
-from hybridmodel.cascade.thresholds import Curve
 from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
-
-_MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,16 +259,12 @@ class Calibration:
         Raises
         ------
         ConfigurationError
-            If it is not the description of a calibration, or of a later major version.
+            If it is not the description of a calibration, or of a later major version; the message
+            has the path to what is wrong.
         """
-        try:
-            _check_version(stored["schema_version"])
-            values = {item.name: stored[item.name] for item in fields(cls)}
-            return cls(**{name: _read(name, value) for name, value in values.items()})
-        except ConfigurationError:
-            raise
-        except _MALFORMED as error:
-            raise ConfigurationError(f"not the description of a calibration: {error!r}") from error
+        required(stored, "schema_version", _check_version)
+        readers = {item.name: _READERS.get(item.name, text) for item in fields(cls)}
+        return cls(**{name: required(stored, name, read) for name, read in readers.items()})
 
     def to_json(self) -> str:
         """Return the record as a JSON text."""
@@ -284,7 +279,12 @@ class Calibration:
         ConfigurationError
             If it is not JSON, or not the description of a calibration.
         """
-        return cls.from_dict(loads(text, "not the description of a calibration"))
+        what = "not the description of a calibration"
+        stored = loads(text, what)
+        try:
+            return cls.from_dict(stored)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{what}: {error}") from error
 
 
 def _check_version(version: Any) -> None:
@@ -303,36 +303,32 @@ def _as_json(value: Any) -> Any:
     return as_json(value)
 
 
-def _read(name: str, value: Any) -> Any:
-    return _READERS.get(name, text)(value)
+def _interval(stored: Any) -> tuple[float, ...]:
+    found = numbers(stored)
+    if len(found) != 2:
+        raise expected("two numbers", stored)
+    return found
 
 
 def _curve(stored: Any) -> Curve:
-    accuracy = stored["accuracy"]
-    return Curve(
-        escalation=numbers(stored["escalation"]),
-        threshold=numbers(stored["threshold"]),
-        risk=numbers(stored["risk"]),
-        risk_bound=numbers(stored["risk_bound"]),
-        accuracy=None if accuracy is None else numbers(accuracy),
-    )
+    accuracy = required(stored, "accuracy", nullable(numbers))
+    columns = ("escalation", "threshold", "risk", "risk_bound")
+    return Curve(**{name: required(stored, name, numbers) for name in columns}, accuracy=accuracy)
 
 
-def _accuracy(stored: Any) -> Accuracy | None:
-    if stored is None:
-        return None
-    return Accuracy(**{item.name: number(stored[item.name]) for item in fields(Accuracy)})
+def _accuracy(stored: Any) -> Accuracy:
+    return Accuracy(**{item.name: required(stored, item.name, number) for item in fields(Accuracy)})
 
 
 _READERS: Mapping[str, Any] = {
     **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), number),
     **dict.fromkeys(("risk", "risk_bound", "difference_bound"), number),
     **dict.fromkeys(("rows", "required_rows", "missing_scores"), count),
-    **dict.fromkeys(("answer", "loss_function", "big_sha256", "model_version"), optional_text),
-    "tolerance": optional_number,
+    **dict.fromkeys(("answer", "loss_function", "big_sha256", "model_version"), nullable(text)),
+    "tolerance": nullable(number),
     "score": Score.from_dict,
-    "escalation_interval": numbers,
-    "accuracy": _accuracy,
+    "escalation_interval": _interval,
+    "accuracy": nullable(_accuracy),
     "warnings": texts,
     "curve": _curve,
 }

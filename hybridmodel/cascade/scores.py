@@ -25,6 +25,7 @@ import numpy as np
 from hybridmodel.cascade.outputs import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
+from hybridmodel.data.json_records import flag, nullable, optional, required, text
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
@@ -222,17 +223,12 @@ class Score:
         ConfigurationError
             If it is not the description of a score.
         """
-        try:
-            kind, output, name = stored["kind"], stored["output"], stored.get("name")
-            logits = stored["logits"]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"not the description of a score: {error!r}") from error
-        texts = isinstance(kind, str) and all(
-            isinstance(t, (str, type(None))) for t in (output, name)
+        return cls(
+            kind=required(stored, "kind", text),
+            output=required(stored, "output", nullable(text)),
+            logits=required(stored, "logits", flag),
+            name=optional(stored, "name", nullable(text), None),
         )
-        if not texts or not isinstance(logits, bool):
-            raise ConfigurationError(f"not the description of a score: {dict(stored)!r}")
-        return cls(kind, output, logits, name=name)
 
     def _called(self, outputs: Mapping[str, Array]) -> Array:
         if self.function is None:

@@ -140,7 +140,7 @@ def _facts(
     """Say where all is from; nothing secret is known here."""
     import onnxruntime
 
-    from hybridmodel.flavor.artifact import package_version
+    from hybridmodel.flavor.requirements import package_version
 
     endpoint = model.client.endpoint
     return (

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.data.json_records import counts, expected, flag, listed, optional, required, text
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -150,19 +151,16 @@ class TensorSpec:
         Raises
         ------
         ConfigurationError
-            If a key is missing or of another type.
+            If a key is missing or of another type; the message has the path to it.
         """
-        try:
-            return cls(
-                name=str(stored["name"]),
-                datatype=str(stored["datatype"]),
-                shape=tuple(int(size) for size in stored["shape"]),
-                batched=bool(stored.get("batched", False)),
-                labels=tuple(map(_label, stored.get("labels", ()))),
-                unranked=bool(stored.get("unranked", False)),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
+        return cls(
+            name=required(stored, "name", text),
+            datatype=required(stored, "datatype", text),
+            shape=required(stored, "shape", counts),
+            batched=optional(stored, "batched", flag, False),
+            labels=optional(stored, "labels", listed(_label, "labels"), ()),
+            unranked=optional(stored, "unranked", flag, False),
+        )
 
 
 @dataclass(frozen=True)
@@ -218,21 +216,15 @@ class ModelSpec:
         Raises
         ------
         ConfigurationError
-            If a key is missing or of another type.
+            If a key is missing or of another type; the message has the path to it.
         """
-        try:
-            inputs, outputs = stored["inputs"], stored["outputs"]
-            return cls(
-                tuple(TensorSpec.from_dict(item) for item in inputs),
-                tuple(TensorSpec.from_dict(item) for item in outputs),
-            )
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"not the description of a model: {error!r}") from error
+        tensors = listed(TensorSpec.from_dict, "tensors")
+        return cls(required(stored, "inputs", tensors), required(stored, "outputs", tensors))
 
 
 def _label(value: Any) -> str | int:
     if type(value) not in (str, int):
-        raise TypeError(f"a label is a text or a whole number, not a {type(value).__name__}")
+        raise expected("a text or a whole number", value)
     label: str | int = value
     return label
 

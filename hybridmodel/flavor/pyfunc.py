@@ -59,7 +59,7 @@ ERROR_CODES: Mapping[type[Exception], str] = {
 INFERENCE_CONFIG_ENV = "MLFLOW_PYFUNC_INFERENCE_CONFIG"
 """MLflow's variable with a ``model_config`` in JSON."""
 
-_answering_here: ContextVar[bool] = ContextVar("hybridmodel_answering_here", default=False)
+_answering_locally: ContextVar[bool] = ContextVar("hybridmodel_answering_locally", default=False)
 
 
 class PyfuncModel:
@@ -95,12 +95,12 @@ class PyfuncModel:
         """
         params = params or {}
         data = self._as_handed_in(data)
-        here, mode, told = _answering_here.get(), params.get("mode"), params.get("provenance")
+        local, mode, told = _answering_locally.get(), params.get("mode"), params.get("provenance")
         try:
             return self._model.predict(
                 data,
-                use_azure=False if here else params.get("use_azure"),
-                mode=None if here or mode is None else _mode(mode),
+                use_azure=False if local else params.get("use_azure"),
+                mode=None if local or mode is None else _mode(mode),
                 output=params.get("output"),
                 timeout=params.get("timeout"),
                 provenance=told is not None and bool(parse_use_azure(told, "provenance")),
@@ -161,18 +161,18 @@ def _mode(value: Any) -> str:
 
 
 @contextmanager
-def answering_here() -> Iterator[None]:
+def answering_locally() -> Iterator[None]:
     """Keep every `PyfuncModel` on the local route, in this thread, whatever the route would be."""
-    token = _answering_here.set(True)
+    token = _answering_locally.set(True)
     try:
         yield
     finally:
-        _answering_here.reset(token)
+        _answering_locally.reset(token)
 
 
-def is_answering_here() -> bool:
-    """Tell whether `answering_here` keeps this thread on the local route."""
-    return _answering_here.get()
+def is_answering_locally() -> bool:
+    """Tell whether `answering_locally` keeps this thread on the local route."""
+    return _answering_locally.get()
 
 
 def said_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:

@@ -179,7 +179,8 @@ def test_the_command_calibrates(files: Path) -> None:
     assert found.accuracy is not None
     assert found.accuracy.big == 1.0
     assert (files / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads(run(*asked, "--json"))["threshold"] == found.threshold
+    printed = CliRunner().invoke(program, [*asked, "--json"]).stdout
+    assert json.loads(printed)["threshold"] == found.threshold
 
 
 def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:

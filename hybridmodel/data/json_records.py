@@ -1,0 +1,127 @@
+"""Records out of JSON: every value is read strictly, and an error says where by a path of keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
+class MalformedRecord(ConfigurationError):
+    """Raise when a value of a record is not what it has to be.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong with the value.
+    path : str
+        Keys that lead to it, as in ``model.outputs[2].shape``.
+    """
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.problem, self.path = problem, path
+
+
+def expected(what: str, value: Any) -> MalformedRecord:
+    """Make the error for a value of another kind."""
+    return MalformedRecord(f"expected {what}, got {shown(value)}")
+
+
+def read_at(key: str, read: Callable[[Any], T], value: Any) -> T:
+    """Read a value; what is wrong with it is said to lie at that key."""
+    try:
+        return read(value)
+    except MalformedRecord as error:
+        inner = error.path if error.path.startswith("[") or not error.path else f".{error.path}"
+        raise MalformedRecord(error.problem, key + inner) from error
+    except ConfigurationError as error:
+        raise MalformedRecord(str(error), key) from error
+
+
+def required(stored: Any, key: str, read: Callable[[Any], T]) -> T:
+    """Read the value of a key that has to be there."""
+    if key not in mapping(stored):
+        raise MalformedRecord("is missing", key)
+    return read_at(key, read, stored[key])
+
+
+def optional(stored: Any, key: str, read: Callable[[Any], T], default: T) -> T:
+    """Read the value of a key, where it is there."""
+    return read_at(key, read, stored[key]) if key in mapping(stored) else default
+
+
+def nullable(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """Make a reader that takes null as well."""
+    return lambda value: None if value is None else read(value)
+
+
+def listed(read: Callable[[Any], T], of: str) -> Callable[[Any], tuple[T, ...]]:
+    """Make a reader of a list; a text is no list of its letters."""
+
+    def read_list(values: Any) -> tuple[T, ...]:
+        if not isinstance(values, (list, tuple)):
+            raise expected(f"a list of {of}", values)
+        return tuple(read_at(f"[{place}]", read, value) for place, value in enumerate(values))
+
+    return read_list
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object of JSON."""
+    if not isinstance(value, Mapping):
+        raise expected("an object", value)
+    return value
+
+
+def text(value: Any) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise expected("a text", value)
+    return value
+
+
+def flag(value: Any) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise expected("true or false", value)
+    return value
+
+
+def count(value: Any) -> int:
+    """Return a whole number."""
+    if type(value) is not int:
+        raise expected("a whole number", value)
+    return value
+
+
+def number(value: Any) -> float:
+    """Return a float, which may be infinite (the texts ``inf`` and ``-inf``) but not NaN."""
+    if isinstance(value, str) and value in _INFINITIES:
+        return _INFINITIES[value]
+    try:
+        found = math.nan if type(value) not in (int, float) else float(value)
+    except OverflowError:
+        found = math.nan
+    if math.isnan(found):
+        raise expected("a number", value)
+    return found
+
+
+texts = listed(text, "texts")
+counts = listed(count, "whole numbers")
+numbers = listed(number, "numbers")
+
+
+def as_json(value: Any) -> Any:
+    """Return a value in JSON's types: tuples become lists, infinities the texts ``inf, -inf``."""
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
