@@ -1,12 +1,14 @@
-"""What a value given by a caller has to be, and how a message shows it: short, whatever it is."""
+"""What callers give and machines have: checked, and shown in messages."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
 _MOST_BITS = 64
 
@@ -78,3 +80,15 @@ def shown(value: Any, longest: int = 60) -> str:
     except Exception:  # noqa: BLE001 - the message is about something else
         text = ""
     return text if 0 < len(text) <= longest else f"a {type(value).__name__}"
+
+
+@contextmanager
+def needed_for(what: str) -> Iterator[None]:
+    """Import a library of the package's dependencies, or say what cannot be done without it."""
+    try:
+        yield
+    except ImportError as error:
+        library = (error.name or "a library").partition(".")[0]
+        raise MissingDependency(
+            f"{what} needs {library}, which is not installed: pip install hybridmodel"
+        ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.exceptions import MissingDependency
+from hybridmodel.checks import needed_for
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -88,10 +88,6 @@ def interval(successes: int, rows: int, confidence: float = 0.95) -> tuple[float
 
 
 def _special() -> Any:
-    try:
+    with needed_for("an exact bound"):
         from scipy import special
-    except ImportError as error:
-        raise MissingDependency(
-            "exact bounds need scipy: pip install 'hybridmodel[cascade]'"
-        ) from error
     return special

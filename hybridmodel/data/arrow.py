@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.exceptions import InputMismatch, MissingDependency
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,12 +125,8 @@ def read_column(data: Any) -> pd.Series[Any]:
 
 def _imported(data: Any) -> Any:
     """Return anything that speaks Arrow as a chunked array, of structs for a table."""
-    try:
+    with needed_for("a table of Arrow or polars"):
         import pyarrow as pa
-    except ImportError as error:
-        raise MissingDependency(
-            "tables of Arrow and polars are read with pyarrow: pip install pyarrow"
-        ) from error
     try:
         if isinstance(data, pa.ChunkedArray):
             return data

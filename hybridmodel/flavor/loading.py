@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.artifact import DATA_FOLDER
 from hybridmodel.flavor.pyfunc import (
@@ -71,7 +72,8 @@ def read_model(
 ) -> HybridOnnxModel:
     """Find a model's files, and read them without pyfunc as `artifact.read` does."""
     if dst_path is not None or not Path(model_uri).is_dir():
-        from mlflow.artifacts import download_artifacts
+        with needed_for("a model that is no folder"):
+            from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
     return artifact.read(Path(model_uri, DATA_FOLDER), **options)

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.artifact import DATA_FOLDER, FLAVOR_NAME
 from hybridmodel.flavor.record import MODEL_FILE, SCHEMA_VERSION
@@ -60,8 +61,9 @@ def save_model(
     mlflow.exceptions.MlflowException
         If the directory is not empty, or the example does not fit the given signature.
     """
-    import mlflow.pyfunc
-    from mlflow.models import Model
+    with needed_for("saving a model"):
+        import mlflow.pyfunc
+        from mlflow.models import Model
 
     data, params = signatures.split_example(input_example)
     inferred = signature is None

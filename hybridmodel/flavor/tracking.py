@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.checks import needed_for
 from hybridmodel.flavor.calibration_log import log_calibration
 from hybridmodel.flavor.pyfunc import answering_locally
 from hybridmodel.flavor.saving import save_model
@@ -62,8 +63,9 @@ def log_model(
     artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
     version, and what else describes a logged model is left out.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import Model
+    with needed_for("logging a model"):
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import Model
 
     try:
         with answering_locally():  # MLflow tries the example on the model that it has just saved.

@@ -545,10 +545,11 @@ def test_types_that_change_cannot_be_parquet(cli: Cli) -> None:
 
 
 def test_without_pyarrow(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parquet without pyarrow names the extra."""
+    """Parquet without pyarrow says what to install."""
     frame().to_parquet("in.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "hybridmodel[cli]" in cli("predict", "@linear", "in.parquet", status=2).stderr
+    told = cli("predict", "@linear", "in.parquet", status=2).stderr
+    assert "needs pyarrow, which is not installed: pip install hybridmodel" in told
 
 
 def test_a_missing_key_names_its_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -737,14 +738,14 @@ def test_serve_until_a_signal(
 
 
 def test_without_click() -> None:
-    """Without click there is one line that names the extra, and status 2."""
+    """Without click there is one line that says what to install, and status 2."""
     code = "import sys; sys.modules['click'] = None; from hybridmodel.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert "hybridmodel[cli]" in result.stderr
+    assert "needs click, which is not installed: pip install hybridmodel" in result.stderr
 
 
 def test_the_package_is_light() -> None:
