@@ -15,11 +15,12 @@ from tests.support.hostile import SECRET
 from tests.support.paths import ROOT
 
 RELIED_ON = (
-    "test_local_session.py",
-    "test_onnx_file.py",
-    "test_artifact.py",
-    "test_hostile_files.py",
-    "test_stored_settings.py",
+    "flavor/test_artifact.py",
+    "local/test_hostile_files.py",
+    "local/test_local_session.py",
+    "local/test_onnx_file.py",
+    "local/test_session_settings.py",
+    "local/test_stored_settings.py",
 )
 
 OPEN_ALL = """
