@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Curve
 from hybridmodel.checks import check_share
-from hybridmodel.data.json_records import (
-    as_json,
-    count,
-    expected,
-    nullable,
-    number,
-    numbers,
-    required,
-    text,
-    texts,
-)
+from hybridmodel.data import json_records as records
 from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
 
@@ -247,10 +237,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``."""
-        stored: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        for item in fields(self):
-            stored[item.name] = _as_json(getattr(self, item.name))
-        return stored
+        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
@@ -262,9 +249,9 @@ class Calibration:
             If it is not the description of a calibration, or of a later major version; the message
             has the path to what is wrong.
         """
-        required(stored, "schema_version", _check_version)
-        readers = {item.name: _READERS.get(item.name, text) for item in fields(cls)}
-        return cls(**{name: required(stored, name, read) for name, read in readers.items()})
+        records.required(stored, "schema_version", _check_version)
+        readers = {item.name: _READERS.get(item.name, records.text) for item in fields(cls)}
+        return records.read_record(cls, stored, readers)
 
     def to_json(self) -> str:
         """Return the record as a JSON text."""
@@ -295,40 +282,28 @@ def _check_version(version: Any) -> None:
         )
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Score):
-        return value.to_dict()
-    if isinstance(value, (Curve, Accuracy)):
-        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
-    return as_json(value)
-
-
 def _interval(stored: Any) -> tuple[float, ...]:
-    found = numbers(stored)
+    found = records.numbers(stored)
     if len(found) != 2:
-        raise expected("two numbers", stored)
+        raise records.expected("two numbers", stored)
     return found
 
 
-def _curve(stored: Any) -> Curve:
-    accuracy = required(stored, "accuracy", nullable(numbers))
-    columns = ("escalation", "threshold", "risk", "risk_bound")
-    return Curve(**{name: required(stored, name, numbers) for name in columns}, accuracy=accuracy)
-
-
-def _accuracy(stored: Any) -> Accuracy:
-    return Accuracy(**{item.name: required(stored, item.name, number) for item in fields(Accuracy)})
-
-
+_CURVE = {
+    **dict.fromkeys(("escalation", "threshold", "risk", "risk_bound"), records.numbers),
+    "accuracy": records.nullable(records.numbers),
+}
+_ACCURACY = dict.fromkeys(("small", "big", "cascade"), records.number)
+_TEXT_OR_NONE = ("answer", "loss_function", "big_sha256", "model_version")
 _READERS: Mapping[str, Any] = {
-    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), number),
-    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), number),
-    **dict.fromkeys(("rows", "required_rows", "missing_scores"), count),
-    **dict.fromkeys(("answer", "loss_function", "big_sha256", "model_version"), nullable(text)),
-    "tolerance": nullable(number),
+    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), records.number),
+    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), records.number),
+    **dict.fromkeys(("rows", "required_rows", "missing_scores"), records.count),
+    **dict.fromkeys(_TEXT_OR_NONE, records.nullable(records.text)),
+    "tolerance": records.nullable(records.number),
     "score": Score.from_dict,
     "escalation_interval": _interval,
-    "accuracy": nullable(_accuracy),
-    "warnings": texts,
-    "curve": _curve,
+    "accuracy": records.nullable(lambda stored: records.read_record(Accuracy, stored, _ACCURACY)),
+    "warnings": records.texts,
+    "curve": lambda stored: records.read_record(Curve, stored, _CURVE),
 }

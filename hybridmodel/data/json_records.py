@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 from hybridmodel.checks import shown
@@ -53,9 +54,12 @@ def required(stored: Any, key: str, read: Callable[[Any], T]) -> T:
     return read_at(key, read, stored[key])
 
 
-def optional(stored: Any, key: str, read: Callable[[Any], T], default: T) -> T:
-    """Read the value of a key, where it is there."""
-    return read_at(key, read, stored[key]) if key in mapping(stored) else default
+def read_record(kind: type[T], stored: Any, readers: Mapping[str, Callable[[Any], Any]]) -> T:
+    """Make a dataclass of the values that are stored; a field with a default may be missing."""
+    item: Any = kind
+    optional = {field.name for field in fields(item) if field.default is not MISSING}
+    names = [name for name in readers if name in mapping(stored) or name not in optional]
+    return kind(**{name: required(stored, name, readers[name]) for name in names})
 
 
 def nullable(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
@@ -121,7 +125,16 @@ numbers = listed(number, "numbers")
 
 
 def as_json(value: Any) -> Any:
-    """Return a value in JSON's types: tuples become lists, infinities the texts ``inf, -inf``."""
+    """Return a value in JSON's types: records become dicts, infinities ``inf`` and ``-inf``."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value):
+        return members(value)
     if isinstance(value, tuple):
         return [as_json(item) for item in value]
     return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def members(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass in JSON's types."""
+    return {item.name: as_json(getattr(record, item.name)) for item in fields(record)}

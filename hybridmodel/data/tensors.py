@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.data.json_records import counts, expected, flag, listed, optional, required, text
+from hybridmodel.data.json_records import counts, expected, flag, listed, members, read_record, text
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 WILDCARD = -1
 
@@ -153,14 +153,7 @@ class TensorSpec:
         ConfigurationError
             If a key is missing or of another type; the message has the path to it.
         """
-        return cls(
-            name=required(stored, "name", text),
-            datatype=required(stored, "datatype", text),
-            shape=required(stored, "shape", counts),
-            batched=optional(stored, "batched", flag, False),
-            labels=optional(stored, "labels", listed(_label, "labels"), ()),
-            unranked=optional(stored, "unranked", flag, False),
-        )
+        return read_record(cls, stored, _TENSOR)
 
 
 @dataclass(frozen=True)
@@ -204,10 +197,7 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
-        return {
-            "inputs": [spec.to_dict() for spec in self.inputs],
-            "outputs": [spec.to_dict() for spec in self.outputs],
-        }
+        return members(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
@@ -218,8 +208,7 @@ class ModelSpec:
         ConfigurationError
             If a key is missing or of another type; the message has the path to it.
         """
-        tensors = listed(TensorSpec.from_dict, "tensors")
-        return cls(required(stored, "inputs", tensors), required(stored, "outputs", tensors))
+        return read_record(cls, stored, {"inputs": TENSORS, "outputs": TENSORS})
 
 
 def _label(value: Any) -> str | int:
@@ -227,6 +216,18 @@ def _label(value: Any) -> str | int:
         raise expected("a text or a whole number", value)
     label: str | int = value
     return label
+
+
+_TENSOR: Mapping[str, Callable[[Any], Any]] = {
+    "name": text,
+    "datatype": text,
+    "shape": counts,
+    "batched": flag,
+    "labels": listed(_label, "labels"),
+    "unranked": flag,
+}
+TENSORS = listed(TensorSpec.from_dict, "tensors")
+"""Reads the descriptions of several tensors, as `TensorSpec.to_dict` wrote them."""
 
 
 def format_shape(shape: Iterable[int]) -> str:

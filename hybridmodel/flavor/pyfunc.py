@@ -18,20 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.exceptions import (
-    AuthenticationFailed,
-    CircuitOpen,
-    ConfigurationError,
-    EndpointError,
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    InputMismatch,
-    MissingDependency,
-    ProtocolError,
-    RateLimited,
-    SpecMismatch,
-)
+from hybridmodel import exceptions
+from hybridmodel.exceptions import AuthenticationFailed, ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import parse_use_azure
 
@@ -41,18 +29,18 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 ERROR_CODES: Mapping[type[Exception], str] = {
-    ConfigurationError: "INVALID_PARAMETER_VALUE",  # 400
-    InputMismatch: "INVALID_PARAMETER_VALUE",  # 400
-    SpecMismatch: "INTERNAL_ERROR",  # 500
-    MissingDependency: "INTERNAL_ERROR",  # 500
-    EndpointError: "INTERNAL_ERROR",  # 500
-    EndpointRefused: "BAD_REQUEST",  # 400
-    AuthenticationFailed: "UNAUTHENTICATED",  # 401, unless the endpoint said 403
-    EndpointUnavailable: "TEMPORARILY_UNAVAILABLE",  # 503
-    RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
-    EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
-    CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
-    ProtocolError: "INTERNAL_ERROR",  # 500
+    exceptions.ConfigurationError: "INVALID_PARAMETER_VALUE",  # 400
+    exceptions.InputMismatch: "INVALID_PARAMETER_VALUE",  # 400
+    exceptions.SpecMismatch: "INTERNAL_ERROR",  # 500
+    exceptions.MissingDependency: "INTERNAL_ERROR",  # 500
+    exceptions.EndpointError: "INTERNAL_ERROR",  # 500
+    exceptions.EndpointRefused: "BAD_REQUEST",  # 400
+    exceptions.AuthenticationFailed: "UNAUTHENTICATED",  # 401, unless the endpoint said 403
+    exceptions.EndpointUnavailable: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
+    exceptions.EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
+    exceptions.CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.ProtocolError: "INTERNAL_ERROR",  # 500
 }
 """MLflow's error code for each kind of error, with the HTTP status that it stands for."""
 

@@ -7,24 +7,13 @@ optional keys do not raise it, and keys that are not known are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hybridmodel.checks import shown
-from hybridmodel.data.json_records import (
-    count,
-    expected,
-    flag,
-    mapping,
-    nullable,
-    optional,
-    read_at,
-    required,
-    text,
-    texts,
-)
-from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.data import json_records as records
+from hybridmodel.data.tensors import TENSORS, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.requirements import package_version
 from hybridmodel.flavor.stored_settings import to_store
@@ -48,28 +37,13 @@ class OnnxRecord:
     sha256: str
     size_bytes: int
     external_files: Mapping[str, Mapping[str, Any]]
-    spec: ModelSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes, in JSON's types."""
-        return {
-            "file": self.file,
-            "sha256": self.sha256,
-            "size_bytes": self.size_bytes,
-            "external_files": self.external_files,
-            **self.spec.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, stored: Any) -> OnnxRecord:
-        """Read what `to_dict` wrote; an error has the path to what is wrong."""
-        return cls(
-            file=required(stored, "file", checked_name),
-            sha256=required(stored, "sha256", _sha256),
-            size_bytes=required(stored, "size_bytes", count),
-            external_files=required(stored, "external_files", _external_files),
-            spec=ModelSpec.from_dict(stored),
-        )
+    @property
+    def spec(self) -> ModelSpec:
+        """Inputs and outputs together."""
+        return ModelSpec(self.inputs, self.outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +54,12 @@ class HybridRecord:
     parts of them, and only the rest is read.
     """
 
-    written_by: str
+    written_by: str = "unknown"
     model: OnnxRecord
     feature_names: tuple[str, ...] | None
     output: str | None
     use_azure: bool | None
-    routing: Policy | None
+    routing: Policy | None = None
     endpoint: Mapping[str, Any] | None
     session: Mapping[str, Any]
 
@@ -100,7 +74,8 @@ class HybridRecord:
                 sha256=onnx.sha256,
                 size_bytes=onnx.size_bytes,
                 external_files=onnx.external_facts(),
-                spec=model.spec,
+                inputs=model.inputs,
+                outputs=model.outputs,
             ),
             feature_names=None if names is None else tuple(names),
             output=model.output,
@@ -112,17 +87,7 @@ class HybridRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types; raises for a policy with a function."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "written_by": self.written_by,
-            "model": self.model.to_dict(),
-            "feature_names": None if self.feature_names is None else list(self.feature_names),
-            "output": self.output,
-            "use_azure": self.use_azure,
-            "routing": None if self.routing is None else self.routing.to_dict(),
-            "endpoint": self.endpoint,
-            "session": self.session,
-        }
+        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
 
     @classmethod
     def from_dict(cls, stored: Any) -> HybridRecord:
@@ -134,17 +99,8 @@ class HybridRecord:
             If a value is missing or of another kind (the message begins with the path to it), or
             all of it is of a later major version.
         """
-        _check_schema(required(stored, "schema_version", count), stored)
-        return cls(
-            written_by=optional(stored, "written_by", text, "unknown"),
-            model=required(stored, "model", OnnxRecord.from_dict),
-            feature_names=required(stored, "feature_names", nullable(texts)),
-            output=required(stored, "output", nullable(text)),
-            use_azure=required(stored, "use_azure", nullable(flag)),
-            routing=optional(stored, "routing", nullable(policy_from_dict), None),
-            endpoint=required(stored, "endpoint", nullable(mapping)),
-            session=required(stored, "session", mapping),
-        )
+        _check_schema(records.required(stored, "schema_version", records.count), stored)
+        return records.read_record(cls, stored, _HYBRID)
 
 
 def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
@@ -161,19 +117,41 @@ def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
 
 def _external_files(stored: Any) -> dict[str, Mapping[str, Any]]:
     return {
-        name: read_at(f"[{shown(name)}]", _external_file, facts)
-        for name, facts in mapping(stored).items()
+        name: records.read_at(f"[{shown(name)}]", _external_file, facts)
+        for name, facts in records.mapping(stored).items()
     }
 
 
 def _external_file(stored: Any) -> dict[str, Any]:
-    return {
-        "size_bytes": required(stored, "size_bytes", count),
-        "sha256": required(stored, "sha256", _sha256),
-    }
+    facts = {"size_bytes": records.count, "sha256": _sha256}
+    return {name: records.required(stored, name, read) for name, read in facts.items()}
 
 
 def _sha256(value: Any) -> str:
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise expected("a sha256", value)
+        raise records.expected("a sha256", value)
     return value
+
+
+def _onnx(stored: Any) -> OnnxRecord:
+    return records.read_record(OnnxRecord, stored, _ONNX)
+
+
+_ONNX: Mapping[str, Callable[[Any], Any]] = {
+    "file": checked_name,
+    "sha256": _sha256,
+    "size_bytes": records.count,
+    "external_files": _external_files,
+    "inputs": TENSORS,
+    "outputs": TENSORS,
+}
+_HYBRID: Mapping[str, Callable[[Any], Any]] = {
+    "written_by": records.text,
+    "model": _onnx,
+    "feature_names": records.nullable(records.texts),
+    "output": records.nullable(records.text),
+    "use_azure": records.nullable(records.flag),
+    "routing": records.nullable(policy_from_dict),
+    "endpoint": records.nullable(records.mapping),
+    "session": records.mapping,
+}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hybridmodel.checks import check_count, check_rate, check_seconds
-from hybridmodel.data.json_records import nullable, optional, required
+from hybridmodel.data.json_records import nullable, read_at
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -320,8 +320,9 @@ def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:
     from hybridmodel.cascade.calibration import Calibration
     from hybridmodel.cascade.scores import Score
 
+    found = stored.get("calibration")
     return stored | {
         "threshold": float(stored["threshold"]),
-        "score": required(stored, "score", Score.from_dict),
-        "calibration": optional(stored, "calibration", nullable(Calibration.from_dict), None),
+        "score": read_at("score", Score.from_dict, stored["score"]),
+        "calibration": read_at("calibration", nullable(Calibration.from_dict), found),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from hybridmodel.data.json_records import (
     nullable,
     number,
     numbers,
-    optional,
+    read_record,
     required,
     text,
     texts,
@@ -87,13 +88,25 @@ def test_nothing_is_guessed(read: Any, wrong: Any) -> None:
         read(wrong)
 
 
-def test_keys_may_be_missing_where_that_is_said() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A record with a field that may be missing."""
+
+    at: tuple[float, ...]
+    weight: int = 7
+
+
+def test_a_field_with_a_default_may_be_missing() -> None:
     """A default stands for a key that is not there, never for a value of another kind."""
-    assert optional({}, "a", count, 7) == 7
-    assert optional({"a": 1}, "a", count, 7) == 1
-    assert optional({"a": None}, "a", nullable(count), 7) is None
-    with pytest.raises(MalformedRecord, match="a: expected a whole number, got None"):
-        optional({"a": None}, "a", count, 7)
+    readers = {"at": numbers, "weight": count}
+    assert read_record(Point, {"at": [1], "later": 0}, readers) == Point(at=(1.0,))
+    assert read_record(Point, {"at": [], "weight": 1}, readers) == Point(at=(), weight=1)
+    assert as_json(Point(at=(math.inf,))) == {"at": ["inf"], "weight": 7}
+    with pytest.raises(MalformedRecord, match="weight: expected a whole number, got None"):
+        read_record(Point, {"at": [], "weight": None}, readers)
+    for stored in ({}, {"weight": 1}, None):
+        with pytest.raises(MalformedRecord, match=r"at: is missing|expected an object"):
+            read_record(Point, stored, readers)
 
 
 def test_infinities_are_texts() -> None:
