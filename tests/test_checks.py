@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -14,9 +16,10 @@ from hybridmodel.checks import (
     check_seconds,
     check_share,
     check_tolerance,
+    needed_for,
     shown,
 )
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
 NO_NUMBERS = ["0.1", None, True, [0.1], float("nan"), 10**400, np.bool_(True), 1j]
 
@@ -67,6 +70,18 @@ def test_a_count_is_an_int_within_bounds(value: Any) -> None:
 def test_numbers_come_out_as_floats(check: Any, value: Any) -> None:
     """Numbers of numpy are taken as well."""
     assert type(check("delta", value)) is float
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what cannot be done, without which library, and what installs it."""
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with (
+        pytest.raises(
+            MissingDependency, match=r"^a bound needs scipy, which is not installed: pip"
+        ),
+        needed_for("a bound"),
+    ):
+        importlib.import_module("scipy.special")
 
 
 def test_what_a_message_shows_is_short() -> None:

@@ -37,7 +37,7 @@ def expected(what: str, value: Any) -> MalformedRecord:
 
 
 def read_at(key: str, read: Callable[[Any], T], value: Any) -> T:
-    """Read a value; what is wrong with it is said to lie at that key."""
+    """Read the value of a key; errors get the key in front of their path."""
     try:
         return read(value)
     except MalformedRecord as error:

@@ -99,7 +99,7 @@ def read(
     config : mapping, optional
         Values for some of `CONFIG_KEYS`, which count more than what is stored.
     given : collection of str, optional
-        Keys of `config` that the program or the machine said; others are as good as stored.
+        Keys of `config` that the program or the machine set; others may be the saved model's.
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of all those that are stored, as `LocalSession` takes them.
     allow : tuple of Grant, optional
@@ -112,7 +112,7 @@ def read(
     ConfigurationError
         If a file is missing, damaged or of a later major version, `config` has an unknown key,
         a setting of the session that only code may give is stored, or the model was saved with a
-        route to where no data may be sent, and nothing else is said.
+        route to where no data may be sent, and no other is chosen.
     """
     path = folder / METADATA_FILE
     record = _read_record(path)
@@ -145,7 +145,7 @@ def read(
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
     """Return every key that may be changed at load, with what the model holds for it.
 
-    ``use_azure`` and ``mode`` are None, "not said", so that the environment still counts.
+    ``use_azure`` and ``mode`` are None, not set, so that the environment still counts.
     """
     endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
     return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
@@ -154,10 +154,10 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
 def _check_route(
     model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
 ) -> None:
-    """Refuse a stored route to where no data may be sent; what a call says is another matter."""
+    """Refuse a stored route to where no data may be sent; a call may choose another."""
     choice, endpoint = model.choice, model.endpoint
-    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
-    configured = None if said <= set(given) else choice.configured
+    chosen = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    configured = None if chosen <= set(given) else choice.configured
     unasked = configured or choice.saved
     if endpoint is None or unasked.mode == LOCAL:
         return
@@ -225,7 +225,7 @@ def _endpoint(
     if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
     if stored is None and given is CONFIG_KEYS:
-        # Nothing is stored, so what is not said is the program's default.
+        # Nothing is stored, so what is not given is the program's default.
         return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
     return TritonEndpoint.from_dict(
         ENDPOINT_DEFAULTS | dict(stored or {}) | changes,

@@ -14,7 +14,7 @@ from hybridmodel.flavor.pyfunc import (
     PyfuncModel,
     as_mlflow_exception,
     is_answering_locally,
-    said_by_environment,
+    set_by_environment,
 )
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.trust.grants import checked_allow
@@ -82,7 +82,7 @@ def read_model(
 def load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
     """Load what ``mlflow.pyfunc.load_model`` wraps."""
     options: dict[str, Any] = {
-        "given": said_by_environment(model_config),
+        "given": set_by_environment(model_config),
         "look_only": is_answering_locally(),
     }
     try:

@@ -1,6 +1,6 @@
 """A hybrid model in MLflow's words: what ``mlflow.pyfunc.load_model`` wraps.
 
-Every error leaves here as an `MlflowException`: MLflow's scoring server gives those the HTTP
+Every error becomes an `MlflowException`: MLflow's scoring server gives those the HTTP
 status of their code, and answers anything else with 400 and a stack trace.
 """
 
@@ -163,19 +163,19 @@ def is_answering_locally() -> bool:
     return _answering_locally.get()
 
 
-def said_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the keys of a pyfunc's ``model_config`` that this machine said itself.
+def set_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the keys of a pyfunc's ``model_config`` that this machine's environment sets.
 
     MLflow mixes what is stored in the model, what ``load_model`` is given, and what the variable
     says, so that only a value which the variable itself holds is known not to be the model's.
     """
     try:
-        said = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
+        found = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
     except (ValueError, RecursionError):
         return frozenset()
-    if config is None or not isinstance(said, dict):
+    if config is None or not isinstance(found, dict):
         return frozenset()
-    return frozenset(key for key, value in said.items() if key in config and config[key] == value)
+    return frozenset(key for key, value in found.items() if key in config and config[key] == value)
 
 
 def as_mlflow_exception(error: Exception) -> MlflowException:

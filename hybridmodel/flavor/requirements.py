@@ -55,9 +55,9 @@ def get_default_pip_requirements() -> list[str]:
     if is_release():
         return [f"{_PACKAGE}=={package_version()}", *map(pinned, _NEEDED)]
     _logger.warning(
-        "hybridmodel %s is no release, so the model's requirements do not name it, and an "
-        "environment made from them cannot load the model: save with code_paths=[folder of the "
-        "package], or with extra_pip_requirements=[where pip gets it]",
+        "hybridmodel %s is not a released version, so the model's requirements leave it out, "
+        "and an environment made from them cannot load the model: save with code_paths=[folder of "
+        "the package], or with extra_pip_requirements=[where pip gets it]",
         package_version(),
     )
     return list(map(pinned, _NEEDED))

@@ -86,7 +86,7 @@ def save_model(
             loader_module=__package__,
             data_path=str(staged),
             mlflow_model=mlflow_model,
-            # MLflow checks the example against the signature, and nags when there is none.
+            # MLflow checks the example against the signature, and warns when there is none.
             signature=None if data is None else signature,
             input_example=(data, params) if params else data,
             pip_requirements=pip_requirements,

@@ -60,7 +60,7 @@ def log_model(
     ``calibration_*``, ``calibration.json`` and ``calibration.png``.
 
     A server without MLflow 3's logged models, such as Azure Machine Learning, gets the model as
-    artifacts of a run, a new one if none is active. There, ``tags`` are those of the registered
+    artifacts of a run, a new one if none is active. Its ``tags`` are those of the registered
     version, and what else describes a logged model is left out.
     """
     with needed_for("logging a model"):

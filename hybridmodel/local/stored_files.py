@@ -26,7 +26,7 @@ def checked_name(name: Any) -> str:
         If it is no text, or has folders in it.
     """
     if not isinstance(name, str) or not _stays_inside(name) or len(PureWindowsPath(name).parts) > 1:
-        raise ConfigurationError(f"the name of a file beside it is expected, not {shown(name)}")
+        raise ConfigurationError(f"expected the name of a file in this folder, got {shown(name)}")
     return name
 
 

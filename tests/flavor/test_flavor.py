@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +29,10 @@ from hybridmodel import (
     ConfigurationError,
     HybridOnnxModel,
     InputMismatch,
+    MissingDependency,
     TritonEndpoint,
     load_model,
+    log_model,
     save_model,
 )
 from tests.support import models
@@ -153,6 +156,21 @@ def test_loading_something_else(tmp_path: Path) -> None:
     """A folder that is no hybrid model is an error that says so."""
     with pytest.raises(ConfigurationError, match="no hybrid model"):
         load_model(tmp_path)
+
+
+def test_without_mlflow(saved: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is loaded; whatever needs MLflow says so, and what to install."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mlflow"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    model = load_model(saved)
+    assert model.predict(frame).shape == (3, 2)
+    needs = "needs mlflow, which is not installed: pip install hybridmodel"
+    with pytest.raises(MissingDependency, match=f"saving a model {needs}"):
+        save_model(model, "again")
+    with pytest.raises(MissingDependency, match=f"logging a model {needs}"):
+        log_model(model)
+    with pytest.raises(MissingDependency, match=f"a model that is no folder {needs}"):
+        load_model("models:/digits/1")
 
 
 # What saving does, and does not do.

@@ -59,7 +59,7 @@ def secret(tmp_path: Path) -> Path:
 def test_the_model_is_a_file_beside_hybrid_json(name: Any, saved: Path, secret: Path) -> None:
     """The ONNX file is named by a plain name; any other tells nothing about what lies there."""
     edit(saved, lambda stored: stored["model"].update(file=name))
-    refused(saved, "the name of a file beside it is expected")
+    refused(saved, "json: model.file: expected the name of a file in this folder")
     assert secret.exists()
 
 
