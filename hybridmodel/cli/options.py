@@ -60,10 +60,11 @@ def _reader(hint: Any) -> Callable[[str], Any]:
     return _flag if kind is bool else cast("Callable[[str], Any]", kind)
 
 
+_HINTS = get_type_hints(TritonEndpoint)
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "use_azure": _flag,
     "providers": _list,
-    **{name: _reader(get_type_hints(TritonEndpoint)[name]) for name in FIELDS},
+    **{name: _reader(_HINTS[name]) for name in FIELDS},
 }
 
 model_uri = click.argument("model_uri", metavar="MODEL_URI")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hybridmodel import TritonEndpoint
+from hybridmodel import ConfigurationError, TritonEndpoint
 from hybridmodel.flavor.artifact import read, write
 from hybridmodel.flavor.record import HybridRecord
 from hybridmodel.routing import Cascade
+from tests.support.hostile import at
 
 GOLDEN = Path(__file__).parent / "golden"
 X = np.array([[1, 0, 0, 0], [0, 2, 0, 0]], np.float32)
@@ -74,3 +76,26 @@ def test_a_file_from_before_routing_is_read() -> None:
     assert (model.use_azure, model.routing.mode, model.output) == (False, "local", None)
     assert model.onnx.external_files == ("weights.bin",)
     assert model.predict(X).tolist() == [[0.0, 1.0], [4.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "message"),
+    [
+        (("model", "outputs", 1, "shape"), "x", "expected a list of whole numbers, got 'x'"),
+        (("model", "inputs", 0, "shape", 1), 4.0, "expected a whole number, got 4.0"),
+        (("routing", "score", "logits"), 1, "expected true or false, got 1"),
+        (("routing", "calibration", "rows"), "400", "expected a whole number, got '400'"),
+        (("routing", "calibration", "score", "kind"), None, "expected a text, got None"),
+        (("routing", "calibration", "curve", "risk", 3), "x", "expected a number, got 'x'"),
+        (("routing", "calibration", "accuracy", "big"), "x", "expected a number, got 'x'"),
+    ],
+)
+def test_what_is_wrong_is_found_by_its_path(way: tuple[Any, ...], value: Any, message: str) -> None:
+    """However deep a value lies, the error begins with the keys that lead to it."""
+    stored = json.loads((GOLDEN / "schema_1" / "hybrid.json").read_text())
+    *outer, last = way
+    at(stored, *outer)[last] = value
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in way)
+    with pytest.raises(ConfigurationError) as caught:
+        HybridRecord.from_dict(stored)
+    assert str(caught.value) == f"{path.removeprefix('.')}: {message}"
