@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.cascade.bounds import check_share, interval, required_rows, upper_bound
+from hybridmodel.cascade.bounds import interval, required_rows, upper_bound
 from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.fingerprint import fingerprint
 from hybridmodel.cascade.judge_selection import judge_for
 from hybridmodel.cascade.judges import Judge, Judged, LossFunction
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
+from hybridmodel.checks import check_seconds, check_share
 from hybridmodel.data.binding import Binding, Bound
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
-from hybridmodel.remote.endpoint import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,14 +1,71 @@
-"""What many modules check: how a value looks in a message, and whether a library is there."""
+"""What callers give and machines have: checked, and shown in messages."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
-from hybridmodel.exceptions import MissingDependency
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
 _MOST_BITS = 64
+
+_LONGEST_S = 365 * 86_400.0
+"""More than that overflows the timeouts of sockets."""
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """Return a positive, finite duration as a float; more than a year counts as a year."""
+    seconds = _as_float(value)
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{name} is a positive number of seconds, not {shown(value)}")
+    return min(seconds, _LONGEST_S)
+
+
+def check_count(name: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`."""
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigurationError(
+            f"{name} is a whole number from {low} to {high}, not {shown(value)}"
+        )
+    return value
+
+
+def check_share(name: str, value: Any) -> float:
+    """Return a number strictly between 0 and 1 as a float."""
+    share = _as_float(value)
+    if not 0 < share < 1:
+        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
+    return share
+
+
+def check_rate(name: str, value: Any, *, zero: bool = True) -> float:
+    """Return a number from 0 to 1 as a float; 0 itself only where `zero` says so."""
+    rate = _as_float(value)
+    if not 0 <= rate <= 1 or (rate == 0 and not zero):
+        allowed = "from 0 to 1" if zero else "above 0 and up to 1"
+        raise ConfigurationError(f"{name} is a number {allowed}, not {shown(value)}")
+    return rate
+
+
+def check_tolerance(name: str, value: Any) -> float:
+    """Return a finite number from 0 up as a float."""
+    tolerance = _as_float(value)
+    if not 0 <= tolerance < math.inf:
+        raise ConfigurationError(f"{name} is a number from 0 up, not {shown(value)}")
+    return tolerance
+
+
+def _as_float(value: Any) -> float:
+    """Return a number as a float; NaN for what is no number, or too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def shown(value: Any, longest: int = 60) -> str:

@@ -6,7 +6,7 @@
     ├── ConfigurationError (ValueError)    set something up differently
     ├── InputMismatch (ValueError)         pass other data
     ├── SpecMismatch (ValueError)          make local model and endpoint agree
-    ├── MissingDependency (ImportError)    install the extra that it names
+    ├── MissingDependency (ImportError)    install what it names
     └── EndpointError                      the endpoint did not answer the question
         ├── EndpointRefused                do not repeat: the same request gets the same answer
         ├── AuthenticationFailed           renew the key, token or role
@@ -47,7 +47,7 @@ class SpecMismatch(HybridModelError, ValueError):
 
 
 class MissingDependency(HybridModelError, ImportError):
-    """Raise when an optional library is needed and not installed."""
+    """Raise when a library is needed and not installed."""
 
 
 class EndpointError(HybridModelError):

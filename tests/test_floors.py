@@ -29,6 +29,12 @@ NAMED = [
 BESIDE_THE_FLOORS = ["sqlalchemy<2.1"]
 
 
+def test_extras_of_earlier_releases_can_still_be_asked_for() -> None:
+    """They bring nothing: MLflow brings most of it anyway, and the package needs the rest."""
+    extras = PROJECT["optional-dependencies"]
+    assert {name for name, brings in extras.items() if not brings} == {"cascade", "cli", "serving"}
+
+
 def requirements() -> list[str]:
     """Return what the package and its extras need, without the package itself."""
     listed = [*PROJECT["dependencies"]]

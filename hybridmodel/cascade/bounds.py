@@ -13,29 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.checks import shown
-from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.checks import needed_for
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _MOST_ROWS = 2**53
 """Beyond this a float does not count by ones."""
-
-
-def check_share(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is anything else.
-    """
-    number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(
-        value, bool
-    )
-    if not number or not 0 < value < 1:
-        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
-    return float(value)
 
 
 def tail(failures: int, rows: int, share: float) -> float:
@@ -105,10 +88,6 @@ def interval(successes: int, rows: int, confidence: float = 0.95) -> tuple[float
 
 
 def _special() -> Any:
-    try:
+    with needed_for("an exact bound"):
         from scipy import special
-    except ImportError as error:
-        raise MissingDependency(
-            "exact bounds need scipy: pip install 'hybridmodel[cascade]'"
-        ) from error
     return special

@@ -9,19 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.cascade.bounds import check_share
-from hybridmodel.cascade.json_values import (
-    as_json,
-    count,
-    number,
-    numbers,
-    optional_number,
-    optional_text,
-    text,
-    texts,
-)
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
+from hybridmodel.checks import check_share
+from hybridmodel.data import json_records as records
 from hybridmodel.data.strict_json import loads
 from hybridmodel.exceptions import ConfigurationError
 
@@ -31,8 +22,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 _METRICS = ("epsilon", "delta", "rows", "escalation", "risk", "risk_bound")
-
-_MALFORMED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +219,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``."""
-        stored: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        for item in fields(self):
-            stored[item.name] = _as_json(getattr(self, item.name))
-        return stored
+        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
@@ -242,16 +228,12 @@ class Calibration:
         Raises
         ------
         ConfigurationError
-            If it is not the description of a calibration, or of a later major version.
+            If it is not the description of a calibration, or of a later major version; the message
+            has the path to what is wrong.
         """
-        try:
-            _check_version(stored["schema_version"])
-            values = {item.name: stored[item.name] for item in fields(cls)}
-            return cls(**{name: _read(name, value) for name, value in values.items()})
-        except ConfigurationError:
-            raise
-        except _MALFORMED as error:
-            raise ConfigurationError(f"not the description of a calibration: {error!r}") from error
+        records.required(stored, "schema_version", _check_version)
+        readers = {item.name: _READERS.get(item.name, records.text) for item in fields(cls)}
+        return records.read_record(cls, stored, readers)
 
     def to_json(self) -> str:
         """Return the record as a JSON text."""
@@ -266,7 +248,12 @@ class Calibration:
         ConfigurationError
             If it is not JSON, or not the description of a calibration.
         """
-        return cls.from_dict(loads(text, "not the description of a calibration"))
+        what = "not the description of a calibration"
+        stored = loads(text, what)
+        try:
+            return cls.from_dict(stored)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{what}: {error}") from error
 
 
 def _check_version(version: Any) -> None:
@@ -277,44 +264,28 @@ def _check_version(version: Any) -> None:
         )
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Score):
-        return value.to_dict()
-    if isinstance(value, (Curve, Accuracy)):
-        return {item.name: _as_json(getattr(value, item.name)) for item in fields(value)}
-    return as_json(value)
+def _interval(stored: Any) -> tuple[float, ...]:
+    found = records.numbers(stored)
+    if len(found) != 2:
+        raise records.expected("two numbers", stored)
+    return found
 
 
-def _read(name: str, value: Any) -> Any:
-    return _READERS.get(name, text)(value)
-
-
-def _curve(stored: Any) -> Curve:
-    accuracy = stored["accuracy"]
-    return Curve(
-        escalation=numbers(stored["escalation"]),
-        threshold=numbers(stored["threshold"]),
-        risk=numbers(stored["risk"]),
-        risk_bound=numbers(stored["risk_bound"]),
-        accuracy=None if accuracy is None else numbers(accuracy),
-    )
-
-
-def _accuracy(stored: Any) -> Accuracy | None:
-    if stored is None:
-        return None
-    return Accuracy(**{item.name: number(stored[item.name]) for item in fields(Accuracy)})
-
-
+_CURVE = {
+    **dict.fromkeys(("escalation", "threshold", "risk", "risk_bound"), records.numbers),
+    "accuracy": records.nullable(records.numbers),
+}
+_ACCURACY = dict.fromkeys(("small", "big", "cascade"), records.number)
+_TEXT_OR_NONE = ("answer", "loss_function", "big_sha256", "model_version")
 _READERS: Mapping[str, Any] = {
-    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), number),
-    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), number),
-    **dict.fromkeys(("rows", "required_rows", "missing_scores"), count),
-    **dict.fromkeys(("answer", "loss_function", "big_sha256", "model_version"), optional_text),
-    "tolerance": optional_number,
+    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), records.number),
+    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), records.number),
+    **dict.fromkeys(("rows", "required_rows", "missing_scores"), records.count),
+    **dict.fromkeys(_TEXT_OR_NONE, records.nullable(records.text)),
+    "tolerance": records.nullable(records.number),
     "score": Score.from_dict,
-    "escalation_interval": numbers,
-    "accuracy": _accuracy,
-    "warnings": texts,
-    "curve": _curve,
+    "escalation_interval": _interval,
+    "accuracy": records.nullable(lambda stored: records.read_record(Accuracy, stored, _ACCURACY)),
+    "warnings": records.texts,
+    "curve": lambda stored: records.read_record(Curve, stored, _CURVE),
 }

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-from typing import Any
-
 from hybridmodel.cascade.judges import ByClass, ByFunction, ByTolerance, Judge, LossFunction
 from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import NAMED, Score
-from hybridmodel.checks import shown
+from hybridmodel.checks import check_tolerance
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 
@@ -34,7 +30,7 @@ def judge_for(
             )
         return ByFunction(loss, spec.output_names)
     if tolerance is not None:
-        return ByTolerance(_number(spec, score, answer), _checked_tolerance(tolerance))
+        return ByTolerance(_number(spec, score, answer), check_tolerance("tolerance", tolerance))
     output = _class(spec, score, answer)
     return ByClass(output, 0.0 if score.logits and output.name == score.output else 0.5)
 
@@ -81,14 +77,3 @@ def _number(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
             f"{listed(spec)}"
         )
     return found[0]
-
-
-def _checked_tolerance(tolerance: Any) -> float:
-    number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
-    try:
-        checked = float(tolerance) if number else math.nan
-    except OverflowError:
-        checked = math.nan
-    if not 0 <= checked < math.inf:
-        raise ConfigurationError(f"tolerance has to be a number from 0 up, not {shown(tolerance)}")
-    return checked

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.cascade.panels import Panel, spread
-from hybridmodel.exceptions import MissingDependency
+from hybridmodel.checks import needed_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +27,8 @@ def draw(
 
     The figure is not registered with pyplot, so there is nothing to close.
     """
-    try:
+    with needed_for("a plot"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency(
-            "plots need matplotlib: pip install 'hybridmodel[cascade]'"
-        ) from error
 
     figure = Figure(figsize=(7.5, 2.6 * len(panels)), layout="constrained")
     all_axes: Any = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]

@@ -25,6 +25,7 @@ import numpy as np
 from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
+from hybridmodel.data.json_records import flag, nullable, read_record, text
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
@@ -39,6 +40,14 @@ _FROM_PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
     "margin": margin,
     "entropy": entropy,
 }
+
+_STORED: Mapping[str, Callable[[Any], Any]] = {
+    "kind": text,
+    "output": nullable(text),
+    "logits": flag,
+    "name": nullable(text),
+}
+"""What is stored of a score, and how it is read."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +217,7 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
-        return {
-            "kind": self.kind,
-            "output": self.output,
-            "logits": self.logits,
-            "name": self.name,
-        }
+        return {name: getattr(self, name) for name in _STORED}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Score:
@@ -224,17 +228,7 @@ class Score:
         ConfigurationError
             If it is not the description of a score.
         """
-        try:
-            kind, output, name = stored["kind"], stored["output"], stored.get("name")
-            logits = stored["logits"]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"not the description of a score: {error!r}") from error
-        texts = isinstance(kind, str) and all(
-            isinstance(t, (str, type(None))) for t in (output, name)
-        )
-        if not texts or not isinstance(logits, bool):
-            raise ConfigurationError(f"not the description of a score: {dict(stored)!r}")
-        return cls(kind, output, logits, name=name)
+        return read_record(cls, stored, _STORED)
 
     def _called(self, outputs: Mapping[str, Array]) -> Array:
         if self.function is None:

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.bounds import check_share, most_failures, upper_bound
+from hybridmodel.cascade.bounds import most_failures, upper_bound
 from hybridmodel.cascade.scores import escalated, finite
+from hybridmodel.checks import check_share
 from hybridmodel.exceptions import ConfigurationError
 
 Array = np.ndarray[Any, Any]

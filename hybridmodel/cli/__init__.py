@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import sys
 
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import MissingDependency
+
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     try:
-        import click  # noqa: F401
-    except ImportError:
-        sys.stderr.write("Error: the command line needs click: pip install 'hybridmodel[cli]'\n")
+        with needed_for("the command line"):
+            import click  # noqa: F401
+    except MissingDependency as error:
+        sys.stderr.write(f"Error: {error}\n")
         sys.exit(2)
     from hybridmodel.cli.program import program
 

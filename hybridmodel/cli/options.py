@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import click
 
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
@@ -53,20 +54,17 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
+def _reader(hint: Any) -> Callable[[str], Any]:
+    """Return what reads a field of this type, which may be None as well."""
+    (kind,) = set(get_args(hint) or (hint,)) - {type(None)}
+    return _flag if kind is bool else cast("Callable[[str], Any]", kind)
+
+
+_HINTS = get_type_hints(TritonEndpoint)
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "use_azure": _flag,
-    "entra_id": _flag,
-    "allow_http": _flag,
-    "binary": _flag,
-    "timeout_s": float,
-    "connect_timeout_s": float,
-    "max_attempts": int,
-    "max_batch_size": int,
-    "max_request_bytes": int,
-    "max_in_flight": int,
-    "breaker_failures": int,
-    "breaker_reset_s": float,
     "providers": _list,
+    **{name: _reader(_HINTS[name]) for name in FIELDS},
 }
 
 model_uri = click.argument("model_uri", metavar="MODEL_URI")

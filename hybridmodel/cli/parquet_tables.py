@@ -9,8 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.checks import needed_for
 from hybridmodel.cli.unreadable import readable
-from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +106,6 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parquet() -> Any:
-    try:
+    with needed_for("a parquet file"):
         import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependency(
-            "parquet files need pyarrow: pip install 'hybridmodel[cli]'"
-        ) from error
     return pyarrow.parquet

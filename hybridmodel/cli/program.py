@@ -19,7 +19,7 @@ from hybridmodel.cli.progress import warnings_in_lines
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 from hybridmodel.cli.trust import trust
-from hybridmodel.flavor.artifact import package_version
+from hybridmodel.flavor.requirements import package_version
 
 
 class Program(click.Group):

@@ -141,7 +141,7 @@ def _facts(
     """Describe the page's origin; none of these facts is secret."""
     import onnxruntime
 
-    from hybridmodel.flavor.artifact import package_version
+    from hybridmodel.flavor.requirements import package_version
 
     endpoint = model.client.endpoint
     return (

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.data.json_records import counts, expected, flag, listed, members, read_record, text
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 WILDCARD = -1
 
@@ -155,19 +156,9 @@ class TensorSpec:
         Raises
         ------
         ConfigurationError
-            If a key is missing or of another type.
+            If a key is missing or of another type; the message has the path to it.
         """
-        try:
-            return cls(
-                name=str(stored["name"]),
-                datatype=str(stored["datatype"]),
-                shape=tuple(int(size) for size in stored["shape"]),
-                batched=bool(stored.get("batched", False)),
-                labels=tuple(map(_label, stored.get("labels", ()))),
-                unranked=bool(stored.get("unranked", False)),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ConfigurationError(f"not the description of a tensor: {error!r}") from error
+        return read_record(cls, stored, _TENSOR)
 
 
 @dataclass(frozen=True)
@@ -215,10 +206,7 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
-        return {
-            "inputs": [spec.to_dict() for spec in self.inputs],
-            "outputs": [spec.to_dict() for spec in self.outputs],
-        }
+        return members(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
@@ -227,23 +215,28 @@ class ModelSpec:
         Raises
         ------
         ConfigurationError
-            If a key is missing or of another type.
+            If a key is missing or of another type; the message has the path to it.
         """
-        try:
-            inputs, outputs = stored["inputs"], stored["outputs"]
-            return cls(
-                tuple(TensorSpec.from_dict(item) for item in inputs),
-                tuple(TensorSpec.from_dict(item) for item in outputs),
-            )
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"not the description of a model: {error!r}") from error
+        return read_record(cls, stored, {"inputs": TENSORS, "outputs": TENSORS})
 
 
 def _label(value: Any) -> str | int:
     if type(value) not in (str, int):
-        raise TypeError(f"a label is a text or a whole number, not a {type(value).__name__}")
+        raise expected("a text or a whole number", value)
     label: str | int = value
     return label
+
+
+_TENSOR: Mapping[str, Callable[[Any], Any]] = {
+    "name": text,
+    "datatype": text,
+    "shape": counts,
+    "batched": flag,
+    "labels": listed(_label, "labels"),
+    "unranked": flag,
+}
+TENSORS = listed(TensorSpec.from_dict, "tensors")
+"""Reads the descriptions of several tensors, as `TensorSpec.to_dict` wrote them."""
 
 
 def format_shape(shape: Iterable[int]) -> str:

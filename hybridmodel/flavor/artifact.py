@@ -1,39 +1,36 @@
 """A hybrid model as files: the ONNX model byte for byte, and `hybrid.json` beside it.
 
-``hybrid.json`` holds plain data and no secret, and loading runs no code from the folder. Its
-``schema_version`` rises only when an older release could not read the file rightly; new optional
-keys do not raise it.
+Loading runs no code from the folder.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
-from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 from hybridmodel.data.strict_json import loads
-from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.flavor.stored_settings import check_configured, from_stored, to_store
+from hybridmodel.flavor.record import MODEL_FILE, HybridRecord, OnnxRecord
+from hybridmodel.flavor.stored_settings import check_configured, from_stored
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
-from hybridmodel.local.stored_files import checked_name, read_bounded
+from hybridmodel.local.stored_files import read_bounded
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
 from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.trust.permission import permission_of
-from hybridmodel.routing import LOCAL, Policy, parse_use_azure
-from hybridmodel.routing.policies import policy_from_dict
+from hybridmodel.routing import LOCAL, parse_use_azure
 
-SCHEMA_VERSION = 1
+FLAVOR_NAME = "hybrid_onnx"
+DATA_FOLDER = f"data/{FLAVOR_NAME}"
+"""Where the files lie in a saved model."""
+
 METADATA_FILE = "hybrid.json"
-MODEL_FILE = "model.onnx"
 MOST_METADATA_BYTES = 1 << 24
 """Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
 
@@ -45,27 +42,7 @@ ENDPOINT_DEFAULTS: dict[str, Any] = {
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
 """What ``model_config`` may change when a model is loaded."""
 
-_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
-_SHA256 = re.compile("[0-9a-f]{64}")
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-def package_version() -> str:
-    """Return the installed version of hybridmodel."""
-    try:
-        return version("hybridmodel")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
-def is_release() -> bool:
-    """Tell whether the installed hybridmodel is one that pip finds by its version."""
-    try:
-        installed = distribution("hybridmodel")
-    except PackageNotFoundError:
-        return False
-    from_elsewhere = installed.read_text("direct_url.json") is not None
-    return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
 
 
 def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None = None) -> None:
@@ -91,23 +68,7 @@ def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None 
             "another name for its external data"
         )
     model.onnx.copy_to(folder, MODEL_FILE)
-    stored = {
-        "schema_version": SCHEMA_VERSION,
-        "written_by": package_version(),
-        "model": {
-            "file": MODEL_FILE,
-            "sha256": model.onnx.sha256,
-            "size_bytes": model.onnx.size_bytes,
-            "external_files": model.onnx.external_facts(),
-            **model.spec.to_dict(),
-        },
-        "feature_names": model.feature_names or feature_names,
-        "output": model.output,
-        "use_azure": model.use_azure,
-        "routing": None if model.use_azure is not None else model.routing.to_dict(),
-        "endpoint": None if model.endpoint is None else model.endpoint.to_dict(),
-        "session": to_store(model.local),
-    }
+    stored = HybridRecord.of(model, feature_names).to_dict()
     text = json.dumps(stored, indent=2, allow_nan=False) + "\n"
     if len(text) > MOST_METADATA_BYTES:
         raise ConfigurationError(
@@ -138,7 +99,7 @@ def read(
     config : mapping, optional
         Values for some of `CONFIG_KEYS`, which count more than what is stored.
     given : collection of str, optional
-        Keys of `config` that the program or the machine said; others are as good as stored.
+        Keys of `config` that the program or the machine set; others may be the saved model's.
     session_options : mapping or onnxruntime.SessionOptions, optional
         Instead of all those that are stored, as `LocalSession` takes them.
     allow : tuple of Grant, optional
@@ -151,25 +112,23 @@ def read(
     ConfigurationError
         If a file is missing, damaged or of a later major version, `config` has an unknown key,
         a setting of the session that only code may give is stored, or the model was saved with a
-        route to where no data may be sent, and nothing else is said.
+        route to where no data may be sent, and no other is chosen.
     """
-    stored = _read_metadata(folder / METADATA_FILE)
+    path = folder / METADATA_FILE
+    record = _read_record(path)
     config = _checked_config(config)
     if "providers" not in given:
         check_configured(config.get("providers"))
     try:
-        session = from_stored(stored["session"], config.get("providers"), session_options)
-        described = stored["model"]
-        spec = ModelSpec.from_dict(described)
-        onnx = _read_onnx(folder, described, spec)
+        session = from_stored(record.session, config.get("providers"), session_options)
         model = HybridOnnxModel(
-            LocalSession(onnx, spec=spec, **session),
-            endpoint=_endpoint(stored["endpoint"], config, given, allow),
+            LocalSession(_read_onnx(folder, record.model), spec=record.model.spec, **session),
+            endpoint=_endpoint(record.endpoint, config, given, allow),
             credential=credential,
-            feature_names=stored["feature_names"],
-            output=config.get("output", stored["output"]),
-            use_azure=stored["use_azure"],
-            routing=_routing(stored),
+            feature_names=record.feature_names,
+            output=config.get("output", record.output),
+            use_azure=record.use_azure,
+            routing=record.routing,
         )
         model.choice.configure(config.get("use_azure"), config.get("mode"))
         _check_route(model, config, given, look_only)
@@ -177,7 +136,7 @@ def read(
         raise
     except _MALFORMED as error:
         raise ConfigurationError(
-            f"{folder / METADATA_FILE}: not as hybridmodel writes it: {repr(error)[:500]}"
+            f"{path}: not as hybridmodel writes it: {repr(error)[:500]}"
         ) from error
     _warn_of_differences(model)
     return model
@@ -186,24 +145,19 @@ def read(
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
     """Return every key that may be changed at load, with what the model holds for it.
 
-    ``use_azure`` and ``mode`` are None, "not said", so that the environment still counts.
+    ``use_azure`` and ``mode`` are None, not set, so that the environment still counts.
     """
     endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
     return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
 
 
-def _routing(stored: Mapping[str, Any]) -> Policy | None:
-    found = stored.get("routing")
-    return None if found is None else policy_from_dict(found)
-
-
 def _check_route(
     model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
 ) -> None:
-    """Refuse a stored route to where no data may be sent; what a call says is another matter."""
+    """Refuse a stored route to where no data may be sent; a call may choose another."""
     choice, endpoint = model.choice, model.endpoint
-    said = {key for key in ("use_azure", "mode") if config.get(key) is not None}
-    configured = None if said <= set(given) else choice.configured
+    chosen = {key for key in ("use_azure", "mode") if config.get(key) is not None}
+    configured = None if chosen <= set(given) else choice.configured
     unasked = configured or choice.saved
     if endpoint is None or unasked.mode == LOCAL:
         return
@@ -229,31 +183,23 @@ def _warn_of_differences(model: HybridOnnxModel) -> None:
             warnings.warn(difference, stacklevel=4)
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> HybridRecord:
     if not os.path.lexists(path):
         raise ConfigurationError(f"{path.parent}: holds no {path.name}, so it is no hybrid model")
-    stored: dict[str, Any] = loads(read_bounded(path, MOST_METADATA_BYTES), f"{path}: is damaged")
-    found = stored.get("schema_version") if isinstance(stored, dict) else None
-    if not isinstance(found, int) or found < 1:
-        raise ConfigurationError(f"{path}: is damaged: its schema_version is {found!r}")
-    if found > SCHEMA_VERSION:
-        writer = str(stored.get("written_by"))
-        later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
-        raise ConfigurationError(
-            f"{path}: has schema_version {found}, this hybridmodel {package_version()} reads up to "
-            f"{SCHEMA_VERSION}; install {later}"
-        )
-    return stored
+    stored = loads(read_bounded(path, MOST_METADATA_BYTES), f"{path}: is damaged")
+    try:
+        return HybridRecord.from_dict(stored)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
 
 
-def _read_onnx(folder: Path, described: Mapping[str, Any], spec: ModelSpec) -> OnnxFile:
-    where = str(folder / METADATA_FILE)
+def _read_onnx(folder: Path, stored: OnnxRecord) -> OnnxFile:
     return OnnxFile.stored(
-        folder / checked_name(described["file"], where),
-        _checked_sha256(described["sha256"]),
-        described["size_bytes"],
-        described["external_files"],
-        {item.name: item.labels for item in spec.outputs},
+        folder / stored.file,
+        stored.sha256,
+        stored.size_bytes,
+        stored.external_files,
+        {item.name: item.labels for item in stored.spec.outputs},
     )
 
 
@@ -279,16 +225,10 @@ def _endpoint(
     if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
     if stored is None and given is CONFIG_KEYS:
-        # Nothing is stored, so what is not said is the program's default.
+        # Nothing is stored, so what is not given is the program's default.
         return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
     return TritonEndpoint.from_dict(
         ENDPOINT_DEFAULTS | dict(stored or {}) | changes,
         given=[key for key in changes if key in given],
         allow=allow,
     )
-
-
-def _checked_sha256(value: Any) -> str:
-    if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise TypeError("the sha256 is no sha256")
-    return value

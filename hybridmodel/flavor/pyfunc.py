@@ -1,6 +1,6 @@
 """A hybrid model in MLflow's words: what ``mlflow.pyfunc.load_model`` wraps.
 
-Every error leaves here as an `MlflowException`: MLflow's scoring server gives those the HTTP
+Every error becomes an `MlflowException`: MLflow's scoring server gives those the HTTP
 status of their code, and answers anything else with 400 and a stack trace.
 """
 
@@ -18,20 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.exceptions import (
-    AuthenticationFailed,
-    CircuitOpen,
-    ConfigurationError,
-    EndpointError,
-    EndpointRefused,
-    EndpointTimeout,
-    EndpointUnavailable,
-    InputMismatch,
-    MissingDependency,
-    ProtocolError,
-    RateLimited,
-    SpecMismatch,
-)
+from hybridmodel import exceptions
+from hybridmodel.exceptions import AuthenticationFailed, ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import parse_use_azure
 
@@ -41,25 +29,25 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 ERROR_CODES: Mapping[type[Exception], str] = {
-    ConfigurationError: "INVALID_PARAMETER_VALUE",  # 400
-    InputMismatch: "INVALID_PARAMETER_VALUE",  # 400
-    SpecMismatch: "INTERNAL_ERROR",  # 500
-    MissingDependency: "INTERNAL_ERROR",  # 500
-    EndpointError: "INTERNAL_ERROR",  # 500
-    EndpointRefused: "BAD_REQUEST",  # 400
-    AuthenticationFailed: "UNAUTHENTICATED",  # 401, unless the endpoint said 403
-    EndpointUnavailable: "TEMPORARILY_UNAVAILABLE",  # 503
-    RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
-    EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
-    CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
-    ProtocolError: "INTERNAL_ERROR",  # 500
+    exceptions.ConfigurationError: "INVALID_PARAMETER_VALUE",  # 400
+    exceptions.InputMismatch: "INVALID_PARAMETER_VALUE",  # 400
+    exceptions.SpecMismatch: "INTERNAL_ERROR",  # 500
+    exceptions.MissingDependency: "INTERNAL_ERROR",  # 500
+    exceptions.EndpointError: "INTERNAL_ERROR",  # 500
+    exceptions.EndpointRefused: "BAD_REQUEST",  # 400
+    exceptions.AuthenticationFailed: "UNAUTHENTICATED",  # 401, unless the endpoint said 403
+    exceptions.EndpointUnavailable: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
+    exceptions.EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
+    exceptions.CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.ProtocolError: "INTERNAL_ERROR",  # 500
 }
 """MLflow's error code for each kind of error, with the HTTP status that it stands for."""
 
 INFERENCE_CONFIG_ENV = "MLFLOW_PYFUNC_INFERENCE_CONFIG"
 """MLflow's variable with a ``model_config`` in JSON."""
 
-_answering_here: ContextVar[bool] = ContextVar("hybridmodel_answering_here", default=False)
+_answering_locally: ContextVar[bool] = ContextVar("hybridmodel_answering_locally", default=False)
 
 
 class PyfuncModel:
@@ -95,12 +83,12 @@ class PyfuncModel:
         """
         params = params or {}
         data = self._as_handed_in(data)
-        here, mode, told = _answering_here.get(), params.get("mode"), params.get("provenance")
+        local, mode, told = _answering_locally.get(), params.get("mode"), params.get("provenance")
         try:
             return self._model.predict(
                 data,
-                use_azure=False if here else params.get("use_azure"),
-                mode=None if here or mode is None else _mode(mode),
+                use_azure=False if local else params.get("use_azure"),
+                mode=None if local or mode is None else _mode(mode),
                 output=params.get("output"),
                 timeout=params.get("timeout"),
                 provenance=told is not None and bool(parse_use_azure(told, "provenance")),
@@ -161,33 +149,33 @@ def _mode(value: Any) -> str:
 
 
 @contextmanager
-def answering_here() -> Iterator[None]:
+def answering_locally() -> Iterator[None]:
     """Keep every `PyfuncModel` on the local route, in this thread, whatever the route would be."""
-    token = _answering_here.set(True)
+    token = _answering_locally.set(True)
     try:
         yield
     finally:
-        _answering_here.reset(token)
+        _answering_locally.reset(token)
 
 
-def is_answering_here() -> bool:
-    """Tell whether `answering_here` keeps this thread on the local route."""
-    return _answering_here.get()
+def is_answering_locally() -> bool:
+    """Tell whether `answering_locally` keeps this thread on the local route."""
+    return _answering_locally.get()
 
 
-def said_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the keys of a pyfunc's ``model_config`` that this machine said itself.
+def set_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the keys of a pyfunc's ``model_config`` that this machine's environment sets.
 
     MLflow mixes what is stored in the model, what ``load_model`` is given, and what the variable
     says, so that only a value which the variable itself holds is known not to be the model's.
     """
     try:
-        said = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
+        found = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
     except (ValueError, RecursionError):
         return frozenset()
-    if config is None or not isinstance(said, dict):
+    if config is None or not isinstance(found, dict):
         return frozenset()
-    return frozenset(key for key, value in said.items() if key in config and config[key] == value)
+    return frozenset(key for key, value in found.items() if key in config and config[key] == value)
 
 
 def as_mlflow_exception(error: Exception) -> MlflowException:

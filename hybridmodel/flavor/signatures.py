@@ -27,7 +27,7 @@ PARAMS = (
     ("mode", "string"),
     ("provenance", "boolean"),
 )
-"""Params of every hybrid model, all None by default: not said."""
+"""Params of every hybrid model, None by default, which leaves it to the model."""
 
 PARAMS_ONLY = "params"
 """Signature without input columns: the fastest, since MLflow then leaves all checks to us."""
@@ -99,17 +99,17 @@ def check_params(model: HybridOnnxModel, mlmodel: Path, config: Mapping[str, Any
     ConfigurationError
         If the model has an endpoint, and the signature no longer has the param that asks for it.
     """
-    said = any((config or {}).get(key) is not None for key in ("use_azure", "mode"))
-    if model.endpoint is None or said or not mlmodel.is_file():
+    chosen = any((config or {}).get(key) is not None for key in ("use_azure", "mode"))
+    if model.endpoint is None or chosen or not mlmodel.is_file():
         return
     # As MLflow writes it, folded at any space; reading the whole takes as long as all the rest.
     if _ROUTE_PARAM.search(mlmodel.read_text(encoding="utf-8")) or _has_route(mlmodel):
         return
     raise ConfigurationError(
         f"{mlmodel}: the signature has no param 'use_azure', so MLflow would drop the route that a "
-        "call asks for, and all calls would be answered locally without a word. "
+        "call asks for, and all calls would be answered locally without a warning. "
         "mlflow.models.set_signature drops params that it is not given: set the signature again, "
-        "made complete by hybridmodel.flavor.with_params(signature), or say the route for all "
+        "made complete by hybridmodel.flavor.with_params(signature), or set the route for all "
         "calls with model_config={'use_azure': False} (or True, or a mode)"
     )
 

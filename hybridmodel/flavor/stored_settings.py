@@ -132,9 +132,9 @@ def from_stored(
     stored : mapping
         As `to_store` returned it; what is not known is ignored.
     providers : sequence, optional
-        Instead of all that is stored of providers; not looked at here.
+        Instead of all that is stored of providers; not checked.
     session_options : mapping or onnxruntime.SessionOptions, optional
-        Instead of all session options that are stored; not looked at here.
+        Instead of all session options that are stored; not checked.
 
     Raises
     ------

@@ -11,20 +11,14 @@ import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def checked_name(name: Any, where: str) -> str:
+def checked_name(name: Any) -> str:
     """Return the name of a file that can only lie in the very folder.
-
-    Parameters
-    ----------
-    name : str
-        As it is stored.
-    where : str
-        Begins the message of the error.
 
     Raises
     ------
@@ -32,7 +26,7 @@ def checked_name(name: Any, where: str) -> str:
         If it is no text, or has folders in it.
     """
     if not isinstance(name, str) or not _stays_inside(name) or len(PureWindowsPath(name).parts) > 1:
-        raise ConfigurationError(f"{where}: the name of a file beside it is expected, not {name!r}")
+        raise ConfigurationError(f"expected the name of a file in this folder, got {shown(name)}")
     return name
 
 

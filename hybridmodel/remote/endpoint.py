@@ -7,20 +7,16 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from numbers import Real
 from typing import Any
 from urllib.parse import quote
 
-from hybridmodel.checks import shown
+from hybridmodel.checks import check_count, check_seconds, shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.address import Place, read_address
 from hybridmodel.remote.trust.grants import RESERVED, Grant
 from hybridmodel.remote.trust.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
 
 DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
-
-_LONGEST_S = 365 * 86_400.0
-"""More than that overflows the timeouts of sockets."""
 
 _COUNTS = {
     "max_attempts": (1, 10),
@@ -133,7 +129,8 @@ class TritonEndpoint:
         for name in ("allow_http", "entra_id", "binary"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
         for name, (low, high) in _COUNTS.items():
-            _check_count(name, getattr(self, name), low, high)
+            if getattr(self, name) is not None or name not in _OPTIONAL_COUNTS:
+                check_count(name, getattr(self, name), low, high)
         if not isinstance(self.origin, Origin):
             raise ConfigurationError("origin is kept by the endpoint itself; leave it out")
         if self.origin.unread:
@@ -223,24 +220,6 @@ def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:
     return endpoint.with_overrides(ca_bundle=None)
 
 
-def check_seconds(name: str, value: Any) -> float:
-    """Return a duration as a float.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not a positive, finite number.
-    """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    try:
-        seconds = float(value) if number else 0.0
-    except OverflowError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"{name} is a positive number of seconds, not {shown(value)}")
-    return min(seconds, _LONGEST_S)
-
-
 def check_timeout(timeout: Any) -> float | None:
     """Return the ``timeout`` of a call, None for not said; raises what `check_seconds` does."""
     return None if timeout is None else check_seconds("timeout", timeout)
@@ -308,12 +287,3 @@ def _path(path: Any) -> str | None:
 def _check_flag(name: str, value: Any, *, optional: bool) -> None:
     if not isinstance(value, bool) and not (optional and value is None):
         raise ConfigurationError(f"{name} is True or False, not {shown(value)}")
-
-
-def _check_count(name: str, value: Any, low: int, high: int) -> None:
-    if value is None and name in _OPTIONAL_COUNTS:
-        return
-    if type(value) is not int or not low <= value <= high:
-        raise ConfigurationError(
-            f"{name} is a whole number from {low} to {high}, not {shown(value)}"
-        )

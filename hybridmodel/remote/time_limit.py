@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from hybridmodel.checks import check_seconds
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import check_seconds
 from hybridmodel.remote.trust.variables import value_of
 
 MAX_TIMEOUT_ENV = "HYBRIDMODEL_MAX_TIMEOUT_S"

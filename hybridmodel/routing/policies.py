@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hybridmodel.checks import shown
+from hybridmodel.checks import check_count, check_rate, check_seconds
+from hybridmodel.data.json_records import nullable, read_at
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import check_seconds
 from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class AzureFirst(Policy):
     patience: float = 0.8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patience", _share("patience", self.patience, over=0.0))
+        object.__setattr__(self, "patience", check_rate("patience", self.patience, zero=False))
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,9 @@ class Cascade(Policy):
             )
         object.__setattr__(self, "score", score)
         object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "audit_rate", _share("audit_rate", self.audit_rate))
+        object.__setattr__(self, "audit_rate", check_rate("audit_rate", self.audit_rate))
         if self.max_escalation is not None:
-            share = _share("max_escalation", self.max_escalation)
+            share = check_rate("max_escalation", self.max_escalation)
             object.__setattr__(self, "max_escalation", share)
 
     def _given(self) -> tuple[float, Score]:
@@ -213,11 +212,8 @@ class Shadow(Policy):
     def __post_init__(self) -> None:
         if self.answer not in (LOCAL, AZURE):
             raise ConfigurationError(f"answer is {LOCAL!r} or {AZURE!r}, not {self.answer!r}")
-        object.__setattr__(self, "share", _share("share", self.share))
-        if type(self.max_pending) is not int or not 1 <= self.max_pending <= 10_000:
-            raise ConfigurationError(
-                f"max_pending is a whole number from 1 to 10000, not {shown(self.max_pending)}"
-            )
+        object.__setattr__(self, "share", check_rate("share", self.share))
+        check_count("max_pending", self.max_pending, 1, 10_000)
 
 
 @dataclass(frozen=True)
@@ -241,7 +237,7 @@ class Split(Policy):
     salt: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", _share("share", self.share))
+        object.__setattr__(self, "share", check_rate("share", self.share))
         if self.by not in ("call", "row", "index"):
             raise ConfigurationError(f"by is 'call', 'row' or 'index', not {self.by!r}")
         if not isinstance(self.salt, str):
@@ -327,14 +323,6 @@ def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:
     found = stored.get("calibration")
     return stored | {
         "threshold": float(stored["threshold"]),
-        "score": Score.from_dict(stored["score"]),
-        "calibration": None if found is None else Calibration.from_dict(found),
+        "score": read_at("score", Score.from_dict, stored["score"]),
+        "calibration": read_at("calibration", nullable(Calibration.from_dict), found),
     }
-
-
-def _share(name: str, value: Any, over: float | None = None) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1 or value == over:
-        above = "above 0 and up to 1" if over == 0 else "from 0 to 1"
-        raise ConfigurationError(f"{name} is a number {above}, not {shown(value)}")
-    return float(value)

@@ -10,7 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
 from hybridmodel.remote.trust.key_sources import checked_key
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
@@ -179,16 +180,11 @@ class EmbeddedServer:
         return f"EmbeddedServer({len(self._models)} models, {state})"
 
     def _make_server(self, executor: ThreadPoolExecutor) -> uvicorn.Server:
-        try:
+        with needed_for("the embedded server"):
             import uvicorn
 
             from hybridmodel.serving.app import make_app
             from hybridmodel.serving.connections import protocol_within
-        except ImportError as error:
-            raise MissingDependency(
-                "the embedded server needs starlette and uvicorn: "
-                "pip install 'hybridmodel[serving]'"
-            ) from error
         config = uvicorn.Config(
             make_app(self._models, executor, self._auth_key, self._host, self._limits),
             http=protocol_within(self._limits),

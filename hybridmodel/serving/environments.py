@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -83,12 +84,8 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 def _make(folder: Path, name: str, requirements: Sequence[str], lock: int) -> None:
-    try:
+    with needed_for("a server's environment"):
         from tqdm.auto import tqdm
-    except ImportError as error:
-        raise MissingDependency(
-            "tqdm is missing; it comes with: pip install 'hybridmodel[serving]'"
-        ) from error
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     options = ["--no-input", "--progress-bar=off", "--only-binary=:all:"]
     (folder / _MARKER).unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.checks import shown
+from hybridmodel.checks import check_seconds, shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.client import EndpointClient, stand_ins
-from hybridmodel.remote.endpoint import TritonEndpoint, check_seconds
+from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.endpoint_state import EndpointState
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.trust.grants import Grant

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import comb
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hybridmodel.cascade.bounds import (
-    check_share,
     interval,
     most_failures,
     required_rows,
     tail,
     upper_bound,
 )
-from hybridmodel.exceptions import ConfigurationError
 from tests.support.strategies import law
 
 shares = st.floats(0.001, 0.999)
@@ -143,18 +140,3 @@ def test_interval_covers_as_often_as_it_says() -> None:
             if low <= share <= high
         )
         assert 0.95 <= covered < 0.999
-
-
-@pytest.mark.parametrize(
-    "value", [0, 1, -0.1, 1.5, float("nan"), float("inf"), "0.1", None, True, [0.1]]
-)
-def test_shares_lie_between_0_and_1(value: Any) -> None:
-    """What is no number strictly between is refused by name."""
-    with pytest.raises(ConfigurationError, match="epsilon lies between 0 and 1"):
-        check_share("epsilon", value)
-
-
-@pytest.mark.parametrize("value", [0.1, np.float32(0.5), np.float64(0.9)])
-def test_shares_come_out_as_floats(value: Any) -> None:
-    """Numbers of numpy are taken as well."""
-    assert type(check_share("delta", value)) is float

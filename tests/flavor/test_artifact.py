@@ -173,10 +173,12 @@ def test_unknown_entries_are_ignored(saved: Path) -> None:
     [
         ("", "is damaged"),
         ('{"schema_version": 1', "is damaged"),
-        ("[]", "schema_version is None"),
-        ('{"schema_version": 0}', "schema_version is 0"),
-        ('{"schema_version": "1"}', "schema_version is '1'"),
-        ('{"schema_version": 1}', "not as hybridmodel writes it"),
+        ("[]", r"expected an object, got \[\]$"),
+        ("{}", "schema_version: is missing$"),
+        ('{"schema_version": 0}', "schema_version: expected a number from 1 up, got 0$"),
+        ('{"schema_version": "1"}', "schema_version: expected a whole number, got '1'$"),
+        ('{"schema_version": true}', "schema_version: expected a whole number, got True$"),
+        ('{"schema_version": 1}', "model: is missing$"),
     ],
 )
 def test_damaged_metadata(saved: Path, text: str, message: str) -> None:

@@ -179,7 +179,8 @@ def test_the_command_calibrates(files: Path) -> None:
     assert found.accuracy is not None
     assert found.accuracy.big == 1.0
     assert (files / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads(run(*asked, "--json"))["threshold"] == found.threshold
+    printed = CliRunner().invoke(program, [*asked, "--json"]).stdout
+    assert json.loads(printed)["threshold"] == found.threshold
 
 
 def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
@@ -214,12 +215,12 @@ def test_the_command_names_mistakes(files: Path, arguments: list[str], said: str
 def test_a_library_that_is_missing_is_named(
     found: Calibration, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """Bounds need scipy, plots matplotlib; the extra that brings them is in the error."""
+    """Bounds need scipy, plots matplotlib; the error says what to install."""
     from hybridmodel.cascade.bounds import upper_bound
 
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, missing, None)
     attempt: Any = found.plot if missing == "matplotlib" else lambda: upper_bound(1, 10, 0.1)
-    with pytest.raises(MissingDependency, match=r"hybridmodel\[cascade\]"):
+    with pytest.raises(MissingDependency, match=f"needs {missing}, .*: pip install hybridmodel"):
         attempt()

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import pickle
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +21,7 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import infer_signature
 from pandas.testing import assert_frame_equal
 
 import hybridmodel
@@ -32,13 +29,12 @@ from hybridmodel import (
     ConfigurationError,
     HybridOnnxModel,
     InputMismatch,
+    MissingDependency,
     TritonEndpoint,
-    exceptions,
     load_model,
+    log_model,
     save_model,
 )
-from hybridmodel.flavor import artifact, get_default_pip_requirements
-from hybridmodel.flavor.pyfunc import ERROR_CODES, PyfuncModel, as_mlflow_exception
 from tests.support import models
 from tests.support.mlflow_tools import COLUMNS, REPOSITORY, python
 
@@ -47,46 +43,16 @@ if TYPE_CHECKING:
 
     from hybridmodel.serving import EmbeddedServer
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 NOWHERE = TritonEndpoint(
     uri="http://127.0.0.1:1", model_name="linear", auth_key_env=None, breaker_failures=None
 )
-LOAD_AND_PREDICT = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import mlflow, numpy, pandas
-X = pandas.DataFrame(numpy.ones((2, 4)), columns=list("abcd"))
-for uri in sys.argv[1:]:
-    print(mlflow.pyfunc.load_model(uri).predict(X).shape)
-"""
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYBRIDMODEL_USE_AZURE", raising=False)
-
-
-@pytest.fixture
-def hybrid(endpoint_server: EmbeddedServer) -> HybridOnnxModel:
-    """Make a model whose endpoint serves another model of the same inputs and outputs."""
-    return HybridOnnxModel(models.linear(), endpoint=endpoint_server.endpoint("linear"))
-
-
-@pytest.fixture
-def saved(hybrid: HybridOnnxModel, frame: pd.DataFrame, tmp_path: Path) -> Path:
-    """Save it with an example."""
-    save_model(hybrid, tmp_path / "saved", input_example=frame.head(2))
-    return tmp_path / "saved"
 
 
 def files_in(folder: Path) -> set[str]:
     """List all files below a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def requirements_of(folder: Path) -> list[str]:
-    """Read the requirements of a saved model."""
-    return (folder / "requirements.txt").read_text().splitlines()
 
 
 def test_three_flavors_in_one_folder(saved: Path) -> None:
@@ -190,6 +156,21 @@ def test_loading_something_else(tmp_path: Path) -> None:
     """A folder that is no hybrid model is an error that says so."""
     with pytest.raises(ConfigurationError, match="no hybrid model"):
         load_model(tmp_path)
+
+
+def test_without_mlflow(saved: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is loaded; whatever needs MLflow says so, and what to install."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mlflow"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    model = load_model(saved)
+    assert model.predict(frame).shape == (3, 2)
+    needs = "needs mlflow, which is not installed: pip install hybridmodel"
+    with pytest.raises(MissingDependency, match=f"saving a model {needs}"):
+        save_model(model, "again")
+    with pytest.raises(MissingDependency, match=f"logging a model {needs}"):
+        log_model(model)
+    with pytest.raises(MissingDependency, match=f"a model that is no folder {needs}"):
+        load_model("models:/digits/1")
 
 
 # What saving does, and does not do.
@@ -323,156 +304,6 @@ def test_two_threads_can_save_at_once(tmp_path: Path) -> None:
     assert all("uv.lock" not in files for files in found)
 
 
-# Requirements and environments.
-
-
-def test_default_requirements() -> None:
-    """An environment gets what hybridmodel needs, each with the version of this one."""
-    names = {line.partition("==")[0] for line in get_default_pip_requirements()}
-    declared = [line for line in metadata.requires("hybridmodel") or () if "extra ==" not in line]
-    assert names - {"hybridmodel"} == {re.split(r"[<>=]", line)[0] for line in declared}
-    assert ("hybridmodel" in names) is artifact.is_release()
-    assert f"numpy=={np.__version__}" in get_default_pip_requirements()
-
-
-@pytest.mark.parametrize(
-    ("options", "present", "absent"),
-    [
-        ({}, ["onnxruntime=="], ["hybridmodel"]),
-        ({"extra_pip_requirements": ["scipy==1"]}, ["mlflow==", "scipy==1"], ["hybridmodel"]),
-        ({"pip_requirements": ["mlflow", "mine==2"]}, ["mine==2"], ["hybridmodel", "onnxruntime"]),
-        ({"code_paths": [str(REPOSITORY / "hybridmodel")]}, ["mlflow=="], ["hybridmodel"]),
-    ],
-)
-def test_requirements(
-    options: Any, present: list[str], absent: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Requirements can be replaced or added to; what is no release is not asked of an index."""
-    monkeypatch.setattr(artifact, "is_release", lambda: False)
-    save_model(HybridOnnxModel(models.linear()), "saved", **options)
-    lines = requirements_of(Path("saved"))
-    for start in present:
-        assert any(line.startswith(start) for line in lines), lines
-    for start in absent:
-        assert not any(line.startswith(start) for line in lines), lines
-
-
-def test_extra_requirements_from_a_file() -> None:
-    """As everywhere in MLflow, a text is the path of a file of requirements."""
-    Path("more.txt").write_text("scipy==1.0\n# a comment\n-c limits.txt\n")
-    Path("limits.txt").write_text("scipy<2\n")
-    save_model(HybridOnnxModel(models.linear()), "saved", extra_pip_requirements="more.txt")
-    assert "scipy==1.0" in requirements_of(Path("saved"))
-    assert Path("saved/constraints.txt").read_text() == "scipy<2"
-
-
-def test_contradicting_environments_are_refused() -> None:
-    """MLflow takes only one of the ways to describe an environment."""
-    with pytest.raises(ValueError, match="Only one of"):
-        save_model(
-            HybridOnnxModel(models.linear()),
-            "saved",
-            conda_env={"name": "x"},
-            pip_requirements=["x"],
-        )
-
-
-@pytest.mark.parametrize(
-    ("version", "direct_url", "is_release"),
-    [
-        ("7.8.9", None, True),
-        ("7.8.9", '{"url": "file:///somewhere", "dir_info": {}}', False),
-        ("0.1.dev3+g123", None, False),
-        ("0.1.dev3", None, False),
-    ],
-)
-def test_only_a_release_is_required(
-    version: str,
-    direct_url: str | None,
-    is_release: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """No index is asked for what came from a checkout, where anyone may register its name."""
-    info = tmp_path / "site" / f"hybridmodel-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: hybridmodel\nVersion: {version}")
-    if direct_url:
-        (info / "direct_url.json").write_text(direct_url)
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    with caplog.at_level(logging.WARNING, "hybridmodel"):
-        found = [line for line in get_default_pip_requirements() if "hybridmodel" in line]
-    assert found == ([f"hybridmodel=={version}"] if is_release else [])
-    assert ("code_paths" in caplog.text) is not is_release
-
-
-def test_the_runtime_may_come_from_another_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where onnxruntime was installed as onnxruntime-gpu, that is what is required.
-
-    The same interpreter finds hybridmodel by its path only, and does not know its version.
-    """
-    code = """
-import importlib.metadata as metadata, pathlib, sys
-sys.path[:] = [path for path in sys.path if "site-packages" not in path]
-sys.path.insert(0, sys.argv[1])
-from hybridmodel.flavor import artifact
-from hybridmodel.flavor import _pinned
-print(_pinned("onnxruntime"), artifact.package_version(), artifact.is_release())
-"""
-    site = tmp_path / "site"
-    info = site / "onnxruntime_gpu-1.2.3.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.2.3")
-    (info / "top_level.txt").write_text("onnxruntime\n")
-    numpy_folder = Path(np.__file__).parent
-    (site / "numpy").symlink_to(numpy_folder)
-    assert python(code, tmp_path, str(site)) == "onnxruntime-gpu==1.2.3 0+unknown False"
-
-
-def test_a_process_without_hybridmodel_says_so(saved: Path, tmp_path: Path) -> None:
-    """Without the package the error names it, rather than answering in another way."""
-    code = LOAD_AND_PREDICT.replace(
-        "import mlflow",
-        "sys.path.remove(sys.argv.pop(1)); sys.meta_path[:] = ["
-        "f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
-        "sys.modules['hybridmodel'] = None; import mlflow",
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(REPOSITORY), str(saved)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert "ModuleNotFoundError" in done.stderr
-    assert "hybridmodel" in done.stderr.strip().splitlines()[-1]
-
-
-def test_bundled_code_makes_a_model_self_contained(tmp_path: Path) -> None:
-    """With code_paths the model runs where hybridmodel is not installed, also two of them."""
-    package = tmp_path / "src" / "hybridmodel"
-    shutil.copytree(
-        REPOSITORY / "hybridmodel", package, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("one", "two"):
-        save_model(HybridOnnxModel(models.linear()), name, code_paths=[str(package)])
-    shutil.rmtree(package)
-    without = "import sys; sys.path[:] = [p for p in sys.path if p not in sys.argv[1]]; "
-    code = without + (
-        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
-        "del sys.argv[1]\n" + LOAD_AND_PREDICT + "import hybridmodel; print(hybridmodel.__file__)"
-    )
-    *shapes, where = python(code, tmp_path, str(REPOSITORY), "one", "two").splitlines()
-    assert shapes == ["(2, 2)", "(2, 2)"]
-    assert Path(where) == tmp_path / "one/code/hybridmodel/__init__.py"
-
-
 # Loading.
 
 
@@ -594,74 +425,3 @@ def test_damage_reaches_pyfunc_as_mlflow_exception(saved: Path) -> None:
     (saved / "data/hybrid_onnx/model.onnx").write_bytes(models.linear(seed=1))
     with pytest.raises(MlflowException, match="is not the file that was saved"):
         mlflow.pyfunc.load_model(str(saved))
-
-
-# Errors.
-
-
-def every_error() -> list[type[Exception]]:
-    """List the whole tree of exceptions that users meet."""
-    found: list[type[Exception]] = [exceptions.HybridModelError]
-    for kind in found:
-        found.extend(kind.__subclasses__())
-    return [kind for kind in found if kind.__module__ == exceptions.__name__]
-
-
-def test_every_error_has_a_code() -> None:
-    """Whoever adds an error says what a scoring server shall answer."""
-    assert set(every_error()) - {exceptions.HybridModelError} == set(ERROR_CODES)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "status"),
-    [
-        (exceptions.ConfigurationError("x"), "INVALID_PARAMETER_VALUE", 400),
-        (exceptions.InputMismatch("x"), "INVALID_PARAMETER_VALUE", 400),
-        (exceptions.SpecMismatch("x"), "INTERNAL_ERROR", 500),
-        (exceptions.MissingDependency("x"), "INTERNAL_ERROR", 500),
-        (exceptions.EndpointRefused("x", status=422), "BAD_REQUEST", 400),
-        (exceptions.AuthenticationFailed("x", status=401), "UNAUTHENTICATED", 401),
-        (exceptions.AuthenticationFailed("x", status=403), "PERMISSION_DENIED", 403),
-        (exceptions.EndpointUnavailable("x"), "TEMPORARILY_UNAVAILABLE", 503),
-        (exceptions.RateLimited("x", status=429), "REQUEST_LIMIT_EXCEEDED", 429),
-        (exceptions.EndpointTimeout("x"), "DEADLINE_EXCEEDED", 504),
-        (exceptions.CircuitOpen("x"), "TEMPORARILY_UNAVAILABLE", 503),
-        (exceptions.ProtocolError("x"), "INTERNAL_ERROR", 500),
-        (RuntimeError("x"), "INTERNAL_ERROR", 500),
-    ],
-)
-def test_codes(error: Exception, code: str, status: int) -> None:
-    """Each error becomes the code whose HTTP status tells a caller what to do."""
-    translated = as_mlflow_exception(error)
-    assert (translated.error_code, translated.get_http_status_code()) == (code, status)
-    assert str(translated) == f"{type(error).__name__}: x"
-
-
-def test_other_failures_are_translated_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure that nobody foresaw is an MlflowException too, with the cause behind it."""
-    model = HybridOnnxModel(models.linear())
-    failure = RuntimeError("out of luck")
-    monkeypatch.setattr(model.local, "run", lambda *_: (_ for _ in ()).throw(failure))
-    with pytest.raises(MlflowException, match="RuntimeError: out of luck") as caught:
-        PyfuncModel(model).predict(np.ones((1, 4)))
-    assert caught.value.error_code == "INTERNAL_ERROR"
-    assert caught.value.__cause__ is failure
-
-
-def test_what_pyfunc_wraps_can_be_pickled(saved: Path, frame: pd.DataFrame) -> None:
-    """A loaded model can be sent to another process, also after it has answered."""
-    model = PyfuncModel(load_model(saved))
-    expected = model.predict(frame)
-    again = pickle.loads(pickle.dumps(model))
-    assert_frame_equal(again.predict(frame), expected)
-
-
-def test_a_frame_without_the_declared_params(saved: Path, frame: pd.DataFrame) -> None:
-    """A signature without params that MLflow was given by hand cannot lose the params."""
-    save_model(
-        HybridOnnxModel(models.linear(), endpoint=NOWHERE),
-        "own",
-        signature=ModelSignature(infer_signature(frame).inputs),
-    )
-    with pytest.raises(MlflowException, match="EndpointUnavailable"):
-        mlflow.pyfunc.load_model("own").predict(frame, params={"use_azure": True})

@@ -15,10 +15,11 @@ from tests.support.hostile import SECRET
 from tests.support.paths import ROOT
 
 RELIED_ON = (
-    "local/test_local_session.py",
-    "local/test_onnx_file.py",
     "flavor/test_artifact.py",
     "local/test_hostile_files.py",
+    "local/test_local_session.py",
+    "local/test_onnx_file.py",
+    "local/test_session_settings.py",
     "local/test_stored_settings.py",
 )
 

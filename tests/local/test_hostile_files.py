@@ -169,7 +169,9 @@ def test_devices_are_no_regular_files(saved: Path, monkeypatch: pytest.MonkeyPat
 def test_locations_that_are_no_path_inside(location: str, saved: Path) -> None:
     """A location that some system reads as a way out of the folder, or as none, is refused."""
     data = READERS["an initializer"](location)
-    replace_model(saved, data, external_files={location: {"size_bytes": 1, "sha256": ""}}, **XY)
+    replace_model(
+        saved, data, external_files={location: {"size_bytes": 1, "sha256": "0" * 64}}, **XY
+    )
     refused(saved, "outside of the model's own folder")
 
 

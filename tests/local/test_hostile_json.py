@@ -59,7 +59,7 @@ def secret(tmp_path: Path) -> Path:
 def test_the_model_is_a_file_beside_hybrid_json(name: Any, saved: Path, secret: Path) -> None:
     """The ONNX file is named by a plain name; any other tells nothing about what lies there."""
     edit(saved, lambda stored: stored["model"].update(file=name))
-    refused(saved, "the name of a file beside it is expected")
+    refused(saved, "json: model.file: expected the name of a file in this folder")
     assert secret.exists()
 
 
@@ -107,21 +107,38 @@ def test_hostile_json(content: str | bytes, message: str, saved: Path) -> None:
 @pytest.mark.parametrize(
     ("way", "value", "message"),
     [
-        (("model", "sha256"), 1, "no sha256"),
-        (("model", "sha256"), "../../etc", "no sha256"),
+        (("model", "sha256"), 1, "json: model.sha256: expected a sha256, got 1$"),
+        (("model", "sha256"), "../../etc", "json: model.sha256: expected a sha256, got"),
         (("model", "sha256"), "0" * 64, "is not the file that was saved"),
         (("model", "size_bytes"), 10**4000, "is not the file that was saved"),
-        (("model", "size_bytes"), None, "is not the file that was saved"),
-        (("model", "size_bytes"), "172", "is not the file that was saved"),
-        (("model", "external_files"), [], "not as hybridmodel writes it"),
-        (("model", "external_files"), {"a": 1}, "'a' is missing"),
-        (("model", "external_files"), {"model.onnx": {}}, "not as hybridmodel writes it"),
+        (
+            ("model", "size_bytes"),
+            None,
+            "json: model.size_bytes: expected a whole number, got None",
+        ),
+        (
+            ("model", "size_bytes"),
+            "172",
+            "json: model.size_bytes: expected a whole number, got '172'",
+        ),
+        (("model", "external_files"), [], "json: model.external_files: expected an object"),
+        (("model", "external_files"), {"a": 1}, r"model.external_files\['a'\]: expected an object"),
+        (("model", "external_files"), {"a": {}}, r"\['a'\]\.size_bytes: is missing"),
         (("model", "outputs", 0, "labels"), [1, 2], "its labels are others"),
-        (("model", "outputs", 0, "labels"), [True], "a label is a text or a whole number"),
-        (("model", "outputs", 0, "labels"), [1.5], "a label is a text or a whole number"),
-        (("model", "outputs", 0, "labels"), [[]], "a label is a text or a whole number"),
+        (("model", "outputs", 0, "labels"), [True], r"labels\[0\]: expected a text or a"),
+        (("model", "outputs", 0, "labels"), [1.5], r"labels\[0\]: expected a text or a"),
+        (("model", "outputs", 0, "labels"), [[]], r"outputs\[0\]\.labels\[0\]: expected a text or"),
         (("session", "providers"), [{}], "providers is a list of names"),
-        (("session",), None, "not as hybridmodel writes it"),
+        (("session",), None, "json: session: expected an object, got None"),
+        (("model", "outputs", 1, "shape"), "x", r"model\.outputs\[1\]\.shape: expected a list of"),
+        (("model", "outputs", 1, "shape"), [1.0], r"outputs\[1\]\.shape\[0\]: expected a whole"),
+        (("model", "outputs", 1, "datatype"), "F", r"model\.outputs\[1\]: .*'F' is not one of"),
+        (("model", "inputs", 0, "batched"), 1, r"model\.inputs\[0\]\.batched: expected true or"),
+        (("feature_names",), "abc", "json: feature_names: expected a list of texts, got 'abc'"),
+        (("output",), 1, "json: output: expected a text, got 1"),
+        (("use_azure",), "1", "json: use_azure: expected true or false, got '1'"),
+        (("routing",), {"mode": "x"}, "json: routing: not the description of a routing policy"),
+        (("endpoint",), "https://a.example", "json: endpoint: expected an object, got"),
     ],
 )
 def test_lies_in_hybrid_json(way: tuple[Any, ...], value: Any, message: str, saved: Path) -> None:

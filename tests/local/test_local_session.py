@@ -1,4 +1,4 @@
-"""The local route: which models it takes, which options reach onnxruntime, and who may share it."""
+"""The local route: which models it takes, and who may share it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from onnx import TensorProto, helper
 
 from hybridmodel import HybridOnnxModel
 from hybridmodel.data.tensors import BY_DATATYPE
-from hybridmodel.exceptions import ConfigurationError, InputMismatch, MissingDependency
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from tests.support import models
@@ -258,64 +257,6 @@ def test_input_that_onnxruntime_refuses() -> None:
         session.run({"x": np.array([99])}, ["y"])
 
 
-OTHER_VALUES: dict[str, Any] = {
-    "enable_cpu_mem_arena": False,
-    "enable_mem_pattern": False,
-    "enable_mem_reuse": False,
-    "enable_profiling": False,
-    "execution_mode": "ORT_PARALLEL",
-    "execution_order": "PRIORITY_BASED",
-    "graph_optimization_level": "ORT_ENABLE_BASIC",
-    "inter_op_num_threads": 2,
-    "intra_op_num_threads": 1,
-    "log_severity_level": 3,
-    "log_verbosity_level": 1,
-    "logid": "mine",
-    "optimized_model_filepath": "",
-    "profile_file_prefix": "mine_",
-    "use_deterministic_compute": True,
-    "use_per_session_threads": True,
-}
-
-
-def attributes() -> list[str]:
-    """List every attribute of the installed onnxruntime's options."""
-    options = onnxruntime.SessionOptions()
-    return [
-        name
-        for name in dir(options)
-        if not name.startswith("_") and not callable(getattr(options, name))
-    ]
-
-
-@pytest.mark.parametrize("name", attributes())
-def test_every_session_option_arrives(name: str) -> None:
-    """Each attribute that onnxruntime has is set, and read back from the session."""
-    value = OTHER_VALUES.get(name, getattr(onnxruntime.SessionOptions(), name))
-    session = LocalSession(models.identity(), session_options={name: value})
-    arrived = getattr(session.session.get_session_options(), name)
-    assert (arrived if not hasattr(arrived, "name") else arrived.name) == value
-    assert name in OTHER_VALUES, "a new option: give it a value other than its default"
-
-
-@pytest.mark.parametrize(
-    "level",
-    [0, "ORT_DISABLE_ALL", "disable_all", onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL],
-)
-def test_the_optimization_level_zero_arrives(level: Any) -> None:
-    """Level 0 is a level, not "not said"; a name, a number and a member mean the same."""
-    session = LocalSession(models.linear(), session_options={"graph_optimization_level": level})
-    arrived = session.session.get_session_options().graph_optimization_level
-    assert arrived == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-
-
-def test_extra_session_config_arrives() -> None:
-    """Dotted entries are passed on."""
-    key = "session.intra_op.allow_spinning"
-    session = LocalSession(models.identity(), session_options={"extra_session_config": {key: "0"}})
-    assert session.session.get_session_options().get_session_config_entry(key) == "0"
-
-
 def test_a_session_options_object_works() -> None:
     """An options object of onnxruntime is used as it is, and refused where it must be written."""
     options = onnxruntime.SessionOptions()
@@ -325,78 +266,6 @@ def test_a_session_options_object_works() -> None:
     assert doubled(session) == [[2.0, 4.0, 6.0]]
     with pytest.raises(ConfigurationError, match="give session_options as a dict"):
         pickle.dumps(session)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"intra_threads": 1}, r"'intra_threads' is unknown; onnxruntime .* intra_op_num_threads"),
-        ({"add_session_config_entry": 1}, "is unknown"),
-        ({"__class__": 1}, "is unknown"),
-        ({"intra_op_num_threads": "many"}, "expected int, got 'many'"),
-        ({"graph_optimization_level": 1234}, "expected .*ORT_DISABLE_ALL.*, got 1234"),
-        ({"graph_optimization_level": True}, "expected .*ORT_DISABLE_ALL.*, got True"),
-        ({"execution_mode": "FAST"}, "expected .*ORT_SEQUENTIAL.*, got 'FAST'"),
-        ({"extra_session_config": "a=b"}, "expected a dict of str to str, got 'a=b'"),
-        ({"extra_session_config": {"a": 1}}, "expected a dict of str to str"),
-        ({"custom_op_libraries": "a.so"}, "expected a list of paths.*onnxruntime-extensions"),
-        ({"custom_op_libraries": [1]}, "expected a list of paths"),
-        ({"custom_op_libraries": ["/no.so"]}, "'/no.so': onnxruntime cannot load it"),
-        (["intra_op_num_threads"], "session_options is a dict, not a list"),
-    ],
-)
-def test_wrong_options(options: dict[str, Any], message: str) -> None:
-    """An option that is unknown or of a wrong kind is refused, with what there is."""
-    with pytest.raises(ConfigurationError, match=message):
-        LocalSession(models.identity(), session_options=options)
-
-
-@pytest.mark.parametrize(
-    ("installed", "error", "message"),
-    [
-        (None, MissingDependency, r"pip install 'onnxruntime-extensions>=0\.15'"),
-        ("0.14.0", ConfigurationError, r"0\.14\.0 has operators that call services"),
-        ("0.9", ConfigurationError, r"0\.9 has operators that call services"),
-    ],
-)
-def test_extensions_that_are_not_installed(
-    installed: str | None, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Extensions by name are those that are installed, and none that a model could make call."""
-
-    def version(name: str) -> str:
-        if installed is None:
-            raise PackageNotFoundError(name)
-        return installed
-
-    monkeypatch.setattr("importlib.metadata.version", version)
-    options = {"custom_op_libraries": ["onnxruntime-extensions"]}
-    with pytest.raises(error, match=message):
-        LocalSession(models.linear(), session_options=options)
-    spec = LocalSession(models.linear()).spec
-    assert LocalSession(models.linear(), session_options=options, spec=spec).spec == spec
-
-
-def test_an_unknown_provider_is_refused() -> None:
-    """Where onnxruntime would fall back without a word, the message lists what is installed."""
-    with pytest.raises(ConfigurationError, match=r"'NoSuchProvider' .* CPUExecutionProvider"):
-        LocalSession(models.identity(), providers=["NoSuchProvider", "CPUExecutionProvider"])
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"providers": [("CPUExecutionProvider", {"use_arena": "0"})]},
-        {"providers": ["CPUExecutionProvider"], "provider_options": [{"use_arena": "0"}]},
-        {"providers": None},
-        {},
-    ],
-)
-def test_providers(settings: dict[str, Any]) -> None:
-    """Providers are given by name or with options; the processor's is the default."""
-    session = LocalSession(models.identity(), **settings)
-    assert session.session.get_providers() == ["CPUExecutionProvider"]
-    assert "CPUExecutionProvider" in repr(session)
 
 
 def test_a_known_spec_saves_opening(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -506,24 +375,3 @@ def test_a_used_session_survives_a_fork() -> None:
         check=False,
     )
     assert done.stdout.strip() == "done", done.stderr
-
-
-def test_the_provider_that_calls_nobody_is_refused() -> None:
-    """The Azure provider, which onnxruntime lists, would compute here; the way out is said."""
-    with pytest.raises(ConfigurationError, match=r"calls nobody.*use_azure=True"):
-        LocalSession(models.linear(), providers=["AzureExecutionProvider"])
-
-
-@pytest.mark.parametrize(
-    "providers", [[1], [("CPUExecutionProvider",)], [("CPUExecutionProvider", 1)], [(1, {})], 5]
-)
-def test_providers_of_a_wrong_kind_are_refused(providers: Any) -> None:
-    """What is neither a name nor a pair is refused when the session is made, not when it runs."""
-    with pytest.raises(ConfigurationError, match="providers is a list of names, or of pairs"):
-        LocalSession(models.linear(), providers=providers)
-
-
-def test_one_provider_as_a_text_is_refused() -> None:
-    """A name that is not in a list is not taken letter by letter."""
-    with pytest.raises(ConfigurationError, match=r"\['CPUExecutionProvider'\]"):
-        LocalSession(models.linear(), providers="CPUExecutionProvider")

@@ -18,7 +18,6 @@ from hybridmodel.flavor import save_model
 from hybridmodel.flavor.stored_settings import ENTRIES, OPTIONS
 from hybridmodel.local.session import LocalSession
 from hybridmodel.local.session_settings import CUSTOM_OPS, EXTRA_CONFIG, LIBRARIES
-from tests.local.test_local_session import attributes
 from tests.support import models
 from tests.support.hostile import (
     ONE,
@@ -28,6 +27,7 @@ from tests.support.hostile import (
     settings,
 )
 from tests.support.paths import ROOT
+from tests.support.session_options import attributes
 
 FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 

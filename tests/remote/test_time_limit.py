@@ -13,9 +13,8 @@ from hybridmodel import ConfigurationError, EndpointTimeout, HybridOnnxModel, Tr
 from hybridmodel.azure_ep.entries import _READERS
 from hybridmodel.calibrating import calibrate
 from hybridmodel.cascade.scores import as_score
-from hybridmodel.checks import shown
+from hybridmodel.checks import check_seconds, shown
 from hybridmodel.flavor.pyfunc import PyfuncModel
-from hybridmodel.remote.endpoint import check_seconds
 from hybridmodel.remote.time_limit import capped
 from hybridmodel.routing import AzureFirst, Cascade, Hedge, Shadow, Split, parse_use_azure
 from tests.support import models

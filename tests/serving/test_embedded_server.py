@@ -204,10 +204,10 @@ def test_taken_port_is_an_error_for_the_caller() -> None:
             server.start()
 
 
-def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without uvicorn the error says what to install."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(MissingDependency, match=r"hybridmodel\[serving\]"):
+    with pytest.raises(MissingDependency, match=r"needs uvicorn, .*: pip install hybridmodel"):
         serve({})
 
 

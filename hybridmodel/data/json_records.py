@@ -1,0 +1,140 @@
+"""Records out of JSON: every value is read strictly, and an error says where by a path of keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar
+
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
+class MalformedRecord(ConfigurationError):
+    """Raise when a value of a record is not what it has to be.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong with the value.
+    path : str
+        Keys that lead to it, as in ``model.outputs[2].shape``.
+    """
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.problem, self.path = problem, path
+
+
+def expected(what: str, value: Any) -> MalformedRecord:
+    """Make the error for a value of another kind."""
+    return MalformedRecord(f"expected {what}, got {shown(value)}")
+
+
+def read_at(key: str, read: Callable[[Any], T], value: Any) -> T:
+    """Read the value of a key; errors get the key in front of their path."""
+    try:
+        return read(value)
+    except MalformedRecord as error:
+        inner = error.path if error.path.startswith("[") or not error.path else f".{error.path}"
+        raise MalformedRecord(error.problem, key + inner) from error
+    except ConfigurationError as error:
+        raise MalformedRecord(str(error), key) from error
+
+
+def required(stored: Any, key: str, read: Callable[[Any], T]) -> T:
+    """Read the value of a key that has to be there."""
+    if key not in mapping(stored):
+        raise MalformedRecord("is missing", key)
+    return read_at(key, read, stored[key])
+
+
+def read_record(kind: type[T], stored: Any, readers: Mapping[str, Callable[[Any], Any]]) -> T:
+    """Make a dataclass of the values that are stored; a field with a default may be missing."""
+    item: Any = kind
+    optional = {field.name for field in fields(item) if field.default is not MISSING}
+    names = [name for name in readers if name in mapping(stored) or name not in optional]
+    return kind(**{name: required(stored, name, readers[name]) for name in names})
+
+
+def nullable(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """Make a reader that takes null as well."""
+    return lambda value: None if value is None else read(value)
+
+
+def listed(read: Callable[[Any], T], of: str) -> Callable[[Any], tuple[T, ...]]:
+    """Make a reader of a list; a text is no list of its letters."""
+
+    def read_list(values: Any) -> tuple[T, ...]:
+        if not isinstance(values, (list, tuple)):
+            raise expected(f"a list of {of}", values)
+        return tuple(read_at(f"[{place}]", read, value) for place, value in enumerate(values))
+
+    return read_list
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object of JSON."""
+    if not isinstance(value, Mapping):
+        raise expected("an object", value)
+    return value
+
+
+def text(value: Any) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise expected("a text", value)
+    return value
+
+
+def flag(value: Any) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise expected("true or false", value)
+    return value
+
+
+def count(value: Any) -> int:
+    """Return a whole number."""
+    if type(value) is not int:
+        raise expected("a whole number", value)
+    return value
+
+
+def number(value: Any) -> float:
+    """Return a float, which may be infinite (the texts ``inf`` and ``-inf``) but not NaN."""
+    if isinstance(value, str) and value in _INFINITIES:
+        return _INFINITIES[value]
+    try:
+        found = math.nan if type(value) not in (int, float) else float(value)
+    except OverflowError:
+        found = math.nan
+    if math.isnan(found):
+        raise expected("a number", value)
+    return found
+
+
+texts = listed(text, "texts")
+counts = listed(count, "whole numbers")
+numbers = listed(number, "numbers")
+
+
+def as_json(value: Any) -> Any:
+    """Return a value in JSON's types: records become dicts, infinities ``inf`` and ``-inf``."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value):
+        return members(value)
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def members(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass in JSON's types."""
+    return {item.name: as_json(getattr(record, item.name)) for item in fields(record)}

@@ -1,0 +1,94 @@
+"""Loading: natively, which runs no code of the model's folder, and for pyfunc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hybridmodel.checks import needed_for
+from hybridmodel.flavor import artifact, signatures
+from hybridmodel.flavor.artifact import DATA_FOLDER
+from hybridmodel.flavor.pyfunc import (
+    PyfuncModel,
+    as_mlflow_exception,
+    is_answering_locally,
+    set_by_environment,
+)
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.trust.grants import checked_allow
+
+
+def load_model(
+    model_uri: str | os.PathLike[str],
+    dst_path: str | None = None,
+    *,
+    credential: Any = None,
+    model_config: Mapping[str, Any] | None = None,
+    session_options: Any = None,
+    allow: Sequence[str] | None = None,
+) -> HybridOnnxModel:
+    """Load the model itself: the fast path, which runs no code from the model's directory.
+
+    Parameters
+    ----------
+    model_uri : str or path
+        A directory, or any URI that MLflow knows: ``models:/name/1``, ``models:/name@alias``,
+        ``runs:/id/name``.
+    dst_path : str, optional
+        Directory to download to.
+    credential : object with ``get_token`` or callable, optional
+        As `HybridOnnxModel` takes it.
+    model_config : mapping, optional
+        Values for some of `hybridmodel.flavor.artifact.CONFIG_KEYS`; ``providers`` may have
+        options.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Instead of those that are stored, as `HybridOnnxModel` takes them: any of onnxruntime's,
+        where a saved model may bring only those of `hybridmodel.flavor.stored_settings`.
+    allow : sequence of str, optional
+        What the model may send where, as in ``HYBRIDMODEL_ALLOW``: ``"host"`` for data,
+        ``"VAR@host"`` for the key in a variable as well. docs/routes.md tells when it is needed.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no hybrid model, it is damaged, `model_config` has an unknown key, a setting of
+        the session that only code may give is stored, or the model was saved with a route to where
+        no data may be sent.
+    """
+    return read_model(
+        model_uri,
+        dst_path,
+        credential=credential,
+        config=model_config,
+        session_options=session_options,
+        allow=checked_allow(allow),
+    )
+
+
+def read_model(
+    model_uri: str | os.PathLike[str], dst_path: str | None = None, **options: Any
+) -> HybridOnnxModel:
+    """Find a model's files, and read them without pyfunc as `artifact.read` does."""
+    if dst_path is not None or not Path(model_uri).is_dir():
+        with needed_for("a model that is no folder"):
+            from mlflow.artifacts import download_artifacts
+
+        model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
+    return artifact.read(Path(model_uri, DATA_FOLDER), **options)
+
+
+def load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
+    """Load what ``mlflow.pyfunc.load_model`` wraps."""
+    options: dict[str, Any] = {
+        "given": set_by_environment(model_config),
+        "look_only": is_answering_locally(),
+    }
+    try:
+        # MLflow merges what it is called with into what is stored: it proves nothing about who.
+        model = artifact.read(Path(data_path), config=model_config, **options)
+        signatures.check_params(model, Path(data_path).parents[1] / "MLmodel", model_config)
+        return PyfuncModel(model)
+    except Exception as error:
+        raise as_mlflow_exception(error) from error

@@ -1,0 +1,157 @@
+"""What ``hybrid.json`` holds, as a record: plain data, no secret, every value of one kind.
+
+Its ``schema_version`` rises only when an older release could not read the file rightly; new
+optional keys do not raise it, and keys that are not known are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hybridmodel.checks import shown
+from hybridmodel.data import json_records as records
+from hybridmodel.data.tensors import TENSORS, ModelSpec, TensorSpec
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.flavor.requirements import package_version
+from hybridmodel.flavor.stored_settings import to_store
+from hybridmodel.local.stored_files import checked_name
+from hybridmodel.model import HybridOnnxModel
+from hybridmodel.routing import Policy
+from hybridmodel.routing.policies import policy_from_dict
+
+SCHEMA_VERSION = 1
+MODEL_FILE = "model.onnx"
+
+_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxRecord:
+    """The ONNX file: its name, size and hash, those of its other files, inputs and outputs."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+    external_files: Mapping[str, Mapping[str, Any]]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Inputs and outputs together."""
+        return ModelSpec(self.inputs, self.outputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridRecord:
+    """A saved model, without its ONNX file.
+
+    `endpoint` and `session` are kept as they were stored: what the caller says counts instead of
+    parts of them, and only the rest is read.
+    """
+
+    written_by: str = "unknown"
+    model: OnnxRecord
+    feature_names: tuple[str, ...] | None
+    output: str | None
+    use_azure: bool | None
+    routing: Policy | None = None
+    endpoint: Mapping[str, Any] | None
+    session: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: HybridOnnxModel, feature_names: list[str] | None) -> HybridRecord:
+        """Describe a model; raises for settings of the session that cannot be saved."""
+        onnx, names = model.onnx, model.feature_names or feature_names
+        return cls(
+            written_by=package_version(),
+            model=OnnxRecord(
+                file=MODEL_FILE,
+                sha256=onnx.sha256,
+                size_bytes=onnx.size_bytes,
+                external_files=onnx.external_facts(),
+                inputs=model.inputs,
+                outputs=model.outputs,
+            ),
+            feature_names=None if names is None else tuple(names),
+            output=model.output,
+            use_azure=model.use_azure,
+            routing=None if model.use_azure is not None else model.routing,
+            endpoint=None if model.endpoint is None else model.endpoint.to_dict(),
+            session=to_store(model.local),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, in JSON's types; raises for a policy with a function."""
+        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
+
+    @classmethod
+    def from_dict(cls, stored: Any) -> HybridRecord:
+        """Read what `to_dict` wrote, also by an older release.
+
+        Raises
+        ------
+        ConfigurationError
+            If a value is missing or of another kind (the message begins with the path to it), or
+            all of it is of a later major version.
+        """
+        _check_schema(records.required(stored, "schema_version", records.count), stored)
+        return records.read_record(cls, stored, _HYBRID)
+
+
+def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
+    if found < 1:
+        raise ConfigurationError(f"schema_version: expected a number from 1 up, got {shown(found)}")
+    if found > SCHEMA_VERSION:
+        writer = str(stored.get("written_by"))
+        later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
+        raise ConfigurationError(
+            f"has schema_version {shown(found)}, this hybridmodel {package_version()} reads up to "
+            f"{SCHEMA_VERSION}; install {later}"
+        )
+
+
+def _external_files(stored: Any) -> dict[str, Mapping[str, Any]]:
+    return {
+        name: records.read_at(f"[{shown(name)}]", _external_file, facts)
+        for name, facts in records.mapping(stored).items()
+    }
+
+
+def _external_file(stored: Any) -> dict[str, Any]:
+    facts = {"size_bytes": records.count, "sha256": _sha256}
+    return {name: records.required(stored, name, read) for name, read in facts.items()}
+
+
+def _sha256(value: Any) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise records.expected("a sha256", value)
+    return value
+
+
+def _onnx(stored: Any) -> OnnxRecord:
+    return records.read_record(OnnxRecord, stored, _ONNX)
+
+
+_ONNX: Mapping[str, Callable[[Any], Any]] = {
+    "file": checked_name,
+    "sha256": _sha256,
+    "size_bytes": records.count,
+    "external_files": _external_files,
+    "inputs": TENSORS,
+    "outputs": TENSORS,
+}
+_HYBRID: Mapping[str, Callable[[Any], Any]] = {
+    "written_by": records.text,
+    "model": _onnx,
+    "feature_names": records.nullable(records.texts),
+    "output": records.nullable(records.text),
+    "use_azure": records.nullable(records.flag),
+    "routing": records.nullable(policy_from_dict),
+    "endpoint": records.nullable(records.mapping),
+    "session": records.mapping,
+}

@@ -1,0 +1,82 @@
+"""What an environment needs to load and run a saved model, each with its version."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import (
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+    version,
+)
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+_NEEDED = (
+    "mlflow",
+    "onnxruntime",
+    "numpy",
+    "pandas",
+    "requests",
+    "urllib3",
+)
+
+_logger = logging.getLogger("hybridmodel.flavor")
+
+
+def package_version() -> str:
+    """Return the installed version of hybridmodel."""
+    try:
+        return version(_PACKAGE)
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def is_release() -> bool:
+    """Tell whether the installed hybridmodel is one that pip finds by its version."""
+    try:
+        installed = distribution(_PACKAGE)
+    except PackageNotFoundError:
+        return False
+    from_elsewhere = installed.read_text("direct_url.json") is not None
+    return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
+
+
+def get_default_pip_requirements() -> list[str]:
+    """Return what an environment needs to load and run a saved model, each with its version.
+
+    A hybridmodel that was installed from a folder or a repository cannot be had by its version,
+    and whoever registered that name and version in an index would run code in every environment
+    made from the model. It is left out then, and a warning logged: give ``code_paths``, or
+    ``pip_requirements`` that say where to get it.
+    """
+    if is_release():
+        return [f"{_PACKAGE}=={package_version()}", *map(pinned, _NEEDED)]
+    _logger.warning(
+        "hybridmodel %s is not a released version, so the model's requirements leave it out, "
+        "and an environment made from them cannot load the model: save with code_paths=[folder of "
+        "the package], or with extra_pip_requirements=[where pip gets it]",
+        package_version(),
+    )
+    return list(map(pinned, _NEEDED))
+
+
+def requirements_with(code_paths: Sequence[str] | None, extra: Any) -> list[str]:
+    """Return the default requirements and the extra ones; bundled code is not required."""
+    bundled = any(Path(path).name == _PACKAGE for path in code_paths or ())
+    needed = list(map(pinned, _NEEDED)) if bundled else get_default_pip_requirements()
+    if isinstance(extra, str):  # As everywhere in MLflow: the path of a file.
+        extra = Path(extra).read_text(encoding="utf-8").splitlines()
+    return [*needed, *(extra or ())]
+
+
+def pinned(module: str) -> str:
+    """Return the distribution that a module is installed from, with its version."""
+    try:
+        return f"{module}=={version(module)}"
+    except PackageNotFoundError:
+        # Such as onnxruntime, which comes from onnxruntime-gpu as well.
+        name = packages_distributions()[module][0]
+        return f"{name}=={version(name)}"

@@ -1,0 +1,139 @@
+"""Saving: one folder with three flavors, written without a network call or another process."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybridmodel.checks import needed_for
+from hybridmodel.flavor import artifact, signatures
+from hybridmodel.flavor.artifact import DATA_FOLDER, FLAVOR_NAME
+from hybridmodel.flavor.record import MODEL_FILE, SCHEMA_VERSION
+from hybridmodel.flavor.requirements import package_version, requirements_with
+from hybridmodel.model import HybridOnnxModel
+
+if TYPE_CHECKING:
+    from mlflow.models import Model
+
+
+def save_model(
+    model: HybridOnnxModel,
+    path: str | os.PathLike[str],
+    *,
+    mlflow_model: Model | None = None,
+    signature: Any = None,
+    input_example: Any = None,
+    pip_requirements: Any = None,
+    extra_pip_requirements: Any = None,
+    conda_env: Any = None,
+    code_paths: list[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    resources: Any = None,
+) -> None:
+    """Save a model to a directory, without a network call or another process.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Its credential is not saved.
+    path : path
+        A directory that does not exist, or is empty.
+    mlflow_model : mlflow.models.Model, optional
+        To add the flavors to.
+    signature : ModelSignature, "params" or None
+        As `hybridmodel.flavor.signatures.signature_of` takes it.
+    input_example : data or (data, params), optional
+        Saved with the model and run locally. The columns of a DataFrame become the model's
+        ``feature_names`` where it has none.
+    pip_requirements, extra_pip_requirements, conda_env, code_paths, metadata, resources : optional
+        As ``mlflow.pyfunc.save_model`` takes them.
+
+    Raises
+    ------
+    ConfigurationError
+        If the example's params are unknown or ask for the endpoint, or something cannot be saved.
+    InputMismatch
+        If the example does not fit the model.
+    mlflow.exceptions.MlflowException
+        If the directory is not empty, or the example does not fit the given signature.
+    """
+    with needed_for("saving a model"):
+        import mlflow.pyfunc
+        from mlflow.models import Model
+
+    data, params = signatures.split_example(input_example)
+    inferred = signature is None
+    signature = signatures.signature_of(model, signature, data)
+    feature_names = signatures.feature_names_of(model, data, signature)
+    if data is not None:
+        _try_example(model, data, feature_names, params.get("output"))
+        data = signatures.as_columns(model, data) if inferred else data
+    if conda_env is None and pip_requirements is None:
+        pip_requirements = requirements_with(code_paths, extra_pip_requirements)
+        extra_pip_requirements = None
+    mlflow_model = mlflow_model or Model()
+    mlflow_model.signature = signature
+    _add_flavors(mlflow_model, model)
+    with tempfile.TemporaryDirectory() as staging:
+        staged = Path(staging) / FLAVOR_NAME
+        artifact.write(model, staged, feature_names)
+        mlflow.pyfunc.save_model(
+            path,
+            loader_module=__package__,
+            data_path=str(staged),
+            mlflow_model=mlflow_model,
+            # MLflow checks the example against the signature, and warns when there is none.
+            signature=None if data is None else signature,
+            input_example=(data, params) if params else data,
+            pip_requirements=pip_requirements,
+            extra_pip_requirements=extra_pip_requirements,
+            conda_env=conda_env,
+            code_paths=code_paths,
+            metadata=metadata,
+            model_config=artifact.config_of(model),
+            resources=resources,
+            **_no_uv_project(staging),
+        )
+
+
+def _try_example(
+    model: HybridOnnxModel, data: Any, feature_names: list[str] | None, output: str | None
+) -> None:
+    """Run the local model on the example, whose columns name the features of the saved model."""
+    names = model.feature_names or feature_names
+    HybridOnnxModel(model.local, feature_names=names, output=model.output).predict(
+        data, use_azure=False, output=output
+    )
+
+
+def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
+    try:
+        onnx_version = version("onnx")
+    except PackageNotFoundError:
+        onnx_version = "unknown"
+    mlflow_model.add_flavor(
+        FLAVOR_NAME,
+        schema_version=SCHEMA_VERSION,
+        hybridmodel_version=package_version(),
+        data=DATA_FOLDER,
+    )
+    mlflow_model.add_flavor(
+        "onnx",
+        onnx_version=onnx_version,
+        data=f"{DATA_FOLDER}/{MODEL_FILE}",
+        providers=[p if isinstance(p, str) else p[0] for p in model.local.providers],
+        onnx_session_options=None,
+        code=None,
+    )
+
+
+def _no_uv_project(folder: str) -> dict[str, Any]:
+    """Keep MLflow from copying the current folder's project into the model: name one without."""
+    import mlflow.pyfunc
+
+    known = inspect.signature(mlflow.pyfunc.save_model).parameters
+    return {"uv_project_path": folder} if "uv_project_path" in known else {}

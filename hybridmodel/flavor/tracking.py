@@ -1,0 +1,121 @@
+"""Logging to MLflow: to a run, as a logged model, or as artifacts where a server has none."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybridmodel.checks import needed_for
+from hybridmodel.flavor.calibration_log import log_calibration
+from hybridmodel.flavor.pyfunc import answering_locally
+from hybridmodel.flavor.saving import save_model
+from hybridmodel.model import HybridOnnxModel
+
+if TYPE_CHECKING:
+    from mlflow.models.model import ModelInfo
+
+_OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
+
+
+def log_model(
+    model: HybridOnnxModel,
+    name: str | None = None,
+    *,
+    registered_model_name: str | None = None,
+    **options: Any,
+) -> ModelInfo:
+    """Log a model, to the active run if there is one, and register it if asked.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        What to log.
+    name : str, optional
+        Name of the logged model.
+    registered_model_name : str, optional
+        Registers a version under this name.
+    **options
+        What `save_model` takes, and what ``mlflow.models.Model.log`` does: ``params``, ``tags``,
+        ``model_type``, ``step``, ``model_id``, ``run_id``, ``await_registration_for``.
+
+    Returns
+    -------
+    mlflow.models.model.ModelInfo
+        Load the model by its ``model_uri``.
+
+    Raises
+    ------
+    ConfigurationError, InputMismatch
+        As `save_model`.
+    mlflow.exceptions.MlflowException
+        If the tracking server or registry cannot be reached, or refuses.
+
+    Notes
+    -----
+    The calibration of a cascade is logged as well, where there is a run: as metrics
+    ``calibration_*``, ``calibration.json`` and ``calibration.png``.
+
+    A server without MLflow 3's logged models, such as Azure Machine Learning, gets the model as
+    artifacts of a run, a new one if none is active. Its ``tags`` are those of the registered
+    version, and what else describes a logged model is left out.
+    """
+    with needed_for("logging a model"):
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import Model
+
+    try:
+        with answering_locally():  # MLflow tries the example on the model that it has just saved.
+            info = Model.log(
+                artifact_path=None,
+                name=name,
+                flavor=sys.modules[__package__],
+                registered_model_name=registered_model_name,
+                model=model,
+                **options,
+            )
+    except MlflowException as error:
+        if error.error_code != "ENDPOINT_NOT_FOUND":
+            raise
+        info = _log_as_artifacts(model, name or "model", registered_model_name, options)
+    calibration = getattr(model.routing, "calibration", None)
+    if calibration is not None and info.run_id is not None:
+        log_calibration(calibration, info.run_id, getattr(info, "model_id", None))
+    return info
+
+
+def _log_as_artifacts(
+    model: HybridOnnxModel, name: str, registered_model_name: str | None, options: dict[str, Any]
+) -> ModelInfo:
+    import mlflow
+    from mlflow.models import Model
+
+    saved = {key: value for key, value in options.items() if key not in _OF_LOGGED_MODELS}
+    registration = {
+        key: saved.pop(key) for key in ("await_registration_for", "tags") if key in saved
+    }
+    with _run(saved.pop("run_id", None)) as run_id, tempfile.TemporaryDirectory() as staging:
+        mlflow_model = Model(artifact_path=name, run_id=run_id)
+        folder = Path(staging, "model")
+        save_model(model, folder, mlflow_model=mlflow_model, **saved)
+        mlflow.log_artifacts(str(folder), name, run_id=run_id)
+    info = mlflow_model.get_model_info()
+    if registered_model_name is not None:
+        version = mlflow.register_model(info.model_uri, registered_model_name, **registration)
+        info.registered_model_version = version.version
+    return info
+
+
+@contextmanager
+def _run(run_id: str | None) -> Iterator[str]:
+    import mlflow
+
+    active = mlflow.active_run()
+    if run_id is not None or active is not None:
+        yield run_id or active.info.run_id
+        return
+    with mlflow.start_run() as started:
+        yield started.info.run_id
