@@ -176,7 +176,7 @@ def test_nothing_of_opentelemetry_is_imported_unless_somebody_else_did() -> None
     """A process that does not trace does not pay for the import."""
     code = (
         "import sys, numpy, hybridmodel\n"
-        "from tests import models\n"
+        "from tests.support import models\n"
         "hybridmodel.HybridOnnxModel(models.linear()).predict(numpy.ones((1, 4), 'f4'))\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )

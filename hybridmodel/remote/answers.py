@@ -1,9 +1,8 @@
-"""What the remote route gives back, and how an answer is held against the local model."""
+"""How an answer of the endpoint differs from what the local model would give."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,28 +23,6 @@ class Described(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array."""
-
-
-@dataclass(frozen=True)
-class RemoteAnswer:
-    """What the endpoint computed, and how it was asked.
-
-    Attributes
-    ----------
-    outputs : dict of str to ndarray
-        In the order asked; writable, and the caller's own.
-    model_version : str or None
-        The version that answered, as the server says.
-    attempts : int
-        Requests sent, the last included.
-    request_id : str
-        The id they carried.
-    """
-
-    outputs: dict[str, Array]
-    model_version: str | None
-    attempts: int
-    request_id: str
 
 
 def differences(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hybridmodel import (
+    Answer,
     AuthenticationFailed,
     ConfigurationError,
     EndpointError,
@@ -27,7 +28,6 @@ from hybridmodel import (
     TensorSpec,
     TritonEndpoint,
 )
-from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.protocol import Message, encode_response
@@ -59,7 +59,7 @@ def good(message: Message | None = None, **headers: str) -> Script:
     return http(200, message.body(), **{**named, **headers})
 
 
-def ask(faulty: FaultyEndpoint, names: tuple[str, ...] = ("y",), **options: float) -> RemoteAnswer:
+def ask(faulty: FaultyEndpoint, names: tuple[str, ...] = ("y",), **options: float) -> Answer:
     """Ask once."""
     client = EndpointClient(faulty.endpoint(), SPEC)
     try:
@@ -579,7 +579,7 @@ def test_threads_share_a_client_and_get_their_own_answers() -> None:
 
     with FaultyEndpoint(script) as faulty:
         client = EndpointClient(faulty.endpoint(), SPEC)
-        results: list[RemoteAnswer] = []
+        results: list[Answer] = []
         threads = [
             threading.Thread(
                 target=lambda: results.extend(client.infer(FEEDS, ("y",)) for _ in range(10))

@@ -40,8 +40,8 @@ from hybridmodel.routing import (
     Shadow,
     Split,
 )
-from hybridmodel.routing.choice import HERE, THERE
 from hybridmodel.routing.policies import POLICIES, policy_from_dict
+from hybridmodel.routing.resolver import LOCAL_POLICY, REMOTE_POLICY
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
 from tests.support.faulty import FaultyEndpoint, Script, error, http
@@ -415,7 +415,7 @@ def test_an_output_of_the_same_name_is_not_overwritten() -> None:
         [models.tensor("x", "FP32", ("N", 1))],
         [models.tensor("score", "FP32", ("N", 1))],
     )
-    with pytest.raises(ConfigurationError, match="the model's answer has 'score' itself"):
+    with pytest.raises(ConfigurationError, match="the model has outputs named 'score'"):
         HybridOnnxModel(made).predict(X[:, :1], provenance=True)
 
 
@@ -448,9 +448,9 @@ def test_a_copy_of_a_configured_model_takes_the_same_way(
 ) -> None:
     """What `model_config` said counts in a pickle as well, and is the plain route it stands for."""
     write(HybridOnnxModel(models.graded(), endpoint=server.endpoint("big")), tmp_path)
-    for mode, plain, answers in (("azure", THERE, big), ("local", HERE, small)):
+    for mode, plain, answers in (("azure", REMOTE_POLICY, big), ("local", LOCAL_POLICY, small)):
         copied = pickle.loads(pickle.dumps(read(tmp_path, config={"mode": mode})))
-        assert copied.choice.of() is plain
+        assert copied.policies.for_call() is plain
         assert_same(copied.infer(X).outputs, answers())
 
 
@@ -479,7 +479,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a class": (lambda: made(routing=Hedge), "or a policy; not type"),
     "a function for good": (lambda: made(routing=lambda feeds: True), "give a function as mode="),
     "no threshold": (lambda: made(routing="cascade"), "a cascade needs a threshold"),
-    "two answers": (lambda: made(routing="azure", use_azure=True), "two answers to one question"),
+    "two routes": (lambda: made(routing="azure", use_azure=True), "pass use_azure or routing, not"),
     "no endpoint": (
         lambda: HybridOnnxModel(models.graded(), routing="azure_first"),
         "mode 'azure_first' needs an endpoint",
@@ -536,7 +536,7 @@ def test_a_policy_that_cannot_work_is_refused_at_once(
         ({"mode": "edge"}, "mode is one of local, azure"),
         ({"mode": "x" * 50}, "not str"),
         ({"mode": "cascade"}, "needs a threshold"),
-        ({"mode": "azure", "use_azure": True}, "two answers"),
+        ({"mode": "azure", "use_azure": True}, "pass use_azure or mode, not both"),
         ({"mode": Split(0.5, "index")}, "needs a DataFrame"),
     ],
 )

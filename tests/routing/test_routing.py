@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing import USE_AZURE_ENV, parse_use_azure
-from hybridmodel.routing.choice import HERE, THERE, Choice
+from hybridmodel.routing.resolver import LOCAL_POLICY, REMOTE_POLICY, PolicyResolver
 
 SAID = (None, False, True)
 
@@ -67,17 +67,17 @@ def test_precedence(
     else:
         monkeypatch.setenv(USE_AZURE_ENV, str(environment).lower())
     spoken = [value for value in (said, configured, environment, saved) if value is not None]
-    choice = Choice(THERE if saved else HERE, lambda policy: policy)
-    choice.configure(configured, None)
-    assert choice.of(said) is (THERE if spoken and spoken[0] else HERE)
+    policies = PolicyResolver(REMOTE_POLICY if saved else LOCAL_POLICY, lambda policy: policy)
+    policies.configure(configured, None)
+    assert policies.for_call(said) is (REMOTE_POLICY if spoken and spoken[0] else LOCAL_POLICY)
 
 
 def test_the_environment_is_read_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that says neither is an error that names it, unless it does not count."""
     monkeypatch.setenv(USE_AZURE_ENV, "yes")
     with pytest.raises(ConfigurationError, match=USE_AZURE_ENV):
-        Choice(HERE, lambda policy: policy).of()
-    choice = Choice(THERE, lambda policy: policy)
-    choice.configure(False, None)
-    assert choice.of() is HERE
-    assert choice.of(True) is THERE
+        PolicyResolver(LOCAL_POLICY, lambda policy: policy).for_call()
+    policies = PolicyResolver(REMOTE_POLICY, lambda policy: policy)
+    policies.configure(False, None)
+    assert policies.for_call() is LOCAL_POLICY
+    assert policies.for_call(True) is REMOTE_POLICY

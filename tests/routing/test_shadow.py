@@ -28,7 +28,7 @@ from hybridmodel.process.background import Background
 from hybridmodel.process.counters import Counters
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.routing import Shadow, shadowing
-from hybridmodel.routing.routed import Ask, Sides
+from hybridmodel.routing.routes import Request, Routes
 from hybridmodel.routing.shadowing import ShadowRunner
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests.support import models
@@ -51,14 +51,14 @@ class Shadowed:
         self.local = LocalSession(model)
         self.counters = Counters()
         self.client = EndpointClient(endpoint, self.local.spec)
-        self.sides = Sides(self.local, lambda: self.client, self.counters)
-        self.runner = ShadowRunner(self.sides, **options)
+        self.routes = Routes(self.local, self.client, self.counters)
+        self.runner = ShadowRunner(self.routes, **options)
 
     def ask(self, data: Any, policy: Shadow, outputs: Any = None, timeout_s: Any = None) -> Any:
         """Answer one call."""
         bound = Binding(self.local.spec).bind(data)
         names = outputs or self.local.spec.output_names
-        return self.runner.answer(policy, Ask(bound, names, timeout_s))
+        return self.runner.answer(policy, Request(bound, names, timeout_s))
 
     def stats(self) -> dict[str, float]:
         """Return the numbers, once nothing is pending."""
