@@ -1,4 +1,4 @@
-"""Who answers a call: the switch `use_azure`, and the modes that say more than yes or no."""
+"""Which route answers a call: the switch `use_azure`, and the policies for everything else."""
 
 from __future__ import annotations
 
