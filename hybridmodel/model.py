@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,16 +90,14 @@ class HybridOnnxModel:
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         session_options: Any = None,
     ) -> None:
-        self.local = (
-            onnx_model
-            if isinstance(onnx_model, LocalSession)
-            else LocalSession(
+        if not isinstance(onnx_model, LocalSession):
+            onnx_model = LocalSession(
                 onnx_model,
                 providers=providers,
                 provider_options=provider_options,
                 session_options=session_options,
             )
-        )
+        self.local: LocalSession = onnx_model
         self.endpoint = endpoint
         self.output = output
         self.use_azure = parse_use_azure(use_azure, "use_azure")
@@ -282,12 +279,7 @@ class HybridOnnxModel:
         """Return the model itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
@@ -297,8 +289,7 @@ class HybridOnnxModel:
         return f"HybridOnnxModel({inputs} -> {outputs}, endpoint={self.endpoint!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = ("_routes", "_router")
-        return {name: value for name, value in self.__dict__.items() if name not in dropped}
+        return {**self.__dict__, "_routes": None, "_router": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -304,13 +304,8 @@ class EndpointClient:
                 " and ".join(versions[:_MOST_VERSIONS]),
             )
         named = ", ".join(versions[:_MOST_VERSIONS]) or None
-        return Answer(
-            joined,
-            AZURE,
-            attempts,
-            model_version=named,
-            request_id=call.request_id or "",
-            row_count=rows,
+        return replace(
+            answers[0], outputs=joined, attempts=attempts, model_version=named, row_count=rows
         )
 
     def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:

@@ -13,12 +13,7 @@ from hybridmodel.routing.policies import (
     Shadow,
     Split,
 )
-from hybridmodel.switch import (
-    AZURE,
-    LOCAL,
-    USE_AZURE_ENV,
-    parse_use_azure,
-)
+from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 __all__ = [
     "AZURE",

@@ -60,20 +60,20 @@ class _LocalPass(NamedTuple):
 
     def merged(self, remote: Answer, sent: Array, names: tuple[str, ...]) -> Answer:
         """Return the answer with the endpoint's outputs in the escalated rows."""
-        kept = self.answer(names, self.reasons())
+        outputs = {name: self.outputs[name] for name in names}
         if self.escalated:
-            rows, outputs = sent, remote.outputs
+            rows, part = sent, remote.outputs
             if self.audited is not None:
-                rows, outputs = np.flatnonzero(self.gone), pick(outputs, self.gone[sent])
-            merge(kept.outputs, rows, outputs)
-        all_gone = self.escalated == len(self.gone)
+                rows, part = np.flatnonzero(self.gone), pick(part, self.gone[sent])
+            merge(outputs, rows, part)
         return replace(
-            kept,
-            route=(AZURE if all_gone else MIXED) if self.escalated else LOCAL,
-            attempts=remote.attempts,
-            model_version=remote.model_version,
-            request_id=remote.request_id,
+            remote,
+            outputs=outputs,
+            route={0: LOCAL, len(self.gone): AZURE}.get(self.escalated, MIXED),
+            scores=self.scores,
+            row_count=len(self.scores),
             remote_rows=self.gone if self.escalated else None,
+            reason=self.reasons(),
         )
 
 
