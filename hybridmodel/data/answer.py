@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,8 @@ MIXED = "mixed"
 """Route of an answer in which each route computed some rows."""
 
 
-class Reasons(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasons:
     """One reason for each row: `codes` of shape (n,) are positions in `texts`."""
 
     codes: Array

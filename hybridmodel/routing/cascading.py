@@ -15,7 +15,7 @@ from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
 from hybridmodel.routing.policies import Cascade
-from hybridmodel.routing.routes import Request, Routes, check_rows, merge, pick
+from hybridmodel.routing.routes import Request, Routes, merge, pick
 from hybridmodel.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,7 @@ class _LocalPass(NamedTuple):
 
     `doubtful` has the rows below the threshold, `gone` those of them that are escalated,
     `escalated` their number, and `audited` the kept rows that are sent as well, or None. A tuple,
-    because one is made for each call.
+    because one is made for each call: 0.2 µs, and 0.6 µs for a frozen dataclass.
     """
 
     outputs: dict[str, Array]
@@ -56,7 +56,7 @@ class _LocalPass(NamedTuple):
     def reasons(self, unsure: str = UNSURE) -> Reasons:
         """Return the reason of each row."""
         codes = 2 * self.doubtful.view(np.uint8) - self.gone.view(np.uint8)
-        return Reasons(codes, (SURE, unsure, OVER))
+        return Reasons(codes=codes, texts=(SURE, unsure, OVER))
 
     def merged(self, remote: Answer, sent: Array, names: tuple[str, ...]) -> Answer:
         """Return the answer with the endpoint's outputs in the escalated rows."""
@@ -126,9 +126,10 @@ class CascadeRunner:
 
     def _run_local(self, policy: Cascade, request: Request) -> _LocalPass:
         spec, rows, counters = self._routes.spec, request.bound.rows or 0, self._routes.counters
-        check_rows(spec, request.names)
+        self._routes.check_rows(request.names)
         compared = self.audit.judge(policy, spec).needs if policy.audit_rate else ()
-        names = tuple(dict.fromkeys((*request.names, *policy.score.needs(spec), *compared)))
+        needed = {*policy.score.needs(spec), *compared}
+        names = (*request.names, *sorted(needed.difference(request.names)))
         outputs = self._routes.run_local(Request(request.bound, names, None))
         scores = policy.score.of(outputs, rows)
         doubtful = escalated(scores, policy.limit)

@@ -47,6 +47,10 @@ class Policy:
         """
         return {"mode": self.mode, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
+    def _set(self, **checked: Any) -> None:
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
 
 @dataclass(frozen=True)
 class Local(Policy):
@@ -79,7 +83,7 @@ class AzureFirst(Policy):
     patience: float = 0.8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patience", _share("patience", self.patience, over=0.0))
+        self._set(patience=_share("patience", self.patience, over=0.0))
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,10 @@ class Cascade(Policy):
             raise ConfigurationError(
                 f"on_unavailable is 'keep' or 'raise', not {self.on_unavailable!r}"
             )
-        object.__setattr__(self, "score", score)
-        object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "audit_rate", _share("audit_rate", self.audit_rate))
+        rate = _share("audit_rate", self.audit_rate)
+        self._set(threshold=threshold, score=score, audit_rate=rate)
         if self.max_escalation is not None:
-            share = _share("max_escalation", self.max_escalation)
-            object.__setattr__(self, "max_escalation", share)
+            self._set(max_escalation=_share("max_escalation", self.max_escalation))
 
     def _given(self) -> tuple[float, Score]:
         """Return threshold and score of a cascade without a calibration."""
@@ -213,7 +215,7 @@ class Shadow(Policy):
     def __post_init__(self) -> None:
         if self.answer not in (LOCAL, AZURE):
             raise ConfigurationError(f"answer is {LOCAL!r} or {AZURE!r}, not {self.answer!r}")
-        object.__setattr__(self, "share", _share("share", self.share))
+        self._set(share=_share("share", self.share))
         if type(self.max_pending) is not int or not 1 <= self.max_pending <= 10_000:
             raise ConfigurationError(
                 f"max_pending is a whole number from 1 to 10000, not {shown(self.max_pending)}"
@@ -241,7 +243,7 @@ class Split(Policy):
     salt: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", _share("share", self.share))
+        self._set(share=_share("share", self.share))
         if self.by not in ("call", "row", "index"):
             raise ConfigurationError(f"by is 'call', 'row' or 'index', not {self.by!r}")
         if not isinstance(self.salt, str):
@@ -262,7 +264,7 @@ class Hedge(Policy):
     delay_s: float = 0.1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delay_s", check_seconds("delay_s", self.delay_s))
+        self._set(delay_s=check_seconds("delay_s", self.delay_s))
 
 
 POLICIES: Mapping[str, type[Policy]] = {

@@ -13,7 +13,7 @@ from hybridmodel.data.binding import Binding
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.routing.policies import Azure, Local, Policy, Split
-from hybridmodel.routing.routes import Request, Routes, check_rows, merge
+from hybridmodel.routing.routes import Request, Routes, merge
 from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Router:
             return replace(self._routes.remote(request), reason=reason)
         if not np.any(is_remote):
             return self._routes.local(request, reason)
-        check_rows(self._routes.spec, request.names)
+        self._routes.check_rows(request.names)
         rows = np.flatnonzero(is_remote), np.flatnonzero(~np.asarray(is_remote))
         remote = self._routes.remote(request.of_rows(rows[0]))
         local = self._routes.run_local(request.of_rows(rows[1]))

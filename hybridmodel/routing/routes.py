@@ -59,6 +59,7 @@ class Routes:
         self.counters = counters
         self._session = session
         self._client = client
+        self._all_by_row = all(item.batched for item in (*self.spec.inputs, *self.spec.outputs))
 
     @property
     def client(self) -> EndpointClient:
@@ -74,6 +75,11 @@ class Routes:
         """Return the total time of a request in seconds, the endpoint's where it has none."""
         timeout_s = request.timeout_s
         return capped(self.client.endpoint.timeout_s if timeout_s is None else timeout_s)
+
+    def check_rows(self, names: Iterable[str]) -> None:
+        """Do what the function `check_rows` does, which takes 0.8 µs, only where it may fail."""
+        if not self._all_by_row:
+            check_rows(self.spec, names)
 
     def run_local(self, request: Request, *, count: bool = True) -> dict[str, Array]:
         """Run the local model; `count` is False for outputs that no caller gets."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ _NAMES = {LOCAL: "the local model", AZURE: "the endpoint"}
 _log = logging.getLogger("hybridmodel")
 
 
-class _Call(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
     """A call that was answered; `by` is the route."""
 
     request: Request
@@ -81,7 +83,10 @@ class ShadowRunner:
         answer = self._routes.remote(request) if is_remote else self._routes.local(request)
         elapsed_s = time.perf_counter() - started
         try:
-            self._offer(policy, _Call(request, answer.outputs, policy.answer, elapsed_s))
+            call = _Call(
+                request=request, outputs=answer.outputs, by=policy.answer, elapsed_s=elapsed_s
+            )
+            self._offer(policy, call)
         except Exception as error:  # noqa: BLE001 - the caller gets the answer all the same
             self._note(error, "a call cannot be compared")
         return answer
@@ -147,7 +152,7 @@ def _own(call: _Call) -> _Call:
     """Copy the data, which the caller may change; the background has the endpoint's own timeout."""
     bound = call.request.bound._replace(feeds=_copies(call.request.bound.feeds))
     request = call.request._replace(bound=bound, timeout_s=None)
-    return call._replace(request=request, outputs=_copies(call.outputs))
+    return replace(call, request=request, outputs=_copies(call.outputs))
 
 
 def _copies(arrays: Mapping[str, Array]) -> dict[str, Array]:

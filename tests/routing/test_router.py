@@ -66,6 +66,15 @@ def test_without_an_endpoint_only_the_local_route_answers() -> None:
         ask(None, Azure())
 
 
+def test_rows_that_no_output_has_cannot_be_divided(server: EmbeddedServer) -> None:
+    """A mean over all rows has none; one route may answer the call as a whole."""
+    model = HybridOnnxModel(models.mean(), endpoint=server.endpoint("remote"))
+    data = np.ones((2, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
+    with pytest.raises(ConfigurationError, match="cannot be answered by different routes"):
+        model.predict(data, mode=lambda feeds: np.array([True, False]))
+    assert model.infer(data, mode=lambda feeds: np.zeros(2, bool)).route == "local"
+
+
 def test_predict_and_infer_agree_on_the_local_route() -> None:
     """The shortest way of `predict` computes, checks and counts what the router does."""
     model = HybridOnnxModel(models.graded())
