@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import weakref
 from typing import Any
 
@@ -92,16 +91,3 @@ def test_a_model_that_nobody_needs_is_freed_at_once(server: EmbeddedServer) -> N
     gone = weakref.ref(model.local)
     del model
     assert gone() is None
-
-
-def test_an_answer_makes_its_columns_when_they_are_read() -> None:
-    """From the rows that the endpoint answered, and one reason for all rows or for each."""
-    outputs: dict[str, Any] = {"y": np.zeros(3)}
-    plain = Answer(outputs, "local", 0, 0.25, row_count=3)
-    assert plain.routes.tolist() == ["local"] * 3
-    assert plain.reasons.tolist() == ["asked"] * 3
-    assert (plain.scores, plain.model_version, plain.request_id) == (None, None, None)
-    mixed = Answer(outputs, "mixed", row_count=3, remote_rows=np.array([True, False, True]))
-    assert mixed.routes.tolist() == ["azure", "local", "azure"]
-    assert repr(plain).endswith("elapsed_s=0.25, model_version=None, request_id=None)")
-    assert pickle.loads(pickle.dumps(mixed)).routes.tolist() == mixed.routes.tolist()
