@@ -1,67 +1,63 @@
-"""`Answer`: what a call computed, and who did."""
+"""How an `Answer` is presented: with the route, score and reason of each row beside the outputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hybridmodel.routing.routed import Routed
+from hybridmodel.data.answer import Answer
+from hybridmodel.data.binding import Bound
+from hybridmodel.exceptions import ConfigurationError
 
-Array = np.ndarray[Any, Any]
+__all__ = ["PROVENANCE", "Answer", "with_provenance"]
+
+PROVENANCE = ("route", "score", "reason")
+"""``local`` or ``azure``; how sure the local model was, NaN where there is no score; and why."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a call computed, and who did.
+def with_provenance(restored: Any, answer: Answer, bound: Bound) -> Any:
+    """Add the provenance of each row to what `Binding.restore` returned.
 
-    Attributes
-    ----------
-    outputs : dict of str to ndarray
-        The asked outputs by name; writable, and the caller's own.
-    route : str
-        ``"local"``, ``"azure"``, or ``"mixed"`` where each answered some rows.
-    attempts : int
-        Requests sent; 0 for the local route and for zero rows.
-    elapsed_s : float
-        From the data handed in to the outputs.
-    model_version : str or None
-        Version that the endpoint says has answered.
-    request_id : str or None
-        Id of the request, for the server's logs.
-    routes : ndarray of str, shape (n,)
-        Who answered each row: ``"local"`` or ``"azure"``.
-    scores : ndarray of float64, shape (n,), or None
-        How sure the local model was of each row, where a cascade asked.
-    reasons : ndarray of str, shape (n,)
-        Why each row was answered by whom it was: ``"asked"``; in a cascade ``"sure"``,
-        ``"unsure"``, ``"over the limit"``; the error's name where one side stood in for the other.
+    A frame or table gets three more columns, and arrays become a dict with three more arrays.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model has an output of such a name.
     """
+    rows = _row_count(bound)
+    answer = replace(answer, row_count=rows)
+    scores = np.full(rows, np.nan) if answer.scores is None else answer.scores
+    added = dict(zip(PROVENANCE, (answer.routes, scores, answer.reasons), strict=True))
+    if bound.frame_index is not None:
+        import pandas as pd
 
-    outputs: dict[str, Array]
-    route: str
-    attempts: int
-    elapsed_s: float
-    model_version: str | None = None
-    request_id: str | None = None
-    routes: Array = field(default_factory=lambda: np.empty(0, str), repr=False)
-    scores: Array | None = field(default=None, repr=False)
-    reasons: Array = field(default_factory=lambda: np.empty(0, str), repr=False)
+        restored = restored.to_frame() if isinstance(restored, pd.Series) else restored
+        _check_names(set(map(str, restored.columns)))
+        return restored.assign(**added)
+    if bound.container is not None:
+        _check_names(getattr(restored, "column_names", getattr(restored, "columns", ())))
+        return bound.container.with_columns(restored, added)
+    _check_names(answer.outputs)
+    return {**answer.outputs, **added}
 
 
-def answer_of(routed: Routed, rows: int | None, elapsed_s: float) -> Answer:
-    """Return what a call hands out, from what its policy made of it; no rows are one answer."""
-    rows = 1 if rows is None else rows
-    there = routed.there
-    return Answer(
-        routed.outputs,
-        routed.route,
-        0 if there is None else there.attempts,
-        elapsed_s,
-        None if there is None else there.model_version,
-        None if there is None else there.request_id,
-        routed.routes(rows),
-        routed.scores,
-        routed.each_reason(rows),
-    )
+def _row_count(bound: Bound) -> int:
+    """Return the rows of the answer, also where no input of the model counts them."""
+    if bound.rows is not None:
+        return bound.rows
+    if bound.frame_index is not None:
+        return len(bound.frame_index)
+    return 1 if bound.container is None else bound.container.rows
+
+
+def _check_names(taken: Collection[str]) -> None:
+    clash = [name for name in PROVENANCE if name in taken]
+    if clash:
+        raise ConfigurationError(
+            f"the model has outputs named {', '.join(map(repr, clash))}, so provenance=True cannot "
+            "add columns of these names; infer() returns them separately"
+        )

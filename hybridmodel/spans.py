@@ -17,59 +17,48 @@ from hybridmodel.switch import LOCAL
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
+    from hybridmodel.data.answer import Answer
     from hybridmodel.remote.endpoint import TritonEndpoint
-    from hybridmodel.routing.routed import Ask, Routed
+    from hybridmodel.routing.routes import Request
 
 
 @contextmanager
 def predicting(
-    tracer: Tracer, policy: Any, ask: Ask, endpoint: TritonEndpoint | None
-) -> Iterator[Callable[[Routed], None]]:
-    """Make the span of one call, and yield the function that takes in how it was answered.
-
-    Parameters
-    ----------
-    tracer : Tracer
-        From `hybridmodel.process.tracing.active_tracer`.
-    policy : Policy or callable
-        Who is to answer.
-    ask : Ask
-        The call.
-    endpoint : TritonEndpoint or None
-        Of the model.
-    """
+    tracer: Tracer, policy: Any, request: Request, endpoint: TritonEndpoint | None
+) -> Iterator[Callable[[Answer], None]]:
+    """Make the span of one call, and yield the function that records its answer."""
     from opentelemetry.trace import SpanKind
 
     mode = getattr(policy, "mode", "function")
-    asked = None if mode == LOCAL else endpoint
-    kind = SpanKind.INTERNAL if asked is None else SpanKind.CLIENT
+    server = None if mode == LOCAL else endpoint
+    kind = SpanKind.INTERNAL if server is None else SpanKind.CLIENT
     attributes = {
         "hybridmodel.mode": mode,
-        "hybridmodel.rows": 1 if ask.bound.rows is None else ask.bound.rows,
-        **_place(asked),
+        "hybridmodel.rows": 1 if request.bound.rows is None else request.bound.rows,
+        **_server(server),
     }
     with tracer.start_as_current_span(
         "hybridmodel.predict", kind=kind, attributes=attributes
-    ) as it:
+    ) as span:
         try:
-            yield lambda routed: _note(it, routed)
+            yield lambda answer: _record_answer(span, answer)
         except Exception as error:
-            _note_error(it, error)
+            _record_error(span, error)
             raise
 
 
-def _place(endpoint: TritonEndpoint | None) -> dict[str, Any]:
+def _server(endpoint: TritonEndpoint | None) -> dict[str, Any]:
     if endpoint is None:
         return {}
-    place = urlsplit(endpoint.uri)
+    uri = urlsplit(endpoint.uri)
     return {
-        "server.address": place.hostname,
-        "server.port": place.port or (443 if place.scheme == "https" else 80),
+        "server.address": uri.hostname,
+        "server.port": uri.port or (443 if uri.scheme == "https" else 80),
         "hybridmodel.model_name": endpoint.model_name,
     }
 
 
-def _note_error(span: Span, error: Exception) -> None:
+def _record_error(span: Span, error: Exception) -> None:
     span.set_attribute("error.type", type(error).__name__)
     if isinstance(error, EndpointError):
         span.set_attribute("hybridmodel.attempts", error.attempts)
@@ -77,14 +66,14 @@ def _note_error(span: Span, error: Exception) -> None:
             span.set_attribute("http.response.status_code", error.status)
 
 
-def _note(span: Span, routed: Routed) -> None:
-    span.set_attribute("hybridmodel.route", routed.route)
-    if routed.from_azure is not None:
-        span.set_attribute("hybridmodel.rows_azure", int(routed.from_azure.sum()))
-    if routed.there is None:
+def _record_answer(span: Span, answer: Answer) -> None:
+    span.set_attribute("hybridmodel.route", answer.route)
+    if answer.remote_rows is not None:
+        span.set_attribute("hybridmodel.rows_azure", int(answer.remote_rows.sum()))
+    if answer.request_id is None:
         return
-    span.set_attribute("hybridmodel.attempts", routed.there.attempts)
+    span.set_attribute("hybridmodel.attempts", answer.attempts)
     span.set_attribute("http.response.status_code", 200)
-    span.set_attribute("hybridmodel.request_id", routed.there.request_id)
-    if routed.there.model_version is not None:
-        span.set_attribute("hybridmodel.model_version", routed.there.model_version)
+    span.set_attribute("hybridmodel.request_id", answer.request_id)
+    if answer.model_version is not None:
+        span.set_attribute("hybridmodel.model_version", answer.model_version)

@@ -1,4 +1,4 @@
-"""The switch `use_azure`: the endpoint or the local model, and nothing that may mean either."""
+"""The switch `use_azure`: its values, and the names of the two routes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEANINGS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def parse_use_azure(value: Any, where: str) -> bool | None:
-    """Return what a switch says, None for "not said".
+    """Return whether a switch is on, None where it is not set.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def parse_use_azure(value: Any, where: str) -> bool | None:
     Raises
     ------
     ConfigurationError
-        If it is anything else; ``"no"`` must not come to mean yes, nor yes no.
+        If it is anything else: no other value has only one possible meaning.
     """
     if value is None:
         return None
@@ -40,8 +40,8 @@ def parse_use_azure(value: Any, where: str) -> bool | None:
     text = str(int(value)) if isinstance(value, int) and value in (0, 1) else value
     if isinstance(text, str) and (meaning := _MEANINGS.get(text)) is not None:
         return meaning
-    # Long values are not shown: a misplaced key is one.
+    # Long values are not shown: one of them may be a key.
     raise ConfigurationError(
-        f"{where} is True, False, 0, 1, 'true' or 'false' (or None for not said), not "
+        f"{where} is True, False, 0, 1, 'true' or 'false' (or None), not "
         f"{shown(value, _LONGEST_SHOWN)}"
     )

@@ -88,16 +88,16 @@ def _is_set(name: str | None) -> bool | None:
 
 
 def _route(model: HybridOnnxModel) -> str:
-    policy = model.choice.saved if _is_refused(model) else model.choice.of()
+    policy = model.policies.saved if _is_refused(model) else model.policies.for_call()
     mode: str = policy.mode
     return mode
 
 
 def _is_refused(model: HybridOnnxModel) -> bool:
     """Tell whether a call without a route is refused because the stored route is not granted."""
-    choice = model.choice
-    said = choice.configured is not None or USE_AZURE_ENV in os.environ
-    return choice.refused is not None and not said
+    policies = model.policies
+    said = policies.configured is not None or USE_AZURE_ENV in os.environ
+    return policies.refused is not None and not said
 
 
 def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:

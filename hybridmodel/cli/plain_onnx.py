@@ -34,7 +34,7 @@ def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
         output=config.get("output"),
         providers=config.get("providers"),
     )
-    model.choice.configure(config.get("use_azure"), config.get("mode"))
+    model.policies.configure(config.get("use_azure"), config.get("mode"))
     return model
 
 

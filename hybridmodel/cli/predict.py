@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybridmodel.answer import PROVENANCE
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.replacing import check_targets
 from hybridmodel.cli.source import Source, format_of
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.provenance import PROVENANCE
 from hybridmodel.routing import AZURE
-from hybridmodel.routing.choice import HERE, THERE
+from hybridmodel.routing.resolver import LOCAL_POLICY, REMOTE_POLICY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def predict(
         format_of(target)
     check_targets(source, target)
     with options.open_model(model_uri, config) as model:
-        policy = model.choice.of(use_azure, mode)
+        policy = model.policies.for_call(use_azure, mode)
         rows = asked = 0
         with (
             tables.writing(target) as write,
@@ -91,9 +91,9 @@ def predict(
                 rows += len(frame)
                 asked += remote
                 advance(len(frame))
-        if asked < rows or policy is HERE:
+        if asked < rows or policy is LOCAL_POLICY:
             click.echo(f"{rows - asked} rows answered by the local model", err=True)
-        if asked or policy is THERE:
+        if asked or policy is REMOTE_POLICY:
             url = model.client.endpoint.model_url
             click.echo(f"{asked} rows answered by the endpoint {url}", err=True)
 
@@ -107,12 +107,12 @@ def _answer(
     provenance: bool,
 ) -> tuple[pd.DataFrame, int]:
     """Return the predictions, and how many rows the endpoint has answered."""
-    plain = policy is HERE or policy is THERE
+    plain = policy is LOCAL_POLICY or policy is REMOTE_POLICY
     told = provenance or not plain
     answer = model.predict(frame, mode=policy, output=output_name, timeout=timeout, provenance=told)
     predictions: pd.DataFrame = answer.to_frame() if answer.ndim == 1 else answer
     if not told:
-        return predictions, len(frame) if policy is THERE else 0
+        return predictions, len(frame) if policy is REMOTE_POLICY else 0
     remote = int((predictions["route"] == AZURE).sum())
     return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), remote
 

@@ -130,7 +130,7 @@ def read(
             use_azure=record.use_azure,
             routing=record.routing,
         )
-        model.choice.configure(config.get("use_azure"), config.get("mode"))
+        model.policies.configure(config.get("use_azure"), config.get("mode"))
         _check_route(model, config, given, look_only)
     except ConfigurationError:
         raise
@@ -155,10 +155,10 @@ def _check_route(
     model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
 ) -> None:
     """Refuse a stored route to where no data may be sent; a call may choose another."""
-    choice, endpoint = model.choice, model.endpoint
+    policies, endpoint = model.policies, model.endpoint
     chosen = {key for key in ("use_azure", "mode") if config.get(key) is not None}
-    configured = None if chosen <= set(given) else choice.configured
-    unasked = configured or choice.saved
+    configured = None if chosen <= set(given) else policies.configured
+    unasked = configured or policies.saved
     if endpoint is None or unasked.mode == LOCAL:
         return
     permission = permission_of(endpoint)
@@ -170,9 +170,9 @@ def _check_route(
     )
     if configured is not None:
         raise ConfigurationError(refusal)
-    choice.refused = refusal
+    policies.refused = refusal
     if not look_only:
-        choice.of()
+        policies.for_call()
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:

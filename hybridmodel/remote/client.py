@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import (
     EndpointError,
@@ -27,7 +28,6 @@ from hybridmodel.exceptions import (
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
-from hybridmodel.remote.answers import RemoteAnswer
 from hybridmodel.remote.chunks import can_cut, cut, join
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.endpoint_state import EndpointState, state_of
@@ -41,6 +41,7 @@ from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.wire.json_text import answer_limit, description_limit
 from hybridmodel.remote.wire.metadata import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
+from hybridmodel.switch import AZURE
 
 Array = np.ndarray[Any, Any]
 
@@ -116,7 +117,7 @@ class EndpointClient:
         timeout_s: float | None = None,
         retry: bool = True,
         deadline: Deadline | None = None,
-    ) -> RemoteAnswer:
+    ) -> Answer:
         """Ask for the named outputs, in several requests where one would be too large.
 
         Parameters
@@ -231,7 +232,7 @@ class EndpointClient:
 
     def _ask(
         self, call: Call, feeds: Mapping[str, Array], outputs: Sequence[str], rows: int | None
-    ) -> RemoteAnswer:
+    ) -> Answer:
         binary = self._speaks_binary(call)
         message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
         limit = self._limit(tuple(outputs), rows, binary)
@@ -257,8 +258,13 @@ class EndpointClient:
             raise self._mismatch(call, found)
         version = self._exchanger.version(call, version)
         _log.debug("version %s answered request %s", version, call.request_id)
-        return RemoteAnswer(
-            {name: arrays[name] for name in outputs}, version, attempts, call.request_id or ""
+        return Answer(
+            {name: arrays[name] for name in outputs},
+            AZURE,
+            attempts,
+            model_version=version,
+            request_id=call.request_id or "",
+            row_count=rows or 1,
         )
 
     def _speaks_binary(self, call: Call) -> bool:
@@ -272,10 +278,10 @@ class EndpointClient:
         outputs: Sequence[str],
         rows: int,
         size: int,
-    ) -> RemoteAnswer:
+    ) -> Answer:
         """Ask for some rows at a time, several at once; all are answered, or it is an error."""
         self._speaks_binary(call)
-        answers: list[RemoteAnswer] = []
+        answers: list[Answer] = []
         call = replace(call, deadline=call.deadline.part())
 
         def ask(chunk: tuple[slice, Mapping[str, Array]]) -> tuple[slice, Mapping[str, Array]]:
@@ -306,7 +312,9 @@ class EndpointClient:
                 " and ".join(versions[:_MOST_VERSIONS]),
             )
         named = ", ".join(versions[:_MOST_VERSIONS]) or None
-        return RemoteAnswer(joined, named, attempts, call.request_id or "")
+        return replace(
+            answers[0], outputs=joined, attempts=attempts, model_version=named, row_count=rows
+        )
 
     def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:
         redaction = self._exchanger.redaction(call)

@@ -1,4 +1,4 @@
-"""Who answers a call: the switch `use_azure`, and the modes that say more than yes or no."""
+"""Which route answers a call: the switch `use_azure`, and the policies for everything else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from hybridmodel.routing.policies import (
     Shadow,
     Split,
 )
-from hybridmodel.switch import (
-    AZURE,
-    LOCAL,
-    USE_AZURE_ENV,
-    parse_use_azure,
-)
+from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 __all__ = [
     "AZURE",

@@ -1,4 +1,4 @@
-"""A running estimate of what a cascade's threshold costs, from kept rows that were sent as well."""
+"""An estimate of what a cascade's threshold costs, from kept rows that were sent as well."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Array = np.ndarray[Any, Any]
 
 
 class Audit:
-    """Counts audited rows of one cascade; begins anew when another one is used.
+    """Counts audited rows of one cascade, and starts again when another cascade is used.
 
-    What is estimated needs no labels: the share of all rows that are kept though the other model
-    answers them otherwise. Where a calibration had labels, its loss is at most that.
+    The estimate needs no labels: it is the share of all rows that are kept although the endpoint's
+    model answers them differently. The loss of a calibration with labels is at most that share.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Audit:
         self._begin()
 
     def judge(self, policy: Cascade, spec: ModelSpec) -> Judge:
-        """Return what tells whether two answers differ.
+        """Return the judge that finds whether two answers differ.
 
         Raises
         ------
         ConfigurationError
-            If the model's outputs do not say by themselves, and no calibration did.
+            If neither the model's outputs nor a calibration determine it.
         """
         with self._lock:
             if self._judge is None or policy != self._policy:
@@ -44,18 +44,18 @@ class Audit:
                 self._begin()
             return self._judge
 
-    def note(self, rows: int, kept: int, small: Outputs, big: Outputs) -> None:
-        """Take in a call.
+    def note(self, rows: int, kept: int, local: Outputs, remote: Outputs) -> None:
+        """Count a call.
 
         Parameters
         ----------
         rows, kept : int
-            Rows of the call, and those that stayed here.
-        small, big : mapping of str to ndarray
-            Both answers to the rows that were audited, which may be none.
+            Rows of the call, and those that were not escalated.
+        local, remote : mapping of str to ndarray
+            Both answers to the audited rows; empty where there are none.
         """
         judge = self._judge
-        differ = judge.judge(None, small, big).losses if judge and small else np.empty(0, bool)
+        differ = judge.judge(None, local, remote).losses if judge and local else np.empty(0, bool)
         with self._lock:
             self._rows += rows
             self._kept += kept
@@ -63,7 +63,7 @@ class Audit:
             self._differ += int(differ.sum())
 
     def stats(self) -> dict[str, float]:
-        """Return the estimate, with its 95 % interval, by name; nothing before the first row."""
+        """Return the estimate and its 95 % interval by name; nothing before the first row."""
         from hybridmodel.cascade.bounds import interval
 
         with self._lock:
@@ -85,19 +85,19 @@ class Audit:
 
 
 def judge_of(policy: Cascade, spec: ModelSpec) -> Judge:
-    """Return what tells whether the answers of two models differ, as the calibration did.
+    """Return the judge that finds whether two answers differ, as the calibration did.
 
     Raises
     ------
     ConfigurationError
-        If the outputs do not say by themselves, and the calibration used a function.
+        If the calibration used a function, or the outputs do not determine a judge.
     """
     found = policy.calibration
     if found is None:
         return judge_for(spec, policy.score)
     if found.loss_function is not None:
         raise ConfigurationError(
-            f"the calibration judged by the function {found.loss_function}, which is not stored: "
+            f"the calibration used the loss function {found.loss_function}, which is not stored: "
             "audit_rate needs a calibration by classes or by tolerance"
         )
     return judge_for(spec, policy.score, answer=found.answer, tolerance=found.tolerance)

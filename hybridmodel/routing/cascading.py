@@ -1,31 +1,35 @@
-"""The cascade at work: which rows go on, and what became of them."""
+"""The cascade: which rows are escalated to the endpoint, and the answer that both routes make."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hybridmodel.cascade.scores import escalated
+from hybridmodel.data.answer import MIXED, Answer, Reasons
 from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
 from hybridmodel.routing.policies import Cascade
-from hybridmodel.routing.routed import MIXED, Ask, Reasons, Routed, Sides, check_rows, merge, pick
+from hybridmodel.routing.routes import Request, Routes, merge, pick
 from hybridmodel.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
 
 SURE, UNSURE, OVER = "sure", "unsure", "over the limit"
-"""Why a row was kept, escalated, or kept in spite of its score."""
+"""Reasons why a row is kept, is escalated, or is kept in spite of its score."""
 
 
-class _Look(NamedTuple):
-    """What the local model says of a call: its answers, and the rows that are to go on.
+class _LocalPass(NamedTuple):
+    """The local model's outputs for all rows, and what follows from their scores.
 
-    `audited` are rows that stay and are sent nevertheless, None where the policy wants none.
+    `doubtful` has the rows below the threshold, `gone` those of them that are escalated,
+    `escalated` their number, and `audited` the kept rows that are sent as well, or None. A tuple,
+    because one is made for each call: 0.2 µs, and 0.6 µs for a frozen dataclass.
     """
 
     outputs: dict[str, Array]
@@ -36,25 +40,41 @@ class _Look(NamedTuple):
     audited: Array | None
 
     @property
-    def settled(self) -> bool:
-        """Whether all rows stay because they are sure, and none is sent."""
+    def all_sure(self) -> bool:
+        """Whether no row is doubtful and none is audited."""
         return not self.escalated and self.audited is None and self.gone is self.doubtful
 
-    @property
     def sent(self) -> Array:
-        """Positions of the rows that are sent, in order."""
+        """Return the positions of the rows that are sent, in order."""
         return np.flatnonzero(self.gone if self.audited is None else self.gone | self.audited)
 
-    def taken(self, sent: Array, there: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """Return the positions of the rows whose answer is the endpoint's, and these answers."""
-        if self.audited is None:
-            return sent, there
-        return np.flatnonzero(self.gone), pick(there, self.gone[sent])
+    def answer(self, names: tuple[str, ...], reason: str | Reasons) -> Answer:
+        """Return the answer in which all rows are kept."""
+        outputs = {name: self.outputs[name] for name in names}
+        return Answer(outputs, LOCAL, scores=self.scores, row_count=len(self.scores), reason=reason)
 
     def reasons(self, unsure: str = UNSURE) -> Reasons:
-        """Return why each row was answered by whom it was."""
+        """Return the reason of each row."""
         codes = 2 * self.doubtful.view(np.uint8) - self.gone.view(np.uint8)
-        return Reasons(codes, (SURE, unsure, OVER))
+        return Reasons(codes=codes, texts=(SURE, unsure, OVER))
+
+    def merged(self, remote: Answer, sent: Array, names: tuple[str, ...]) -> Answer:
+        """Return the answer with the endpoint's outputs in the escalated rows."""
+        outputs = {name: self.outputs[name] for name in names}
+        if self.escalated:
+            rows, part = sent, remote.outputs
+            if self.audited is not None:
+                rows, part = np.flatnonzero(self.gone), pick(part, self.gone[sent])
+            merge(outputs, rows, part)
+        return replace(
+            remote,
+            outputs=outputs,
+            route={0: LOCAL, len(self.gone): AZURE}.get(self.escalated, MIXED),
+            scores=self.scores,
+            row_count=len(self.scores),
+            remote_rows=self.gone if self.escalated else None,
+            reason=self.reasons(),
+        )
 
 
 class CascadeRunner:
@@ -62,98 +82,96 @@ class CascadeRunner:
 
     Parameters
     ----------
-    sides : Sides
+    routes : Routes
         The model's two routes.
     random : callable, optional
         Returns so many numbers from 0 to 1, for the choice of rows to audit.
     """
 
-    def __init__(self, sides: Sides, random: Callable[[int], Array] | None = None) -> None:
-        self._sides = sides
+    def __init__(self, routes: Routes, random: Callable[[int], Array] | None = None) -> None:
+        self._routes = routes
         self._draw = random or np.random.default_rng().random
         self._lock = threading.Lock()
         self._left_over = 0.0
         self.audit = Audit()
 
-    def answer(self, policy: Cascade, ask: Ask) -> Routed:
-        """Answer one call.
+    def answer(self, policy: Cascade, request: Request) -> Answer:
+        """Answer a request.
 
         Raises
         ------
         EndpointUnavailable
             If rows have to be escalated, cannot be, and the policy says so.
         InputMismatch, ConfigurationError, EndpointError, SpecMismatch
-            As the two routes and the score raise them; a SpecMismatch also where only one side's
-            probabilities are some.
+            As the two routes and the score raise them; a SpecMismatch also where only one route
+            gives probabilities.
         """
-        deadline = Deadline(self._sides.time_of(ask))
-        look = self._look(policy, ask)
-        outputs = {name: look.outputs[name] for name in ask.names}
-        if look.settled:
-            return Routed(outputs, LOCAL, scores=look.scores, reasons=SURE)
-        kept = Routed(outputs, LOCAL, scores=look.scores, reasons=look.reasons())
-        sent = look.sent
+        deadline = Deadline(self._routes.timeout_of(request))
+        first = self._run_local(policy, request)
+        if first.all_sure:
+            return first.answer(request.names, SURE)
+        sent = first.sent()
         if not len(sent):
-            self._note(look, {}, sent)
-            return kept
+            self._note(first, {}, sent)
+            return first.answer(request.names, first.reasons())
         try:
-            there = self._send(policy, ask, look, sent, deadline)
+            remote = self._send(policy, request, first, sent, deadline)
         except EndpointUnavailable as error:
-            if look.escalated and policy.on_unavailable == "raise":
+            if first.escalated and policy.on_unavailable == "raise":
                 raise
-            self._sides.counters.add("cascade.kept_unavailable", look.escalated)
-            return kept._replace(reasons=look.reasons(type(error).__name__))
-        self._note(look, there.outputs, sent)
-        if not look.escalated:
-            return kept._replace(there=there.there)
-        merge(outputs, *look.taken(sent, there.outputs))
-        route = AZURE if look.escalated == len(look.gone) else MIXED
-        return kept._replace(route=route, there=there.there, from_azure=look.gone)
+            self._routes.counters.add("cascade.kept_unavailable", first.escalated)
+            return first.answer(request.names, first.reasons(type(error).__name__))
+        self._note(first, remote.outputs, sent)
+        return first.merged(remote, sent, request.names)
 
-    def _look(self, policy: Cascade, ask: Ask) -> _Look:
-        spec, rows = self._sides.spec, ask.bound.rows or 0
-        check_rows(spec, ask.names)
+    def _run_local(self, policy: Cascade, request: Request) -> _LocalPass:
+        spec, rows, counters = self._routes.spec, request.bound.rows or 0, self._routes.counters
+        self._routes.check_rows(request.names)
         compared = self.audit.judge(policy, spec).needs if policy.audit_rate else ()
-        names = tuple(dict.fromkeys((*ask.names, *policy.score.needs(spec), *compared)))
-        outputs = self._sides.local(ask.bound.feeds, names, rows).outputs
+        needed = {*policy.score.needs(spec), *compared}
+        names = (*request.names, *sorted(needed.difference(request.names)))
+        outputs = self._routes.run_local(Request(request.bound, names, None))
         scores = policy.score.of(outputs, rows)
         doubtful = escalated(scores, policy.limit)
         gone = self._limited(policy, scores, doubtful)
         audited = (self._draw(rows) < policy.audit_rate) & ~gone if compared else None
         count = int(np.count_nonzero(gone))
-        self._sides.counters.add("cascade.rows", rows)
-        self._sides.counters.add("cascade.escalated", count)
+        counters.add("cascade.rows", rows)
+        counters.add("cascade.escalated", count)
         if gone is not doubtful:
-            self._sides.counters.add("cascade.over_limit", int(doubtful.sum()) - count)
-        return _Look(outputs, scores, doubtful, gone, count, audited)
+            counters.add("cascade.over_limit", int(doubtful.sum()) - count)
+        return _LocalPass(outputs, scores, doubtful, gone, count, audited)
 
     def _send(
-        self, policy: Cascade, ask: Ask, look: _Look, sent: Array, deadline: Deadline
-    ) -> Routed:
-        """Ask the endpoint for the rows that go on, and for those that are audited."""
-        feeds = ask.bound.feeds
-        if len(sent) < len(look.gone):
-            feeds = pick(feeds, sent)
-        names = ask.names if look.audited is None else tuple(look.outputs)
-        left_s = deadline.check("running the local model")
-        retry = policy.on_unavailable == "raise"
-        there = self._sides.azure(feeds, names, len(sent), left_s, retry=retry)
-        policy.score.check_endpoint(there.outputs)
-        return there
+        self,
+        policy: Cascade,
+        request: Request,
+        first: _LocalPass,
+        sent: Array,
+        deadline: Deadline,
+    ) -> Answer:
+        """Ask the endpoint for the rows that are escalated or audited."""
+        if len(sent) < len(first.gone):
+            request = request.of_rows(sent)
+        names = request.names if first.audited is None else tuple(first.outputs)
+        request = request._replace(names=names, timeout_s=deadline.check("running the local model"))
+        remote = self._routes.remote(request, retry=policy.on_unavailable == "raise")
+        policy.score.check_endpoint(remote.outputs)
+        return remote
 
-    def _note(self, look: _Look, there: dict[str, Array], sent: Array) -> None:
-        """Let the audit take in the call, with both answers to the audited rows."""
-        if look.audited is None:
+    def _note(self, first: _LocalPass, remote: dict[str, Array], sent: Array) -> None:
+        """Pass the call to the audit, with both answers to the audited rows."""
+        if first.audited is None:
             return
-        rows, kept = len(look.gone), len(look.gone) - look.escalated
-        if there and look.audited.any():
-            big = pick(there, look.audited[sent])
-            self.audit.note(rows, kept, pick(look.outputs, look.audited), big)
+        rows, kept = len(first.gone), len(first.gone) - first.escalated
+        if remote and first.audited.any():
+            audited = pick(remote, first.audited[sent])
+            self.audit.note(rows, kept, pick(first.outputs, first.audited), audited)
         else:
             self.audit.note(rows, kept, {}, {})
 
     def _limited(self, policy: Cascade, scores: Array, doubtful: Array) -> Array:
-        """Return which of the doubtful rows may go on, the most doubtful first."""
+        """Return which of the doubtful rows are escalated: those of the lowest scores."""
         if policy.max_escalation is None:
             return doubtful
         with self._lock:

@@ -1,16 +1,16 @@
-"""Routing policies: small frozen records that say who answers a call; they do nothing themselves.
+"""Routing policies: frozen records that name the route of a call; the router carries them out.
 
 ================  ==============================================================================
-mode              who answers
+mode              which route answers
 ================  ==============================================================================
 ``local``         the local model
 ``azure``         the endpoint
-``azure_first``   the endpoint; the local model where it cannot answer now
-``local_first``   the local model; the endpoint where there is no working local model
-``cascade``       the local model; the endpoint for the rows of which it is not sure
-``shadow``        one of them; the other is asked in the background, and compared
-``split``         the endpoint for a share of calls or rows, always the same ones
-``hedge``         the endpoint; the local model where it takes too long
+``azure_first``   the endpoint; the local model where the endpoint is unavailable
+``local_first``   the local model; the endpoint where the local model does not work
+``cascade``       the local model; the endpoint for rows of which the local model is not sure
+``shadow``        one route; the other is asked in the background, and compared
+``split``         the endpoint for a share of calls or rows, the same ones each time
+``hedge``         the endpoint; the local model where the endpoint takes too long
 ================  ==============================================================================
 """
 
@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hybridmodel.checks import check_count, check_rate, check_seconds
-from hybridmodel.data.json_records import nullable, read_at
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -46,6 +45,10 @@ class Policy:
         """
         return {"mode": self.mode, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
+    def _set(self, **checked: Any) -> None:
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
 
 @dataclass(frozen=True)
 class Local(Policy):
@@ -63,10 +66,10 @@ class Azure(Policy):
 
 @dataclass(frozen=True)
 class AzureFirst(Policy):
-    """The endpoint answers, or the local model where the endpoint cannot answer now.
+    """The endpoint answers, or the local model where the endpoint is unavailable.
 
-    It is asked once, without pauses. A refusal, a wrong key and an answer that does not fit are
-    errors all the same: they would stay unnoticed otherwise.
+    The endpoint is asked once, without retries. A refusal, a wrong key and an answer that does not
+    fit are errors: nobody would notice them otherwise.
 
     Attributes
     ----------
@@ -78,14 +81,14 @@ class AzureFirst(Policy):
     patience: float = 0.8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patience", check_rate("patience", self.patience, zero=False))
+        self._set(patience=check_rate("patience", self.patience, zero=False))
 
 
 @dataclass(frozen=True)
 class LocalFirst(Policy):
-    """The local model answers, or the endpoint where the local one cannot be loaded or breaks.
+    """The local model answers, or the endpoint where the local model cannot be loaded or fails.
 
-    Data that does not fit is an error at once: it fits the other model no better.
+    Data that does not fit the local model is an error: it does not fit the other model either.
     """
 
     mode: ClassVar[str] = "local_first"
@@ -93,26 +96,26 @@ class LocalFirst(Policy):
 
 @dataclass(frozen=True)
 class Cascade(Policy):
-    """The local model answers all rows; those it is not sure of go to the endpoint.
+    """The local model answers all rows; those that it is not sure of go to the endpoint.
 
     Attributes
     ----------
     threshold : float
-        Rows with a lower score, or without one, are escalated.
+        Rows with a lower score, or with none, are escalated to the endpoint.
     score : Score
         How sure the local model is; also given by name (``"margin"``, ``"uncertainty:std"``) or as
         a function of the outputs.
     max_escalation : float or None
-        Largest share of the rows of a call that is escalated, the most doubtful first. The
-        fractions of rows that are left are kept for the next calls.
+        Largest share of the rows of a call that is escalated, those of the lowest scores first.
+        Fractions of rows that remain are added to those of the next calls.
     on_unavailable : str
-        ``"keep"`` the local answer of rows that the endpoint cannot answer now, and say so; or
+        ``"keep"`` the local answer where the endpoint is unavailable, with the error as reason; or
         ``"raise"``.
     audit_rate : float
-        Share of the kept rows that are sent as well, to see whether the threshold still does what
-        it was chosen for. Their local answer stands.
+        Share of the kept rows that are sent as well, to check whether the threshold is still right.
+        Their local answer is returned.
     calibration : Calibration or None
-        Gives threshold and score, where these are not given.
+        Has the threshold and the score, where these are not given.
 
     Raises
     ------
@@ -135,12 +138,10 @@ class Cascade(Policy):
             raise ConfigurationError(
                 f"on_unavailable is 'keep' or 'raise', not {self.on_unavailable!r}"
             )
-        object.__setattr__(self, "score", score)
-        object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "audit_rate", check_rate("audit_rate", self.audit_rate))
+        rate = check_rate("audit_rate", self.audit_rate)
+        self._set(threshold=threshold, score=score, audit_rate=rate)
         if self.max_escalation is not None:
-            share = check_rate("max_escalation", self.max_escalation)
-            object.__setattr__(self, "max_escalation", share)
+            self._set(max_escalation=check_rate("max_escalation", self.max_escalation))
 
     def _given(self) -> tuple[float, Score]:
         """Return threshold and score of a cascade without a calibration."""
@@ -148,14 +149,14 @@ class Cascade(Policy):
 
         if self.threshold is None:
             raise ConfigurationError(
-                "a cascade needs a threshold, or a calibration that found one: "
+                "a cascade needs a threshold, or a calibration, which has one: "
                 "Cascade(threshold=0.3, score='margin') or Cascade(calibration=calibrate(...))"
             )
         score = as_score(self.score or "margin")
         return score.check_threshold(self.threshold), score
 
     def _agreed(self, found: Calibration) -> tuple[float, Score]:
-        """Return those of the calibration, from which nothing that was given may differ."""
+        """Return those of the calibration; arguments must not differ from it."""
         from hybridmodel.cascade.scores import as_score
 
         score = as_score(self.score or found.score)
@@ -166,13 +167,13 @@ class Cascade(Policy):
         if (threshold, score) != (found.threshold, found.score):
             raise ConfigurationError(
                 f"the calibration is for the threshold {found.threshold:g} on {found.score}, not "
-                f"for {threshold:g} on {score}; leave these two out, or the calibration"
+                f"for {threshold:g} on {score}; pass either the calibration or these two"
             )
         return threshold, score
 
     @property
     def limit(self) -> float:
-        """The threshold, from wherever it came."""
+        """The threshold as a number."""
         return float("inf") if self.threshold is None else self.threshold
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,16 +193,16 @@ class Cascade(Policy):
 
 @dataclass(frozen=True)
 class Shadow(Policy):
-    """One side answers; the other is asked the same in the background, and compared.
+    """One route answers; the other is asked the same in the background, and compared.
 
     Attributes
     ----------
     answer : str
-        ``"local"`` or ``"azure"``: the side that answers.
+        ``"local"`` or ``"azure"``: the route that answers.
     share : float
-        Of the calls that are compared.
+        Share of calls that are compared.
     max_pending : int
-        Calls that wait to be compared; more are not compared at all.
+        Most calls that may wait for comparison; further calls are not compared.
     """
 
     mode: ClassVar[str] = "shadow"
@@ -212,23 +213,23 @@ class Shadow(Policy):
     def __post_init__(self) -> None:
         if self.answer not in (LOCAL, AZURE):
             raise ConfigurationError(f"answer is {LOCAL!r} or {AZURE!r}, not {self.answer!r}")
-        object.__setattr__(self, "share", check_rate("share", self.share))
+        self._set(share=check_rate("share", self.share))
         check_count("max_pending", self.max_pending, 1, 10_000)
 
 
 @dataclass(frozen=True)
 class Split(Policy):
-    """The endpoint answers a share of calls or rows: always the same ones.
+    """The endpoint answers a share of calls or rows: the same ones each time.
 
     Attributes
     ----------
     share : float
-        Of calls or rows that the endpoint answers.
+        Share of calls or rows that the endpoint answers.
     by : str
-        What decides: ``"call"`` the data of the whole call, ``"row"`` the data of each row,
-        ``"index"`` the label of each row in a DataFrame, such as a customer's number.
+        What is hashed: ``"call"`` the data of the whole call, ``"row"`` the data of each row,
+        ``"index"`` the label of each row in a DataFrame, such as a customer number.
     salt : str
-        Another salt picks other ones.
+        Another salt selects other calls or rows.
     """
 
     mode: ClassVar[str] = "split"
@@ -237,7 +238,7 @@ class Split(Policy):
     salt: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "share", check_rate("share", self.share))
+        self._set(share=check_rate("share", self.share))
         if self.by not in ("call", "row", "index"):
             raise ConfigurationError(f"by is 'call', 'row' or 'index', not {self.by!r}")
         if not isinstance(self.salt, str):
@@ -246,19 +247,19 @@ class Split(Policy):
 
 @dataclass(frozen=True)
 class Hedge(Policy):
-    """The endpoint answers, or the local model where it has not after a while, or cannot.
+    """The endpoint answers, or the local model where the endpoint is slow or unavailable.
 
     Attributes
     ----------
     delay_s : float
-        How long the local model waits for the endpoint, in seconds.
+        How long to wait for the endpoint, in seconds, before the local model runs.
     """
 
     mode: ClassVar[str] = "hedge"
     delay_s: float = 0.1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delay_s", check_seconds("delay_s", self.delay_s))
+        self._set(delay_s=check_seconds("delay_s", self.delay_s))
 
 
 POLICIES: Mapping[str, type[Policy]] = {
@@ -269,13 +270,13 @@ POLICIES: Mapping[str, type[Policy]] = {
 
 
 def as_policy(value: Any, configured: Policy | None = None, where: str = "mode") -> Any:
-    """Return the policy that a caller means.
+    """Return the policy that a caller names.
 
     Parameters
     ----------
     value : Policy, str or callable
-        A mode by name stands for the configured policy of that mode, or for one with default
-        settings. A function is returned as it is.
+        The name of a mode means the configured policy of that mode, or one with default settings. A
+        function is returned as it is.
     configured : Policy, optional
         Of the model.
     where : str
@@ -284,7 +285,7 @@ def as_policy(value: Any, configured: Policy | None = None, where: str = "mode")
     Raises
     ------
     ConfigurationError
-        If it is none, or a mode by name needs settings that nobody gave.
+        If it is none of these, or the mode needs settings and has none.
     """
     if isinstance(value, Policy) or (callable(value) and not isinstance(value, type)):
         return value
@@ -299,7 +300,7 @@ def as_policy(value: Any, configured: Policy | None = None, where: str = "mode")
 
 
 def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
-    """Read what `Policy.to_dict` wrote; settings of a later minor version are ignored.
+    """Read what `Policy.to_dict` wrote, and ignore settings of a later minor version.
 
     Raises
     ------
@@ -323,6 +324,6 @@ def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:
     found = stored.get("calibration")
     return stored | {
         "threshold": float(stored["threshold"]),
-        "score": read_at("score", Score.from_dict, stored["score"]),
-        "calibration": read_at("calibration", nullable(Calibration.from_dict), found),
+        "score": Score.from_dict(stored["score"]),
+        "calibration": None if found is None else Calibration.from_dict(found),
     }

@@ -1,168 +1,140 @@
-"""Policies carried out: `Router.answer` asks one side, the other, or both for some rows each."""
+"""`Router.answer`: what each policy does with a request."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
-from hybridmodel.process.bounded import NoRoom, NotDone, call_with_timeout
-from hybridmodel.remote.redaction import escaped
-from hybridmodel.remote.resilience import Deadline
-from hybridmodel.routing.cascading import CascadeRunner
-from hybridmodel.routing.policies import AzureFirst, Hedge, Policy, Split
-from hybridmodel.routing.routed import MIXED, Ask, Routed, Sides, check_rows, merge, pick
-from hybridmodel.routing.shadowing import ShadowRunner
-from hybridmodel.routing.splitting import chosen
+from hybridmodel.data.answer import MIXED, Answer
+from hybridmodel.data.binding import Binding
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process.per_process import PerProcess
+from hybridmodel.routing.policies import Azure, Local, Policy, Split
+from hybridmodel.routing.routes import Request, Routes, merge
+from hybridmodel.switch import AZURE, LOCAL
+
+if TYPE_CHECKING:
+    from hybridmodel.compare.comparison import Comparison
 
 Array = np.ndarray[Any, Any]
 
-_log = logging.getLogger("hybridmodel")
-
 
 class Router:
-    """Carries out the policies of one model, and keeps what they remember between calls.
+    """Carries out the policies of one model.
 
     Parameters
     ----------
-    sides : Sides
+    routes : Routes
         The model's two routes.
     """
 
-    def __init__(self, sides: Sides) -> None:
-        self._sides = sides
-        self.cascade = CascadeRunner(sides)
-        self.shadow = ShadowRunner(sides)
-        self._falling_back = False
-        self._modes: Mapping[str, Callable[[Any, Ask], Routed]] = {
-            "azure_first": self._azure_first,
-            "local_first": self._local_first,
-            "cascade": self.cascade.answer,
-            "shadow": self.shadow.answer,
-            "split": self._split,
-            "hedge": self._hedge,
-        }
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._runners: PerProcess[_Runners] = PerProcess()
 
-    def stats(self) -> dict[str, float]:
-        """Return what cascades and shadows have found out, by name."""
-        return {**self.cascade.audit.stats(), **self.shadow.stats()}
-
-    def answer(self, policy: Any, ask: Ask) -> Routed:
-        """Answer one call.
+    def answer(self, policy: Any, request: Request) -> Answer:
+        """Answer a request.
 
         Parameters
         ----------
         policy : Policy or callable
-            A function takes the feeds by name, and returns True for the endpoint, False for here,
-            or that for each row in an array of bool.
-        ask : Ask
-            The call, of at least one row.
+            A function takes the feeds by name, and returns whether the endpoint answers: True or
+            False, or an array of bool with one for each row.
+        request : Request
 
         Raises
         ------
         InputMismatch, ConfigurationError, EndpointError, SpecMismatch
             As the route that was taken raises them.
         """
-        if isinstance(policy, Policy):
-            return self._modes[policy.mode](policy, ask)
-        return self._divided(_verdict(policy(ask.bound.feeds), ask.bound.rows), ask, "policy")
+        if request.bound.rows == 0:
+            outputs = Binding(self._routes.spec).empty(request.names)
+            route = AZURE if isinstance(policy, Azure) else LOCAL
+            return Answer(outputs, route, row_count=0, reason="no rows")
+        match policy:
+            case Local():
+                return self._routes.local(request)
+            case Azure():
+                return self._routes.remote(request)
+            case Split():
+                from hybridmodel.routing.splitting import chosen
 
-    def _local(self, _: Any, ask: Ask) -> Routed:
-        return self._sides.local(ask.bound.feeds, ask.names, ask.bound.rows)
+                return self._divide(request, chosen(policy, request.bound), "split")
+            case Policy():
+                return self._runners.get(self._make_runners).by_mode[policy.mode](policy, request)
+        bound = request.bound
+        return self._divide(request, _checked(policy(bound.feeds), bound.rows), "policy")
 
-    def _azure(
-        self, _: Any, ask: Ask, retry: bool = True, deadline: Deadline | None = None
-    ) -> Routed:
-        bound = ask.bound
-        return self._sides.azure(
-            bound.feeds, ask.names, bound.rows, ask.timeout_s, retry=retry, deadline=deadline
+    @property
+    def comparison(self) -> Comparison:
+        """What shadow mode has found out about both routes, in this process."""
+        return self._runners.get(self._make_runners).shadow.comparison
+
+    def stats(self) -> dict[str, float]:
+        """Return what cascades and shadow mode have found out, by name."""
+        runners = self._runners.peek()
+        return {} if runners is None else runners.stats()
+
+    def _make_runners(self) -> _Runners:
+        return _Runners(self._routes)
+
+    def _divide(self, request: Request, is_remote: bool | Array, reason: str) -> Answer:
+        """Let the endpoint answer all, none or some of the rows."""
+        if np.all(is_remote):
+            return replace(self._routes.remote(request), reason=reason)
+        if not np.any(is_remote):
+            return self._routes.local(request, reason)
+        self._routes.check_rows(request.names)
+        rows = np.flatnonzero(is_remote), np.flatnonzero(~np.asarray(is_remote))
+        remote = self._routes.remote(request.of_rows(rows[0]))
+        local = self._routes.run_local(request.of_rows(rows[1]))
+        count = len(rows[0]) + len(rows[1])
+        outputs = {
+            name: np.empty((count, *array.shape[1:]), array.dtype) for name, array in local.items()
+        }
+        merge(outputs, rows[1], local)
+        merge(outputs, rows[0], remote.outputs)
+        return replace(
+            remote,
+            outputs=outputs,
+            route=MIXED,
+            row_count=count,
+            remote_rows=np.asarray(is_remote),
+            reason=reason,
         )
 
-    def _azure_first(self, policy: AzureFirst, ask: Ask) -> Routed:
-        first = ask._replace(timeout_s=self._sides.time_of(ask) * policy.patience)
-        try:
-            return self._recovered(self._azure(policy, first, retry=False))
-        except EndpointUnavailable as error:
-            return self._instead(ask, error)
 
-    def _local_first(self, policy: Policy, ask: Ask) -> Routed:
-        try:
-            return self._local(policy, ask)
-        except InputMismatch:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever keeps it from working here
-            self._fall_back("the local model", error, "the endpoint")
-            return self._azure(policy, ask)._replace(reasons=type(error).__name__)
+class _Runners:
+    """Carry out the policies that remember something between calls; imported when first needed."""
 
-    def _hedge(self, policy: Hedge, ask: Ask) -> Routed:
-        deadline = Deadline(self._sides.time_of(ask))
-        try:
-            asked = call_with_timeout(
-                policy.delay_s,
-                lambda: self._azure(policy, ask, retry=False, deadline=deadline),
-                crew=self._sides.hedging,
-                name="hybridmodel-hedge",
-                queues=False,
-            )
-            return self._recovered(asked)
-        except NotDone as error:
-            # What nobody waits for stops, but for a connection or a token on its way.
-            deadline.run_out()
-            full = isinstance(error, NoRoom)
-            self._sides.counters.add("hedge.full" if full else "hedge.calls")
-            reason = "endpoint full" if full else "slow endpoint"
-            return self._local(policy, ask)._replace(reasons=reason)
-        except EndpointUnavailable as error:
-            return self._instead(ask, error)
-        except BaseException:
-            deadline.end()
-            raise
+    def __init__(self, routes: Routes) -> None:
+        from hybridmodel.routing.cascading import CascadeRunner
+        from hybridmodel.routing.fallbacks import FallbackRunner
+        from hybridmodel.routing.shadowing import ShadowRunner
 
-    def _split(self, policy: Split, ask: Ask) -> Routed:
-        return self._divided(chosen(policy, ask.bound), ask, "split")
-
-    def _divided(self, there: bool | Array, ask: Ask, reason: str) -> Routed:
-        """Let the endpoint answer all, none or some of the rows."""
-        if isinstance(there, bool) or there.all() or not there.any():
-            side = self._azure if np.all(there) else self._local
-            return side(None, ask)._replace(reasons=reason)
-        bound = ask.bound
-        check_rows(self._sides.spec, ask.names)
-        far, near = np.flatnonzero(there), np.flatnonzero(~there)
-        remote = self._sides.azure(pick(bound.feeds, far), ask.names, len(far), ask.timeout_s)
-        local = self._sides.local(pick(bound.feeds, near), ask.names, len(near))
-        outputs = {
-            name: np.empty((len(there), *array.shape[1:]), array.dtype)
-            for name, array in local.outputs.items()
+        self.cascade, self.shadow = CascadeRunner(routes), ShadowRunner(routes)
+        fallback = FallbackRunner(routes)
+        self.by_mode: Mapping[str, Callable[[Any, Request], Answer]] = {
+            "azure_first": fallback.azure_first,
+            "local_first": fallback.local_first,
+            "hedge": fallback.hedge,
+            "cascade": self.cascade.answer,
+            "shadow": self.shadow.answer,
         }
-        merge(outputs, near, local.outputs)
-        merge(outputs, far, remote.outputs)
-        return Routed(outputs, MIXED, remote.there, there, reasons=reason)
 
-    def _instead(self, ask: Ask, error: EndpointUnavailable) -> Routed:
-        self._fall_back("the endpoint", error, "the local model")
-        return self._local(None, ask)._replace(reasons=type(error).__name__)
-
-    def _recovered(self, routed: Routed) -> Routed:
-        self._falling_back = False
-        return routed
-
-    def _fall_back(self, failed: str, error: Exception, instead: str) -> None:
-        """Count it, and warn at the first of several in a row; the others are details."""
-        self._sides.counters.add("fallback.calls")
-        level = logging.DEBUG if self._falling_back else logging.WARNING
-        self._falling_back = True
-        _log.log(level, "%s answers instead of %s: %s", instead, failed, escaped(str(error))[:2000])
+    def stats(self) -> dict[str, float]:
+        return {**self.cascade.audit.stats(), **self.shadow.stats()}
 
 
-def _verdict(said: Any, rows: int | None) -> bool | Array:
-    verdict = np.asarray(said)
-    if verdict.dtype != bool or verdict.shape not in ((), (rows,)):
+def _checked(returned: Any, rows: int | None) -> bool | Array:
+    """Return what a caller's function returned, as `Router._divide` takes it."""
+    is_remote = np.asarray(returned)
+    if is_remote.dtype != bool or is_remote.shape not in ((), (rows,)):
         raise ConfigurationError(
             f"a routing function returns True, False, or {rows} of these in an array; it returned "
-            f"{verdict.dtype} of shape {list(verdict.shape)}"
+            f"{is_remote.dtype} of shape {list(is_remote.shape)}"
         )
-    return verdict if verdict.ndim else bool(verdict)
+    return is_remote if is_remote.ndim else bool(is_remote)

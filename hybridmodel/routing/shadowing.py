@@ -1,38 +1,40 @@
-"""Shadow mode: one side answers, the other is asked in the background, and both are compared."""
+"""Shadow mode: one route answers, the other is asked in the background, and both are compared."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from hybridmodel.compare.comparison import Comparison
-from hybridmodel.data.binding import Bound
+from hybridmodel.data.answer import Answer
 from hybridmodel.process.background import Background
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.redaction import escaped
 from hybridmodel.routing.policies import Shadow
-from hybridmodel.routing.routed import Ask, Routed, Sides
+from hybridmodel.routing.routes import Request, Routes
 from hybridmodel.switch import AZURE, LOCAL
 
 Array = np.ndarray[Any, Any]
 
 MAX_PENDING_BYTES = 1 << 26
-"""Data that waits to be compared, at the most; more calls are not compared."""
+"""Most data that may wait for comparison; a call that would exceed it is not compared."""
 
 _NAMES = {LOCAL: "the local model", AZURE: "the endpoint"}
 
 _log = logging.getLogger("hybridmodel")
 
 
-class _Call(NamedTuple):
-    """A call that was answered, with data of its own."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """A call that was answered; `by` is the route."""
 
-    bound: Bound
+    request: Request
     outputs: dict[str, Array]
     by: str
     elapsed_s: float
@@ -43,7 +45,7 @@ class ShadowRunner:
 
     Parameters
     ----------
-    sides : Sides
+    routes : Routes
         The model's two routes.
     random : callable, optional
         Returns a number from 0 to 1, for the choice of calls to compare.
@@ -51,56 +53,50 @@ class ShadowRunner:
     Attributes
     ----------
     comparison : Comparison
-        Of both sides, whichever answered: a change of policy does not change the sides.
+        Of both routes, whichever of them answered.
     """
 
-    def __init__(self, sides: Sides, random: Callable[[], float] | None = None) -> None:
-        self._sides = sides
+    def __init__(self, routes: Routes, random: Callable[[], float] | None = None) -> None:
+        self._routes = routes
         self._random = random
         self.reset()
         reset_in_child(self)
 
     def reset(self) -> None:
         """Forget what was compared and what waits, as a forked child does."""
-        self.comparison = Comparison(self._sides.spec)
+        self.comparison = Comparison(self._routes.spec)
         self._background = Background("hybridmodel-shadow")
-        # Made anew in a forked child, which would choose the same calls as its parent otherwise.
+        # A forked child needs a new generator: it would choose the same calls as its parent.
         self._draw = self._random or np.random.default_rng().random
         self._known_errors: set[str] = set()
 
-    def answer(self, policy: Shadow, ask: Ask) -> Routed:
-        """Answer one call as the route that the policy names does, and compare it later.
+    def answer(self, policy: Shadow, request: Request) -> Answer:
+        """Answer a request by the route that the policy names, and compare the routes later.
 
         Raises
         ------
         InputMismatch, EndpointError, SpecMismatch
-            As that route raises them. What becomes of the comparison is never an error.
+            As that route raises them. A comparison that fails is never an error.
         """
         started = time.perf_counter()
-        bound = ask.bound
-        if policy.answer == AZURE:
-            routed = self._sides.azure(bound.feeds, ask.names, bound.rows, ask.timeout_s)
-        else:
-            routed = self._sides.local(bound.feeds, ask.names, bound.rows)
+        is_remote = policy.answer == AZURE
+        answer = self._routes.remote(request) if is_remote else self._routes.local(request)
         elapsed_s = time.perf_counter() - started
         try:
-            self._offer(policy, _Call(bound, routed.outputs, policy.answer, elapsed_s))
-        except Exception as error:  # noqa: BLE001 - the answer is there, and is what was asked for
+            call = _Call(
+                request=request, outputs=answer.outputs, by=policy.answer, elapsed_s=elapsed_s
+            )
+            self._offer(policy, call)
+        except Exception as error:  # noqa: BLE001 - the caller gets the answer all the same
             self._note(error, "a call cannot be compared")
-        return routed
+        return answer
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all accepted calls are compared, and tell whether that is so.
-
-        Parameters
-        ----------
-        timeout_s : float, optional
-            At most so many seconds.
-        """
+        """Wait until all accepted calls are compared, and return whether they are."""
         return self._background.wait(timeout_s)
 
     def stats(self) -> dict[str, float]:
-        """Return what was found, by name; nothing before the first call."""
+        """Return the numbers of the comparison by name; none before the first call."""
         found = {f"shadow.{name}": count for name, count in self.comparison.counts().items()}
         pending = self._background.pending
         return {**found, "shadow.pending": pending} if found or pending else {}
@@ -120,31 +116,29 @@ class ShadowRunner:
             comparison.add_shed()
 
     def _compare(self, call: _Call, comparison: Comparison) -> None:
-        """Ask the other side, and compare; runs in the background."""
+        """Ask the other route, and compare; runs in the background."""
+        other = LOCAL if call.by == AZURE else AZURE
         started = time.perf_counter()
         try:
-            other = self._other(call)
-            seconds = {call.by: call.elapsed_s, other.route: time.perf_counter() - started}
-            answers = {call.by: call.outputs, other.route: other.outputs}
+            answers = {call.by: call.outputs, other: self._ask(other, call.request)}
+            seconds = {call.by: call.elapsed_s, other: time.perf_counter() - started}
             comparison.add(
                 answers[LOCAL],
                 answers[AZURE],
-                rows=call.bound.rows,
-                index=call.bound.frame_index,
+                rows=call.request.bound.rows,
+                index=call.request.bound.frame_index,
                 local_s=seconds[LOCAL],
                 azure_s=seconds[AZURE],
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, only the comparison fails
             comparison.add_failure(type(error).__name__)
-            other_side = _NAMES[LOCAL if call.by == AZURE else AZURE]
-            self._note(error, f"{other_side} cannot be compared with")
+            self._note(error, f"{_NAMES[other]} cannot be compared with")
 
-    def _other(self, call: _Call) -> Routed:
-        """Ask the side that has not answered; not counted among the answers of the model."""
-        feeds, names, rows = call.bound.feeds, tuple(call.outputs), call.bound.rows
-        if call.by == AZURE:
-            return self._sides.local(feeds, names, rows, count=False)
-        return self._sides.azure(feeds, names, rows, None, retry=False, count=False)
+    def _ask(self, route: str, request: Request) -> dict[str, Array]:
+        """Ask a route for what no caller gets, so that it is not counted."""
+        if route == LOCAL:
+            return self._routes.run_local(request, count=False)
+        return self._routes.remote(request, retry=False, count=False).outputs
 
     def _note(self, error: Exception, what: str) -> None:
         """Warn of the first error of a kind; the others are details, and counted."""
@@ -155,9 +149,10 @@ class ShadowRunner:
 
 
 def _own(call: _Call) -> _Call:
-    """Copy the data, which belongs to the caller."""
-    bound = call.bound._replace(feeds=_copies(call.bound.feeds))
-    return call._replace(bound=bound, outputs=_copies(call.outputs))
+    """Copy the data, which the caller may change; the background has the endpoint's own timeout."""
+    bound = call.request.bound._replace(feeds=_copies(call.request.bound.feeds))
+    request = call.request._replace(bound=bound, timeout_s=None)
+    return replace(call, request=request, outputs=_copies(call.outputs))
 
 
 def _copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -165,7 +160,8 @@ def _copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _size_bytes(call: _Call) -> int:
-    index = call.bound.frame_index
-    arrays = [*call.bound.feeds.values(), *call.outputs.values()]
+    bound = call.request.bound
+    index = bound.frame_index
+    arrays = [*bound.feeds.values(), *call.outputs.values()]
     texts = sum(sum(map(len, array.flat)) for array in arrays if array.dtype == object)
     return texts + sum(array.nbytes for array in arrays) + (0 if index is None else index.nbytes)

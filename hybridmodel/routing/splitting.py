@@ -1,4 +1,4 @@
-"""Which calls or rows of a split go to the endpoint: always the same ones, by their hash."""
+"""Which calls or rows of a split go to the endpoint: the hash of their data decides."""
 
 from __future__ import annotations
 
@@ -15,27 +15,16 @@ Array = np.ndarray[Any, Any]
 
 
 def chosen(policy: Split, bound: Bound) -> bool | Array:
-    """Tell whether the endpoint answers the call, or which of its rows.
-
-    Parameters
-    ----------
-    policy : Split
-        Says by what.
-    bound : Bound
-        The call.
-
-    Returns
-    -------
-    bool, or ndarray of bool of shape (n,)
+    """Return whether the endpoint answers the call, or an array of bool with one for each row.
 
     Raises
     ------
     InputMismatch
-        If the rows have no labels to go by.
+        If the policy needs labels of rows, and the data has none.
     """
     if policy.by == "index":
         if bound.frame_index is None:
-            raise InputMismatch("a split by index needs a DataFrame or Series; arrays came")
+            raise InputMismatch("a split by index needs a DataFrame or Series, not arrays")
         labels = [repr(label).encode() for label in bound.frame_index.tolist()]
         return np.array([_is_in(policy, label) for label in labels], bool)
     if policy.by == "row" and bound.rows is not None:

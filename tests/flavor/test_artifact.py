@@ -25,7 +25,7 @@ from hybridmodel.flavor.artifact import (
     read,
     write,
 )
-from hybridmodel.routing.choice import THERE
+from hybridmodel.routing.resolver import REMOTE_POLICY
 from tests.support import models
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def test_configuration_of_the_model(saved: Path) -> None:
     """Output, route and providers can be changed at load."""
     config = {"output": None, "use_azure": "true", "providers": ["CPUExecutionProvider"]}
     model = read(saved, config=config)
-    assert (model.output, model.choice.configured) == (None, THERE)
+    assert (model.output, model.policies.configured) == (None, REMOTE_POLICY)
     assert read(saved, config={"output": "double"}).output == "double"
 
 
@@ -304,7 +304,7 @@ def test_every_key_is_declared_and_changes_nothing(tmp_path: Path, endpoint: Any
     assert set(config) == set(CONFIG_KEYS)
     again = read(tmp_path, config=config)
     assert (again.endpoint, again.output) == (endpoint, "total")
-    assert again.choice.configured is None
+    assert again.policies.configured is None
 
 
 def test_session_options_are_saved_as_plain_data(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_score_and_threshold_may_be_said_again_and_nothing_else(found: Calibrati
     """What agrees with the calibration is fine; what does not is refused."""
     assert Cascade(calibration=found, score="margin").threshold == found.threshold
     for other in ({"threshold": 0.9}, {"score": "entropy"}):
-        with pytest.raises(ConfigurationError, match="leave these two out"):
+        with pytest.raises(ConfigurationError, match="pass either the calibration or these two"):
             Cascade(calibration=found, **other)
 
 

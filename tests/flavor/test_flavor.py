@@ -372,7 +372,7 @@ def test_undeclared_model_config(saved: Path, caplog: pytest.LogCaptureFixture) 
         loaded = mlflow.pyfunc.load_model(str(saved), model_config={"use_azur": True})
     finally:
         logging.getLogger("mlflow").removeHandler(caplog.handler)
-    assert loaded.get_raw_model().choice.configured is None
+    assert loaded.get_raw_model().policies.configured is None
     assert "use_azur" in caplog.text
 
 

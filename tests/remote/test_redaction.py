@@ -200,7 +200,7 @@ def everything_seen(key: str, reply: tuple[int, dict[str, str], bytes]) -> list[
     """Ask a server that gives this reply to all questions, and return what of it can be seen."""
     endpoint = TritonEndpoint(uri="http://localhost", model_name="m", binary=True, max_attempts=1)
     model = HybridOnnxModel(models.linear(), endpoint=endpoint)
-    model._client = EndpointClient(
+    model._routes._client = EndpointClient(
         endpoint, model.spec, Keys(key), make_transport=lambda _: Server(*reply)
     )
     messages: list[str] = []

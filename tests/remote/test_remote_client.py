@@ -23,7 +23,7 @@ from hybridmodel import (
     SpecMismatch,
     TritonEndpoint,
 )
-from hybridmodel.remote.answers import RemoteAnswer
+from hybridmodel.data.answer import Answer
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from tests.support.faulty import FaultyEndpoint, Script, error, http, raw
@@ -339,7 +339,7 @@ def test_threads_share_a_client_and_get_their_own_answers() -> None:
 
     with FaultyEndpoint(script) as faulty:
         client = EndpointClient(faulty.endpoint(), SPEC)
-        results: list[RemoteAnswer] = []
+        results: list[Answer] = []
         threads = [
             threading.Thread(
                 target=lambda: results.extend(client.infer(FEEDS, ("y",)) for _ in range(10))

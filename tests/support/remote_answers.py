@@ -11,7 +11,7 @@ from hybridmodel import (
     ModelSpec,
     TensorSpec,
 )
-from hybridmodel.remote.answers import RemoteAnswer
+from hybridmodel.data.answer import Answer
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.wire.protocol import Message, encode_response
 from tests.support.faulty import FaultyEndpoint, Script, http
@@ -46,7 +46,7 @@ def good(message: Message | None = None, **headers: str) -> Script:
     return http(200, message.body(), **{**named, **headers})
 
 
-def ask(faulty: FaultyEndpoint, names: tuple[str, ...] = ("y",), **options: float) -> RemoteAnswer:
+def ask(faulty: FaultyEndpoint, names: tuple[str, ...] = ("y",), **options: float) -> Answer:
     """Ask once."""
     client = EndpointClient(faulty.endpoint(), SPEC)
     try:

@@ -1,4 +1,4 @@
-"""Which route answers: who counts most, and what a switch may say."""
+"""Which policy a call gets: what counts most, and which values `use_azure` takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing import USE_AZURE_ENV, parse_use_azure
-from hybridmodel.routing.choice import HERE, THERE, Choice
+from hybridmodel.routing.resolver import LOCAL_POLICY, REMOTE_POLICY, PolicyResolver
 
 SAID = (None, False, True)
 
@@ -26,13 +26,13 @@ SAID = (None, False, True)
     ],
 )
 def test_meanings(value: Any, meaning: bool | None) -> None:
-    """These values say which route, and no other value does."""
+    """These values name a route."""
     assert parse_use_azure(value, "use_azure") is meaning
 
 
 @pytest.mark.parametrize("value", ["yes", "no", "True", "on", "", 2, -1, 1.0, [True], np.int64(1)])
 def test_everything_else_is_an_error(value: Any) -> None:
-    """What is not surely a yes or a no is refused, and the message says where it stood."""
+    """Any other value is refused, and the message names its place."""
     with pytest.raises(ConfigurationError, match=r"^the switch is True, False, 0, 1"):
         parse_use_azure(value, "the switch")
 
@@ -67,17 +67,17 @@ def test_precedence(
     else:
         monkeypatch.setenv(USE_AZURE_ENV, str(environment).lower())
     spoken = [value for value in (said, configured, environment, saved) if value is not None]
-    choice = Choice(THERE if saved else HERE, lambda policy: policy)
-    choice.configure(configured, None)
-    assert choice.of(said) is (THERE if spoken and spoken[0] else HERE)
+    policies = PolicyResolver(REMOTE_POLICY if saved else LOCAL_POLICY, lambda policy: policy)
+    policies.configure(configured, None)
+    assert policies.for_call(said) is (REMOTE_POLICY if spoken and spoken[0] else LOCAL_POLICY)
 
 
 def test_the_environment_is_read_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that says neither is an error that names it, unless it does not count."""
+    """Another value of the variable is an error that names it, where the variable counts."""
     monkeypatch.setenv(USE_AZURE_ENV, "yes")
     with pytest.raises(ConfigurationError, match=USE_AZURE_ENV):
-        Choice(HERE, lambda policy: policy).of()
-    choice = Choice(THERE, lambda policy: policy)
-    choice.configure(False, None)
-    assert choice.of() is HERE
-    assert choice.of(True) is THERE
+        PolicyResolver(LOCAL_POLICY, lambda policy: policy).for_call()
+    policies = PolicyResolver(REMOTE_POLICY, lambda policy: policy)
+    policies.configure(False, None)
+    assert policies.for_call() is LOCAL_POLICY
+    assert policies.for_call(True) is REMOTE_POLICY

@@ -1,0 +1,160 @@
+"""Which policy a call gets: that of the call itself, the configuration, the environment, the model.
+
+The first of these that names one counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local.session import LocalSession
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
+from hybridmodel.routing.routes import check_rows
+from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
+
+LOCAL_POLICY, REMOTE_POLICY = Local(), Azure()
+"""The only instances of `Local` and `Azure` that a call gets: code compares them by identity."""
+
+
+def initial_policy(use_azure: bool | None, routing: Policy | str | None) -> Policy:
+    """Return the policy that a model is made with.
+
+    Raises
+    ------
+    ConfigurationError
+        If both arguments are given, or `routing` is not a policy.
+    """
+    if routing is None:
+        return REMOTE_POLICY if use_azure else LOCAL_POLICY
+    if use_azure is not None:
+        raise ConfigurationError("pass use_azure or routing, not both")
+    policy = as_policy(routing, where="routing")
+    if not isinstance(policy, Policy):
+        raise ConfigurationError(
+            "routing is a policy or the name of a mode; give a function as mode="
+        )
+    return policy
+
+
+class PolicyResolver:
+    """Finds the policy of each call of one model; a pickle has all of it.
+
+    Parameters
+    ----------
+    saved : Policy
+        The policy that the model was made or saved with.
+    validate : callable
+        Returns a policy that fits the model, or raises `ConfigurationError`.
+    configured : Policy, optional
+        What `configure` made of ``model_config``, for a copy of a model.
+    refused : str, optional
+        Why `saved` must not be used, for a copy of a model.
+
+    Attributes
+    ----------
+    saved : Policy
+    configured : Policy or None
+        The policy of the ``model_config`` that the model was loaded with.
+    refused : str or None
+        Why `saved` must not be used: nobody has permitted that it sends data.
+    """
+
+    def __init__(
+        self,
+        saved: Policy,
+        validate: Callable[[Any], Any],
+        configured: Policy | None = None,
+        refused: str | None = None,
+    ) -> None:
+        self._validate = validate
+        self.saved: Policy = validate(saved)
+        self.configured: Policy | None = None if configured is None else validate(configured)
+        self.refused = refused
+
+    def configure(self, use_azure: bool | None, mode: Any) -> None:
+        """Take the policy of ``model_config``; raises as `for_call` does."""
+        if use_azure is not None or mode is not None:
+            self.configured = self._requested(use_azure, mode)
+
+    def for_call(self, use_azure: Any = None, mode: Any = None) -> Any:
+        """Return the policy of a call: a `Policy`, or the caller's own function.
+
+        Parameters
+        ----------
+        use_azure : bool, int, str or None
+            Whether the endpoint answers, and nothing else.
+        mode : str, Policy, callable or None
+            Any other policy.
+
+        Raises
+        ------
+        ConfigurationError
+            If both arguments are given, or one that is not understood or cannot work; or neither
+            is, and the saved policy is refused.
+        """
+        if use_azure is not None or mode is not None:
+            return self._requested(use_azure, mode)
+        if self.configured is not None:
+            return self.configured
+        environment = os.environ.get(USE_AZURE_ENV)
+        if environment is None:
+            if self.refused is not None:
+                raise ConfigurationError(self.refused)
+            return self.saved
+        is_remote = parse_use_azure(environment, f"environment variable {USE_AZURE_ENV}")
+        return REMOTE_POLICY if is_remote else LOCAL_POLICY
+
+    def _requested(self, use_azure: Any, mode: Any) -> Any:
+        if mode is None:
+            return REMOTE_POLICY if parse_use_azure(use_azure, "use_azure") else LOCAL_POLICY
+        if use_azure is not None:
+            raise ConfigurationError("pass use_azure or mode, not both")
+        known = self.configured if mode == getattr(self.configured, "mode", "") else self.saved
+        policy = as_policy(mode, known)
+        return policy if policy is known else self._validate(policy)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor, which replaces unpickled plain policies by the two constants.
+        arguments = (self.saved, self._validate, self.configured, self.refused)
+        return PolicyResolver, arguments
+
+
+def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, policy: Any) -> Any:
+    """Return a policy with its settings completed for a model.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model has no endpoint, no rows to divide, no output to make the score from, or is
+        not the one that the calibration was made with.
+    """
+    mode = getattr(policy, "mode", "function")
+    if mode in (LOCAL, AZURE):
+        return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
+    if endpoint is None:
+        raise ConfigurationError(
+            f"mode {mode!r} needs an endpoint: make the model with endpoint=TritonEndpoint(...), "
+            "or load it with model_config={'uri': ..., 'model_name': ...}"
+        )
+    return _validate_cascade(policy, session) if isinstance(policy, Cascade) else policy
+
+
+def _validate_cascade(policy: Cascade, session: LocalSession) -> Cascade:
+    from hybridmodel.routing.audit import judge_of
+
+    check_rows(session.spec, ())
+    calibration, sha256 = policy.calibration, session.onnx.sha256
+    if calibration is not None and calibration.small_sha256 != sha256:
+        raise ConfigurationError(
+            f"the calibration was made with another local model ({calibration.small_sha256[:12]}…, "
+            f"this one is {sha256[:12]}…), so its threshold does not apply; calibrate again"
+        )
+    policy = replace(policy, score=policy.score.check(session.spec))
+    if policy.audit_rate:
+        judge_of(policy, session.spec)
+    return policy

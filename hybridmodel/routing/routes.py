@@ -1,0 +1,155 @@
+"""The two routes of a model, and the request that either of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hybridmodel.data.answer import Answer
+from hybridmodel.data.binding import Bound
+from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
+from hybridmodel.local.session import LocalSession
+from hybridmodel.process.counters import Counters
+from hybridmodel.remote.time_limit import capped
+from hybridmodel.switch import AZURE, LOCAL
+
+if TYPE_CHECKING:
+    from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.remote.resilience import Deadline
+
+Array = np.ndarray[Any, Any]
+
+
+class Request(NamedTuple):
+    """One call: its data, the outputs wanted, and its total time (None: that of the endpoint).
+
+    A tuple, because one is made for each call: 0.15 µs, and 0.42 µs for a frozen dataclass.
+    """
+
+    bound: Bound
+    names: tuple[str, ...]
+    timeout_s: float | None
+
+    def of_rows(self, rows: Array) -> Request:
+        """Return the request for some rows, given by their positions."""
+        bound = Bound(pick(self.bound.feeds, rows), len(rows))
+        return Request(bound, self.names, self.timeout_s)
+
+
+class Routes:
+    """The two routes of one model, as policies use them.
+
+    Parameters
+    ----------
+    session : LocalSession
+        The local route.
+    client : EndpointClient or None
+        The remote route, None where the model has no endpoint.
+    counters : Counters
+        Count the calls and rows that each route answers.
+    """
+
+    def __init__(
+        self, session: LocalSession, client: EndpointClient | None, counters: Counters
+    ) -> None:
+        self.spec = session.spec
+        self.counters = counters
+        self._session = session
+        self._client = client
+        self._all_by_row = all(item.batched for item in (*self.spec.inputs, *self.spec.outputs))
+
+    @property
+    def client(self) -> EndpointClient:
+        """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""
+        if self._client is None:
+            raise ConfigurationError(
+                "the model has no endpoint: make it with endpoint=TritonEndpoint(...), or load it "
+                "with model_config={'uri': ..., 'model_name': ...}"
+            )
+        return self._client
+
+    def timeout_of(self, request: Request) -> float:
+        """Return the total time of a request in seconds, the endpoint's where it has none."""
+        timeout_s = request.timeout_s
+        return capped(self.client.endpoint.timeout_s if timeout_s is None else timeout_s)
+
+    def check_rows(self, names: Iterable[str]) -> None:
+        """Do what the function `check_rows` does, which takes 0.8 µs, only where it may fail."""
+        if not self._all_by_row:
+            check_rows(self.spec, names)
+
+    def run_local(self, request: Request, *, count: bool = True) -> dict[str, Array]:
+        """Run the local model; `count` is False for outputs that no caller gets."""
+        bound = request.bound
+        outputs = self._session.run(bound.feeds, request.names)
+        if count:
+            self.counters.answered(LOCAL, bound.rows or 1)
+        return outputs
+
+    def local(self, request: Request, reason: str = "asked") -> Answer:
+        """Answer with the local model."""
+        outputs = self.run_local(request)
+        return Answer(outputs, LOCAL, row_count=request.bound.rows or 1, reason=reason)
+
+    def remote(
+        self,
+        request: Request,
+        *,
+        retry: bool = True,
+        count: bool = True,
+        deadline: Deadline | None = None,
+    ) -> Answer:
+        """Answer with the endpoint; see `EndpointClient.infer`, and `run_local` for `count`."""
+        bound, names, timeout_s = request
+        answer = self.client.infer(
+            bound.feeds,
+            names,
+            rows=bound.rows,
+            timeout_s=timeout_s,
+            retry=retry,
+            deadline=deadline,
+        )
+        if count:
+            self.counters.answered(AZURE, bound.rows or 1)
+        return answer
+
+
+def pick(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    """Return some rows of each array, by their positions or a mask."""
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def merge(outputs: Mapping[str, Array], rows: Array, part: Mapping[str, Array]) -> None:
+    """Write the answer for some rows, given by their positions, into the outputs for all.
+
+    Raises
+    ------
+    SpecMismatch
+        If a row of it has another shape than the others.
+    """
+    for name, whole in outputs.items():
+        if part[name].shape[1:] != whole.shape[1:]:
+            raise SpecMismatch(
+                f"output {name!r}: a row of the endpoint's answer has the shape "
+                f"{list(part[name].shape[1:])}, one of the local model's {list(whole.shape[1:])}"
+            )
+        whole[rows] = part[name]
+
+
+def check_rows(spec: ModelSpec, names: Iterable[str]) -> None:
+    """Make sure that the rows of a call can be answered by different routes.
+
+    Raises
+    ------
+    ConfigurationError
+        If the first dimension of an input or of a wanted output does not count rows.
+    """
+    for item in (*spec.inputs, *map(spec.output, names)):
+        if not item.batched:
+            raise ConfigurationError(
+                f"the first dimension of {item} does not count rows, so its rows cannot be "
+                "answered by different routes"
+            )
