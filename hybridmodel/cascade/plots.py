@@ -46,7 +46,6 @@ def _draw(axes: Axes, panel: Panel) -> None:
     from matplotlib.ticker import PercentFormatter
 
     colour = _COLOURS[panel.name]
-
     if panel.upper:
         shares, low = zip(*panel.line, strict=True)
         high = [y for _, y in panel.upper]
