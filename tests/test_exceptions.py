@@ -61,11 +61,14 @@ def test_attributes_survive_pickling(name: str) -> None:
         given["retry_after_s"] = 2.5
     if issubclass(kind, exceptions.SpecMismatch):
         given = {"differences": ("one", "two")}
-    error = pickle.loads(pickle.dumps(kind("what happened", **given)))
+    made = kind("what happened", **given)
+    vars(made).update(hint="help", fault="503")
+    error = pickle.loads(pickle.dumps(made))
     assert type(error) is kind
+    assert (error.hint, error.fault) == ("help", "503")
     assert error.args == ("what happened",)
     endpoint_s = isinstance(error, exceptions.EndpointError)
-    told = "https://h/v2: what happened [3 requests, request id r]"
+    told = "https://h/v2: what happened (help) [3 requests, request id r]"
     assert str(error) == (told if endpoint_s else "what happened")
     assert {key: getattr(error, key) for key in given} == given
 

@@ -56,7 +56,7 @@ _AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
 _log = logging.getLogger("hybridmodel")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """What all requests of one logical call share.
 
@@ -136,7 +136,7 @@ class Exchanger:
         if deadline is None:
             seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
             deadline = Deadline(capped(seconds), self._clock)
-        return Call(deadline, request_id, self.keys.key(deadline))
+        return Call(deadline=deadline, request_id=request_id, key=self.keys.key(deadline))
 
     def exchange(
         self,

@@ -110,7 +110,11 @@ class Retrier:
         fault = fault_of(error)
         # A 401 behind a 424 is no news of this key: the server behind the endpoint answered it.
         if fault.retry == "new key" and str(error.status) == fault.name and not call.renewed:
-            key = self._exchanger.keys.other_than(call.key, call.deadline)
+            try:
+                key = self._exchanger.keys.other_than(call.key, call.deadline)
+            except EndpointError as failed:
+                failed.attempts = error.attempts
+                raise self._exchanger.with_context(call, failed) from failed.__cause__
             if key is not None:
                 return replace(call, key=key, earlier_key=call.key, renewed=True)
         if not call.retry:

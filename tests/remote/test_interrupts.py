@@ -210,7 +210,7 @@ def test_wherever_a_handler_raises_the_rows_of_a_server_can_be_asked_for_again()
         step += 1
         clock = Clock()
         sizes = RequestSizes(endpoint, lambda _: 4, clock)
-        call = Call(Deadline(5.0), None, None)
+        call = Call(deadline=Deadline(5.0), request_id=None, key=None)
 
         def fewer(sizes: RequestSizes = sizes, call: Call = call) -> int:
             return sizes.fewer_rows(call, refused, feeds, 20, 20)

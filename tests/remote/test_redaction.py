@@ -422,7 +422,7 @@ def test_records_that_hold_a_key_do_not_show_it() -> None:
     """The key of a call is in no repr."""
     from hybridmodel.remote.exchange import Call
 
-    call = Call(Deadline(1.0), None, KEY, earlier_key=KEY[::-1])
+    call = Call(deadline=Deadline(1.0), request_id=None, key=KEY, earlier_key=KEY[::-1])
     assert_hidden(KEY, repr(call))
     assert_hidden(KEY[::-1], repr(call))
     assert {item.name for item in dataclasses.fields(call) if not item.repr} == {

@@ -200,6 +200,16 @@ def test_a_key_that_was_renewed_is_used_once() -> None:
     assert caught.value.attempts == len(faulty.requests) == 2
 
 
+def test_a_credential_that_fails_after_a_refusal_says_where_and_how_often() -> None:
+    """The request that was refused counts, and the endpoint is named."""
+    keys = iter(["old"])
+    with FaultyEndpoint(http(401)) as faulty, pytest.raises(AuthenticationFailed) as caught:
+        EndpointClient(faulty.endpoint(), SPEC, lambda: next(keys)).infer(FEEDS, ("y",))
+    assert (caught.value.attempts, len(faulty.requests)) == (1, 1)
+    assert caught.value.endpoint == f"{faulty.uri}/v2/models/m/versions/1"
+    assert "the credential gave no key" in caught.value.message
+
+
 def test_a_connection_that_dies_as_it_is_used_is_replaced_at_once() -> None:
     """What an idle connection's end swallows is sent again without a pause, and counted."""
     answered: list[Any] = []

@@ -51,7 +51,7 @@ class HttpRequest:
     json_bytes: int = JSON_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # Not kw_only: whoever writes a transport makes these.
 class Reply:
     """What came back.
 

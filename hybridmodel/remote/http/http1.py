@@ -20,7 +20,7 @@ _MAX_HEADERS = 100
 _END = b"\r\n\r\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # Without slots, for what is worked out once.
 class Head:
     """The first part of a response.
 
