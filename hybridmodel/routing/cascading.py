@@ -143,12 +143,7 @@ class CascadeRunner:
         return _LocalPass(outputs, scores, doubtful, gone, count, audited)
 
     def _send(
-        self,
-        policy: Cascade,
-        request: Request,
-        first: _LocalPass,
-        sent: Array,
-        deadline: Deadline,
+        self, policy: Cascade, request: Request, first: _LocalPass, sent: Array, deadline: Deadline
     ) -> Answer:
         """Ask the endpoint for the rows that are escalated or audited."""
         if len(sent) < len(first.gone):

@@ -111,7 +111,9 @@ class PolicyResolver:
 
     def _requested(self, use_azure: Any, mode: Any) -> Any:
         if mode is None:
-            return REMOTE_POLICY if parse_use_azure(use_azure, "use_azure") else LOCAL_POLICY
+            plain = isinstance(use_azure, bool)
+            is_remote = use_azure if plain else parse_use_azure(use_azure, "use_azure")
+            return REMOTE_POLICY if is_remote else LOCAL_POLICY
         if use_azure is not None:
             raise ConfigurationError("pass use_azure or mode, not both")
         known = self.configured if mode == getattr(self.configured, "mode", "") else self.saved

@@ -76,7 +76,9 @@ class Router:
     def stats(self) -> dict[str, float]:
         """Return what cascades and shadow mode have found out, by name."""
         runners = self._runners.peek()
-        return {} if runners is None else runners.stats()
+        if runners is None:
+            return {}
+        return {**runners.cascade.audit.stats(), **runners.shadow.stats()}
 
     def _make_runners(self) -> _Runners:
         return _Runners(self._routes)
@@ -88,23 +90,18 @@ class Router:
         if not np.any(is_remote):
             return self._routes.local(request, reason)
         self._routes.check_rows(request.names)
-        rows = np.flatnonzero(is_remote), np.flatnonzero(~np.asarray(is_remote))
-        remote = self._routes.remote(request.of_rows(rows[0]))
-        local = self._routes.run_local(request.of_rows(rows[1]))
-        count = len(rows[0]) + len(rows[1])
+        mask = np.asarray(is_remote)
+        remote_rows, local_rows = np.flatnonzero(mask), np.flatnonzero(~mask)
+        remote = self._routes.remote(request.of_rows(remote_rows))
+        local = self._routes.run_local(request.of_rows(local_rows))
         outputs = {
-            name: np.empty((count, *array.shape[1:]), array.dtype) for name, array in local.items()
+            name: np.empty((mask.size, *array.shape[1:]), array.dtype)
+            for name, array in local.items()
         }
-        merge(outputs, rows[1], local)
-        merge(outputs, rows[0], remote.outputs)
-        return replace(
-            remote,
-            outputs=outputs,
-            route=MIXED,
-            row_count=count,
-            remote_rows=np.asarray(is_remote),
-            reason=reason,
-        )
+        merge(outputs, local_rows, local)
+        merge(outputs, remote_rows, remote.outputs)
+        answer = replace(remote, outputs=outputs, route=MIXED, reason=reason)
+        return replace(answer, row_count=mask.size, remote_rows=mask)
 
 
 class _Runners:
@@ -124,9 +121,6 @@ class _Runners:
             "cascade": self.cascade.answer,
             "shadow": self.shadow.answer,
         }
-
-    def stats(self) -> dict[str, float]:
-        return {**self.cascade.audit.stats(), **self.shadow.stats()}
 
 
 def _checked(returned: Any, rows: int | None) -> bool | Array:

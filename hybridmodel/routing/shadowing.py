@@ -32,11 +32,10 @@ _log = logging.getLogger("hybridmodel")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """A call that was answered; `by` is the route."""
+    """A call that was answered."""
 
     request: Request
-    outputs: dict[str, Array]
-    by: str
+    answer: Answer
     elapsed_s: float
 
 
@@ -83,10 +82,7 @@ class ShadowRunner:
         answer = self._routes.remote(request) if is_remote else self._routes.local(request)
         elapsed_s = time.perf_counter() - started
         try:
-            call = _Call(
-                request=request, outputs=answer.outputs, by=policy.answer, elapsed_s=elapsed_s
-            )
-            self._offer(policy, call)
+            self._offer(policy, _Call(request=request, answer=answer, elapsed_s=elapsed_s))
         except Exception as error:  # noqa: BLE001 - the caller gets the answer all the same
             self._note(error, "a call cannot be compared")
         return answer
@@ -110,18 +106,19 @@ class ShadowRunner:
             _size_bytes(call),
             most=policy.max_pending,
             most_bytes=MAX_PENDING_BYTES,
-            can_be_left=call.by == LOCAL,
+            can_be_left=call.answer.route == LOCAL,
         )
         if not accepted:
             comparison.add_shed()
 
     def _compare(self, call: _Call, comparison: Comparison) -> None:
         """Ask the other route, and compare; runs in the background."""
-        other = LOCAL if call.by == AZURE else AZURE
+        first = call.answer.route
+        other = LOCAL if first == AZURE else AZURE
         started = time.perf_counter()
         try:
-            answers = {call.by: call.outputs, other: self._ask(other, call.request)}
-            seconds = {call.by: call.elapsed_s, other: time.perf_counter() - started}
+            answers = {first: call.answer.outputs, other: self._ask(other, call.request)}
+            seconds = {first: call.elapsed_s, other: time.perf_counter() - started}
             comparison.add(
                 answers[LOCAL],
                 answers[AZURE],
@@ -152,7 +149,8 @@ def _own(call: _Call) -> _Call:
     """Copy the data, which the caller may change; the background has the endpoint's own timeout."""
     bound = call.request.bound._replace(feeds=_copies(call.request.bound.feeds))
     request = call.request._replace(bound=bound, timeout_s=None)
-    return replace(call, request=request, outputs=_copies(call.outputs))
+    answer = replace(call.answer, outputs=_copies(call.answer.outputs))
+    return replace(call, request=request, answer=answer)
 
 
 def _copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -162,6 +160,6 @@ def _copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
 def _size_bytes(call: _Call) -> int:
     bound = call.request.bound
     index = bound.frame_index
-    arrays = [*bound.feeds.values(), *call.outputs.values()]
+    arrays = [*bound.feeds.values(), *call.answer.outputs.values()]
     texts = sum(sum(map(len, array.flat)) for array in arrays if array.dtype == object)
     return texts + sum(array.nbytes for array in arrays) + (0 if index is None else index.nbytes)
