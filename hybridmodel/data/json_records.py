@@ -58,8 +58,9 @@ def read_record(kind: type[T], stored: Any, readers: Mapping[str, Callable[[Any]
     """Make a dataclass of the values that are stored; a field with a default may be missing."""
     item: Any = kind
     optional = {field.name for field in fields(item) if field.default is not MISSING}
-    names = [name for name in readers if name in mapping(stored) or name not in optional]
-    return kind(**{name: required(stored, name, readers[name]) for name in names})
+    given = mapping(stored)
+    names = [name for name in readers if name in given or name not in optional]
+    return kind(**{name: required(given, name, readers[name]) for name in names})
 
 
 def nullable(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
@@ -73,14 +74,17 @@ def listed(read: Callable[[Any], T], of: str) -> Callable[[Any], tuple[T, ...]]:
     def read_list(values: Any) -> tuple[T, ...]:
         if not isinstance(values, (list, tuple)):
             raise expected(f"a list of {of}", values)
-        return tuple(read_at(f"[{place}]", read, value) for place, value in enumerate(values))
+        try:
+            return tuple(map(read, values))
+        except ConfigurationError:  # Once more, to tell which one it is.
+            return tuple(read_at(f"[{place}]", read, value) for place, value in enumerate(values))
 
     return read_list
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return an object of JSON."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):  # The first is the faster to tell.
         raise expected("an object", value)
     return value
 

@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.checks import needed_for
-from hybridmodel.flavor import artifact, signatures
+from hybridmodel.flavor import artifact, pyfunc, signatures
 from hybridmodel.flavor.artifact import DATA_FOLDER
-from hybridmodel.flavor.pyfunc import (
-    PyfuncModel,
-    as_mlflow_exception,
-    is_answering_locally,
-    set_by_environment,
-)
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.trust.grants import checked_allow
 
@@ -79,16 +73,18 @@ def read_model(
     return artifact.read(Path(model_uri, DATA_FOLDER), **options)
 
 
-def load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncModel:
+def load_pyfunc(
+    data_path: str, model_config: Mapping[str, Any] | None = None
+) -> pyfunc.PyfuncModel:
     """Load what ``mlflow.pyfunc.load_model`` wraps."""
     options: dict[str, Any] = {
-        "given": set_by_environment(model_config),
-        "look_only": is_answering_locally(),
+        "given": pyfunc.set_by_environment(model_config),
+        "look_only": pyfunc.is_answering_locally(),
     }
     try:
         # MLflow merges what it is called with into what is stored: it proves nothing about who.
         model = artifact.read(Path(data_path), config=model_config, **options)
         signatures.check_params(model, Path(data_path).parents[1] / "MLmodel", model_config)
-        return PyfuncModel(model)
+        return pyfunc.PyfuncModel(model)
     except Exception as error:
-        raise as_mlflow_exception(error) from error
+        raise pyfunc.as_mlflow_exception(error) from error

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from importlib.metadata import (
-    PackageNotFoundError,
-    distribution,
-    packages_distributions,
-    version,
-)
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
-_NEEDED = (
-    "mlflow",
-    "onnxruntime",
-    "numpy",
-    "pandas",
-    "requests",
-    "urllib3",
-)
+_NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests", "urllib3")
 
 _logger = logging.getLogger("hybridmodel.flavor")
 

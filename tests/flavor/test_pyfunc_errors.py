@@ -14,13 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 from pandas.testing import assert_frame_equal
 
-from hybridmodel import (
-    HybridOnnxModel,
-    TritonEndpoint,
-    exceptions,
-    load_model,
-    save_model,
-)
+from hybridmodel import HybridOnnxModel, TritonEndpoint, exceptions, load_model, save_model
 from hybridmodel.flavor.pyfunc import ERROR_CODES, PyfuncModel, as_mlflow_exception
 from tests.support import models
 

@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybridmodel import (
-    HybridOnnxModel,
-    save_model,
-)
+from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.flavor import get_default_pip_requirements, requirements
 from tests.support import models
 from tests.support.mlflow_tools import REPOSITORY, python
