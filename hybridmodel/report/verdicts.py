@@ -27,7 +27,7 @@ _MOST_PAIRS = 1000
 _BINS = 41
 
 
-class Column(NamedTuple):
+class Column(NamedTuple):  # A tuple, since `joined` goes through its fields.
     """What is kept of every row; None for what is unknown.
 
     Attributes
