@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -450,13 +451,8 @@ def test_threads_may_share_a_fake(model: HybridOnnxModel) -> None:
     """So many failures are so many, whoever gets them."""
     with fake_endpoint(model) as fake:
         fake.fail(503, times=3)
-        threads = [
-            threading.Thread(target=lambda: model.infer(X, mode="azure_first")) for _ in range(16)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda _: model.infer(X, mode="azure_first"), range(16)))
         assert model.stats()["fallback.calls"] == 3
         assert len(fake.requests) == 16
 
