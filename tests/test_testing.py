@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -419,40 +420,6 @@ def test_models_made_in_the_block_ask_the_fake(tmp_path: Path) -> None:
         graded().predict(X, use_azure=True)
 
 
-def test_a_model_of_mlflow_s_is_unwrapped(tmp_path: Path) -> None:
-    """What `mlflow.pyfunc.load_model` returned can be given, and fails with MLflow's codes."""
-    save_model(graded(), tmp_path / "saved")
-    loaded = mlflow.pyfunc.load_model(str(tmp_path / "saved"))
-    with fake_endpoint(loaded, answer=BIG) as fake:
-        found = loaded.predict(X, params={"use_azure": True})
-        assert_same(found, big())
-        fake.fail(503)
-        with pytest.raises(mlflow.MlflowException) as caught:
-            loaded.predict(X, params={"use_azure": True})
-        assert caught.value.get_http_status_code() == 503
-
-
-def test_a_fake_grants_a_saved_model_nothing(tmp_path: Path) -> None:
-    """Where data would go unencrypted it is asked for all the same, and not a moment longer."""
-    plain = graded(uri="http://plain.example.com", allow_http=True, auth_key_env=None)
-    save_model(plain, tmp_path / "saved")
-    program = f"""
-import numpy as np
-from hybridmodel import ConfigurationError, load_model
-from hybridmodel.testing import fake_endpoint
-model, X = load_model({str(tmp_path / "saved")!r}), np.ones((2, 3), np.float32)
-with fake_endpoint(model) as fake:
-    model.predict(X, use_azure=True)
-assert len(fake.requests) == 1
-try:
-    model.predict(X, use_azure=True)
-except ConfigurationError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "nobody has granted that" in done.stdout, done.stderr
-
-
 def test_large_calls_are_cut_as_they_are_for_a_real_endpoint() -> None:
     """Ten rows of which four may be sent at a time are three requests."""
     model = graded(max_batch_size=4)
@@ -484,13 +451,8 @@ def test_threads_may_share_a_fake(model: HybridOnnxModel) -> None:
     """So many failures are so many, whoever gets them."""
     with fake_endpoint(model) as fake:
         fake.fail(503, times=3)
-        threads = [
-            threading.Thread(target=lambda: model.infer(X, mode="azure_first")) for _ in range(16)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda _: model.infer(X, mode="azure_first"), range(16)))
         assert model.stats()["fallback.calls"] == 3
         assert len(fake.requests) == 16
 
