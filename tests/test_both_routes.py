@@ -29,21 +29,12 @@ from hybridmodel.process import per_process
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests.support import models
+from tests.support.alike import COLUMNS, INDEX, assert_alike, chars
 
 Server = EmbeddedServer | TritonServer
 
-INDEX = pd.Index(["b", "a", "b"], name="row")
 NUMBERS = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0]])
 FEATURES = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-COLUMNS = pd.DataFrame(
-    {
-        "flag": [True, False, True],
-        "name": ["x", "", "zürich"],
-        "age": [1.5, float("nan"), -3.0],
-        "count": [1, 2**40, -5],
-    },
-    index=INDEX,
-)
 
 
 def identity_cases() -> Iterator[Any]:
@@ -102,38 +93,6 @@ def server(request: pytest.FixtureRequest) -> Server:
 def hybrid(server: Server, name: str, **options: Any) -> HybridOnnxModel:
     """Make a model whose endpoint serves the very same file."""
     return HybridOnnxModel(models.served()[name], endpoint=server.endpoint(name), **options)
-
-
-def chars(answer: Any) -> Any:
-    """Return the letters of the dtypes, which tell int64 from the equal longlong."""
-    if isinstance(answer, dict):
-        return {name: chars(value) for name, value in answer.items()}
-    if isinstance(answer, pd.DataFrame):
-        return [chars(answer[name]) for name in answer]
-    return getattr(answer.dtype, "char", str(answer.dtype))
-
-
-def assert_alike(here: Any, there: Any) -> None:
-    """Compare two answers in everything: container, names, dtypes, index, order and values."""
-    assert type(here) is type(there)
-    assert chars(here) == chars(there)
-    if isinstance(here, pd.DataFrame):
-        pd.testing.assert_frame_equal(here, there, rtol=1e-6)
-    elif isinstance(here, pd.Series):
-        pd.testing.assert_series_equal(here, there, rtol=1e-6)
-    elif isinstance(here, dict):
-        assert list(here) == list(there)
-        for name in here:
-            assert_alike(here[name], there[name])
-    else:
-        assert (here.dtype, here.shape) == (there.dtype, there.shape)
-        assert here.flags.writeable
-        assert there.flags.writeable
-        if here.dtype == object:
-            assert here.tolist() == there.tolist()
-            assert {type(value) for value in there.ravel()} <= {str}
-        else:
-            np.testing.assert_allclose(here, there, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)

@@ -21,9 +21,9 @@ from mlflow.types import TensorSpec as MlflowTensor
 from hybridmodel import HybridOnnxModel, TritonEndpoint, load_model, save_model
 from hybridmodel.flavor.signatures import with_params
 from tests.support import models
+from tests.support.alike import COLUMNS as TYPED
+from tests.support.alike import assert_alike
 from tests.support.mlflow_tools import COLUMNS
-from tests.test_both_routes import COLUMNS as TYPED
-from tests.test_both_routes import assert_alike
 
 X = pd.DataFrame(np.arange(12, dtype=float).reshape(3, 4) / 8, columns=COLUMNS)
 NOWHERE = TritonEndpoint(uri="http://127.0.0.1:1", model_name="linear", auth_key_env=None)

@@ -26,19 +26,13 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from tests.support import models
+from tests.support.doubled import ONE, doubled
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ONE = {"x": np.array([[1.0, 2.0, 3.0]], np.float32)}
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-
-
-def doubled(session: LocalSession) -> list[Any]:
-    """Run the model of two outputs."""
-    result: list[Any] = session.run(ONE, ["double"])["double"].tolist()
-    return result
 
 
 @pytest.mark.parametrize("datatype", BY_DATATYPE)
@@ -342,7 +336,7 @@ FORKING = """
 import multiprocessing, os, pickle, sys, threading
 from hybridmodel.local.session import LocalSession
 from tests.support import models
-from tests.local.test_local_session import doubled
+from tests.support.doubled import doubled
 
 session = LocalSession(models.two_outputs())
 expected = doubled(session)

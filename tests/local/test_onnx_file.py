@@ -23,6 +23,7 @@ from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.onnx_scan import scan
 from hybridmodel.local.session import LocalSession
 from tests.support import models
+from tests.support.protobuf_bytes import field, varint
 from tests.support.strategies import damaged, law, names
 
 if TYPE_CHECKING:
@@ -429,20 +430,6 @@ def test_wrong_wire_types(data: bytes) -> None:
     """A field of another type than the standard's is no ONNX model."""
     with pytest.raises(ConfigurationError, match="not an ONNX model"):
         scan(memoryview(data), "data")
-
-
-def varint(number: int) -> bytes:
-    """Write a number as protobuf does."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def field(number: int, value: bytes) -> bytes:
-    """Write a field of bytes."""
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def fixed(number: int) -> bytes:

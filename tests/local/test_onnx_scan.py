@@ -15,8 +15,8 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local import onnx_scan
 from hybridmodel.local.onnx_scan import scan
 from hybridmodel.local.protobuf import fields
-from tests.local.test_onnx_file import field, varint
 from tests.support import models
+from tests.support.protobuf_bytes import field, varint
 from tests.support.strategies import law
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from hybridmodel.routing import AzureFirst, Cascade
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from hybridmodel.serving.triton_files import unsupported
 from tests.support import trees
+from tests.support.alike import assert_alike
 from tests.support.trees import X
-from tests.test_both_routes import assert_alike
 
 Server = EmbeddedServer | TritonServer
 

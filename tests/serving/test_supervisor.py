@@ -9,20 +9,12 @@ from typing import Any
 import pytest
 
 from hybridmodel.serving import supervisor
+from tests.support.processes import holds_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs on Linux only")
 
 PROGRAM = "import sys; print(sys.argv[1:]); print(open('/proc/self/cmdline').read())"
 COMMAND = [sys.executable, "-c", PROGRAM, "plain", "a=(key)", "(key)", "last"]
-
-
-def holds_processes() -> bool:
-    """Tell whether a process may hold another that it starts; some containers forbid it."""
-    try:
-        with supervisor._start_hidden([sys.executable, "-c", ""], {}, {}):
-            return True
-    except (OSError, subprocess.SubprocessError):
-        return False
 
 
 def run() -> tuple[str, str]:

@@ -20,9 +20,9 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.serving import TritonServer, repository, triton, triton_access, triton_files
 from hybridmodel.serving.triton_files import unsupported
-from tests.serving.test_supervisor import holds_processes
 from tests.support import models
 from tests.support.paths import ROOT
+from tests.support.processes import holds_processes
 from tests.support.wire import Answer, Call, ask, tensor
 
 needs_triton = pytest.mark.skipif(unsupported() is not None, reason=str(unsupported()))
