@@ -171,4 +171,4 @@ def test_without_pyarrow(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parquet without pyarrow names the extra."""
     frame().to_parquet("in.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "hybridmodel[cli]" in cli("predict", "@linear", "in.parquet", status=2).stderr
+    assert "pip install hybridmodel" in cli("predict", "@linear", "in.parquet", status=2).stderr
