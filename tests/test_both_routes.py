@@ -23,9 +23,9 @@ from hybridmodel import (
     HybridOnnxModel,
     InputMismatch,
     SpecMismatch,
-    per_process,
 )
 from hybridmodel.data.tensors import ELEMENT_TYPES
+from hybridmodel.process import per_process
 from hybridmodel.remote.http.transport import PooledTransport
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
 from tests.support import models

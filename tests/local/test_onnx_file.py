@@ -18,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local import onnx_file
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.onnx_scan import scan
-from hybridmodel.local.session import LocalSession, onnx_file
+from hybridmodel.local.session import LocalSession
 from tests.support import models
 from tests.support.strategies import damaged, law, names
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local import onnx_scan
 from hybridmodel.local.onnx_scan import scan
 from hybridmodel.local.protobuf import fields
-from hybridmodel.local.session import onnx_scan
 from tests.local.test_onnx_file import field, varint
 from tests.support import models
 from tests.support.strategies import law
