@@ -70,7 +70,11 @@ class Redaction:
 
     def __call__(self, text: str, most: int = _MOST) -> str:
         """Return text without secrets and control characters, and no longer than `most`."""
-        text = self.blotted(escaped(text[: _READ * most]))
+        text = text[: _READ * most]
+        if not text.isprintable():
+            # Escaped, what does not print would run together with a backslash of a secret.
+            text = self.blotted(text)
+        text = self.blotted(escaped(text))
         return text if len(text) <= most else f"{text[: most - 1]}…"
 
     def blotted(self, text: str) -> str:

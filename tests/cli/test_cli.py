@@ -25,7 +25,7 @@ from tests.support.command_line import (
 
 def test_version(cli: Cli) -> None:
     """The version is that of the package."""
-    from hybridmodel.flavor.artifact import package_version
+    from hybridmodel.flavor.requirements import package_version
 
     assert cli("--version").stdout == f"hybridmodel {package_version()}\n"
 

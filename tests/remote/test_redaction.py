@@ -93,6 +93,7 @@ def assert_hidden(key: str, *texts: str) -> None:
 
 @given(keys, st.sampled_from(list(FORMS)), st.text(max_size=20), st.text(max_size=20))
 @example(KEY, "base64 of a user", "", "")
+@example("aaefghi\\abcd", "with zeros", "", "")
 @example("abcd***efgh***ijkl", "plain", "abcd", "efgh***ijkl")
 def test_no_form_of_a_key_is_left(key: str, form: str, before: str, after: str) -> None:
     """Neither the key nor what it was written as, whatever stands around it."""
