@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hybridmodel.checks import check_count, check_rate, check_seconds
+from hybridmodel.data.json_records import nullable, read_at
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -324,6 +325,6 @@ def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:
     found = stored.get("calibration")
     return stored | {
         "threshold": float(stored["threshold"]),
-        "score": Score.from_dict(stored["score"]),
-        "calibration": None if found is None else Calibration.from_dict(found),
+        "score": read_at("score", Score.from_dict, stored["score"]),
+        "calibration": read_at("calibration", nullable(Calibration.from_dict), found),
     }

@@ -263,10 +263,10 @@ def test_the_variable_of_mlflow_is_the_machine_s(
 @pytest.mark.parametrize("text", ["[]", "5", '"uri"', "null"])
 def test_the_variable_of_mlflow_may_be_anything(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no mapping says nothing."""
-    from hybridmodel.flavor.pyfunc import said_by_environment
+    from hybridmodel.flavor.pyfunc import set_by_environment
 
     monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", text)
-    assert said_by_environment({"uri": "x"}) == frozenset()
+    assert set_by_environment({"uri": "x"}) == frozenset()
 
 
 @pytest.mark.parametrize("name", [HOST_KEY, HOST_KEY.upper()])
