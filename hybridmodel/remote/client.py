@@ -41,6 +41,7 @@ from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.wire.json_text import answer_limit, description_limit
 from hybridmodel.remote.wire.metadata import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
+from hybridmodel.remote.wire.tensor_data import not_in_json
 from hybridmodel.switch import AZURE
 
 Array = np.ndarray[Any, Any]
@@ -252,7 +253,7 @@ class EndpointClient:
         except EndpointRefused as error:
             self._exchanger.doubt_binary()
             if not binary:
-                error.hint = "; ".join(filter(None, (error.hint, _not_in_json(feeds))))
+                error.hint = "; ".join(filter(None, (error.hint, not_in_json(feeds))))
             raise
         if found:
             raise self._mismatch(call, found)
@@ -303,18 +304,23 @@ class EndpointClient:
             # Of an error, or of Ctrl-C, the requests that are still under way learn by their time.
             call.deadline.end()
         attempts = sum(answer.attempts for answer in answers)
+        version = self._version_of(answers)
+        return replace(
+            answers[0], outputs=joined, attempts=attempts, model_version=version, row_count=rows
+        )
+
+    def _version_of(self, answers: Sequence[Answer]) -> str | None:
+        """Return the version that answered the parts of a call; warn where there were several."""
         versions = sorted({answer.model_version or "" for answer in answers})
+        shown = versions[:_MOST_VERSIONS]
         if len(versions) > 1:
             _log.warning(
                 "%s: versions %s of the model answered for parts of one call; pin one by "
                 "model_version or deployment",
                 self.endpoint.model_url,
-                " and ".join(versions[:_MOST_VERSIONS]),
+                " and ".join(shown),
             )
-        named = ", ".join(versions[:_MOST_VERSIONS]) or None
-        return replace(
-            answers[0], outputs=joined, attempts=attempts, model_version=named, row_count=rows
-        )
+        return ", ".join(shown) or None
 
     def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:
         redaction = self._exchanger.redaction(call)
@@ -341,11 +347,3 @@ def _guid() -> str:
     """Make what `uuid.uuid4` does, in a third of the time."""
     text = os.urandom(16).hex()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
-
-
-def _not_in_json(feeds: Mapping[str, Array]) -> str:
-    """Say which input JSON cannot hold, of which some servers only say that they cannot read it."""
-    for name, array in feeds.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return f"input {name!r} holds NaN or infinity, which JSON does not know"
-    return ""

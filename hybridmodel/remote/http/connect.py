@@ -155,19 +155,35 @@ def route_to(url: str, ca_bundle: str | None = None) -> Route:
     """
     pool = _pool(url, ca_bundle)
     parts = urlsplit(url)
-    proxy, secure = pool.proxy, parts.scheme == "https"
-    first = proxy or pool
-    proxy_tls = proxy is not None and proxy.scheme == "https"
+    secure = parts.scheme == "https"
+    tls = _certified(pool.host) if secure else None
+    if pool.proxy is not None:
+        return _by_proxy(pool, tls, parts.netloc)
     socks = "_socks_options" in pool.conn_kw
     return Route(
-        addresses=() if socks else addresses_of(_bare(first.host), first.port),
+        addresses=() if socks else addresses_of(_bare(pool.host), pool.port),
         socks=pool if socks else None,
-        context=_context(pool) if secure or proxy_tls else None,
+        context=_context(pool) if secure else None,
+        proxy_tls=None,
+        tunnel=None,
+        tls=tls,
+        prefix="",
+        headers={},
+    )
+
+
+def _by_proxy(pool: Any, tls: str | None, netloc: str) -> Route:
+    proxy = pool.proxy
+    proxy_tls = proxy.scheme == "https"
+    return Route(
+        addresses=addresses_of(_bare(proxy.host), proxy.port),
+        socks=None,
+        context=_context(pool) if tls or proxy_tls else None,
         proxy_tls=_certified(proxy.host) if proxy_tls else None,
-        tunnel=_target(pool) if proxy and secure else None,
-        tls=_certified(pool.host) if secure else None,
-        prefix=f"http://{parts.netloc}" if proxy and not secure else "",
-        headers=dict(pool.proxy_headers) if proxy else {},
+        tunnel=_target(pool) if tls else None,
+        tls=tls,
+        prefix="" if tls else f"http://{netloc}",
+        headers=dict(pool.proxy_headers),
     )
 
 

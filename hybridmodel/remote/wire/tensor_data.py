@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -203,3 +203,11 @@ def _in_range(raw: Array, dtype: np.dtype[Any]) -> bool:
         return True
     limits = np.iinfo(dtype)
     return int(raw.min()) >= limits.min and int(raw.max()) <= limits.max
+
+
+def not_in_json(feeds: Mapping[str, Array]) -> str:
+    """Say which input JSON cannot hold, of which some servers only say that they cannot read it."""
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"input {name!r} holds NaN or infinity, which JSON does not know"
+    return ""
