@@ -32,6 +32,7 @@ from hybridmodel import (
 )
 from hybridmodel.flavor.signatures import PARAMS
 from tests.support import models
+from tests.support.child_process import predict_remotely
 from tests.support.mlflow_tools import COLUMNS, Process
 
 if TYPE_CHECKING:
@@ -259,10 +260,6 @@ def test_one_output_by_param(same_server: EmbeddedServer) -> None:
 # Copies and processes.
 
 
-def _predict(model: HybridOnnxModel, queue: Any) -> None:
-    queue.put(model.predict(X, use_azure=True).to_numpy())
-
-
 @pytest.mark.parametrize(
     "copied",
     [
@@ -306,7 +303,7 @@ def test_other_processes(endpoint_server: EmbeddedServer, method: str) -> None:
     expected = model.predict(X, use_azure=True)
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    process = context.Process(target=_predict, args=(model, queue))
+    process = context.Process(target=predict_remotely, args=(model, X, queue))
     process.start()
     try:
         np.testing.assert_array_equal(queue.get(timeout=60), expected.to_numpy())
