@@ -87,8 +87,13 @@ def writing(target: Path | None) -> Iterator[Write]:
     Without a target it writes CSV to stdout. All frames have the same columns.
     """
     if target is None:
-        yield _csv_writer(sys.stdout)
-        sys.stdout.flush()
+        write = _csv_writer(sys.stdout)
+
+        def write_out(frame: pd.DataFrame) -> None:
+            write(frame)
+            sys.stdout.flush()  # Whoever reads a pipe gets each batch as it is answered.
+
+        yield write_out
         return
     written = format_of(target)
     with replacing(target) as part, ExitStack() as stack:
