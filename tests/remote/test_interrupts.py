@@ -252,7 +252,7 @@ def test_real_signals_leave_nothing_behind() -> None:
         with FaultyEndpoint(good()) as faulty:
             client = EndpointClient(faulty.endpoint(max_in_flight=2), SPEC)
             state = client._state
-            # What measures coverage takes a lock of its own, which a handler that raises leaves shut.
+            # Coverage takes a lock of its own, which a handler that raises would leave shut.
             sys.settrace(None)
             for number in range(500):
                 try:
