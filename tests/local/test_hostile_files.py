@@ -21,26 +21,11 @@ from tests.support.hostile import (
     READERS,
     SECRET,
     XY,
-    copied,
     elsewhere,
     refused,
     replace_model,
     scaling,
 )
-
-
-@pytest.fixture
-def saved(good_model: Path, tmp_path: Path) -> Path:
-    """Copy the saved model, to be spoilt."""
-    return copied(good_model, tmp_path)
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """Write a file beside the saved model, which it must not read."""
-    path = tmp_path / "secret.bin"
-    path.write_bytes(SECRET.tobytes())
-    return path
 
 
 @pytest.mark.parametrize("way", READERS)

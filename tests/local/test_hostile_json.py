@@ -14,28 +14,12 @@ from tests.support import models
 from tests.support.hostile import (
     ONE,
     READERS,
-    SECRET,
     XY,
     at,
-    copied,
     edit,
     refused,
     replace_model,
 )
-
-
-@pytest.fixture
-def saved(good_model: Path, tmp_path: Path) -> Path:
-    """Copy the saved model, to be spoilt."""
-    return copied(good_model, tmp_path)
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """Write a file beside the saved model, which it must not read."""
-    path = tmp_path / "secret.bin"
-    path.write_bytes(SECRET.tobytes())
-    return path
 
 
 @pytest.mark.parametrize(
