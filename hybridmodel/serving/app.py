@@ -2,16 +2,16 @@
 
 Everything that a client can see follows Triton, except that
 
-- what is wrong with a request is 400 throughout, also where Triton answers 500 because it could
-  not parse a value, and a version that no number can hold is 404;
-- health and readiness answer with the objects of the protocol, where Triton says nothing;
-- parameters that are not understood are refused, where Triton ignores some;
+- an invalid request is always 400, also where Triton answers 500 because it could not parse a
+  value, and a version that cannot be a number is 404;
+- health and readiness answer with the protocol's objects, where Triton's body is empty;
+- unknown parameters are refused, where Triton ignores some;
 - compressed requests are refused (501), and responses are never compressed;
-- of Triton's extensions there are those that `EXTENSIONS` names, and the index of
-  ``model_repository``; the others say so (501).
+- of Triton's extensions the server has those in `EXTENSIONS`, and the index of
+  ``model_repository``; the paths of the others answer 501.
 
-Inference and the opening of models run in worker threads, so that health stays answerable. The
-module needs starlette and is imported by `hybridmodel.serving.embedded` only.
+Models are opened and run in worker threads, so health checks are answered at any time. The module
+needs starlette; only `hybridmodel.serving.embedded` imports it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hybridmodel.serving.inference import Asked, infer, spec_of
 from hybridmodel.serving.repository import model_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from concurrent.futures import Executor
 
     from starlette.types import ASGIApp
@@ -52,12 +52,12 @@ EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 
 _VERSION = re.compile("[0-9]{1,18}")
 _ABSENT = {
-    "keeps no traces": (
+    "records no traces": (
         "trace/setting",
         "models/{name}/trace/setting",
         "models/{name}/versions/{version}/trace/setting",
     ),
-    "has no settings of its log": ("logging",),
+    "has no log settings": ("logging",),
     "shares no memory": tuple(
         f"{kind}sharedmemory/{path}"
         for kind in ("system", "cuda")
@@ -72,27 +72,13 @@ _ABSENT = {
         for verb in ("generate", "generate_stream")
     ),
 }
-"""Paths of Triton's extensions that are not there, by what the server says of them."""
+"""Paths of Triton's other extensions, by what the server answers there."""
 
 
 def make_app(
     models: Catalogue, executor: Executor, auth_key: str | None, host: str, limits: Limits
 ) -> ASGIApp:
-    """Make the application.
-
-    Parameters
-    ----------
-    models : Catalogue
-        What to serve.
-    executor : concurrent.futures.Executor
-        Where models are opened and run.
-    auth_key : str or None
-        The bearer key that every request must carry.
-    host : str
-        The name that the server was told to listen to.
-    limits : Limits
-        How much it takes.
-    """
+    """Make the application for a server that listens on `host`."""
     handlers = _Handlers(models, executor, limits)
     app = Starlette(
         routes=[*_general_routes(handlers), *_model_routes(handlers), *_absent_routes()],
@@ -102,54 +88,43 @@ def make_app(
     return Gate(app, auth_key, host)
 
 
-def _route(path: str, handler: Callable[..., Any], *methods: str) -> Route:
+def _route(path: str, handler: Any, *methods: str) -> Route:
+    """Route a path to a function, or to a response that is always the same."""
     route = Route(path, handler)
     # Starlette adds HEAD to GET; Triton answers 405.
     route.methods = set(methods or ("GET",))
     return route
 
 
-def _general_routes(handlers: _Handlers) -> list[Route]:
-    return [
-        _route("/v2", handlers.server),
-        _route("/v2/health/live", handlers.live),
-        _route("/v2/health/ready", handlers.server_ready),
+def _general_routes(handlers: _Handlers) -> Iterable[Route]:
+    about = {"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS}
+    fixed = error(503, "this server has the models that it was started with; none is loaded")
+    return (
+        _route("/v2", JSONResponse(about)),
+        _route("/v2/health/live", JSONResponse({"live": True})),
+        _route("/v2/health/ready", JSONResponse({"ready": True})),
         _route("/v2/models/stats", handlers.all_statistics),
         _route("/v2/repository/index", handlers.index, "POST"),
-        _route("/v2/repository/models/{name}/load", handlers.control, "POST"),
-        _route("/v2/repository/models/{name}/unload", handlers.control, "POST"),
-    ]
+        _route("/v2/repository/models/{name}/load", fixed, "POST"),
+        _route("/v2/repository/models/{name}/unload", fixed, "POST"),
+    )
 
 
-def _model_routes(handlers: _Handlers) -> list[Route]:
-    return [
-        route
-        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-        for route in (
-            _route(path, handlers.metadata),
-            _route(f"{path}/ready", handlers.ready),
-            _route(f"{path}/config", handlers.config),
-            _route(f"{path}/stats", handlers.statistics),
-            _route(f"{path}/infer", handlers.infer, "POST"),
-        )
-    ]
+def _model_routes(handlers: _Handlers) -> Iterable[Route]:
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        yield _route(path, handlers.metadata)
+        yield _route(f"{path}/ready", handlers.ready)
+        yield _route(f"{path}/config", handlers.config)
+        yield _route(f"{path}/stats", handlers.statistics)
+        yield _route(f"{path}/infer", handlers.infer, "POST")
 
 
-def _absent_routes() -> list[Route]:
-    return [
-        _route(
-            f"/v2/{path}", _absent(what), *(("POST",) if "generate" in path else ("GET", "POST"))
-        )
-        for what, paths in _ABSENT.items()
-        for path in paths
-    ]
-
-
-def _absent(what: str) -> Callable[..., Any]:
-    async def refuse(_: Request) -> Response:
-        return error(501, f"this server {what}")
-
-    return refuse
+def _absent_routes() -> Iterable[Route]:
+    for what, paths in _ABSENT.items():
+        absent = error(501, f"this server {what}")
+        for path in paths:
+            methods = ("POST",) if "generate" in path else ("GET", "POST")
+            yield _route(f"/v2/{path}", absent, *methods)
 
 
 class _Handlers:
@@ -161,46 +136,28 @@ class _Handlers:
         self._limits = limits
         self._bodies = Bodies(limits)
 
-    async def live(self, _: Request) -> Response:
-        return JSONResponse({"live": True})
-
-    async def server_ready(self, _: Request) -> Response:
-        return JSONResponse({"ready": True})
-
-    async def server(self, _: Request) -> Response:
-        return JSONResponse({"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS})
-
     async def ready(self, request: Request) -> Response:
-        _version_of(request)
-        try:
-            asked = self._find(request)
-        except HTTPException:
-            return error(400, "Model version not ready")
+        asked = self._find(request, HTTPException(400, "Model version not ready"))
         return JSONResponse({"name": asked.name, "ready": True})
 
     async def metadata(self, request: Request) -> Response:
         asked = self._find(request)
         spec = await self._in_thread(spec_of, asked)
-        one = "version" in request.path_params
-        versions = [asked.version] if one else list(self._models[asked.name])
-        return JSONResponse(encode_metadata(asked.name, versions, spec))
+        return JSONResponse(encode_metadata(asked.name, self._versions(request, asked), spec))
 
     async def config(self, request: Request) -> Response:
         asked = self._find(request)
         return JSONResponse(model_config(asked.name, await self._in_thread(spec_of, asked)))
 
     async def statistics(self, request: Request) -> Response:
-        _version_of(request)
-        try:
-            asked = self._find(request)
-        except HTTPException as unknown:
-            # As Triton, which has 404 only for the model itself.
-            return error(400, unknown.detail)
-        versions = [asked.version] if "version" in request.path_params else None
-        return JSONResponse({"model_stats": self._statistics(asked.name, versions)})
+        # Triton answers 404 only for the model itself.
+        asked = self._find(request, status=400)
+        found = self._statistics(asked.name, self._versions(request, asked))
+        return JSONResponse({"model_stats": found})
 
     async def all_statistics(self, _: Request) -> Response:
-        found = [one for name in sorted(self._models) for one in self._statistics(name)]
+        models = sorted(self._models.items())
+        found = [one for name, versions in models for one in self._statistics(name, versions)]
         return JSONResponse({"model_stats": found})
 
     async def index(self, request: Request) -> Response:
@@ -216,9 +173,6 @@ class _Handlers:
                 for version in self._models[name]
             ]
         )
-
-    async def control(self, _: Request) -> Response:
-        return error(503, "this server has the models that it was started with; none is loaded")
 
     async def infer(self, request: Request) -> Response:
         asked = self._find(request)
@@ -236,30 +190,30 @@ class _Handlers:
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    def _statistics(self, name: str, versions: list[str] | None = None) -> list[dict[str, Any]]:
+    def _statistics(self, name: str, versions: Iterable[str]) -> list[dict[str, Any]]:
         models = self._models[name]
-        return [models[version].statistics.as_json(name, version) for version in versions or models]
+        return [models[version].statistics.as_json(name, version) for version in versions]
 
-    def _find(self, request: Request) -> Asked:
-        name, version = request.path_params["name"], _version_of(request)
-        versions = self._models.get(name)
-        if versions is None:
-            raise HTTPException(404, f"Request for unknown model: {name[:200]!r} is not found")
-        version = version or list(versions)[-1]
-        if version not in versions:
-            message = f"Request for unknown model: {name!r} version {version} is not found"
-            raise HTTPException(404, message)
-        return Asked(name, version, versions[version])
+    def _versions(self, request: Request, asked: Asked) -> list[str]:
+        """Return the version in the path, or else all versions."""
+        named = "version" in request.path_params
+        return [asked.version] if named else list(self._models[asked.name])
 
-
-def _version_of(request: Request) -> str | None:
-    """Return the version in a path, None where none is; 404 where it can be no version."""
-    version = request.path_params.get("version")
-    if version is None:
-        return None
-    if not _VERSION.fullmatch(version):
-        raise HTTPException(404, f"version {version[:40]!r} is not found")
-    return str(int(version))
+    def _find(
+        self, request: Request, unknown: HTTPException | None = None, status: int = 404
+    ) -> Asked:
+        """Return the model in the path; its newest version if the path names none."""
+        name, given = request.path_params["name"], request.path_params.get("version")
+        if given is not None and not _VERSION.fullmatch(given):
+            raise HTTPException(404, f"version {given[:40]!r} is not found")
+        versions = self._models.get(name, {})
+        version = max(versions, key=int, default="") if given is None else str(int(given))
+        model = versions.get(version)
+        if model is None:
+            which = f"{name[:200]!r} version {version}" if versions else f"{name[:200]!r}"
+            message = f"Request for unknown model: {which} is not found"
+            raise unknown or HTTPException(status, message)
+        return Asked(name, version, model)
 
 
 async def _refuse(_: Request, refused: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Reading the bodies of requests, no more of them than fit."""
+"""Reads the bodies of requests, within limits."""
 
 from __future__ import annotations
 
@@ -16,30 +16,16 @@ if TYPE_CHECKING:
 
 
 class Bodies:
-    """Reads bodies and counts what is held of all of them.
-
-    Parameters
-    ----------
-    limits : Limits
-        How much may be held.
-    """
+    """Reads bodies, and counts the bytes of all that are in memory."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._max_bytes = min(limits.max_body_bytes, limits.max_held_bytes)
-        self._held_bytes = 0  # Touched by the thread of the event loop only.
+        self._held_bytes = 0  # Only the thread of the event loop uses it.
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """Read a body and count it until the block ends.
-
-        Raises
-        ------
-        HTTPException
-            413 if it is, or says that it is, larger than one may be; 503 if too many are held.
-        ClientDisconnect
-            If the client goes before the end.
-        """
+        """Read a body, and count it until the block ends; 413 if it is too large, 503 for now."""
         self._check(int(request.headers.get("content-length", 0)))
         body = bytearray()
         try:
@@ -48,7 +34,7 @@ class Bodies:
                 body += chunk
                 self._held_bytes += len(chunk)
                 if self._held_bytes > self._limits.max_held_bytes:
-                    message = f"the server holds {self._limits.max_held_bytes} bytes of requests"
+                    message = f"the server has {self._limits.max_held_bytes} bytes of requests"
                     raise HTTPException(503, message, {"Retry-After": "1"})
             yield body
         finally:
@@ -56,6 +42,4 @@ class Bodies:
 
     def _check(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:
-            raise HTTPException(
-                413, f"a request may have {self._max_bytes} bytes, and this has more"
-            )
+            raise HTTPException(413, f"the request has more than {self._max_bytes} bytes")

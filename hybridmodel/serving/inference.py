@@ -1,9 +1,10 @@
-"""From the bytes of an infer request to those of its answer, in a worker thread."""
+"""Answers an infer request in a worker thread: from the bytes of one to the bytes of the other."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
@@ -13,13 +14,9 @@ from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
 from hybridmodel.serving.redaction import without_paths
 from hybridmodel.serving.requests import TooMuchJson, read_request
-from hybridmodel.serving.statistics import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from hybridmodel.data.tensors import ModelSpec
-    from hybridmodel.remote.wire.tensor_data import Array
     from hybridmodel.serving.catalogue import ServedModel
     from hybridmodel.serving.limits import Limits
 
@@ -36,40 +33,38 @@ class Asked:
 
 
 def spec_of(asked: Asked) -> ModelSpec:
-    """Return a model's tensors, opening it if need be.
-
-    Raises
-    ------
-    HTTPException
-        500 if it cannot be opened; why stands in this process' log only.
-    """
+    """Return the model's tensors, and open it if necessary; only the log says why that failed."""
     try:
-        return asked.model.spec
+        return asked.model.session.spec
     except ConfigurationError as error:
         _log.warning("model %r cannot be served: %s", asked.name, error)
-        message = f"model {asked.name!r} cannot be opened; the log of the server says why"
+        message = f"model {asked.name!r} cannot be opened; the server's log says why"
         raise HTTPException(500, message) from error
 
 
 def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limits) -> Message:
-    """Answer an infer request.
+    """Answer a request, or raise 400 for an invalid one, 413 for too much JSON, 500 for the model.
 
-    Raises
-    ------
-    HTTPException
-        400 for what is wrong with the request, 413 for too much JSON, 500 if the model fails.
+    The result still has to be joined to a body.
     """
     spec = spec_of(asked)
-    clock = Clock()
+    marks_ns = [perf_counter_ns()]
     try:
         request = read_request(body, header_length, spec, limits)
         binary = _wanted(spec, request)
     except ProtocolError as error:
         status = 413 if isinstance(error, TooMuchJson) else 400
         raise HTTPException(status, f"model {asked.name!r}: {error}") from error
-    clock.next()
-    outputs = _run(asked, request.inputs, list(binary), clock)
-    clock.next()
+    marks_ns.append(perf_counter_ns())
+    try:
+        outputs = asked.model.session.run(request.inputs, list(binary))
+    except Exception as error:
+        # The request fits the model's declaration, so the fault is the model's.
+        asked.model.statistics.failed(marks_ns[0])
+        _log.info("model %r failed: %s", asked.name, error)
+        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
+        raise HTTPException(500, message) from error
+    marks_ns.append(perf_counter_ns())
     answer = encode_response(
         outputs,
         binary,
@@ -77,25 +72,12 @@ def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limi
         model_version=asked.version,
         request_id=request.request_id,
     )
-    asked.model.statistics.succeeded(clock)
+    asked.model.statistics.succeeded([*marks_ns, perf_counter_ns()])
     return answer
 
 
-def _run(
-    asked: Asked, inputs: Mapping[str, Array], outputs: list[str], clock: Clock
-) -> dict[str, Array]:
-    try:
-        return asked.model.session.run(inputs, outputs)
-    except Exception as error:
-        # The request fits the model's declaration, so that what failed is the model.
-        asked.model.statistics.failed(clock)
-        _log.info("model %r failed: %s", asked.name, error)
-        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
-        raise HTTPException(500, message) from error
-
-
 def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
-    """Return the outputs to compute in the model's order, and whether each goes out binary."""
+    """Return the outputs to compute, in the model's order, and whether each is sent as binary."""
     for asked in request.outputs:
         if asked not in spec.output_names:
             raise ProtocolError(f"unexpected inference output {asked!r}")

@@ -1,4 +1,4 @@
-"""What an error may say to a client: anything but where files lie on this machine."""
+"""Removes paths of this machine from errors for clients."""
 
 from __future__ import annotations
 
@@ -13,25 +13,15 @@ _PATH = re.compile(
 
 
 def without_paths(text: str) -> str:
-    """Put ``…`` in the place of paths on this machine, and cut what is very long.
+    """Replace the paths of this machine by ``…``, and cut a very long text.
 
-    Names of nodes look like paths as well, and are kept: what counts is whether the first folder
-    exists.
-
-    Parameters
-    ----------
-    text : str
-        Such as an error of onnxruntime.
+    Names of nodes look like paths too, and are kept: a path counts if its first folder exists.
     """
-    for folder in _folders():
-        # With its end, which may hold blanks.
+    folders = {str(Path.cwd()), tempfile.gettempdir(), str(Path("~").expanduser())} - {"/"}
+    for folder in sorted(folders, key=len, reverse=True):
+        # To the end of the path, which may contain spaces.
         text = re.sub(re.escape(folder) + r"(?![\w-])[^'\",;:\n]*", "…", text)
     return _PATH.sub(_shown, text)[:_MAX_LETTERS]
-
-
-def _folders() -> list[str]:
-    folders = {str(Path.cwd()), tempfile.gettempdir(), str(Path("~").expanduser())}
-    return sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True)
 
 
 def _shown(found: re.Match[str]) -> str:
