@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
@@ -34,18 +35,17 @@ from hybridmodel.remote.wire.protocol import (
     Message,
     encode_metadata,
 )
-from hybridmodel.serving.bodies import Bodies
 from hybridmodel.serving.gate import Gate, error
-from hybridmodel.serving.inference import Asked, infer, spec_of
+from hybridmodel.serving.inference import infer, spec_of
 from hybridmodel.serving.repository import model_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from concurrent.futures import Executor
 
     from starlette.types import ASGIApp
 
-    from hybridmodel.serving.catalogue import Catalogue
+    from hybridmodel.serving.catalogue import Catalogue, ServedModel
     from hybridmodel.serving.limits import Limits
 
 EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
@@ -134,31 +134,29 @@ class _Handlers:
         self._models = models
         self._executor = executor
         self._limits = limits
-        self._bodies = Bodies(limits)
+        self._bodies = _Bodies(limits)
 
     async def ready(self, request: Request) -> Response:
-        asked = self._find(request, HTTPException(400, "Model version not ready"))
-        return JSONResponse({"name": asked.name, "ready": True})
+        model = self._find(request, HTTPException(400, "Model version not ready"))
+        return JSONResponse({"name": model.name, "ready": True})
 
     async def metadata(self, request: Request) -> Response:
-        asked = self._find(request)
-        spec = await self._in_thread(spec_of, asked)
-        return JSONResponse(encode_metadata(asked.name, self._versions(request, asked), spec))
+        model = self._find(request)
+        spec = await self._in_thread(spec_of, model)
+        versions = [one.version for one in self._asked(request, model)]
+        return JSONResponse(encode_metadata(model.name, versions, spec))
 
     async def config(self, request: Request) -> Response:
-        asked = self._find(request)
-        return JSONResponse(model_config(asked.name, await self._in_thread(spec_of, asked)))
+        model = self._find(request)
+        return JSONResponse(model_config(model.name, await self._in_thread(spec_of, model)))
 
     async def statistics(self, request: Request) -> Response:
         # Triton answers 404 only for the model itself.
-        asked = self._find(request, status=400)
-        found = self._statistics(asked.name, self._versions(request, asked))
-        return JSONResponse({"model_stats": found})
+        model = self._find(request, status=400)
+        return _statistics(self._asked(request, model))
 
     async def all_statistics(self, _: Request) -> Response:
-        models = sorted(self._models.items())
-        found = [one for name, versions in models for one in self._statistics(name, versions)]
-        return JSONResponse({"model_stats": found})
+        return _statistics(self._all())
 
     async def index(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
@@ -166,23 +164,18 @@ class _Handlers:
                 decode_object(body or b"{}")
             except ProtocolError as wrong:
                 return error(400, str(wrong))
-        return JSONResponse(
-            [
-                {"name": name, "version": version, "state": "READY"}
-                for name in sorted(self._models)
-                for version in self._models[name]
-            ]
-        )
+        said = [{"name": one.name, "version": one.version, "state": "READY"} for one in self._all()]
+        return JSONResponse(said)
 
     async def infer(self, request: Request) -> Response:
-        asked = self._find(request)
+        model = self._find(request)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise HTTPException(501, f"Content-Encoding {encoding[:40]!r} is not supported")
         length = request.headers.get(HEADER_LENGTH)
         try:
             async with self._bodies.read(request) as body:
-                message: Message = await self._in_thread(infer, asked, body, length, self._limits)
+                message: Message = await self._in_thread(infer, model, body, length, self._limits)
                 return Response(await self._in_thread(message.body), headers=message.headers)
         except ClientDisconnect:
             return Response()
@@ -190,18 +183,17 @@ class _Handlers:
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    def _statistics(self, name: str, versions: Iterable[str]) -> list[dict[str, Any]]:
-        models = self._models[name]
-        return [models[version].statistics.as_json(name, version) for version in versions]
+    def _all(self) -> list[ServedModel]:
+        return [model for name in sorted(self._models) for model in self._models[name].values()]
 
-    def _versions(self, request: Request, asked: Asked) -> list[str]:
+    def _asked(self, request: Request, found: ServedModel) -> list[ServedModel]:
         """Return the version in the path, or else all versions."""
         named = "version" in request.path_params
-        return [asked.version] if named else list(self._models[asked.name])
+        return [found] if named else list(self._models[found.name].values())
 
     def _find(
         self, request: Request, unknown: HTTPException | None = None, status: int = 404
-    ) -> Asked:
+    ) -> ServedModel:
         """Return the model in the path; its newest version if the path names none."""
         name, given = request.path_params["name"], request.path_params.get("version")
         if given is not None and not _VERSION.fullmatch(given):
@@ -213,7 +205,45 @@ class _Handlers:
             which = f"{name[:200]!r} version {version}" if versions else f"{name[:200]!r}"
             message = f"Request for unknown model: {which} is not found"
             raise unknown or HTTPException(status, message)
-        return Asked(name, version, model)
+        return model
+
+
+def _statistics(models: list[ServedModel]) -> Response:
+    said = [
+        {"name": model.name, "version": model.version, **model.statistics.as_json()}
+        for model in models
+    ]
+    return JSONResponse({"model_stats": said})
+
+
+class _Bodies:
+    """Reads bodies, and counts the bytes of all that are in memory."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._max_bytes = min(limits.max_body_bytes, limits.max_held_bytes)
+        self._held_bytes = 0  # Only the thread of the event loop uses it.
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
+        """Read a body, and count it until the block ends; 413 if it is too large, 503 for now."""
+        self._check(int(request.headers.get("content-length", 0)))
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                self._check(len(body) + len(chunk))
+                body += chunk
+                self._held_bytes += len(chunk)
+                if self._held_bytes > self._limits.max_held_bytes:
+                    message = f"the server has {self._limits.max_held_bytes} bytes of requests"
+                    raise HTTPException(503, message, {"Retry-After": "1"})
+            yield body
+        finally:
+            self._held_bytes -= len(body)
+
+    def _check(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise HTTPException(413, f"the request has more than {self._max_bytes} bytes")
 
 
 async def _refuse(_: Request, refused: Exception) -> Response:

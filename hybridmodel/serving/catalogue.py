@@ -29,7 +29,8 @@ _VERSION = re.compile("[1-9][0-9]*")
 class ServedModel:
     """One version of a model: its first use reads and opens it, once for all threads."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, name: str, version: str, source: Any) -> None:
+        self.name, self.version = name, version
         self._source = source
         self._session: LocalSession | None = None
         self._lock = threading.Lock()
@@ -84,7 +85,8 @@ def _versions(name: str, given: Any) -> Mapping[str, ServedModel]:
             raise ConfigurationError(f"model {name!r}: there is no file {source}")
     if not by_version:
         raise ConfigurationError(f"model {name!r} has no version; give at least one")
-    return {version: ServedModel(by_version[version]) for version in sorted(by_version, key=int)}
+    ordered = sorted(by_version, key=int)
+    return {version: ServedModel(name, version, by_version[version]) for version in ordered}
 
 
 def endpoint_for(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import re
+import tempfile
+from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,6 @@ from starlette.exceptions import HTTPException
 from hybridmodel.data.tensors import BY_DATATYPE
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
-from hybridmodel.serving.redaction import without_paths
 from hybridmodel.serving.requests import TooMuchJson, read_request
 
 if TYPE_CHECKING:
@@ -22,57 +23,50 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hybridmodel")
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The version of a model that a request is for."""
-
-    name: str
-    version: str
-    model: ServedModel
+_MAX_LETTERS = 2000
+_PATH = re.compile(
+    r"(?:[A-Za-z]:)?[\\/]{1,2}[^\s\\/'\",;:()\[\]<>|]+(?:[\\/]+[^\s\\/'\",;:()\[\]<>|]+)*"
+)
 
 
-def spec_of(asked: Asked) -> ModelSpec:
+def spec_of(model: ServedModel) -> ModelSpec:
     """Return the model's tensors, and open it if necessary; only the log says why that failed."""
     try:
-        return asked.model.session.spec
+        return model.session.spec
     except ConfigurationError as error:
-        _log.warning("model %r cannot be served: %s", asked.name, error)
-        message = f"model {asked.name!r} cannot be opened; the server's log says why"
+        _log.warning("model %r cannot be served: %s", model.name, error)
+        message = f"model {model.name!r} cannot be opened; the server's log says why"
         raise HTTPException(500, message) from error
 
 
-def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limits) -> Message:
-    """Answer a request, or raise 400 for an invalid one, 413 for too much JSON, 500 for the model.
-
-    The result still has to be joined to a body.
-    """
-    spec = spec_of(asked)
+def infer(model: ServedModel, body: bytearray, length: str | None, limits: Limits) -> Message:
+    """Answer a request, or raise 400 or 413 for what is wrong with it, 500 if the model fails."""
+    spec = spec_of(model)
     marks_ns = [perf_counter_ns()]
     try:
-        request = read_request(body, header_length, spec, limits)
+        request = read_request(body, length, spec, limits)
         binary = _wanted(spec, request)
     except ProtocolError as error:
         status = 413 if isinstance(error, TooMuchJson) else 400
-        raise HTTPException(status, f"model {asked.name!r}: {error}") from error
+        raise HTTPException(status, f"model {model.name!r}: {error}") from error
     marks_ns.append(perf_counter_ns())
     try:
-        outputs = asked.model.session.run(request.inputs, list(binary))
+        outputs = model.session.run(request.inputs, list(binary))
     except Exception as error:
         # The request fits the model's declaration, so the fault is the model's.
-        asked.model.statistics.failed(marks_ns[0])
-        _log.info("model %r failed: %s", asked.name, error)
-        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
+        model.statistics.failed(marks_ns[0])
+        _log.info("model %r failed: %s", model.name, error)
+        message = f"model {model.name!r} failed: {without_paths(str(error))}"
         raise HTTPException(500, message) from error
     marks_ns.append(perf_counter_ns())
     answer = encode_response(
         outputs,
         binary,
-        model_name=asked.name,
-        model_version=asked.version,
+        model_name=model.name,
+        model_version=model.version,
         request_id=request.request_id,
     )
-    asked.model.statistics.succeeded([*marks_ns, perf_counter_ns()])
+    model.statistics.succeeded([*marks_ns, perf_counter_ns()])
     return answer
 
 
@@ -90,3 +84,25 @@ def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
                 "binary_data"
             )
     return {output: wanted[output] for output in spec.output_names if output in wanted}
+
+
+def without_paths(text: str) -> str:
+    """Replace the paths of this machine by ``…``, and cut a very long text.
+
+    Names of nodes look like paths too, and are kept: a path counts if its first folder exists.
+    """
+    folders = {str(Path.cwd()), tempfile.gettempdir(), str(Path("~").expanduser())} - {"/"}
+    for folder in sorted(folders, key=len, reverse=True):
+        # To the end of the path, which may contain spaces.
+        text = re.sub(re.escape(folder) + r"(?![\w-])[^'\",;:\n]*", "…", text)
+    return _PATH.sub(_shown, text)[:_MAX_LETTERS]
+
+
+def _shown(found: re.Match[str]) -> str:
+    path = Path(found[0])
+    top = Path(*path.parts[:2])
+    try:
+        exists = len(path.parts) > 1 and top.exists()
+    except (OSError, ValueError):
+        exists = False
+    return "…" if exists else found[0]

@@ -34,14 +34,12 @@ class Statistics:
         """Count a request that the model could not answer."""
         self._add({"fail": time.perf_counter_ns() - started_ns})
 
-    def as_json(self, name: str, version: str) -> dict[str, Any]:
-        """Return the statistics of a model as JSON; times in nanoseconds, dates in ms."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the statistics as JSON; times in nanoseconds, dates in ms."""
         with self._lock:
             spent, last_ms = deepcopy(self._spent), self._last_ms
         count = spent["success"]["count"]
         return {
-            "name": name,
-            "version": version,
             "last_inference": last_ms,
             "inference_count": count,
             "execution_count": count,
