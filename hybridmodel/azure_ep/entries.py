@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
+
+import onnxruntime
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import TritonEndpoint, read_field
 from hybridmodel.remote.trust.key_sources import checked_key
 from hybridmodel.switch import parse_use_azure
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 PREFIXES = ("azure", "cloud")
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,9 +18,7 @@ from hybridmodel.data.tensors import TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.local.session import spec_of
 from hybridmodel.remote.client import EndpointClient
-
-if TYPE_CHECKING:
-    from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import Deadline
 
 Array = np.ndarray[Any, Any]
 
@@ -72,13 +70,13 @@ class RemoteRun:
         self, feeds: Mapping[str, Array], names: tuple[str, ...], rows: int | None, asked: Asked
     ) -> dict[str, Array]:
         url = self._client.endpoint.model_url
-        _log.debug("POST %s/infer: %s", url, _Shown(feeds))
+        _log_tensors(feeds, "POST %s/infer: %s", url)
         before = _KEY.set(asked.auth_key)
         try:
             answer = self._client.infer(feeds, names, rows=rows)
         finally:
             _KEY.reset(before)
-        _log.debug("%s answered %s: %s", url, answer.request_id, _Shown(answer.outputs))
+        _log_tensors(answer.outputs, "%s answered %s: %s", url, answer.request_id)
         return answer.outputs
 
     def _is_plain(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> bool:
@@ -103,17 +101,10 @@ class RunKey:
         return None
 
 
-class _Shown:
-    """Tensors for a log line; the text is made only if the line is written."""
-
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self._arrays = arrays
-
-    def __str__(self) -> str:
-        return ", ".join(
-            f"{name} {array.dtype}{format_shape(array.shape)}"
-            for name, array in self._arrays.items()
-        )
+def _log_tensors(arrays: Mapping[str, Array], message: str, *words: str | None) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        described = [f"{name} {one.dtype}{format_shape(one.shape)}" for name, one in arrays.items()]
+        _log.debug(message, *words, ", ".join(described))
 
 
 def _checked(

@@ -33,16 +33,6 @@ _DEFAULT_TIMEOUT_S = 15.0
 _INTRODUCTION = "keep the rest of the graph as a model of its own, and give that the endpoint:"
 
 
-def of_entry(new_import: str) -> str:
-    """Say how session and run entries can work again."""
-    return f"{new_import}; the entries stay as they are"
-
-
-def of_provider(new_import: str) -> str:
-    """Say what to do about a dead provider's name."""
-    return f"delete the name; to ask an endpoint, {new_import}"
-
-
 def of_operator(
     operator: str, attributes: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any] | None]:

@@ -25,7 +25,9 @@ _EXCLUDED = re.compile(
 
 def find_entries(bindings: Bindings, new_import: str) -> Iterator[Finding]:
     """Yield each session or run entry, and each key that the code contains beside one."""
-    session = Finding(kind="session-entry", name="", change=advice.of_entry(new_import))
+    session = Finding(
+        kind="session-entry", name="", change=f"{new_import}; the entries stay as they are"
+    )
     through_mlflow = replace(session, change=advice.THROUGH_MLFLOW)
     ways = [
         (_keys(bindings, "add_session_config_entry"), session),
@@ -52,7 +54,7 @@ def find_providers(bindings: Bindings, new_import: str) -> Iterator[Finding]:
     """Yield each use of an old provider's name."""
     lists = [value for value, name in bindings.takers.items() if _is_list_of_providers(name)]
     reached, _ = bindings.reach(lists)
-    change = advice.of_provider(new_import)
+    change = f"delete the name; to ask an endpoint, {new_import}"
     for node in bindings.constants:
         name = text_of(node)
         level = _level(bindings, node, reached) if names.PROVIDER.fullmatch(name) else None

@@ -10,15 +10,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from mmap import mmap
+from typing import Any
 
 from hybridmodel.doctor import advice
 from hybridmodel.doctor.dead_names import DOMAINS, OPERATORS
 from hybridmodel.doctor.records import Finding, NotRead, shown
 from hybridmodel.local.protobuf import Malformed, fields
-
-if TYPE_CHECKING:
-    from mmap import mmap
 
 _OPERATORS = {name.encode(): name for name in OPERATORS}
 _DOMAINS = {name.encode() for name in DOMAINS}

@@ -18,14 +18,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.wire.json_text import decode_object
@@ -35,18 +38,11 @@ from hybridmodel.remote.wire.protocol import (
     Message,
     encode_metadata,
 )
+from hybridmodel.serving.catalogue import Catalogue, ServedModel
 from hybridmodel.serving.gate import Gate, error
 from hybridmodel.serving.inference import infer, spec_of
+from hybridmodel.serving.limits import Limits
 from hybridmodel.serving.repository import model_config
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-    from concurrent.futures import Executor
-
-    from starlette.types import ASGIApp
-
-    from hybridmodel.serving.catalogue import Catalogue, ServedModel
-    from hybridmodel.serving.limits import Limits
 
 EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 

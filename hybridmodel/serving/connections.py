@@ -6,17 +6,14 @@ client does not finish its request, or does not take its answer.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hybridmodel.serving.limits import Limits
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 class BoundedProtocol(H11Protocol):

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections import deque
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -20,7 +19,7 @@ from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tqdm import tqdm
 
@@ -48,24 +47,18 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
     key = hashlib.sha256(json.dumps([python, *requirements]).encode()).hexdigest()[:12]
     folder = cache_folder() / "environments" / f"{name}-{key}"
     if not _is_complete(folder):
+        import fcntl
+
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f"{folder.name}.lock")) as lock:
+        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_complete(folder):
-                _make(folder, name, requirements, lock)
+                _make(folder, name, requirements, lock.fileno())
     return folder
 
 
 def _is_complete(folder: Path) -> bool:
     return (folder / _MARKER).exists() and (folder / "bin" / "python").exists()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    import fcntl
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def _make(folder: Path, name: str, requirements: Sequence[str], lock: int) -> None:

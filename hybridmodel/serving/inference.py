@@ -7,19 +7,15 @@ import re
 import tempfile
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
-from hybridmodel.data.tensors import BY_DATATYPE
+from hybridmodel.data.tensors import BY_DATATYPE, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
+from hybridmodel.serving.catalogue import ServedModel
+from hybridmodel.serving.limits import Limits
 from hybridmodel.serving.requests import TooMuchJson, read_request
-
-if TYPE_CHECKING:
-    from hybridmodel.data.tensors import ModelSpec
-    from hybridmodel.serving.catalogue import ServedModel
-    from hybridmodel.serving.limits import Limits
 
 _log = logging.getLogger("hybridmodel")
 

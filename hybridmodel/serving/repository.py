@@ -19,13 +19,11 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hybridmodel.data.tensors import BY_DATATYPE, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.onnx_file import OnnxFile
 
 BACKENDS = ("onnxruntime", "python")
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +21,15 @@ from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.wire.json_fields import flag_of, name_of, objects_of, shown
 from hybridmodel.remote.wire.json_text import decode_object
 from hybridmodel.remote.wire.layouts import Slot, fill, slots_of
-from hybridmodel.remote.wire.protocol import HEADER_LENGTH, InferRequest, split_body
+from hybridmodel.remote.wire.protocol import (
+    HEADER_LENGTH,
+    InferRequest,
+    split_body,
+)
+from hybridmodel.remote.wire.tensor_data import Buffer
+from hybridmodel.serving.limits import Limits
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from hybridmodel.remote.wire.tensor_data import Buffer
-    from hybridmodel.serving.limits import Limits
-
-_SUPPORTED = {
-    "request": ("binary_data_output",),
-    "input": ("binary_data_size",),
-    "output": ("binary_data",),
-}
+_SUPPORTED = {"request": "binary_data_output", "input": "binary_data_size", "output": "binary_data"}
 _REASONS = {
     "classification": "this server returns tensors, not classes; take the largest values yourself",
     "shared_memory": "this server shares no memory; send and ask for the tensors themselves",
@@ -77,13 +74,15 @@ def read_request(
 
 def _read_json(header: Buffer, tensors: Buffer, spec: ModelSpec) -> InferRequest:
     head = decode_object(header)
-    asked = _asked_outputs(head)
+    asked, request_id = _asked_outputs(head), head.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise ProtocolError(f"the id is {shown(request_id)}, not text")
     _check_parameters(head, "request", "the request")
     return InferRequest(
         inputs=fill(_checked_slots(head, spec), tensors, "input"),
         outputs=asked,
         binary=flag_of(head, "binary_data_output"),
-        request_id=_id_of(head),
+        request_id=request_id,
     )
 
 
@@ -99,13 +98,6 @@ def _asked_outputs(head: Mapping[str, Any]) -> dict[str, bool]:
         _check_parameters(item, "output", f"output {name!r}")
         asked[name] = flag_of(item, "binary_data")
     return asked
-
-
-def _id_of(head: Mapping[str, Any]) -> str | None:
-    value = head.get("id")
-    if value is not None and not isinstance(value, str):
-        raise ProtocolError(f"the id is {shown(value)}, not text")
-    return value
 
 
 def _checked_slots(head: Mapping[str, Any], spec: ModelSpec) -> Sequence[Slot]:
@@ -144,12 +136,12 @@ def _check_parameters(item: Mapping[str, Any], kind: str, where: str) -> None:
     parameters = item.get("parameters", {})
     if not isinstance(parameters, dict):
         raise ProtocolError(f"{where}: parameters are {shown(parameters)}, not an object")
-    for name in [name for name in parameters if name not in _SUPPORTED[kind]]:
+    supported = _SUPPORTED[kind]
+    for name in [name for name in parameters if name != supported]:
         why = next((text for start, text in _REASONS.items() if name.startswith(start)), None)
-        known = ", ".join(_SUPPORTED[kind])
         raise ProtocolError(
             f"{where}: parameter {shown(name)} is not supported: "
-            + (why or f"this server supports {known} here")
+            + (why or f"this server supports {supported} here")
         )
 
 
@@ -175,10 +167,9 @@ def _raw_text(item: TensorSpec, view: memoryview, where: str) -> np.ndarray[Any,
             f"{where}: raw text is one element, but the model takes {format_shape(item.shape)}"
         )
     try:
-        text = str(view, "utf-8")
+        return np.full(item.shape, str(view, "utf-8"), dtype=object)
     except UnicodeDecodeError as error:
         raise ProtocolError(f"{where}: the text is not UTF-8") from error
-    return np.full(item.shape, text, dtype=object)
 
 
 def _raw_shape(item: TensorSpec, size_bytes: int, where: str) -> tuple[int, ...]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Any
 
 _STEPS = ("compute_input", "compute_infer", "compute_output")
 _ALL = ("success", "fail", "queue", *_STEPS, "cache_hit", "cache_miss")

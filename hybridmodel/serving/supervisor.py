@@ -138,10 +138,8 @@ def _bend(pid: int, at: int, variable: bytes) -> None:
 
 def _read_line() -> str:
     """Read one line from standard input, and nothing beyond it."""
-    read = bytearray()
-    while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        read += byte
-    return read.decode()
+    with open(0, "rb", buffering=0, closefd=False) as unbuffered:
+        return unbuffered.readline().decode().removesuffix("\n")
 
 
 def has_ended(pid: int) -> bool:

@@ -11,19 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 from hybridmodel.serving.repository import write_model
 from hybridmodel.serving.supervisor import GRACE_S
 from hybridmodel.serving.triton_access import RESTRICTIONS, ControlKey, ask
 from hybridmodel.serving.triton_files import install
-
-if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
 
 HOST = "127.0.0.1"
 
@@ -109,7 +107,7 @@ class TritonServer:
     @property
     def grpc_address(self) -> str | None:
         """Host and port for a gRPC client; None before a start and without gRPC."""
-        return f"{HOST}:{self._grpc_port}" if self._grpc_port else None
+        return f"{HOST}:{self._grpc_port}" if self._grpc and self._grpc_port else None
 
     @property
     def pid(self) -> int | None:
@@ -156,11 +154,8 @@ class TritonServer:
             folder = self._folder = Path(tempfile.mkdtemp(prefix="hybridmodel-triton-"))
             command, variables = install(folder)
             self._write_models(folder / "models")
-            with ExitStack() as stack:
-                self._port = stack.enter_context(_reserved(self._port)).getsockname()[1]
-                if self._grpc:
-                    taken = stack.enter_context(_reserved(self._grpc_port))
-                    self._grpc_port = taken.getsockname()[1]
+            with _reserved(self._port) as http, _reserved(self._grpc_port) as grpc:
+                self._port, self._grpc_port = http.getsockname()[1], grpc.getsockname()[1]
                 self._launch(folder, [*command, *self._arguments(folder)], variables)
                 self._wait_until_ready()
         except BaseException:
@@ -222,7 +217,7 @@ class TritonServer:
         repository.mkdir()
         for name, versions in self._models.items():
             files = {version: model.onnx for version, model in versions.items()}
-            spec = versions[list(versions)[-1]].session.spec
+            spec = versions[max(versions, key=int)].session.spec
             size = self._max_batch_size
             write_model(repository, name, files, spec, backend="python", max_batch_size=size)
 

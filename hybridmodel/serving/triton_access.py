@@ -8,14 +8,11 @@ program on this machine, and any page in a browser on it. So these parts of its 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import urllib3
 
 from hybridmodel.serving.supervisor import PLACEHOLDER
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEADER = "hybridmodel-control-key"
 """The HTTP header; gRPC's ends with it."""

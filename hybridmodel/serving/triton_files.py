@@ -24,6 +24,7 @@ KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "OMP_NUM_THREADS", "TMPDIR", "TZ
 """The variables of the caller's environment that the server gets."""
 
 _OLDEST_GLIBC = (2, 35)
+_PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 def unsupported() -> str | None:
@@ -52,7 +53,7 @@ def install(folder: Path) -> tuple[list[str], dict[str, str]]:
     if problem:
         raise ConfigurationError(problem)
     prefix = environment("triton", REQUIREMENTS)
-    packages = prefix / "lib" / _python() / "site-packages"
+    packages = prefix / "lib" / f"python{_PYTHON}" / "site-packages"
     triton = packages / "pytriton" / "tritonserver"
     _link_backend(triton, folder / "backends" / "python")
     command = [str(triton / "bin" / "tritonserver"), f"--backend-directory={folder}/backends"]
@@ -61,12 +62,12 @@ def install(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 def _link_backend(triton: Path, backend: Path) -> None:
     backend.mkdir(parents=True)
-    stub = triton / "python_backend_stubs" / _python()[6:] / "triton_python_backend_stub"
+    stub = triton / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
     if not stub.exists():
         offered = sorted(path.name for path in stub.parent.parent.glob("3.*"))
         raise ConfigurationError(
             f"Triton {TRITON_VERSION} has a python backend for Python {', '.join(offered)}, but "
-            f"not for {_python()[6:]}; hybridmodel.serving.serve() runs with any"
+            f"not for {_PYTHON}; hybridmodel.serving.serve() runs with any"
         )
     for file in (*(triton / "backends" / "python").glob("*triton_python*"), stub):
         (backend / file.name).symlink_to(file)
@@ -84,10 +85,6 @@ def _variables(prefix: Path, packages: Path, lib: Path) -> dict[str, str]:
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.defpath}",
         "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}{os.pathsep}{lib}",
     }
-
-
-def _python() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _libpython() -> Path | None:

@@ -167,10 +167,11 @@ class FakeEndpoint:
             not wait for end there.
         """
         until = time.monotonic() + timeout_s
-        while any(map(_is_busy, self._models)):
-            if time.monotonic() > until:
-                return False
-            time.sleep(TICK_S)
+        for model in self._models:
+            while model.stats().get("shadow.pending") or model.client.hedging.size:
+                if time.monotonic() > until:
+                    return False
+                time.sleep(TICK_S)
         return True
 
     def __enter__(self) -> FakeEndpoint:
@@ -266,7 +267,3 @@ def _without_keys(endpoint: TritonEndpoint) -> TritonEndpoint:
         binary=endpoint.binary is not False,
         origin=replace(endpoint.origin, allow=(Grant(None, endpoint.place),)),
     )
-
-
-def _is_busy(model: HybridOnnxModel) -> bool:
-    return bool(model.stats().get("shadow.pending") or model.client.hedging.size)
