@@ -63,10 +63,13 @@ def _endpoint(arguments: Mapping[str, Any]) -> TritonEndpoint:
 
 def _arguments(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the endpoint's arguments, and notes on some of them."""
+    uri = attributes.get("model_uri", "")
+    if isinstance(uri, str) and uri and "://" not in uri:
+        uri = f"http://{uri}"  # The operator passed it to curl, which does the same.
     version, version_note = _version(attributes.get("model_version"))
     timeout_s, timeout_note = _timeout_s(attributes.get("timeout_seconds"))
     arguments = {
-        "uri": _uri(attributes.get("model_uri", "")),
+        "uri": uri,
         "model_name": attributes.get("model_name", ""),
         "model_version": version,
         "timeout_s": timeout_s,
@@ -78,11 +81,6 @@ def _arguments(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         "auth_key_env": "the variable for the key, which the graph took as its input auth_token",
     }
     return arguments, notes
-
-
-def _uri(uri: Any) -> Any:
-    # The operator passed it to curl, which uses http for an address without a scheme.
-    return f"http://{uri}" if isinstance(uri, str) and uri and "://" not in uri else uri
 
 
 def _version(version: Any) -> tuple[Any, str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -76,10 +76,8 @@ def make_app(
 ) -> ASGIApp:
     """Make the application for a server that listens on `host`."""
     handlers = _Handlers(models, executor, limits)
-    app = Starlette(
-        routes=[*_general_routes(handlers), *_model_routes(handlers), *_absent_routes()],
-        exception_handlers={HTTPException: _refuse, Exception: _fail},
-    )
+    on_error = {HTTPException: _refuse, Exception: _fail}
+    app = Starlette(routes=list(_routes(handlers)), exception_handlers=on_error)
     app.router.redirect_slashes = False
     return Gate(app, auth_key, host)
 
@@ -92,30 +90,22 @@ def _route(path: str, handler: Any, *methods: str) -> Route:
     return route
 
 
-def _general_routes(handlers: _Handlers) -> Iterable[Route]:
+def _routes(handlers: _Handlers) -> Iterator[Route]:
     about = {"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS}
     fixed = error(503, "this server has the models that it was started with; none is loaded")
-    return (
-        _route("/v2", JSONResponse(about)),
-        _route("/v2/health/live", JSONResponse({"live": True})),
-        _route("/v2/health/ready", JSONResponse({"ready": True})),
-        _route("/v2/models/stats", handlers.all_statistics),
-        _route("/v2/repository/index", handlers.index, "POST"),
-        _route("/v2/repository/models/{name}/load", fixed, "POST"),
-        _route("/v2/repository/models/{name}/unload", fixed, "POST"),
-    )
-
-
-def _model_routes(handlers: _Handlers) -> Iterable[Route]:
+    yield _route("/v2", JSONResponse(about))
+    yield _route("/v2/health/live", JSONResponse({"live": True}))
+    yield _route("/v2/health/ready", JSONResponse({"ready": True}))
+    yield _route("/v2/models/stats", handlers.all_statistics)
+    yield _route("/v2/repository/index", handlers.index, "POST")
+    yield _route("/v2/repository/models/{name}/load", fixed, "POST")
+    yield _route("/v2/repository/models/{name}/unload", fixed, "POST")
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         yield _route(path, handlers.metadata)
         yield _route(f"{path}/ready", handlers.ready)
         yield _route(f"{path}/config", handlers.config)
         yield _route(f"{path}/stats", handlers.statistics)
         yield _route(f"{path}/infer", handlers.infer, "POST")
-
-
-def _absent_routes() -> Iterable[Route]:
     for what, paths in _ABSENT.items():
         absent = error(501, f"this server {what}")
         for path in paths:

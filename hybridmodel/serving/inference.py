@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -96,9 +97,7 @@ def without_paths(text: str) -> str:
 
 def _shown(found: re.Match[str]) -> str:
     path = Path(found[0])
-    top = Path(*path.parts[:2])
-    try:
-        exists = len(path.parts) > 1 and top.exists()
-    except (OSError, ValueError):
-        exists = False
-    return "…" if exists else found[0]
+    with suppress(OSError):
+        if len(path.parts) > 1 and Path(*path.parts[:2]).exists():
+            return "…"
+    return found[0]

@@ -124,10 +124,5 @@ def _lines(message: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         elif isinstance(value, list):
             yield f"{indent}{key}: [{', '.join(map(str, value))}]"
         else:
-            yield f"{indent}{key}: {_scalar(key, value)}"
-
-
-def _scalar(key: str, value: str | int) -> str:
-    if isinstance(value, int) or key in _ENUMERATIONS:
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
+            is_plain = isinstance(value, int) or key in _ENUMERATIONS
+            yield f"{indent}{key}: {value if is_plain else json.dumps(value, ensure_ascii=False)}"

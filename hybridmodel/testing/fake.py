@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.checks import check_seconds, shown
+from hybridmodel.checks import check_count, check_seconds
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.client import EndpointClient, stand_ins
@@ -125,8 +125,7 @@ class FakeEndpoint:
         ConfigurationError
             If `status` or `times` is not valid.
         """
-        if type(status) is not int or not 201 <= status <= 599:
-            raise ConfigurationError(f"status is a number from 201 to 599, not {shown(status)}")
+        check_count("status", status, 201, 599)
         named = {name.lower(): value for name, value in (headers or {}).items()}
         reply = Reply(status, named, b"", b"")
         if message is not None:

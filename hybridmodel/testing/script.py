@@ -7,8 +7,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from hybridmodel.checks import shown
-from hybridmodel.exceptions import ConfigurationError, EndpointTimeout, EndpointUnavailable
+from hybridmodel.checks import check_count
+from hybridmodel.exceptions import EndpointTimeout, EndpointUnavailable
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.resilience import Deadline
 
@@ -55,13 +55,11 @@ class Script:
 
     def plan(self, event: Event, times: int | None) -> None:
         """Add an event for a number of requests, or with None for all later ones."""
-        if times is not None and (type(times) is not int or times < 1):
-            raise ConfigurationError(f"times is a whole number from 1, not {shown(times)}")
         with self._lock:
             if times is None:
                 self._lasting = event
             else:
-                self._next.extend([event] * times)
+                self._next.extend([event] * check_count("times", times, 1, 2**31 - 1))
 
     def play(self, deadline: Deadline, *, counts: bool) -> Reply | None:
         """Return the next event's reply or raise its error; a request that counts uses it up."""
