@@ -148,7 +148,7 @@ def test_one_output_needs_no_name() -> None:
         ({"label": ["a"] * 6}, SpecMismatch, "'label': object came, int64 was expected"),
         ({"label": np.zeros(6, complex)}, ConfigurationError, "'label' is complex128"),
         ({"label": [None] * 6}, ConfigurationError, "'label' is object"),
-        ({"label": [[1], [1, 2]]}, ConfigurationError, "'label' is no array"),
+        ({"label": [[1], [1, 2]]}, ConfigurationError, "'label' is not an array"),
     ],
     ids=range(8),
 )

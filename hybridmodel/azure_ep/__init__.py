@@ -1,6 +1,6 @@
-"""onnxruntime with an Azure execution provider that asks the endpoint: change the import line only.
+"""onnxruntime with an Azure execution provider that works: change only the import line.
 
-Every name that is not here is onnxruntime's own, so that each way of importing works::
+Every name except `InferenceSession` is onnxruntime's own, so each way of importing works::
 
     from hybridmodel.azure_ep import *                 # was: from onnxruntime import *
     from hybridmodel.azure_ep import InferenceSession  # was: from onnxruntime import ...
@@ -9,17 +9,20 @@ Every name that is not here is onnxruntime's own, so that each way of importing 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybridmodel.azure_ep.session import InferenceSession as InferenceSession
+if TYPE_CHECKING:
+    from hybridmodel.azure_ep.session import InferenceSession as InferenceSession
 
 
 def __getattr__(name: str) -> Any:
     import onnxruntime
 
-    if name == "__all__":
-        return [*__dir__(), "InferenceSession"]
-    return getattr(onnxruntime, name)
+    if name == "InferenceSession":
+        from hybridmodel.azure_ep.session import InferenceSession
+
+        return InferenceSession
+    return __dir__() if name == "__all__" else getattr(onnxruntime, name)
 
 
 def __dir__() -> list[str]:

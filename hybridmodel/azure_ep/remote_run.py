@@ -1,14 +1,16 @@
-"""The remote side of a session: onnxruntime's arguments in, `EndpointClient` asked, a list out."""
+"""Remote runs: turn the arguments of onnxruntime's `run` into a request to the endpoint."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from hybridmodel.azure_ep.entries import Asked, SessionEntries
 from hybridmodel.data.binding import Binding
@@ -16,11 +18,7 @@ from hybridmodel.data.tensors import TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.local.session import spec_of
 from hybridmodel.remote.client import EndpointClient
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-    from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import Deadline
 
 Array = np.ndarray[Any, Any]
 
@@ -30,51 +28,35 @@ _KEY: ContextVar[str | None] = ContextVar("auth_key", default=None)
 
 
 class RemoteRun:
-    """Answers runs of one session from its endpoint; makes no call when made.
+    """Answers runs of one session from its endpoint; making one calls nothing.
 
-    Parameters
-    ----------
-    session : onnxruntime.InferenceSession
-        The local session, which judges what is handed in.
-    entries : SessionEntries
-        Where the endpoint is.
-
-    Raises
-    ------
-    ConfigurationError
-        If an entry cannot work, or the model has an input or output that cannot go over the wire:
-        sequences, maps, sparse tensors, bfloat16.
+    It raises `ConfigurationError` for an entry that cannot work, and for a model with an input or
+    output that the protocol cannot carry: sequences, maps, sparse tensors, bfloat16.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, entries: SessionEntries) -> None:
-        self._session = session
         self.spec = spec_of(session, {})
         self._input_names = set(self.spec.input_names)
         self._output_names = set(self.spec.output_names)
         self._binding = Binding(self.spec)
-        # As the original: one request for a run, and nothing asked of the server before.
+        # As the original provider: one request for each run, and none before the first run.
         endpoint = entries.endpoint(binary=True, max_attempts=1, breaker_failures=None)
         self._client = EndpointClient(endpoint, self.spec, RunKey())
         if entries.verbose:
             _make_audible()
 
     def __call__(
-        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], asked: Asked
+        self,
+        run_locally: Callable[..., Any],
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        asked: Asked,
     ) -> list[Array]:
-        """Return the outputs in the order asked.
-
-        Raises
-        ------
-        onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError
-            As a local run raises it, before anything is sent.
-        InputMismatch
-            If onnxruntime would take the feed, and no request can hold it.
-        EndpointError, SpecMismatch
-            As `EndpointClient.infer` raises them.
-        """
-        feed = self._judged(output_names, input_feed)
+        """Return the outputs in the order given; invalid arguments fail as in a local run."""
+        if not self._is_plain(output_names, input_feed):
+            input_feed = _checked(run_locally, output_names, input_feed)
         names = tuple(output_names or self.spec.output_names)
-        bound = self._binding.bind(feed)
+        bound = self._binding.bind(input_feed)
         if bound.rows == 0:
             outputs = self._binding.empty(names)
         else:
@@ -88,33 +70,17 @@ class RemoteRun:
         self, feeds: Mapping[str, Array], names: tuple[str, ...], rows: int | None, asked: Asked
     ) -> dict[str, Array]:
         url = self._client.endpoint.model_url
-        _log.debug("POST %s/infer: %s", url, _Shown(feeds))
-        with _key_of_this_run(asked.auth_key):
+        _log_tensors(feeds, "POST %s/infer: %s", url)
+        before = _KEY.set(asked.auth_key)
+        try:
             answer = self._client.infer(feeds, names, rows=rows)
-        _log.debug("%s answered %s: %s", url, answer.request_id, _Shown(answer.outputs))
+        finally:
+            _KEY.reset(before)
+        _log_tensors(answer.outputs, "%s answered %s: %s", url, answer.request_id)
         return answer.outputs
 
-    def _judged(
-        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """Return the feed as numpy takes it, or let onnxruntime say what is wrong."""
-        if self._is_plain(output_names, input_feed):
-            return input_feed
-        import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail
-
-        # It judges names, types and shapes first, and then stops before it computes.
-        stopped = onnxruntime.RunOptions()
-        stopped.terminate = True
-        with suppress(Fail):
-            self._session.run(output_names, input_feed, stopped)
-        return {
-            name: _text(name, value.numpy() if isinstance(value, onnxruntime.OrtValue) else value)
-            for name, value in input_feed.items()
-        }
-
     def _is_plain(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any]) -> bool:
-        """Tell whether there is nothing for onnxruntime to judge."""
+        """Tell whether the arguments are valid without asking onnxruntime."""
         return (
             isinstance(output_names, (list, tuple, type(None)))
             and self._output_names.issuperset(output_names or ())
@@ -124,58 +90,58 @@ class RemoteRun:
 
 
 class RunKey:
-    """A `KeySource`: the key of the run that this thread makes."""
+    """A `KeySource` that returns the key of the run in this thread."""
 
-    def key(self, deadline: Deadline) -> str | None:  # noqa: ARG002 - asks nobody
-        """Return the key, None for a server that wants none."""
+    def key(self, deadline: Deadline) -> str | None:  # noqa: ARG002 - never waits
+        """Return the key; None for a server without keys."""
         return _KEY.get()
 
     def other_than(self, refused: str | None, deadline: Deadline) -> str | None:  # noqa: ARG002
-        """Return None: there is no other key than the run's."""
+        """Return None: a run has one key only."""
         return None
 
 
-class _Shown:
-    """Tensors as a log line shows them, made only when there is one."""
-
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self._arrays = arrays
-
-    def __str__(self) -> str:
-        return ", ".join(
-            f"{name} {array.dtype}{format_shape(array.shape)}"
-            for name, array in self._arrays.items()
-        )
+def _log_tensors(arrays: Mapping[str, Array], message: str, *words: str | None) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        described = [f"{name} {one.dtype}{format_shape(one.shape)}" for name, one in arrays.items()]
+        _log.debug(message, *words, ", ".join(described))
 
 
-@contextmanager
-def _key_of_this_run(key: str | None) -> Iterator[None]:
-    before = _KEY.set(key)
-    try:
-        yield
-    finally:
-        _KEY.reset(before)
+def _checked(
+    run_locally: Callable[..., Any],
+    output_names: Sequence[str] | None,
+    input_feed: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Let onnxruntime check the arguments, and return the feed as numpy arrays."""
+    # A run with this flag checks names, types and shapes, and then stops before it computes.
+    stopped = onnxruntime.RunOptions()
+    stopped.terminate = True
+    with suppress(Fail):
+        run_locally(output_names, input_feed, stopped)
+    return {
+        name: _text(name, value.numpy() if isinstance(value, onnxruntime.OrtValue) else value)
+        for name, value in input_feed.items()
+    }
 
 
 def _text(name: str, value: Any) -> Any:
-    """Read bytes of a fixed size as the UTF-8 that onnxruntime takes them for.
+    """Decode bytes of a fixed size as UTF-8, which is what onnxruntime does.
 
-    onnxruntime lets them stand for strings only, and so refuses them for any other input before.
+    onnxruntime accepts them for string inputs only, and has refused them for all others already.
     """
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "SV":
         return value
     texts = np.empty(value.size, dtype=object)
     try:
-        # Void elements keep the zeros at their end.
-        # numpy leaves the zeros at the end of S away, as onnxruntime does, and keeps those of V.
+        # numpy drops the zeros at the end of S elements, as onnxruntime does, and keeps those of V.
         texts[:] = [
             element.tobytes().decode() if value.dtype.kind == "V" else element.decode()
             for element in value.ravel()
         ]
     except UnicodeDecodeError as error:
         raise InputMismatch(
-            f"input {name!r}: {value.dtype} holds bytes that are not UTF-8, which no request can "
-            "carry as text"
+            f"input {name!r}: {value.dtype} holds bytes that are not UTF-8; a request can carry "
+            "UTF-8 text only"
         ) from error
     return texts.reshape(value.shape)
 
@@ -185,7 +151,7 @@ def _is_tensor(value: Any, spec: TensorSpec) -> bool:
 
 
 def _make_audible() -> None:
-    """Let the library's messages be seen, on stderr where nobody listens."""
+    """Show the library's log messages, on stderr if the program has no handler."""
     _log.setLevel(logging.DEBUG)
     if not _log.hasHandlers():
         _log.addHandler(logging.StreamHandler())

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.endpoint import FIELD_TYPES, read_field
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
@@ -39,33 +39,20 @@ def read_config(given: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise click.BadParameter("write KEY=VALUE; what came has no '='")
         try:
-            config[key] = _READERS.get(key, str)(value) if value else None
-        except (ValueError, ConfigurationError) as error:
-            kind = "true or false" if _READERS[key] is _flag else "a number"
+            config[key] = _read(key, value) if value else None
+        except ConfigurationError as error:
+            kind = "a number" if FIELD_TYPES.get(key) in (int, float) else "true or false"
             raise click.BadParameter(f"the value of {key} is {kind}") from error
     return config
 
 
-def _flag(text: str) -> bool | None:
-    return parse_use_azure(text, "a flag")
+def _read(key: str, text: str) -> Any:
+    if key == "providers":
+        return [part.strip() for part in text.split(",")]
+    if key == "use_azure":
+        return parse_use_azure(text, key)
+    return read_field(key, text, key) if key in FIELD_TYPES else text
 
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
-def _reader(hint: Any) -> Callable[[str], Any]:
-    """Return what reads a field of this type, which may be None as well."""
-    (kind,) = set(get_args(hint) or (hint,)) - {type(None)}
-    return _flag if kind is bool else cast("Callable[[str], Any]", kind)
-
-
-_HINTS = get_type_hints(TritonEndpoint)
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "use_azure": _flag,
-    "providers": _list,
-    **{name: _reader(_HINTS[name]) for name in FIELDS},
-}
 
 model_uri = click.argument("model_uri", metavar="MODEL_URI")
 model_uris = click.argument("model_uris", metavar="[NAME=]MODEL_URI...", nargs=-1, required=True)

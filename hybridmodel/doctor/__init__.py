@@ -1,6 +1,6 @@
 """Finds code and graphs that rely on ONNX Runtime's dead Azure (first: Cloud) execution provider.
 
-What is read is parsed, never run. `hybridmodel doctor` is the command line of `examine`.
+It parses files and never runs them. `hybridmodel doctor` is the command for `examine`.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ THROUGH_MLFLOW = (
 )
 OTHER_SERVICE = (
     "call the service from the program with its own client, such as the openai package: the "
-    "service is no Triton server"
+    "service is not a Triton server"
 )
 UNKNOWN: Final = ...
-"""The value of an attribute that the code sets, but does not show."""
+"""The value of an attribute that the code sets to something unknown."""
 
 _NO_ENDPOINT = (
     "remove the node from the graph, and describe its endpoint with a TritonEndpoint; the node's "
@@ -33,20 +33,10 @@ _DEFAULT_TIMEOUT_S = 15.0
 _INTRODUCTION = "keep the rest of the graph as a model of its own, and give that the endpoint:"
 
 
-def of_entry(new_import: str) -> str:
-    """Say how entries of sessions and runs work again."""
-    return f"{new_import}; the entries stay as they are"
-
-
-def of_provider(new_import: str) -> str:
-    """Say what to do about a dead provider's name."""
-    return f"delete the name; to ask an endpoint, {new_import}"
-
-
 def of_operator(
     operator: str, attributes: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any] | None]:
-    """Say what replaces a node, and with which arguments of `TritonEndpoint` if they are known."""
+    """Say what replaces a node, and return the arguments for `TritonEndpoint` if they are known."""
     if operator != TRITON_OPERATOR:
         return f"remove the node from the graph, and {OTHER_SERVICE}", None
     arguments, notes = _arguments(attributes)
@@ -59,12 +49,12 @@ def of_operator(
     arguments["uri"] = endpoint.uri
     if endpoint.allow_http:
         arguments["allow_http"] = True
-        notes["allow_http"] = "the node asked without encryption; better use https"
+        notes["allow_http"] = "the node used no encryption; https is better"
     return _code(arguments, notes), arguments
 
 
 def _endpoint(arguments: Mapping[str, Any]) -> TritonEndpoint:
-    # As one that somebody else describes: to try it on is not to pair a key with the place.
+    # Like a stored endpoint: trying the arguments must not grant a key to the address.
     try:
         return TritonEndpoint.from_dict(arguments)
     except ConfigurationError:
@@ -72,11 +62,14 @@ def _endpoint(arguments: Mapping[str, Any]) -> TritonEndpoint:
 
 
 def _arguments(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the endpoint's arguments, and a note on each that needs one."""
+    """Return the endpoint's arguments, and notes on some of them."""
+    uri = attributes.get("model_uri", "")
+    if isinstance(uri, str) and uri and "://" not in uri:
+        uri = f"http://{uri}"  # The operator passed it to curl, which does the same.
     version, version_note = _version(attributes.get("model_version"))
     timeout_s, timeout_note = _timeout_s(attributes.get("timeout_seconds"))
     arguments = {
-        "uri": _uri(attributes.get("model_uri", "")),
+        "uri": uri,
         "model_name": attributes.get("model_name", ""),
         "model_version": version,
         "timeout_s": timeout_s,
@@ -88,11 +81,6 @@ def _arguments(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         "auth_key_env": "the variable for the key, which the graph took as its input auth_token",
     }
     return arguments, notes
-
-
-def _uri(uri: Any) -> Any:
-    # The operator handed it to curl, for which an address without a scheme is http.
-    return f"http://{uri}" if isinstance(uri, str) and uri and "://" not in uri else uri
 
 
 def _version(version: Any) -> tuple[Any, str]:

@@ -1,7 +1,7 @@
-"""What each name of a file is given, and which texts may so reach an expression.
+"""The values that each name in a file gets, and which texts can reach an expression through them.
 
-A name counts by its last word, wherever it stands: order, branches and scopes make no difference.
-Nothing here recurses, since code that a machine wrote nests deeper than the interpreter's stack.
+A name is identified by its last part: order, branches and scopes make no difference. Nothing here
+recurses, because generated code nests deeper than the interpreter's stack.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LOOKING = re.compile(
     r"|isin|difference|issubset|issuperset|isdisjoint|skip|skipif|xfail|assert\w*"
     r"|\w*(?:Error|Warning|Exception)"
 )
-"""Functions that compare a text, print it, or remove it."""
+"""Functions that only compare, print or remove a text."""
 
 Texts = dict[ast.Constant, ast.expr | None]
-"""Texts, each with the value that stands beside it, as beside a key."""
+"""Texts, each with the value that belongs to it if it is a key."""
 
 
 class Bindings:
@@ -62,7 +62,7 @@ class Bindings:
                     todo.append((child, function))
 
     def taker(self, node: ast.expr) -> str | None:
-        """Return the name that takes a value, or a key; None when it is only looked at."""
+        """Return the name that takes a value or a key; None if the value is only looked at."""
         while node not in self.takers:
             parent = self.parents[node]
             if not isinstance(parent, ast.expr) or not _passes_on(parent, node):
@@ -74,10 +74,7 @@ class Bindings:
         return None if is_looked_at or self._only_looked_at.get(name) else name
 
     def reach(self, starts: Iterable[ast.expr | None]) -> tuple[Texts, bool]:
-        """Return the texts that may reach expressions.
-
-        The second result tells whether the file shows all values of the names on the way.
-        """
+        """Return the texts that can reach expressions, and whether the file shows all of them."""
         texts: Texts = {}
         seen: set[ast.expr | str | None] = set()
         todo: list[tuple[ast.expr | None, ast.expr | None]] = [(start, None) for start in starts]
@@ -96,7 +93,7 @@ class Bindings:
         return texts, None not in seen
 
     def constant(self, node: ast.expr | None) -> ast.Constant | None:
-        """Return the constant that an expression is, or that its name has as the only value."""
+        """Return the constant of an expression, or of a name with one value only."""
         name = last_name(node)
         if len(self.given.get(name, ())) == 1:
             (node,) = self.given[name]
@@ -173,14 +170,14 @@ class Bindings:
 
 
 def last_name(node: ast.AST | None) -> str:
-    """Return the last word of a dotted name, such as ``append`` of ``a.b.append``; else ""."""
+    """Return the last part of a dotted name, such as ``append`` of ``a.b.append``; else ""."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def text_of(node: ast.expr | None) -> str:
-    """Return the text that a constant is; "" for anything else."""
+    """Return the text of a constant; "" for anything else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
@@ -197,7 +194,7 @@ def _passes_on(parent: ast.AST, node: ast.AST) -> bool:
 
 
 def _parts(node: ast.expr) -> list[ast.expr | None]:
-    """Return what an expression takes its texts from; None for a name from elsewhere."""
+    """Return the parts that an expression's texts come from; None for a name from elsewhere."""
     if isinstance(node, ast.Name):
         return [None]
     if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""Finds in a module the old entries and providers, and code that makes the old operators."""
+"""Finds old entries and providers in a module, and code that creates old operators."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ _EXCLUDED = re.compile(
 
 
 def find_entries(bindings: Bindings, new_import: str) -> Iterator[Finding]:
-    """Yield each entry of sessions and runs, and each key that is written out beside one."""
-    session = Finding(kind="session-entry", name="", change=advice.of_entry(new_import))
+    """Yield each session or run entry, and each key that the code contains beside one."""
+    session = Finding(
+        kind="session-entry", name="", change=f"{new_import}; the entries stay as they are"
+    )
     through_mlflow = replace(session, change=advice.THROUGH_MLFLOW)
     ways = [
         (_keys(bindings, "add_session_config_entry"), session),
@@ -49,10 +51,10 @@ def find_entries(bindings: Bindings, new_import: str) -> Iterator[Finding]:
 
 
 def find_providers(bindings: Bindings, new_import: str) -> Iterator[Finding]:
-    """Yield each old provider's name that is handed on."""
+    """Yield each use of an old provider's name."""
     lists = [value for value, name in bindings.takers.items() if _is_list_of_providers(name)]
     reached, _ = bindings.reach(lists)
-    change = advice.of_provider(new_import)
+    change = f"delete the name; to ask an endpoint, {new_import}"
     for node in bindings.constants:
         name = text_of(node)
         level = _level(bindings, node, reached) if names.PROVIDER.fullmatch(name) else None
@@ -78,7 +80,7 @@ def find_builders(bindings: Bindings) -> Iterator[Finding]:
 
 
 def _keys(bindings: Bindings, method: str) -> list[ast.expr | None]:
-    """Return the first argument of each call of a method; None where it is not called at once."""
+    """Return the first argument of each call of a method; None for a reference without a call."""
     keys: list[ast.expr | None] = []
     for node in bindings.nodes:
         if isinstance(node, ast.Attribute) and node.attr == method:
@@ -89,7 +91,7 @@ def _keys(bindings: Bindings, method: str) -> list[ast.expr | None]:
 
 
 def _kind(text: str) -> Kind | None:
-    """Tell what a documented entry belongs to."""
+    """Return the kind of a documented entry."""
     if names.RUN_ENTRY.fullmatch(text):
         return "run-entry"
     return "session-entry" if names.SESSION_ENTRY.fullmatch(text) else None
@@ -113,7 +115,7 @@ def _entry_findings(
 
 
 def _written_out(bindings: Bindings, value: ast.expr | None) -> Iterator[ast.Constant]:
-    """Yield the texts that a key may be, without those that only mark its place."""
+    """Yield the texts that can be a key; placeholders are none."""
     choices = [value]
     if isinstance(value, ast.BoolOp):
         choices = [*value.values]

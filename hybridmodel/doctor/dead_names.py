@@ -1,4 +1,4 @@
-"""The words by which code asked ONNX Runtime's Azure (first: Cloud) execution provider.
+"""The names with which code used ONNX Runtime's Azure (first: Cloud) execution provider.
 
 Sources: documentation of the provider, onnxruntime 1.14 and 1.15; documentation of the custom
 operators, onnxruntime-extensions 0.9 to 0.14.
@@ -10,12 +10,12 @@ import re
 
 PREFIXES = ("azure", "cloud")
 PROVIDERS = ("AzureExecutionProvider", "azureExecutionProvider", "CloudExecutionProvider")
-"""Spellings of the documentation; the second one never was a provider's name."""
+"""Spellings in the documentation; the second was never a provider's name."""
 
 TRITON_OPERATOR = "AzureTritonInvoker"
 OPERATORS = (TRITON_OPERATOR, "AzureTextToText", "AzureAudioToText", "OpenAIAudioToText")
 DOMAINS = ("com.microsoft.extensions", "ai.onnx.contrib")
-"""Domains under which onnxruntime-extensions registers its operators."""
+"""Domains of the operators in onnxruntime-extensions."""
 
 PROVIDER = re.compile("(azure|cloud)executionprovider", re.IGNORECASE)
 RUN_ENTRY = re.compile(r"use_(azure|cloud)|(azure|cloud)\.(auth_key|audio_file)")
@@ -23,4 +23,4 @@ SESSION_ENTRY = re.compile(r"(azure|cloud)\.(endpoint_type|uri|model_name|model_
 ANY_ENTRY = re.compile(r"use_(azure|cloud)|(azure|cloud)\.[a-z_]{0,30}", re.IGNORECASE)
 START_OF_ENTRY = re.compile(r"use_(azure|cloud)$|(azure|cloud)\.", re.IGNORECASE)
 KEY_ENTRY = re.compile(r"(azure|cloud)\.(auth_)?key", re.IGNORECASE)
-"""Entries as documented, and with any name after the prefix, in any case."""
+"""Entries as documented, and entries with any name after the prefix, in any case."""

@@ -1,4 +1,4 @@
-"""Reads everything below some paths, and puts together what was found and what it means."""
+"""Reads all files below some paths, and reports the findings and what they mean."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MOST_NOTEBOOK_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the doctor has to say.
+    """The doctor's report.
 
     Attributes
     ----------
     findings : tuple of Finding
-        File by file, in the order in which they were read.
+        All findings, in the order in which the files were read.
     today : tuple of str
-        What happens with each finding, in the onnxruntime that was tried.
+        What the installed onnxruntime does with each finding.
     probe : Probe or None
-        What was tried; None when there was nothing to try it for.
+        The trial of that onnxruntime; None if there are no findings.
     files_read : tuple of str
-        Files that were read, wholly or in part.
+        Files that were read completely or in part.
     files_skipped, folders_skipped : tuple of Skipped
-        What was not read, wholly or in part.
+        Files and folders that were not read, or only in part.
     """
 
     findings: tuple[Finding, ...]
@@ -45,7 +45,7 @@ class Report:
     folders_skipped: tuple[Skipped, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it in JSON's types."""
+        """Return the report in JSON's types."""
         said = asdict(self)
         for finding, now in zip(said["findings"], said.pop("today"), strict=True):
             finding["today"] = now
@@ -53,14 +53,14 @@ class Report:
 
 
 def examine(paths: Iterable[Path], try_out: Callable[[], Probe] = probe) -> Report:
-    """Look for what relies on the dead execution provider. Nothing that is read is run.
+    """Find code and graphs that rely on the dead execution provider, without running any.
 
     Parameters
     ----------
     paths : iterable of Path
-        Files and folders that exist. A file is read once, however often it is named.
+        Files and folders that exist. A file that is named twice is read once.
     try_out : callable
-        Called once, when something was found.
+        Tries the installed onnxruntime; called once, and only if there are findings.
     """
     reading = _Reading()
     folders_skipped = []

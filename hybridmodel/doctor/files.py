@@ -1,4 +1,4 @@
-"""Walks folders in a fixed order, and opens files so that nothing can block or surprise."""
+"""Walks folders in a fixed order, and opens regular files only, so that nothing can block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIPPED_FOLDERS = frozenset(
         "__pycache__", ".ipynb_checkpoints",
     }
 )  # fmt: skip
-"""Folders that hold others' code, or copies."""
+"""Folders with other people's code, or with copies."""
 
 _KINDS = {
     ".py": "python",
@@ -28,7 +28,7 @@ _KINDS = {
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path | Skipped]:
-    """Yield each file to read, one that is named whatever its suffix, and each folder passed by."""
+    """Yield each file to read and each folder skipped; a named file may have any suffix."""
     for path in paths:
         if path.is_dir():
             within = SKIPPED_FOLDERS.intersection(path.resolve().parts)
@@ -38,7 +38,7 @@ def files_below(paths: Iterable[Path]) -> Iterator[Path | Skipped]:
 
 
 def kind_of(path: Path, start: bytes) -> str:
-    """Tell what a file is: by its name, or else by how it starts."""
+    """Tell the kind of a file by its name, or else by its first byte."""
     # The first field of most models is ModelProto.ir_version.
     by_start = {b"{": "notebook", b"\x08": "onnx"}.get(start[:1], "python")
     return _KINDS.get(path.suffix.lower(), by_start)
@@ -46,10 +46,10 @@ def kind_of(path: Path, start: bytes) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a regular file; anything else might block, and is refused with `NotRead`."""
+    """Open a regular file; raise `NotRead` for anything else, which might block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise NotRead("is no regular file")
+            raise NotRead("is not a regular file")
         with path.open("rb") as file:
             yield file
     except OSError as error:
@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read(file: IO[bytes], most_bytes: int) -> bytes:
-    """Return the whole of a file, or raise `NotRead` for a larger one."""
+    """Return the content of a file, or raise `NotRead` if it is larger."""
     data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise NotRead(f"is larger than {most_bytes / 2**20:g} MiB")
@@ -68,38 +68,23 @@ def _walk(top: Path, skipped: frozenset[str]) -> Iterator[Path | Skipped]:
     todo = [top]
     while todo:
         folder = todo.pop()
-        try:
-            with os.scandir(folder) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
-        except OSError as error:
-            yield Skipped(str(folder), f"cannot be read: {error.strerror}")
-            continue
-        folders = []
-        for entry in entries:
-            path = folder / entry.name
-            if not _is_folder(entry):
-                if path.suffix.lower() in _KINDS:
-                    yield path
-            elif reason := _reason_to_skip(entry, skipped):
-                yield Skipped(str(path), reason)
-            else:
-                folders.append(path)
-        todo += reversed(folders)
+        errors: list[OSError] = []
+        # One folder at a time: os.walk itself recurses, and folders nest deeply.
+        _, folders, files = next(os.walk(folder, onerror=errors.append), ("", [], []))
+        yield from (Skipped(str(folder), f"cannot be read: {error.strerror}") for error in errors)
+        yield from (folder / name for name in sorted(files) if Path(name).suffix.lower() in _KINDS)
+        paths = [folder / name for name in sorted(folders)]
+        reasons = {path: _reason_to_skip(path, skipped) for path in paths}
+        yield from (Skipped(str(path), reason) for path, reason in reasons.items() if reason)
+        todo += [path for path, reason in reversed(reasons.items()) if reason is None]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link in a loop, or to where nobody may look.
-        return False
-
-
-def _reason_to_skip(entry: os.DirEntry[str], skipped: frozenset[str]) -> str | None:
-    if entry.is_symlink():
-        return "a link"
-    if entry.name in skipped:
-        return "not the user's own code"
+def _reason_to_skip(folder: Path, skipped: frozenset[str]) -> str | None:
     with suppress(OSError):
-        if skipped and Path(entry.path, "pyvenv.cfg").exists():
+        if folder.is_symlink():
+            return "a link"
+        if folder.name in skipped:
+            return "not the user's own code"
+        if skipped and (folder / "pyvenv.cfg").exists():
             return "a virtual environment"
     return None

@@ -1,4 +1,4 @@
-"""Finds the dead operators in ONNX files, over a memory map, however large the file is.
+"""Finds the dead operators in ONNX files of any size, through a memory map.
 
 Field numbers are those of ``onnx.proto``.
 """
@@ -10,15 +10,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from mmap import mmap
+from typing import Any
 
 from hybridmodel.doctor import advice
 from hybridmodel.doctor.dead_names import DOMAINS, OPERATORS
 from hybridmodel.doctor.records import Finding, NotRead, shown
 from hybridmodel.local.protobuf import Malformed, fields
-
-if TYPE_CHECKING:
-    from mmap import mmap
 
 _OPERATORS = {name.encode(): name for name in OPERATORS}
 _DOMAINS = {name.encode() for name in DOMAINS}
@@ -27,14 +25,14 @@ _INPUT, _OUTPUT, _NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  # Nod
 _PLAIN_VALUES = (7, 8, 9)  # AttributeProto.floats, .ints, .strings
 _POINTER = b"version https://git-lfs"
 _DAMAGED = "it is damaged"
-_FETCH = "it is a pointer of Git LFS, and the file itself has to be fetched"
+_FETCH = "it is a pointer of Git LFS; fetch the file itself"
 
 Message = dict[int, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A graph or a function, and the way to it."""
+    """A graph or a function, and the text that says where it is."""
 
     view: Any
     node_field: int
@@ -42,18 +40,18 @@ class _Body:
 
 
 def find_in_model(data: bytes | mmap) -> tuple[list[Finding], str | None]:
-    """Look through a model, graph by graph from the outermost one; tell why not to its end."""
+    """Return the findings in a model, outermost graph first, and why it was not read to its end."""
     problem = _FETCH if data[: len(_POINTER)] == _POINTER else ""
     with memoryview(data) as view:
         try:
-            # Protobuf keeps names as they are: a file without them need not be read in depth.
+            # Protobuf does not encode names, so a file without these bytes has no finding.
             bodies = _outermost(view)
             if not any(data.find(name) >= 0 for name in _OPERATORS):
                 return [], None
             return _look_through(bodies)
         except Malformed as error:
             problem = problem or str(error) or _DAMAGED
-    raise NotRead(f"is no ONNX model: {problem}")
+    raise NotRead(f"is not an ONNX model: {problem}")
 
 
 def _look_through(bodies: list[_Body]) -> tuple[list[Finding], str | None]:
@@ -87,7 +85,7 @@ def _outermost(model: memoryview) -> list[_Body]:
 
 
 def _dead_nodes(bodies: list[_Body]) -> Iterator[tuple[Message, str]]:
-    """Yield each node with a dead operator, and the way to it; add all inner graphs to `bodies`."""
+    """Yield each node with a dead operator, and its place; add all inner graphs to `bodies`."""
     todo = deque(bodies)
     while todo:
         body = todo.popleft()
@@ -106,7 +104,7 @@ def _graphs_of(node: Message, way: str) -> Iterator[_Body]:
         name = ""
         for number, value in fields(attribute):
             if number in _PLAIN_VALUES:
-                break  # An attribute holds one kind of value, and trees have millions.
+                break  # An attribute has one kind of value, and trees have millions of them.
             if number == 1:  # AttributeProto.name
                 name = _text(_bytes(value))
             elif number in (6, 11):  # .g, .graphs
@@ -115,7 +113,7 @@ def _graphs_of(node: Message, way: str) -> Iterator[_Body]:
 
 
 def _written_out(bodies: list[_Body]) -> Iterator[bytes]:
-    """Yield the names of values that are constant texts of the file."""
+    """Yield the names of values that are constant texts in the file."""
     for body in bodies:
         for number, value in fields(body.view):
             if number == body.node_field:
@@ -148,7 +146,7 @@ def _findings(node: Message, way: str, keys: set[bytes]) -> Iterator[Finding]:
 
 
 def _attribute(view: Any) -> tuple[str, Any]:
-    """Return name and value of an attribute that holds one text or number."""
+    """Return an attribute's name, and its value if that is one text or number."""
     attribute = _message(view)
     value: Any = advice.UNKNOWN
     if 4 in attribute:  # AttributeProto.s
@@ -176,7 +174,7 @@ def _message(view: Any) -> Message:
 
 
 def _last(message: Message, number: int) -> bytes:
-    """Return a field's bytes; of several, the last ones count."""
+    """Return a field's bytes; the last value counts."""
     return _bytes(message[number][-1]) if number in message else b""
 
 

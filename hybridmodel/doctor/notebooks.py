@@ -1,4 +1,4 @@
-"""Finds in notebooks what `python_code` finds in files; all cells are one program."""
+"""Finds in notebooks what `python_code` finds in files; all cells together are one program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAGIC = re.compile(
 
 
 def find_in_notebook(data: bytes) -> tuple[list[Finding], str | None]:
-    """Look through a notebook, and tell which cells could not be read, and why."""
+    """Return the findings in a notebook, and which cells could not be read, with the reasons."""
     program, problems, relevant, bytes_left = ast.Module([], []), [], False, MOST_BYTES
     for number, source in _code_cells(_load(data)):
         code = source.replace("\r\n", "\n").replace("\r", "\n")
@@ -49,11 +49,11 @@ def _load(data: bytes) -> dict[str, Any]:
     try:
         notebook = json.loads(data)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise NotRead(f"is no JSON: {shown(str(error))}") from None
+        raise NotRead(f"is not JSON: {shown(str(error))}") from None
     if not isinstance(notebook, dict):
-        raise NotRead("is no notebook: its JSON is no object")
+        raise NotRead("is not a notebook: its JSON is not an object")
     if not isinstance(notebook.get("cells"), list):
-        raise NotRead("is no notebook: it has no cells")
+        raise NotRead("is not a notebook: it has no cells")
     try:
         language = notebook["metadata"]["language_info"]["name"].lower()
     except (KeyError, TypeError, AttributeError):
@@ -64,7 +64,7 @@ def _load(data: bytes) -> dict[str, Any]:
 
 
 def _code_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield number and source of each cell of code; what is no proper cell is passed by."""
+    """Yield number and source of each valid code cell."""
     for number, cell in enumerate(notebook["cells"], start=1):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source")
@@ -73,7 +73,7 @@ def _code_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def _parse_cell(code: str, bytes_left: int) -> ast.Module:
-    """Parse a cell as it is or, where it holds IPython's own syntax, without that."""
+    """Parse a cell, without IPython's own syntax if necessary."""
     if bytes_left < 0:
         raise NotRead(f"is beyond {MOST_BYTES / 2**20:g} MiB of code")
     magic = _CELL_MAGIC.match(code)

@@ -1,4 +1,4 @@
-"""What the installed onnxruntime does with each finding: tried, not assumed."""
+"""Tries what the installed onnxruntime does with each finding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hybridmodel.doctor.dead_names import PREFIXES, PROVIDERS
 from hybridmodel.doctor.records import Finding, shown
 
 _COMMAND = (sys.executable, "-W", "default")
-# Unlike a script, this has no folder but the current one to import from.
+# Unlike a script, this can import only from the current folder.
 _START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 _PROGRAM = Path(__file__).resolve().with_name("probe_program.py")
 _NO_EXTENSIONS = "; onnxruntime-extensions is not installed, and has no such operator since 0.15"
@@ -22,7 +22,7 @@ _NO_EXTENSIONS = "; onnxruntime-extensions is not installed, and has no such ope
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The error that something raised, if any, and what it wrote to stdout and stderr meanwhile."""
+    """The error of a trial, if any, and its output to stdout and stderr."""
 
     error: str | None
     said: str
@@ -30,20 +30,20 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An installation of onnxruntime, and how it takes the old names.
+    """An installation of onnxruntime, and what it does with the old names.
 
     Attributes
     ----------
     failure : str or None
-        Why nothing is known.
+        Why the trials failed; None if they did not.
     version : str or None
-        Of onnxruntime.
+        Version of onnxruntime.
     providers : tuple of str
         Execution providers that it lists.
     extensions : str or None
-        Version of onnxruntime-extensions; None when it is not installed.
+        Version of onnxruntime-extensions; None if it is not installed.
     trials : mapping of str to Trial
-        By prefix of entries, by provider's name, and by operator.
+        One for each prefix of entries, each provider's name, and each operator.
     """
 
     failure: str | None = None
@@ -54,9 +54,9 @@ class Probe:
 
 
 def probe(command: Sequence[str] = _COMMAND, deadline_s: float = 60.0) -> Probe:
-    """Try the old names in a child process, which imports nothing from the folder it runs in."""
+    """Try the old names in a child process, which imports nothing from the current folder."""
     try:
-        # A folder of its own: code that lies beside the files to read must not be imported.
+        # An empty folder, so that code beside the examined files is not imported.
         with tempfile.TemporaryDirectory(prefix="hybridmodel-doctor-") as empty:
             done = subprocess.run(  # noqa: S603 - the command is ours
                 [*command, "-c", _START, str(_PROGRAM)],
@@ -74,7 +74,7 @@ def probe(command: Sequence[str] = _COMMAND, deadline_s: float = 60.0) -> Probe:
 
 
 def today(finding: Finding, probe: Probe) -> str:
-    """Say what happens with a finding, in the onnxruntime that was tried."""
+    """Say what the onnxruntime that was tried does with a finding."""
     if finding.kind == "auth-key":
         return "whoever reads the file has the key"
     if probe.failure is not None:
@@ -104,8 +104,8 @@ def _read(done: subprocess.CompletedProcess[bytes]) -> Probe:
 def _of_entries(trial: Trial, prefix: str) -> str:
     if trial.error is not None:
         return (
-            f"may still have the provider: with use_{prefix}=1 and an address where nobody "
-            f"listens it did not compute locally, but raised {_line(trial.error)}"
+            f"may still have the provider: with use_{prefix}=1 and an address without a server it "
+            f"did not compute locally, but raised {_line(trial.error)}"
         )
     aside = f"and says: {_line(trial.said)}" if trial.said else "without a warning"
     return f"takes these entries and computes locally, {aside} (tried with use_{prefix}=1)"

@@ -1,7 +1,7 @@
 """Tries the old names with the installed onnxruntime, in a process of its own.
 
-Run by whatever Python, without hybridmodel; prints what happened as the last line of stdout, in
-JSON. Calls nobody: the only addresses that it names are ports at which nobody listens.
+Any Python can run it, without hybridmodel; the last line of its stdout is the result as JSON. It
+contacts no server: its only addresses are local ports without one.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def main() -> None:
 
 
 def try_all(ort: Any, actions: dict[str, Callable[[], object]]) -> None:
-    """Do everything, and print what came of it."""
+    """Run all trials, and print their results."""
     try:
         extensions = metadata.version("onnxruntime-extensions")
     except metadata.PackageNotFoundError:
         extensions = None
     stdout = os.dup(1)
     with tempfile.TemporaryFile() as heard:
-        for number in (1, 2):  # Native code writes there as well.
+        for number in (1, 2):  # Native code writes there too.
             os.dup2(heard.fileno(), number)
         trials = {name: tried(action, heard.fileno()) for name, action in actions.items()}
     told = {
@@ -63,12 +63,12 @@ def try_all(ort: Any, actions: dict[str, Callable[[], object]]) -> None:
 
 
 def tried(action: Callable[[], object], heard: int) -> dict[str, str | None]:
-    """Do something, and tell what came of it and what was written to a file meanwhile."""
+    """Run a trial; return its error, and what it wrote to the file `heard`."""
     error = None
     start = os.lseek(heard, 0, os.SEEK_END)
     try:
         action()
-    except Exception as raised:  # noqa: BLE001 - whatever it is, it is the result
+    except Exception as raised:  # noqa: BLE001 - any error is the result
         error = f"{type(raised).__name__}: {raised}"[:2000]
     sys.stdout.flush()
     sys.stderr.flush()
@@ -77,7 +77,7 @@ def tried(action: Callable[[], object], heard: int) -> dict[str, str | None]:
 
 
 def run_with_entries(ort: Any, model: bytes, prefix: str) -> None:
-    """Run a session that names an endpoint, and ask for the endpoint."""
+    """Run a session whose entries name an endpoint, and ask for the endpoint."""
     session_options, run_options = ort.SessionOptions(), ort.RunOptions()
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def run_with_entries(ort: Any, model: bytes, prefix: str) -> None:
 
 
 def run(ort: Any, model: bytes, providers: list[str], options: Any = (None, None)) -> None:
-    """Compute something, and make sure that it was computed."""
+    """Run a model, and check its answer."""
     import numpy as np
 
     session_options, run_options = options
@@ -101,7 +101,7 @@ def run(ort: Any, model: bytes, providers: list[str], options: Any = (None, None
 
 
 def load(ort: Any, model: bytes) -> None:
-    """Load a graph, with the operators of onnxruntime-extensions where it is installed."""
+    """Load a graph, with the operators of onnxruntime-extensions if it is installed."""
     options = ort.SessionOptions()
     with suppress(ModuleNotFoundError):
         library = import_module("onnxruntime_extensions").get_library_path()

@@ -1,13 +1,11 @@
-"""Finds in Python code what relies on the dead execution provider. Never runs any of it."""
+"""Finds code that relies on the dead execution provider, without running it."""
 
 from __future__ import annotations
 
 import ast
 import sys
-import threading
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hybridmodel.doctor.bindings import Bindings
@@ -15,37 +13,35 @@ from hybridmodel.doctor.code_findings import find_builders, find_entries, find_p
 from hybridmodel.doctor.records import Finding, NotRead, shown
 
 MOST_BYTES = 2 << 20
-"""Most code that is parsed at a time: it takes up to 500 times as much memory."""
+"""Limit for code that is parsed at a time: parsing takes up to 500 times as much memory."""
 
 _DROP_IN, _ORIGINAL, _SESSION = "hybridmodel.azure_ep", "onnxruntime", "InferenceSession"
 _WORDS = (b"config_entry", b"session_config", b"executionprovider", b"make_node")
 _UNSERVED = ("auth-key", "builder")
-_COUNTS_DEPTH = sys.version_info >= (3, 11)
-_STACK_BYTES = 1 << 29
 
 
 def find_in_source(source: bytes) -> list[Finding]:
-    """Look through a file of Python code, and return what there is in the order of the lines."""
+    """Return the findings in a file of Python code, in the order of its lines."""
     tree = parse(source)
     return find(tree) if has_words(source) else []
 
 
 def has_words(source: bytes) -> bool:
-    """Tell whether code may hold anything to find."""
+    """Tell whether code may contain a finding."""
     lower = source.lower()
     return any(word in lower for word in _WORDS)
 
 
 def parse(source: bytes | str) -> ast.Module:
-    """Parse code without a warning about it; raise `NotRead` where this Python cannot."""
+    """Parse code without warnings; raise `NotRead` if this Python cannot."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _parse(source)
+            return ast.parse(source)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
         reason = f"{where}{shown(error.msg or '')}"
-    except (RuntimeError, MemoryError):  # RecursionError, and no room for a large stack.
+    except (RecursionError, MemoryError):
         reason = "it nests too deeply"
     except (ValueError, LookupError, OverflowError) as error:
         reason = shown(str(error))
@@ -54,7 +50,7 @@ def parse(source: bytes | str) -> ast.Module:
 
 
 def find(tree: ast.Module) -> list[Finding]:
-    """Look through parsed code, and return what there is in the order of the lines."""
+    """Return the findings in parsed code, in the order of its lines."""
     bindings = Bindings(tree)
     new_import = _new_import(bindings.nodes)
     findings = [
@@ -66,7 +62,7 @@ def find(tree: ast.Module) -> list[Finding]:
     names = _imported_names(bindings.nodes)
     if not any(name.startswith(_DROP_IN) for name in names.values()):
         return findings
-    # The drop-in serves names and entries; beside onnxruntime's own session, it may.
+    # The drop-in makes names and entries work; if onnxruntime's session is used too, perhaps not.
     is_mixed = any(_makes_original(node, names) for node in bindings.nodes)
     return [
         finding if finding.kind in _UNSERVED else replace(finding, level="possible")
@@ -76,7 +72,7 @@ def find(tree: ast.Module) -> list[Finding]:
 
 
 def _imported_names(nodes: Iterable[ast.AST]) -> dict[str, str]:
-    """Return the names that imports make, and what each one stands for."""
+    """Return the names that imports define, with what each refers to."""
     names = {}
     for node in nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -96,7 +92,7 @@ def _makes_original(node: ast.AST, names: dict[str, str]) -> bool:
 
 
 def _new_import(nodes: Iterable[ast.AST]) -> str:
-    """Say what to write in place of the first import of onnxruntime."""
+    """Say what replaces the first import of onnxruntime."""
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -108,15 +104,3 @@ def _new_import(nodes: Iterable[ast.AST]) -> str:
             old = f"from {_ORIGINAL} import {names}"
             return f"write `from {_DROP_IN} import {names}` in place of `{old}`"
     return f"write `from {_DROP_IN} import {_SESSION}` in place of {_ORIGINAL}'s"
-
-
-def _parse(source: bytes | str) -> ast.Module:
-    if _COUNTS_DEPTH:
-        return ast.parse(source)
-    # Python 3.10 does not count how deep it is, and needs room for all of it.
-    before = threading.stack_size(_STACK_BYTES)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(ast.parse, source).result()
-    finally:
-        threading.stack_size(before)

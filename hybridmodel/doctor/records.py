@@ -1,4 +1,4 @@
-"""What the doctor finds, as records, and how text of unknown origin is shown."""
+"""The doctor's findings as records, and how text of unknown origin is shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TITLES: Mapping[str, str] = {
 
 
 class NotRead(Exception):
-    """Raise when a file is not read; the message tells why, and goes on after the file's name."""
+    """Raise when a file is not read; the message is a predicate, such as "is empty"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +35,17 @@ class Finding:
     name : str
         The entry, the provider's name as it is spelled, or the operator.
     change : str
-        What to do about it, in one or more lines.
+        What to change, in one or more lines.
     level : str
-        ``"certain"``, or ``"possible"`` where nothing in the file shows that the name is used.
+        ``"certain"``, or ``"possible"`` if nothing in the file shows that the name is used.
     path : str
         The file.
     line : int or None
-        Counted from 1, in the file or, in a notebook, in the cell; None for a graph.
+        Counted from 1 in the file, or in the cell of a notebook; None for a graph.
     cell : int or None
-        Of a notebook, counted from 1 over all cells, those with text among them.
+        The cell of a notebook, counted from 1 over all cells, including text.
     node : str or None
-        Where in a graph.
+        The place in a graph.
     endpoint : mapping or None
         Arguments for the `hybridmodel.TritonEndpoint` that replaces a node.
     """
@@ -62,12 +62,12 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """What was found, in a few words."""
+        """The finding in a few words."""
         return _TITLES[self.kind].format(self.name)
 
     @property
     def place(self) -> str:
-        """Where in the file."""
+        """The place in the file."""
         if self.node is not None:
             return self.node
         return f"line {self.line}" if self.cell is None else f"cell {self.cell}, line {self.line}"
@@ -75,14 +75,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that was not read, or not wholly.
+    """A file or folder that was not read, or only in part.
 
     Attributes
     ----------
     path : str
-        As it was reached.
+        Its path.
     reason : str
-        Why.
+        Why it was not read.
     """
 
     path: str
@@ -90,6 +90,6 @@ class Skipped:
 
 
 def shown(text: str, limit: int = 200) -> str:
-    """Return a text that may be printed: not too long, without control or half characters."""
+    """Return text that is safe to print: short, without control characters or surrogates."""
     cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

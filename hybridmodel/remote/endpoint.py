@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from urllib.parse import quote
 
 from hybridmodel.checks import check_count, check_seconds, shown
@@ -15,6 +15,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.address import Place, read_address
 from hybridmodel.remote.trust.grants import RESERVED, Grant
 from hybridmodel.remote.trust.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
+from hybridmodel.switch import parse_use_azure
 
 DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
 
@@ -205,6 +206,25 @@ class TritonEndpoint:
 
 FIELDS = tuple(item.name for item in fields(TritonEndpoint) if item.name != "origin")
 """What describes an endpoint; where that came from is no part of it."""
+
+_HINTS = get_type_hints(TritonEndpoint)
+FIELD_TYPES: Mapping[str, Any] = {
+    name: next(iter(get_args(_HINTS[name])), _HINTS[name]) for name in FIELDS
+}
+"""The type of each field; several may also be None."""
+
+_NUMBERS = {int: "a whole number such as '3'", float: "a number such as '30'"}
+
+
+def read_field(name: str, text: str, where: str) -> Any:
+    """Read a field from text by its type; an error says `where` the text stands."""
+    kind = FIELD_TYPES[name]
+    if kind is bool:
+        return parse_use_azure(text, where)
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigurationError(f"{where} is {_NUMBERS[kind]}, not {text[:20]!r}") from None
 
 
 def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:

@@ -2,29 +2,33 @@
 
 Everything that a client can see follows Triton, except that
 
-- what is wrong with a request is 400 throughout, also where Triton answers 500 because it could
-  not parse a value, and a version that no number can hold is 404;
-- health and readiness answer with the objects of the protocol, where Triton says nothing;
-- parameters that are not understood are refused, where Triton ignores some;
+- an invalid request is always 400, also where Triton answers 500 because it could not parse a
+  value, and a version that cannot be a number is 404;
+- health and readiness answer with the protocol's objects, where Triton's body is empty;
+- unknown parameters are refused, where Triton ignores some;
 - compressed requests are refused (501), and responses are never compressed;
-- of Triton's extensions there are those that `EXTENSIONS` names, and the index of
-  ``model_repository``; the others say so (501).
+- of Triton's extensions the server has those in `EXTENSIONS`, and the index of
+  ``model_repository``; the paths of the others answer 501.
 
-Inference and the opening of models run in worker threads, so that health stays answerable. The
-module needs starlette and is imported by `hybridmodel.serving.embedded` only.
+Models are opened and run in worker threads, so health checks are answered at any time. The module
+needs starlette; only `hybridmodel.serving.embedded` imports it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.wire.json_text import decode_object
@@ -34,30 +38,22 @@ from hybridmodel.remote.wire.protocol import (
     Message,
     encode_metadata,
 )
-from hybridmodel.serving.bodies import Bodies
+from hybridmodel.serving.catalogue import Catalogue, ServedModel
 from hybridmodel.serving.gate import Gate, error
-from hybridmodel.serving.inference import Asked, infer, spec_of
+from hybridmodel.serving.inference import infer, spec_of
+from hybridmodel.serving.limits import Limits
 from hybridmodel.serving.repository import model_config
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Executor
-
-    from starlette.types import ASGIApp
-
-    from hybridmodel.serving.catalogue import Catalogue
-    from hybridmodel.serving.limits import Limits
 
 EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 
 _VERSION = re.compile("[0-9]{1,18}")
 _ABSENT = {
-    "keeps no traces": (
+    "records no traces": (
         "trace/setting",
         "models/{name}/trace/setting",
         "models/{name}/versions/{version}/trace/setting",
     ),
-    "has no settings of its log": ("logging",),
+    "has no log settings": ("logging",),
     "shares no memory": tuple(
         f"{kind}sharedmemory/{path}"
         for kind in ("system", "cuda")
@@ -72,84 +68,49 @@ _ABSENT = {
         for verb in ("generate", "generate_stream")
     ),
 }
-"""Paths of Triton's extensions that are not there, by what the server says of them."""
+"""Paths of Triton's other extensions, by what the server answers there."""
 
 
 def make_app(
     models: Catalogue, executor: Executor, auth_key: str | None, host: str, limits: Limits
 ) -> ASGIApp:
-    """Make the application.
-
-    Parameters
-    ----------
-    models : Catalogue
-        What to serve.
-    executor : concurrent.futures.Executor
-        Where models are opened and run.
-    auth_key : str or None
-        The bearer key that every request must carry.
-    host : str
-        The name that the server was told to listen to.
-    limits : Limits
-        How much it takes.
-    """
+    """Make the application for a server that listens on `host`."""
     handlers = _Handlers(models, executor, limits)
-    app = Starlette(
-        routes=[*_general_routes(handlers), *_model_routes(handlers), *_absent_routes()],
-        exception_handlers={HTTPException: _refuse, Exception: _fail},
-    )
+    on_error = {HTTPException: _refuse, Exception: _fail}
+    app = Starlette(routes=list(_routes(handlers)), exception_handlers=on_error)
     app.router.redirect_slashes = False
     return Gate(app, auth_key, host)
 
 
-def _route(path: str, handler: Callable[..., Any], *methods: str) -> Route:
+def _route(path: str, handler: Any, *methods: str) -> Route:
+    """Route a path to a function, or to a response that is always the same."""
     route = Route(path, handler)
     # Starlette adds HEAD to GET; Triton answers 405.
     route.methods = set(methods or ("GET",))
     return route
 
 
-def _general_routes(handlers: _Handlers) -> list[Route]:
-    return [
-        _route("/v2", handlers.server),
-        _route("/v2/health/live", handlers.live),
-        _route("/v2/health/ready", handlers.server_ready),
-        _route("/v2/models/stats", handlers.all_statistics),
-        _route("/v2/repository/index", handlers.index, "POST"),
-        _route("/v2/repository/models/{name}/load", handlers.control, "POST"),
-        _route("/v2/repository/models/{name}/unload", handlers.control, "POST"),
-    ]
-
-
-def _model_routes(handlers: _Handlers) -> list[Route]:
-    return [
-        route
-        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-        for route in (
-            _route(path, handlers.metadata),
-            _route(f"{path}/ready", handlers.ready),
-            _route(f"{path}/config", handlers.config),
-            _route(f"{path}/stats", handlers.statistics),
-            _route(f"{path}/infer", handlers.infer, "POST"),
-        )
-    ]
-
-
-def _absent_routes() -> list[Route]:
-    return [
-        _route(
-            f"/v2/{path}", _absent(what), *(("POST",) if "generate" in path else ("GET", "POST"))
-        )
-        for what, paths in _ABSENT.items()
-        for path in paths
-    ]
-
-
-def _absent(what: str) -> Callable[..., Any]:
-    async def refuse(_: Request) -> Response:
-        return error(501, f"this server {what}")
-
-    return refuse
+def _routes(handlers: _Handlers) -> Iterator[Route]:
+    about = {"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS}
+    fixed = error(503, "this server has the models that it was started with; none is loaded")
+    yield _route("/v2", JSONResponse(about))
+    yield _route("/v2/health/live", JSONResponse({"live": True}))
+    yield _route("/v2/health/ready", JSONResponse({"ready": True}))
+    yield _route("/v2/models/stats", handlers.all_statistics)
+    yield _route("/v2/repository/index", handlers.index, "POST")
+    yield _route("/v2/repository/models/{name}/load", fixed, "POST")
+    yield _route("/v2/repository/models/{name}/unload", fixed, "POST")
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        yield _route(path, handlers.metadata)
+        yield _route(f"{path}/ready", handlers.ready)
+        yield _route(f"{path}/config", handlers.config)
+        yield _route(f"{path}/stats", handlers.statistics)
+        yield _route(f"{path}/infer", handlers.infer, "POST")
+    for what, paths in _ABSENT.items():
+        absent = error(501, f"this server {what}")
+        for path in paths:
+            methods = ("POST",) if "generate" in path else ("GET", "POST")
+            yield _route(f"/v2/{path}", absent, *methods)
 
 
 class _Handlers:
@@ -159,49 +120,29 @@ class _Handlers:
         self._models = models
         self._executor = executor
         self._limits = limits
-        self._bodies = Bodies(limits)
-
-    async def live(self, _: Request) -> Response:
-        return JSONResponse({"live": True})
-
-    async def server_ready(self, _: Request) -> Response:
-        return JSONResponse({"ready": True})
-
-    async def server(self, _: Request) -> Response:
-        return JSONResponse({"name": "hybridmodel", "version": "2", "extensions": EXTENSIONS})
+        self._bodies = _Bodies(limits)
 
     async def ready(self, request: Request) -> Response:
-        _version_of(request)
-        try:
-            asked = self._find(request)
-        except HTTPException:
-            return error(400, "Model version not ready")
-        return JSONResponse({"name": asked.name, "ready": True})
+        model = self._find(request, HTTPException(400, "Model version not ready"))
+        return JSONResponse({"name": model.name, "ready": True})
 
     async def metadata(self, request: Request) -> Response:
-        asked = self._find(request)
-        spec = await self._in_thread(spec_of, asked)
-        one = "version" in request.path_params
-        versions = [asked.version] if one else list(self._models[asked.name])
-        return JSONResponse(encode_metadata(asked.name, versions, spec))
+        model = self._find(request)
+        spec = await self._in_thread(spec_of, model)
+        versions = [one.version for one in self._asked(request, model)]
+        return JSONResponse(encode_metadata(model.name, versions, spec))
 
     async def config(self, request: Request) -> Response:
-        asked = self._find(request)
-        return JSONResponse(model_config(asked.name, await self._in_thread(spec_of, asked)))
+        model = self._find(request)
+        return JSONResponse(model_config(model.name, await self._in_thread(spec_of, model)))
 
     async def statistics(self, request: Request) -> Response:
-        _version_of(request)
-        try:
-            asked = self._find(request)
-        except HTTPException as unknown:
-            # As Triton, which has 404 only for the model itself.
-            return error(400, unknown.detail)
-        versions = [asked.version] if "version" in request.path_params else None
-        return JSONResponse({"model_stats": self._statistics(asked.name, versions)})
+        # Triton answers 404 only for the model itself.
+        model = self._find(request, status=400)
+        return _statistics(self._asked(request, model))
 
     async def all_statistics(self, _: Request) -> Response:
-        found = [one for name in sorted(self._models) for one in self._statistics(name)]
-        return JSONResponse({"model_stats": found})
+        return _statistics(self._all())
 
     async def index(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
@@ -209,26 +150,18 @@ class _Handlers:
                 decode_object(body or b"{}")
             except ProtocolError as wrong:
                 return error(400, str(wrong))
-        return JSONResponse(
-            [
-                {"name": name, "version": version, "state": "READY"}
-                for name in sorted(self._models)
-                for version in self._models[name]
-            ]
-        )
-
-    async def control(self, _: Request) -> Response:
-        return error(503, "this server has the models that it was started with; none is loaded")
+        said = [{"name": one.name, "version": one.version, "state": "READY"} for one in self._all()]
+        return JSONResponse(said)
 
     async def infer(self, request: Request) -> Response:
-        asked = self._find(request)
+        model = self._find(request)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise HTTPException(501, f"Content-Encoding {encoding[:40]!r} is not supported")
         length = request.headers.get(HEADER_LENGTH)
         try:
             async with self._bodies.read(request) as body:
-                message: Message = await self._in_thread(infer, asked, body, length, self._limits)
+                message: Message = await self._in_thread(infer, model, body, length, self._limits)
                 return Response(await self._in_thread(message.body), headers=message.headers)
         except ClientDisconnect:
             return Response()
@@ -236,30 +169,67 @@ class _Handlers:
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    def _statistics(self, name: str, versions: list[str] | None = None) -> list[dict[str, Any]]:
-        models = self._models[name]
-        return [models[version].statistics.as_json(name, version) for version in versions or models]
+    def _all(self) -> list[ServedModel]:
+        return [model for name in sorted(self._models) for model in self._models[name].values()]
 
-    def _find(self, request: Request) -> Asked:
-        name, version = request.path_params["name"], _version_of(request)
-        versions = self._models.get(name)
-        if versions is None:
-            raise HTTPException(404, f"Request for unknown model: {name[:200]!r} is not found")
-        version = version or list(versions)[-1]
-        if version not in versions:
-            message = f"Request for unknown model: {name!r} version {version} is not found"
-            raise HTTPException(404, message)
-        return Asked(name, version, versions[version])
+    def _asked(self, request: Request, found: ServedModel) -> list[ServedModel]:
+        """Return the version in the path, or else all versions."""
+        named = "version" in request.path_params
+        return [found] if named else list(self._models[found.name].values())
+
+    def _find(
+        self, request: Request, unknown: HTTPException | None = None, status: int = 404
+    ) -> ServedModel:
+        """Return the model in the path; its newest version if the path names none."""
+        name, given = request.path_params["name"], request.path_params.get("version")
+        if given is not None and not _VERSION.fullmatch(given):
+            raise HTTPException(404, f"version {given[:40]!r} is not found")
+        versions = self._models.get(name, {})
+        version = max(versions, key=int, default="") if given is None else str(int(given))
+        model = versions.get(version)
+        if model is None:
+            which = f"{name[:200]!r} version {version}" if versions else f"{name[:200]!r}"
+            message = f"Request for unknown model: {which} is not found"
+            raise unknown or HTTPException(status, message)
+        return model
 
 
-def _version_of(request: Request) -> str | None:
-    """Return the version in a path, None where none is; 404 where it can be no version."""
-    version = request.path_params.get("version")
-    if version is None:
-        return None
-    if not _VERSION.fullmatch(version):
-        raise HTTPException(404, f"version {version[:40]!r} is not found")
-    return str(int(version))
+def _statistics(models: list[ServedModel]) -> Response:
+    said = [
+        {"name": model.name, "version": model.version, **model.statistics.as_json()}
+        for model in models
+    ]
+    return JSONResponse({"model_stats": said})
+
+
+class _Bodies:
+    """Reads bodies, and counts the bytes of all that are in memory."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._max_bytes = min(limits.max_body_bytes, limits.max_held_bytes)
+        self._held_bytes = 0  # Only the thread of the event loop uses it.
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
+        """Read a body, and count it until the block ends; 413 if it is too large, 503 for now."""
+        self._check(int(request.headers.get("content-length", 0)))
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                self._check(len(body) + len(chunk))
+                body += chunk
+                self._held_bytes += len(chunk)
+                if self._held_bytes > self._limits.max_held_bytes:
+                    message = f"the server has {self._limits.max_held_bytes} bytes of requests"
+                    raise HTTPException(503, message, {"Retry-After": "1"})
+            yield body
+        finally:
+            self._held_bytes -= len(body)
+
+    def _check(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise HTTPException(413, f"the request has more than {self._max_bytes} bytes")
 
 
 async def _refuse(_: Request, refused: Exception) -> Response:

@@ -1,52 +1,47 @@
-"""One connection to the embedded server: how many there may be, and how long each step may take.
+"""Connections to the embedded server: limits on their number, and on the time of each step.
 
-uvicorn ends connections that are idle between two requests. Here end as well those that do not
-send what they began, or do not take what they asked for.
+uvicorn ends connections that are idle between two requests. This module also ends those whose
+client does not finish its request, or does not take its answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING
+from http import HTTPStatus
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hybridmodel.serving.limits import Limits
 
-if TYPE_CHECKING:
-    import asyncio
-
-_REASONS = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
-
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with limits; `protocol_within` makes the class for a server."""
+    """uvicorn's HTTP/1.1 with limits; each server has a subclass with its own."""
 
     limits = Limits()
     _step: str | None = None
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, in the place of an idle one if need be, or say that all are taken."""
+        """Accept a connection, instead of an idle one if there are too many, or refuse it."""
         if len(self.connections) >= self.limits.max_connections and not self._end_an_idle_one():
             self.transport = transport
-            self._end(503, f"the server has {self.limits.max_connections} busy connections already")
+            self._end(503, f"the server already has {self.limits.max_connections} busy connections")
             return
         super().connection_made(transport)
-        self._enter("head", self.limits.head_timeout_s)
+        self._enter("head")
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and see what is to come next."""
+        """Process the bytes, and note which step comes next."""
         super().data_received(data)
         self._follow()
 
     def on_response_complete(self) -> None:
-        """Wait for the client to take its answer, or for what it has yet to send."""
+        """Wait until the client has taken its answer, or has sent the rest of its request."""
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE or self.transport.is_closing():
-            waits = self.transport.get_write_buffer_size() > 0
-            self._enter("answer" if waits else None, self.limits.answer_timeout_s)
+            self._enter("answer" if self.transport.get_write_buffer_size() else None)
         else:
             self._follow()
 
@@ -56,12 +51,12 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the form of the protocol's errors."""
+        """Refuse invalid HTTP, in the form of the protocol's errors."""
         self._end(400, msg)
 
     @property
     def is_idle(self) -> bool:
-        """Whether it rests between two requests."""
+        """Whether the connection is between two requests."""
         answered = self.cycle is not None and self.cycle.response_complete
         return answered and self._step is None and not self.transport.is_closing()
 
@@ -73,44 +68,36 @@ class BoundedProtocol(H11Protocol):
         return False
 
     def _follow(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self.conn.their_state is h11.IDLE:
-            self._enter("head", self.limits.head_timeout_s)
-        elif self.conn.their_state is h11.SEND_BODY:
-            self._enter("body", self.limits.body_timeout_s)
-        else:
-            self._enter(None)
+        if not self.transport.is_closing():
+            self._enter({h11.IDLE: "head", h11.SEND_BODY: "body"}.get(self.conn.their_state))
 
-    def _enter(self, step: str | None, timeout_s: float = 0.0) -> None:
-        """Begin a step; what comes in small pieces does not begin it again."""
+    def _enter(self, step: str | None) -> None:
+        """Begin a step; the next piece of the same step does not restart its time."""
         if step == self._step:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._step = step
-        self._timer = self.loop.call_later(timeout_s, self._expire) if step else None
+        self._step, self._timer = step, None
+        if step is not None:
+            timeout_s = getattr(self.limits, f"{step}_timeout_s")
+            self._timer = self.loop.call_later(timeout_s, self._expire)
 
     def _expire(self) -> None:
         if self._step != "answer":
-            self._end(408, f"the {self._step} of the request did not come in time")
+            self._end(408, f"the {self._step} of the request did not arrive in time")
         elif self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def _end(self, status: int, message: str) -> None:
-        """Close, and say why where no answer has begun."""
+        """Close, with an error as the answer if none has begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": message}).encode()
             head = (
-                f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: application/json\r\n"
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+                "Content-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
             self.transport.close()
         else:
             self.transport.abort()
-
-
-def protocol_within(limits: Limits) -> type[BoundedProtocol]:
-    """Return the class whose connections keep to `limits`."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})

@@ -1,4 +1,4 @@
-"""An Open Inference Protocol endpoint within this process, for demos, tests and laptops."""
+"""An Open Inference Protocol endpoint in this process, for demos, tests and laptops."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 from hybridmodel.serving.limits import Limits
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import uvicorn
 
     from hybridmodel.remote.endpoint import TritonEndpoint
 
-_ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a name, no bind
-_PASSIVE = socket.AI_PASSIVE
+_ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - names, not bound
 _GRACE_S = 1
 _KEEP_ALIVE_S = 300
 _POLL_S = 0.005
@@ -34,29 +31,29 @@ _POLL_S = 0.005
 class EmbeddedServer:
     """Serves ONNX models over the Open Inference Protocol v2, in a thread of this process.
 
-    It answers as Triton does, and is meant for demos, tests and laptops: there is no batching, no
-    queue, no encryption, and it shares this process' Python with everything else. `serve` makes
-    and starts one. Without a key it listens to this machine only, and answers no pages of other
-    origins in a browser on it.
+    It answers as Triton does, and is meant for demos, tests and laptops: it has no batching, no
+    queue and no encryption, and shares this process' Python with everything else. `serve` creates
+    and starts one. Without a key it listens to this machine only, and refuses browser pages of
+    other origins.
 
     Parameters
     ----------
     models : dict
-        Names, each with a path, bytes, HybridOnnxModel, or a dict of versions to these. A model
-        is opened when it is first asked, so that hundreds are fine.
+        Names, each with a path, bytes, HybridOnnxModel, or a dict of versions to these. The first
+        request for a model opens it, so hundreds are fine.
     host : str, default="127.0.0.1"
-        Where to listen.
+        Address to listen on.
     port : int, default=0
-        0 takes a free port.
+        Port to listen on; 0 takes a free one.
     auth_key : str, optional
-        The bearer key that requests must carry; needed where other machines can reach `host`.
+        The bearer key that requests must carry; required if other machines can reach `host`.
     limits : Limits, optional
-        How much it takes from its clients.
+        What its clients may use.
 
     Raises
     ------
     ConfigurationError
-        If a name, version or the key cannot work.
+        If a name, a version or the key is not valid.
     """
 
     def __init__(
@@ -79,12 +76,12 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int:
-        """Port it listens to; 0 before the first start, when none was chosen."""
+        """Port that it listens on; 0 before the first start if none was chosen."""
         return self._port
 
     @property
     def uri(self) -> str:
-        """Address of the server, as an endpoint on this machine takes it."""
+        """Base address of the server, for a `TritonEndpoint` on this machine."""
         host = _ANY_HOST.get(self._host, self._host)
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
@@ -94,10 +91,10 @@ class EmbeddedServer:
         Parameters
         ----------
         name : str
-            One of the models.
+            Name of a served model.
         **options
-            Further arguments of `TritonEndpoint`. `auth_key_env` is None unless the server has a
-            key.
+            More arguments of `TritonEndpoint`. `auth_key_env` is None by default if the server has
+            no key.
 
         Raises
         ------
@@ -108,45 +105,46 @@ class EmbeddedServer:
         return endpoint_for(self.uri, name, self._models, {"auth_key_env": key_env, **options})
 
     def start(self) -> EmbeddedServer:
-        """Start to listen; requests can be sent when this returns.
+        """Start the server; it accepts requests when this returns.
 
         Raises
         ------
         ConfigurationError
-            If the address cannot be had, can be reached from other machines without a key, or it
-            runs already.
+            If the address is not available, if other machines could reach it without a key, or if
+            the server is already running.
         MissingDependency
             If starlette or uvicorn is not installed.
         """
         with self._lock:
             if self._running is not None:
-                raise ConfigurationError("this EmbeddedServer runs already")
-            # Python waits at its exit for what such an executor still computes; a daemon thread
-            # that returns from C++ then would abort the process.
+                raise ConfigurationError("this EmbeddedServer is already running; stop it first")
+            # At exit Python waits for the threads of an executor; a daemon thread that returned
+            # from C++ at that time would abort the process.
             executor = ThreadPoolExecutor(thread_name_prefix="hybridmodel-infer")
             server = self._make_server(executor)
             listener = _listen(self._host, self._port, anywhere=self._auth_key is not None)
             self._port = listener.getsockname()[1]
-            thread = threading.Thread(
-                target=server.run,
-                args=([listener],),
-                name=f"hybridmodel-serve-{self._port}",
-                daemon=True,
-            )
+            name = f"hybridmodel-serve-{self._port}"
+            thread = threading.Thread(target=server.run, args=([listener],), name=name, daemon=True)
             self._running = (server, thread, executor)
             thread.start()
         atexit.register(self.stop)
         try:
-            self._wait_until_started(server, thread)
+            while not server.started and thread.is_alive():
+                time.sleep(_POLL_S)
         except BaseException:
             self.stop()
             raise
+        if not server.started:
+            self.stop()
+            raise ConfigurationError("the embedded server ended during its start")
         return self
 
     def stop(self) -> None:
-        """Stop listening and end connections; does nothing when it does not run.
+        """Stop listening and end connections; do nothing if the server is not running.
 
-        Requests in progress have a second to finish; computations cannot be ended, only ignored.
+        Requests in progress have a second to finish; models that still run then cannot be stopped,
+        and nobody gets their answers.
         """
         with self._lock:
             if self._running is None:
@@ -159,7 +157,7 @@ class EmbeddedServer:
         atexit.unregister(self.stop)
 
     def wait(self) -> None:
-        """Block until the server is stopped, or Ctrl-C."""
+        """Wait until the server is stopped, or for Ctrl-C."""
         running = self._running
         while running is not None and running[1].is_alive():
             running[1].join(timeout=0.5)
@@ -167,12 +165,7 @@ class EmbeddedServer:
     def __enter__(self) -> EmbeddedServer:
         return self if self._running is not None else self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -184,10 +177,10 @@ class EmbeddedServer:
             import uvicorn
 
             from hybridmodel.serving.app import make_app
-            from hybridmodel.serving.connections import protocol_within
+            from hybridmodel.serving.connections import BoundedProtocol
         config = uvicorn.Config(
             make_app(self._models, executor, self._auth_key, self._host, self._limits),
-            http=protocol_within(self._limits),
+            http=type("Connection", (BoundedProtocol,), {"limits": self._limits}),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -197,12 +190,6 @@ class EmbeddedServer:
         )
         return uvicorn.Server(config)
 
-    def _wait_until_started(self, server: uvicorn.Server, thread: threading.Thread) -> None:
-        while not server.started:
-            if not thread.is_alive():
-                raise ConfigurationError("the embedded server ended while it started")
-            time.sleep(_POLL_S)
-
 
 def serve(
     models: Models,
@@ -211,31 +198,31 @@ def serve(
     auth_key: str | None = None,
     limits: Limits | None = None,
 ) -> EmbeddedServer:
-    """Start an `EmbeddedServer`: an endpoint within this process, for demos, tests and laptops.
+    """Start an `EmbeddedServer`: an endpoint in this process, for demos, tests and laptops.
 
     Parameters
     ----------
     models : dict
         Names, each with a path, bytes, HybridOnnxModel, or a dict of versions to these.
     host : str, default="127.0.0.1"
-        Where to listen.
+        Address to listen on.
     port : int, default=0
-        0 takes a free port.
+        Port to listen on; 0 takes a free one.
     auth_key : str, optional
-        The bearer key that requests must carry; needed where other machines can reach `host`.
+        The bearer key that requests must carry; required if other machines can reach `host`.
     limits : Limits, optional
-        How much it takes from its clients.
+        What its clients may use.
 
     Returns
     -------
     EmbeddedServer
-        Already listening; stop it with ``stop()``, or use it in a ``with`` statement.
+        A running server; end it with ``stop()``, or use it in a ``with`` statement.
 
     Raises
     ------
     ConfigurationError
-        If a name, version or the key cannot work, or the address cannot be had, or can be
-        reached from other machines without a key.
+        If a name, a version or the key is not valid, if the address is not available, or if other
+        machines could reach it without a key.
     MissingDependency
         If starlette or uvicorn is not installed.
 
@@ -250,15 +237,16 @@ def serve(
 def _listen(host: str, port: int, anywhere: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        found = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, 0, _PASSIVE)
-        address = found[0][4]
-        if not anywhere and not ipaddress.ip_address(str(address[0])).is_loopback:
+        passive = socket.AI_PASSIVE
+        found = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, 0, passive)
+        address = str(found[0][4][0])
+        if not anywhere and not ipaddress.ip_address(address).is_loopback:
             raise ConfigurationError(
                 f"other machines can reach {host!r}, and requests need no key: give an auth_key "
                 "(hybridmodel serve: --auth-key-env), or listen on 127.0.0.1"
             )
-        listening = socket.create_server((str(address[0]), port), family=family)
-        # asyncio turns off Nagle's delay (40 ms here) only for sockets that name their protocol.
+        listening = socket.create_server((address, port), family=family)
+        # asyncio disables Nagle's delay (40 ms here) only for sockets that name their protocol.
         return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, listening.detach())
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConfigurationError(f"cannot listen on {host!r}, port {port}: {error}") from error

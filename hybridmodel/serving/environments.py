@@ -1,7 +1,7 @@
-"""Virtual environments for tools that cannot live in the caller's own, made once and kept.
+"""Virtual environments for tools that do not fit into the caller's own; each is created once.
 
-They lie in the user's cache folder: ``$HYBRIDMODEL_CACHE``, else ``hybridmodel`` within
-``$XDG_CACHE_HOME`` or ``~/.cache``. Deleting that folder is always safe; it is made anew.
+They are in the user's cache folder: ``$HYBRIDMODEL_CACHE``, else ``hybridmodel`` in
+``$XDG_CACHE_HOME`` or ``~/.cache``. That folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import os
 import subprocess
 import sys
 from collections import deque
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Sequence
+
+    from tqdm import tqdm
 
 CACHE_VARIABLE = "HYBRIDMODEL_CACHE"
 
@@ -29,7 +30,7 @@ _LINES_OF_PIP = 15
 
 
 def cache_folder() -> Path:
-    """Return the folder for what hybridmodel makes once and keeps; it may not exist yet."""
+    """Return hybridmodel's cache folder, which may not exist yet."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
@@ -37,36 +38,22 @@ def cache_folder() -> Path:
 
 
 def environment(name: str, requirements: Sequence[str]) -> Path:
-    """Return a virtual environment of this Python with `requirements`, made if need be (POSIX).
+    """Return a folder with a virtual environment of this Python; create it if necessary (POSIX).
 
-    Processes that want the same one wait for the first to make it. One that was left half made is
-    made again.
-
-    Parameters
-    ----------
-    name : str
-        For people; environments with other requirements or of another Python do not collide.
-    requirements : sequence of str
-        As pip takes them; only wheels are installed.
-
-    Returns
-    -------
-    Path
-        The environment's folder, with ``bin/python`` in it.
-
-    Raises
-    ------
-    ConfigurationError
-        If it cannot be made; the message holds the end of what pip said.
+    Other processes that need it wait meanwhile. One that was left incomplete is created again.
+    `name` is for people: environments with other requirements or another Python do not collide.
     """
     python = [*sys.version_info[:2], sys.base_prefix]
     key = hashlib.sha256(json.dumps([python, *requirements]).encode()).hexdigest()[:12]
     folder = cache_folder() / "environments" / f"{name}-{key}"
     if not _is_complete(folder):
+        import fcntl
+
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f"{folder.name}.lock")) as lock:
+        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_complete(folder):
-                _make(folder, name, requirements, lock)
+                _make(folder, name, requirements, lock.fileno())
     return folder
 
 
@@ -74,35 +61,20 @@ def _is_complete(folder: Path) -> bool:
     return (folder / _MARKER).exists() and (folder / "bin" / "python").exists()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    import fcntl
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
 def _make(folder: Path, name: str, requirements: Sequence[str], lock: int) -> None:
     with needed_for("a server's environment"):
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm as progress
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     options = ["--no-input", "--progress-bar=off", "--only-binary=:all:"]
     (folder / _MARKER).unlink(missing_ok=True)
-    with tqdm(desc=f"Preparing {name}, only this once", unit=" steps", leave=False) as bar:
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", str(folder)],
-            [*pip, "install", *options, *requirements],
-        ):
-            with closing(_run(command, lock)) as lines:
-                for line in lines:
-                    bar.set_postfix_str(line[:60], refresh=False)
-                    bar.update()
+    with progress(desc=f"Preparing {name}, only this once", unit=" steps", leave=False) as bar:
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)], lock, bar)
+        _run([*pip, "install", *options, *requirements], lock, bar)
     (folder / _MARKER).touch()
 
 
-def _run(command: Sequence[str], lock: int) -> Generator[str, None, None]:
-    """Yield what the command says, line by line, and end it when the caller is interrupted."""
+def _run(command: Sequence[str], lock: int, bar: tqdm[Any]) -> None:
+    """Run a command, show its output in the progress bar, and end it with an interrupted caller."""
     last: deque[str] = deque(maxlen=_LINES_OF_PIP)
     with subprocess.Popen(  # noqa: S603 - the command is ours
         command,
@@ -111,15 +83,16 @@ def _run(command: Sequence[str], lock: int) -> Generator[str, None, None]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        pass_fds=[lock],  # The lock stays taken while the command runs, even if we are killed.
+        pass_fds=[lock],  # The command holds the lock even if this process is killed.
     ) as process:
         try:
             for line in cast("IO[str]", process.stdout):
                 last.append(line.rstrip())
-                yield line.strip()
+                bar.set_postfix_str(line.strip()[:60], refresh=False)
+                bar.update()
         except BaseException:
             process.kill()
             raise
     if process.returncode:
         said = "\n".join(last)
-        raise ConfigurationError(f"{' '.join(command[:4])} … failed and said:\n{said}")
+        raise ConfigurationError(f"{' '.join(command[:4])} … failed with this output:\n{said}")

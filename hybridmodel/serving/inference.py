@@ -1,101 +1,74 @@
-"""From the bytes of an infer request to those of its answer, in a worker thread."""
+"""Answers an infer request in a worker thread: from the bytes of one to the bytes of the other."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter_ns
 
 from starlette.exceptions import HTTPException
 
-from hybridmodel.data.tensors import BY_DATATYPE
+from hybridmodel.data.tensors import BY_DATATYPE, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, ProtocolError
 from hybridmodel.remote.wire.protocol import InferRequest, Message, encode_response
-from hybridmodel.serving.redaction import without_paths
+from hybridmodel.serving.catalogue import ServedModel
+from hybridmodel.serving.limits import Limits
 from hybridmodel.serving.requests import TooMuchJson, read_request
-from hybridmodel.serving.statistics import Clock
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from hybridmodel.data.tensors import ModelSpec
-    from hybridmodel.remote.wire.tensor_data import Array
-    from hybridmodel.serving.catalogue import ServedModel
-    from hybridmodel.serving.limits import Limits
 
 _log = logging.getLogger("hybridmodel")
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The version of a model that a request is for."""
-
-    name: str
-    version: str
-    model: ServedModel
+_MAX_LETTERS = 2000
+_PATH = re.compile(
+    r"(?:[A-Za-z]:)?[\\/]{1,2}[^\s\\/'\",;:()\[\]<>|]+(?:[\\/]+[^\s\\/'\",;:()\[\]<>|]+)*"
+)
 
 
-def spec_of(asked: Asked) -> ModelSpec:
-    """Return a model's tensors, opening it if need be.
-
-    Raises
-    ------
-    HTTPException
-        500 if it cannot be opened; why stands in this process' log only.
-    """
+def spec_of(model: ServedModel) -> ModelSpec:
+    """Return the model's tensors, and open it if necessary; only the log says why that failed."""
     try:
-        return asked.model.spec
+        return model.session.spec
     except ConfigurationError as error:
-        _log.warning("model %r cannot be served: %s", asked.name, error)
-        message = f"model {asked.name!r} cannot be opened; the log of the server says why"
+        _log.warning("model %r cannot be served: %s", model.name, error)
+        message = f"model {model.name!r} cannot be opened; the server's log says why"
         raise HTTPException(500, message) from error
 
 
-def infer(asked: Asked, body: bytearray, header_length: str | None, limits: Limits) -> Message:
-    """Answer an infer request.
-
-    Raises
-    ------
-    HTTPException
-        400 for what is wrong with the request, 413 for too much JSON, 500 if the model fails.
-    """
-    spec = spec_of(asked)
-    clock = Clock()
+def infer(model: ServedModel, body: bytearray, length: str | None, limits: Limits) -> Message:
+    """Answer a request, or raise 400 or 413 for what is wrong with it, 500 if the model fails."""
+    spec = spec_of(model)
+    marks_ns = [perf_counter_ns()]
     try:
-        request = read_request(body, header_length, spec, limits)
+        request = read_request(body, length, spec, limits)
         binary = _wanted(spec, request)
     except ProtocolError as error:
         status = 413 if isinstance(error, TooMuchJson) else 400
-        raise HTTPException(status, f"model {asked.name!r}: {error}") from error
-    clock.next()
-    outputs = _run(asked, request.inputs, list(binary), clock)
-    clock.next()
+        raise HTTPException(status, f"model {model.name!r}: {error}") from error
+    marks_ns.append(perf_counter_ns())
+    try:
+        outputs = model.session.run(request.inputs, list(binary))
+    except Exception as error:
+        # The request fits the model's declaration, so the fault is the model's.
+        model.statistics.failed(marks_ns[0])
+        _log.info("model %r failed: %s", model.name, error)
+        message = f"model {model.name!r} failed: {without_paths(str(error))}"
+        raise HTTPException(500, message) from error
+    marks_ns.append(perf_counter_ns())
     answer = encode_response(
         outputs,
         binary,
-        model_name=asked.name,
-        model_version=asked.version,
+        model_name=model.name,
+        model_version=model.version,
         request_id=request.request_id,
     )
-    asked.model.statistics.succeeded(clock)
+    model.statistics.succeeded([*marks_ns, perf_counter_ns()])
     return answer
 
 
-def _run(
-    asked: Asked, inputs: Mapping[str, Array], outputs: list[str], clock: Clock
-) -> dict[str, Array]:
-    try:
-        return asked.model.session.run(inputs, outputs)
-    except Exception as error:
-        # The request fits the model's declaration, so that what failed is the model.
-        asked.model.statistics.failed(clock)
-        _log.info("model %r failed: %s", asked.name, error)
-        message = f"model {asked.name!r} failed: {without_paths(str(error))}"
-        raise HTTPException(500, message) from error
-
-
 def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
-    """Return the outputs to compute in the model's order, and whether each goes out binary."""
+    """Return the outputs to compute, in the model's order, and whether each is sent as binary."""
     for asked in request.outputs:
         if asked not in spec.output_names:
             raise ProtocolError(f"unexpected inference output {asked!r}")
@@ -108,3 +81,23 @@ def _wanted(spec: ModelSpec, request: InferRequest) -> dict[str, bool]:
                 "binary_data"
             )
     return {output: wanted[output] for output in spec.output_names if output in wanted}
+
+
+def without_paths(text: str) -> str:
+    """Replace the paths of this machine by ``…``, and cut a very long text.
+
+    Names of nodes look like paths too, and are kept: a path counts if its first folder exists.
+    """
+    folders = {str(Path.cwd()), tempfile.gettempdir(), str(Path("~").expanduser())} - {"/"}
+    for folder in sorted(folders, key=len, reverse=True):
+        # To the end of the path, which may contain spaces.
+        text = re.sub(re.escape(folder) + r"(?![\w-])[^'\",;:\n]*", "…", text)
+    return _PATH.sub(_shown, text)[:_MAX_LETTERS]
+
+
+def _shown(found: re.Match[str]) -> str:
+    path = Path(found[0])
+    with suppress(OSError):
+        if len(path.parts) > 1 and Path(*path.parts[:2]).exists():
+            return "…"
+    return found[0]

@@ -1,4 +1,4 @@
-"""How much an embedded server takes from those who reach it."""
+"""What the clients of an embedded server may use."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from hybridmodel.exceptions import ConfigurationError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client, and all of them together, may take from an embedded server.
+    """What one client, and all clients together, may use of an embedded server.
 
     Attributes
     ----------
     max_body_bytes : int
-        Of one request; a larger one gets 413 before it is read.
+        Size of one request; a larger one gets 413 before it is read.
     max_json_bytes : int
-        Of what a request says in JSON, which takes up to 35 times as much to read; tensors
-        may be larger as ``binary_data``.
+        Size of a request's JSON, which takes up to 35 times as much memory to read; tensors may be
+        larger as ``binary_data``.
     max_held_bytes : int
-        Of all requests that are read or computed at a time; one beyond it gets 503.
+        Size of all requests that are read or computed at a time; one that exceeds it gets 503.
     max_connections : int
-        At a time; one more takes the place of an idle one, or gets 503.
+        Connections at a time; one more replaces an idle one, or gets 503.
     head_timeout_s : float
-        For the head of a request, in seconds.
+        Seconds for the head of a request to arrive.
     body_timeout_s : float
-        For the body of a request, in seconds.
+        Seconds for the body of a request to arrive.
     answer_timeout_s : float
-        Until a client has taken its answer, in seconds.
+        Seconds for a client to take its answer.
 
     Raises
     ------

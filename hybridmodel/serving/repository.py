@@ -1,4 +1,4 @@
-"""Write a model repository, the folder that Triton serves.
+"""Writes a model repository, the folder that Triton serves.
 
 ::
 
@@ -6,8 +6,8 @@
       digits/
         config.pbtxt      names, types and shapes of inputs and outputs
         1/
-          model.onnx      byte for byte the model
-          model.py        only for the python backend: runs model.onnx with onnxruntime
+          model.onnx      the model, byte for byte
+          model.py        for the python backend only: runs model.onnx with onnxruntime
 
 Source: Triton's docs/user_guide/model_repository.md and model_configuration.md, and
 model_config.proto for the names of the fields.
@@ -19,13 +19,11 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hybridmodel.data.tensors import BY_DATATYPE, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.onnx_file import OnnxFile
 
 BACKENDS = ("onnxruntime", "python")
 
@@ -42,33 +40,7 @@ def write_model(
     backend: str = "onnxruntime",
     max_batch_size: int = 0,
 ) -> Path:
-    """Write one model's folder.
-
-    Parameters
-    ----------
-    repository : Path
-        Made if it is not there.
-    name : str
-        Name of the model and its folder.
-    versions : mapping of str to OnnxFile
-        The versions to serve, all of them with the tensors of `spec`.
-    spec : ModelSpec
-        The model's tensors.
-    backend : {"onnxruntime", "python"}, default="onnxruntime"
-        What runs the model: Triton's own ONNX Runtime, or a ``model.py`` around the one of Python.
-    max_batch_size : int, default=0
-        As for `model_config`.
-
-    Returns
-    -------
-    Path
-        The model's folder.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model cannot be served so.
-    """
+    """Write the folder of a model whose versions all have the tensors of `spec`; return it."""
     config = model_config(name, spec, backend=backend, max_batch_size=max_batch_size)
     _check_servable(name, spec, backend)
     folder = repository / name
@@ -85,27 +57,14 @@ def model_config(
 ) -> dict[str, Any]:
     """Describe a model in the fields of Triton's ``ModelConfig``.
 
-    Parameters
-    ----------
-    name : str
-        Name of the model.
-    spec : ModelSpec
-        Its tensors.
-    backend : {"onnxruntime", "python"}, default="onnxruntime"
-        What runs it.
-    max_batch_size : int, default=0
-        With 0, shapes stand in full, and requests may have any number of rows. Otherwise Triton
-        takes at most so many rows a request, and every input and output must count rows first.
-
-    Raises
-    ------
-    ConfigurationError
-        If the backend is unknown, or `max_batch_size` does not fit the tensors.
+    With a `max_batch_size` of 0, shapes are complete and requests may have any number of rows.
+    Otherwise Triton limits the rows of a request, and the first dimension of every tensor must be
+    rows.
     """
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     if max_batch_size < 0:
-        raise ConfigurationError(f"max_batch_size is {max_batch_size}, not a number from 0")
+        raise ConfigurationError(f"max_batch_size is 0 or a positive number, not {max_batch_size}")
     where = f"model {name!r}"
     config: dict[str, Any] = {
         "name": name,
@@ -118,14 +77,12 @@ def model_config(
     if backend == "python":
         labels = {item.name: item.labels for item in spec.outputs if item.labels}
         config["instance_group"] = [{"kind": "KIND_CPU", "count": 1}]
-        config["parameters"] = [
-            {"key": "labels", "value": {"string_value": json.dumps(labels)}},
-        ]
+        config["parameters"] = [{"key": "labels", "value": {"string_value": json.dumps(labels)}}]
     return config
 
 
 def to_text(config: Mapping[str, Any]) -> str:
-    """Write a configuration in the text format of protocol buffers."""
+    """Return a configuration in the text format of protocol buffers."""
     return "\n".join(_lines(config)) + "\n"
 
 
@@ -133,7 +90,7 @@ def _check_servable(name: str, spec: ModelSpec, backend: str) -> None:
     for item in (*spec.inputs, *spec.outputs):
         where = f"model {name!r}: {item.name!r}"
         if not item.shape:
-            raise ConfigurationError(f"{where} has no dimension; Triton wants at least one")
+            raise ConfigurationError(f"{where} has no dimension; Triton requires at least one")
         if item.labels and backend == "onnxruntime":
             raise ConfigurationError(
                 f"{where} is a list of maps (ZipMap), which Triton's onnxruntime backend cannot "
@@ -142,19 +99,16 @@ def _check_servable(name: str, spec: ModelSpec, backend: str) -> None:
 
 
 def _declare(tensor: TensorSpec, batched: bool, where: str) -> dict[str, Any]:
-    declared: dict[str, Any] = {
-        "name": tensor.name,
-        "data_type": BY_DATATYPE[tensor.datatype].config,
-    }
+    declared = {"name": tensor.name, "data_type": BY_DATATYPE[tensor.datatype].config}
     if not batched:
         return {**declared, "dims": list(tensor.shape)}
     if not tensor.batched:
         raise ConfigurationError(
-            f"{where}: {tensor.name!r}{format_shape(tensor.shape)} does not count rows first, so "
-            "the model can only be served with max_batch_size 0"
+            f"{where}: the first dimension of {tensor.name!r}{format_shape(tensor.shape)} is not "
+            "rows, so the model can only be served with max_batch_size 0"
         )
     if len(tensor.shape) == 1:
-        # Triton wants at least one dimension beside the rows, and takes it off for the model.
+        # Triton requires a dimension besides the rows; it removes this one for the model.
         return {**declared, "dims": [1], "reshape": {"shape": []}}
     return {**declared, "dims": list(tensor.shape[1:])}
 
@@ -170,10 +124,5 @@ def _lines(message: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         elif isinstance(value, list):
             yield f"{indent}{key}: [{', '.join(map(str, value))}]"
         else:
-            yield f"{indent}{key}: {_scalar(key, value)}"
-
-
-def _scalar(key: str, value: str | int) -> str:
-    if isinstance(value, int) or key in _ENUMERATIONS:
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
+            is_plain = isinstance(value, int) or key in _ENUMERATIONS
+            yield f"{indent}{key}: {value if is_plain else json.dumps(value, ensure_ascii=False)}"

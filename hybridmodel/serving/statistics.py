@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 _STEPS = ("compute_input", "compute_infer", "compute_output")
@@ -11,30 +14,30 @@ _ALL = ("success", "fail", "queue", *_STEPS, "cache_hit", "cache_miss")
 
 
 class Statistics:
-    """Counts the requests of one version of a model and their time; threads may share it."""
+    """Counts the requests for one version of a model and their time; threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(_ALL, 0)
-        self._ns = dict.fromkeys(_ALL, 0)
+        self._spent = {key: {"count": 0, "ns": 0} for key in _ALL}
         self._last_ms = 0
 
-    def succeeded(self, clock: Clock) -> None:
-        """Count a request whose last step ends now."""
-        self._add({"success": clock.total_ns(), "queue": 0, **clock.steps()})
+    def succeeded(self, marks_ns: Sequence[int]) -> None:
+        """Count an answered request by the times at which its steps began, and its end."""
+        steps = {
+            step: end - start for step, (start, end) in zip(_STEPS, pairwise(marks_ns), strict=True)
+        }
+        self._add({"success": marks_ns[-1] - marks_ns[0], "queue": 0, **steps})
 
-    def failed(self, clock: Clock) -> None:
+    def failed(self, started_ns: int) -> None:
         """Count a request that the model could not answer."""
-        self._add({"fail": clock.total_ns()})
+        self._add({"fail": time.perf_counter_ns() - started_ns})
 
-    def as_json(self, name: str, version: str) -> dict[str, Any]:
-        """Return what the protocol says of a model; times in nanoseconds, dates in ms."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the statistics as JSON; times in nanoseconds, dates in ms."""
         with self._lock:
-            spent = {key: {"count": self._counts[key], "ns": self._ns[key]} for key in self._counts}
-            count, last_ms = self._counts["success"], self._last_ms
+            spent, last_ms = deepcopy(self._spent), self._last_ms
+        count = spent["success"]["count"]
         return {
-            "name": name,
-            "version": version,
             "last_inference": last_ms,
             "inference_count": count,
             "execution_count": count,
@@ -48,27 +51,5 @@ class Statistics:
         with self._lock:
             self._last_ms = time.time_ns() // 1_000_000
             for key, value in spent_ns.items():
-                self._counts[key] += 1
-                self._ns[key] += value
-
-
-class Clock:
-    """The time of one request's steps, which follow each other."""
-
-    def __init__(self) -> None:
-        self._marks = [time.perf_counter_ns()]
-
-    def next(self) -> None:
-        """End a step and begin the next."""
-        self._marks.append(time.perf_counter_ns())
-
-    def total_ns(self) -> int:
-        """Return the nanoseconds since the beginning."""
-        return time.perf_counter_ns() - self._marks[0]
-
-    def steps(self) -> dict[str, int]:
-        """Return the nanoseconds of each step, the last of which ends now."""
-        ends = [*self._marks[1:], time.perf_counter_ns()]
-        return {
-            step: end - start for step, start, end in zip(_STEPS, self._marks, ends, strict=False)
-        }
+                self._spent[key]["count"] += 1
+                self._spent[key]["ns"] += value

@@ -1,16 +1,16 @@
-"""Run a server for as long as its owner lives, and leave nothing of it behind.
+"""Runs a server for as long as its owner lives, and cleans up after it.
 
 A script: ``python supervisor.py OWNER FOLDER COMMAND...``. It reads a key, the first line of its
-standard input, and puts it where the command says ``(key)``. Then it prints the server's process
-id and ends the server, with all processes of its group, when its standard input says anything
-more or closes, or when the owner has gone by whatever way. It sits in between because a process
-cannot watch over its own sudden death, and the kernel's "kill me when my parent dies" means the
-parent's *thread*. It runs by itself, without hybridmodel.
+standard input, and puts it in the place of ``(key)`` in the command. It prints the server's process
+id. It ends the server, with all processes of its group, when its standard input gets another byte
+or closes, or when the owner has died in any way. It is a process of its own because no process can
+react to its own sudden death, and because the kernel's "kill me when my parent dies" refers to the
+parent's *thread*. It runs alone, without hybridmodel.
 
-Anyone on the machine may read a process' command line, and only its own user its environment; the
-server takes its key from nowhere but the command line. So the server begins to run with
-``(key)`` there, held by ptrace, and the pointers of its arguments are bent to the words
-in its environment before its first instruction.
+Anyone on the machine can read a process' command line, but only its own user its environment, and
+the server takes its key only from the command line. So the server starts with ``(key)`` there and
+is held by ptrace before its first instruction, while the pointers of its arguments are redirected
+to words in its environment.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +37,19 @@ _PTRACE_TRACEME, _PTRACE_DETACH = 0, 17
 _START_STACK, _ENV_START = 25, 47  # Fields of /proc/<pid>/stat, counted behind the name.
 _POINTER_BYTES = 8
 _VARIABLE = "SUPERVISED_ARGUMENT_"
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has it
-_SCRATCH = Path("/tmp")  # noqa: S108 - where the python backend makes its folders, and nowhere else
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - its place on Linux
+_SCRATCH = Path("/tmp")  # noqa: S108 - the python backend has no other place
 
 
 def main(owner: int, folder: Path, command: list[str]) -> None:
-    """Run the command until it ends or nobody wants it any more, then clean up after it.
+    """Run the command until it ends or is no longer wanted, then clean up after it.
 
-    Parameters
-    ----------
-    owner : int
-        Process id of the process to live with.
-    folder : Path
-        Where ``server.log`` goes; removed when the owner is not there to do so. Files of shared
-        memory whose names begin with the folder's are the command's.
-    command : list of str
-        The server.
+    `folder` gets ``server.log``, and is removed if the owner can no longer do that. Files of shared
+    memory whose names begin with the folder's name belong to the command.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     key = _read_line()
-    crumbs = set(_crumbs())
+    leftovers = set(_leftovers())
     with (folder / "server.log").open("ab") as log:
         server = start(command, key, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -65,7 +59,9 @@ def main(owner: int, folder: Path, command: list[str]) -> None:
                 break
     finally:
         if end(server.pid):
-            _sweep(set(_crumbs()) - crumbs)
+            for empty in set(_leftovers()) - leftovers:
+                with contextlib.suppress(OSError):  # Another server's, and in use.
+                    empty.rmdir()
         for file in _SHARED_MEMORY.glob(f"{folder.name}*"):
             file.unlink(missing_ok=True)
         if os.getppid() != owner:
@@ -73,18 +69,9 @@ def main(owner: int, folder: Path, command: list[str]) -> None:
 
 
 def start(command: list[str], key: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Start a server with a key that stands in its arguments, but not on its command line.
+    """Start a server with a key in its arguments that its command line does not show.
 
-    Where ptrace is forbidden it stands on the command line as well, which is better than no key.
-
-    Parameters
-    ----------
-    command : list of str
-        With `PLACEHOLDER` in the place of the key.
-    key : str
-        Printable.
-    **options
-        Of `subprocess.Popen`.
+    Where ptrace is forbidden the command line shows it too, which is better than no key.
     """
     words = {
         at: word.replace(PLACEHOLDER, key) for at, word in enumerate(command) if PLACEHOLDER in word
@@ -101,7 +88,7 @@ def _start_hidden(
     variables = {f"{_VARIABLE}{at}": word for at, word in words.items()}
     server = _popen(command, _be_held, {**options, "env": {**os.environ, **variables}})
     try:
-        os.waitpid(server.pid, 0)  # Until it stands before its first instruction.
+        os.waitpid(server.pid, 0)  # Until it is before its first instruction.
         for at in words:
             _bend(server.pid, at, f"{_VARIABLE}{at}=".encode())
         _ptrace(_PTRACE_DETACH, server.pid)
@@ -113,7 +100,7 @@ def _start_hidden(
 
 
 def _popen(command: list[str], prepare: Any, options: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - the command is our owner's
+    return subprocess.Popen(  # noqa: S603 - the owner's command
         command,
         start_new_session=True,
         preexec_fn=prepare,  # noqa: PLW1509 - no threads
@@ -137,12 +124,12 @@ def _ptrace(request: int, pid: int = 0) -> None:
 
 
 def _bend(pid: int, at: int, variable: bytes) -> None:
-    """Let an argument point to the value of a variable, in a process that has yet to begin."""
+    """Point an argument to the value of a variable, in a process before its first instruction."""
     process = Path("/proc", str(pid))
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     environment = (process / "environ").read_bytes()
     value = int(fields[_ENV_START]) + environment.index(variable) + len(variable)
-    # The number of arguments stands first, then a pointer for each.
+    # The number of arguments comes first, then a pointer for each.
     slot = int(fields[_START_STACK]) + (1 + at) * _POINTER_BYTES
     with (process / "mem").open("r+b", buffering=0) as memory:
         memory.seek(slot)
@@ -150,26 +137,18 @@ def _bend(pid: int, at: int, variable: bytes) -> None:
 
 
 def _read_line() -> str:
-    """Read from standard input to the end of a line, and nothing beyond."""
-    read = bytearray()
-    while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        read += byte
-    return read.decode()
+    """Read one line from standard input, and nothing beyond it."""
+    with open(0, "rb", buffering=0, closefd=False) as unbuffered:
+        return unbuffered.readline().decode().removesuffix("\n")
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether a child has ended; its id stays its own until somebody waits for it."""
+    """Tell whether a child has ended; its id stays reserved until somebody waits for it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def end(pid: int) -> bool:
-    """End a child that leads a process group: first politely, then all of the group at once.
-
-    Returns
-    -------
-    bool
-        Whether it died of a signal, and so could not tidy up.
-    """
+    """End a child and its process group, first with SIGTERM; return whether a signal killed it."""
     if not has_ended(pid):
         os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + GRACE_S
@@ -179,16 +158,9 @@ def end(pid: int) -> bool:
     return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
-def _crumbs() -> list[Path]:
-    """List the folders that the python backend makes in a place that cannot be chosen."""
-    return list(_SCRATCH.glob("python_env_??????"))
-
-
-def _sweep(folders: set[Path]) -> None:
-    for folder in folders:
-        # Not ours, or in use when it is not empty.
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+def _leftovers() -> Iterator[Path]:
+    """Return the folders that the python backend makes, and leaves behind when it is killed."""
+    return _SCRATCH.glob("python_env_??????")
 
 
 if __name__ == "__main__":

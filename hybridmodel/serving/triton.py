@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import shutil
 import signal
@@ -12,57 +11,54 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.serving.catalogue import Models, ServedModel, catalogue, endpoint_for
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 from hybridmodel.serving.repository import write_model
 from hybridmodel.serving.supervisor import GRACE_S
-from hybridmodel.serving.triton_access import ControlKey, arguments, ask
+from hybridmodel.serving.triton_access import RESTRICTIONS, ControlKey, ask
 from hybridmodel.serving.triton_files import install
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from hybridmodel.remote.endpoint import TritonEndpoint
 
 HOST = "127.0.0.1"
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LOG_LINES = 30
 _POLL_S = 0.05
-# Less than the supervisor's grace: Triton tidies up after itself only when it may finish.
+# Less than the supervisor's grace period: Triton cleans up only if it can finish.
 _EXIT_TIMEOUT_S = 2
 
 
 class TritonServer:
     """A real Triton 2.51 that serves ONNX models on this machine (Linux x86-64).
 
-    Its HTTP front end is NVIDIA's own, so that what works here works at an endpoint; the models
-    run with onnxruntime in Triton's python backend. It lives in a virtual environment of its own,
-    which the first start makes in the user's cache folder. It ends with the ``with`` block, or
-    with this process in whatever way that ends.
+    Its HTTP front end is NVIDIA's own, so what works here works at an endpoint. The models run with
+    onnxruntime in Triton's python backend. The first start creates a virtual environment for it in
+    the user's cache folder. The server ends with the ``with`` block, and in any case with this
+    process, however that ends.
 
-    Only this machine reaches it, only its owner may load models, register shared memory or change
-    its traces and logs, and it gets none of this process' secrets. Other users of this machine can
-    ask its models, and read the memory that it shares with their processes.
+    Only this machine reaches it. Only its owner may load models, register shared memory or change
+    its trace and log settings, and it gets none of this process' secrets. Other users of this
+    machine can send requests to its models, and read the memory that it shares with their
+    processes.
 
     Parameters
     ----------
     models : dict
         Names, each with a path, bytes, HybridOnnxModel, or a dict of versions to these.
     port : int, default=0
-        Where to listen on the loopback interface; 0 takes a free port.
+        Port on the loopback interface; 0 takes a free port.
     max_batch_size : int, default=0
-        For all models; with 0 a request may have any number of rows.
+        Limit for all models; with 0 a request may have any number of rows.
     explicit : bool, default=False
         Whether models are served only after `load`.
     grpc : bool, default=False
-        Whether it listens to gRPC as well, on a free port of the loopback interface.
+        Whether it also listens for gRPC, on a free port of the loopback interface.
     start_timeout_s : float, default=120
-        How long it may take until all models are ready.
+        Seconds until all models must be ready.
 
     Raises
     ------
@@ -100,27 +96,27 @@ class TritonServer:
 
     @property
     def port(self) -> int:
-        """Port of the HTTP front end; 0 before the first start, when none was chosen."""
+        """Port of the HTTP front end; 0 before the first start if none was chosen."""
         return self._port
 
     @property
     def uri(self) -> str:
-        """Address of the server, as an endpoint takes it."""
+        """Base address of the server, for `TritonEndpoint`."""
         return f"http://{HOST}:{self._port}"
 
     @property
     def grpc_address(self) -> str | None:
-        """Host and port as a client of gRPC takes them; None before a start, and without gRPC."""
-        return f"{HOST}:{self._grpc_port}" if self._grpc_port else None
+        """Host and port for a gRPC client; None before a start and without gRPC."""
+        return f"{HOST}:{self._grpc_port}" if self._grpc and self._grpc_port else None
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server; None when it does not run."""
+        """Process id of the server; None if it is not running."""
         return self._pid
 
     @property
     def log(self) -> str:
-        """What the server has written so far, also after its end."""
+        """Everything that the server has logged, also after it has ended."""
         file = self._folder and self._folder / "server.log"
         if file and file.exists():
             self._log = file.read_text(errors="replace")
@@ -132,9 +128,9 @@ class TritonServer:
         Parameters
         ----------
         name : str
-            One of the models.
+            Name of a served model.
         **options
-            Further arguments of `TritonEndpoint`.
+            More arguments of `TritonEndpoint`.
 
         Raises
         ------
@@ -149,19 +145,17 @@ class TritonServer:
         Raises
         ------
         ConfigurationError
-            If this machine cannot run it or it does not get ready; then with the end of its log.
+            If this machine cannot run it, or if it does not become ready; the message then holds
+            the end of its log.
         """
         if self._supervisor is not None:
-            raise ConfigurationError("this TritonServer runs already")
+            raise ConfigurationError("this TritonServer is already running; stop it first")
         try:
             folder = self._folder = Path(tempfile.mkdtemp(prefix="hybridmodel-triton-"))
             command, variables = install(folder)
             self._write_models(folder / "models")
-            with contextlib.ExitStack() as stack:
-                self._port = stack.enter_context(_reserved(self._port)).getsockname()[1]
-                if self._grpc:
-                    taken = stack.enter_context(_reserved(self._grpc_port))
-                    self._grpc_port = taken.getsockname()[1]
+            with _reserved(self._port) as http, _reserved(self._grpc_port) as grpc:
+                self._port, self._grpc_port = http.getsockname()[1], grpc.getsockname()[1]
                 self._launch(folder, [*command, *self._arguments(folder)], variables)
                 self._wait_until_ready()
         except BaseException:
@@ -170,12 +164,24 @@ class TritonServer:
         return self
 
     def stop(self) -> None:
-        """End the server and remove its files; does nothing when it does not run."""
-        self._end(_dismiss)
+        """End the server and remove its files; do nothing if it is not running."""
+        try:
+            if self._supervisor is not None:
+                _end(self._supervisor)
+        finally:
+            self._supervisor = self._pid = None
+            self._log = self.log
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+            atexit.unregister(self.stop)
 
     def kill(self) -> None:
-        """End the server at once, as a crash would (SIGKILL)."""
-        self._end(self._kill_server)
+        """End the server at once, like a crash (SIGKILL)."""
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        self.stop()
 
     def load(self, name: str) -> None:
         """Load or reload a model; for servers with ``explicit=True``.
@@ -183,29 +189,24 @@ class TritonServer:
         Raises
         ------
         ConfigurationError
-            If Triton refuses; then with its reason.
+            If Triton refuses; the message holds its reason.
         """
         self._control(name, "load")
 
     def unload(self, name: str) -> None:
-        """Take a model off; for servers with ``explicit=True``.
+        """Unload a model; for servers with ``explicit=True``.
 
         Raises
         ------
         ConfigurationError
-            If Triton refuses; then with its reason.
+            If Triton refuses; the message holds its reason.
         """
         self._control(name, "unload")
 
     def __enter__(self) -> TritonServer:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -216,15 +217,9 @@ class TritonServer:
         repository.mkdir()
         for name, versions in self._models.items():
             files = {version: model.onnx for version, model in versions.items()}
-            newest: ServedModel = list(versions.values())[-1]
-            write_model(
-                repository,
-                name,
-                files,
-                newest.spec,
-                backend="python",
-                max_batch_size=self._max_batch_size,
-            )
+            spec = versions[max(versions, key=int)].session.spec
+            size = self._max_batch_size
+            write_model(repository, name, files, spec, backend="python", max_batch_size=size)
 
     def _arguments(self, folder: Path) -> list[str]:
         return [
@@ -240,7 +235,7 @@ class TritonServer:
             "--allow-metrics=false",
             f"--backend-config=python,shm-region-prefix-name={folder.name}",
             f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
-            *arguments(),
+            *RESTRICTIONS,
         ]
 
     def _launch(self, folder: Path, command: list[str], variables: dict[str, str]) -> None:
@@ -250,18 +245,20 @@ class TritonServer:
             [*supervisor, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env=variables,
             start_new_session=True,
         )
-        _tell(self._supervisor, self._key.line())
-        told = cast("IO[bytes]", self._supervisor.stdout).readline()
-        self._pid = int(told) if told else None
+        with suppress(BrokenPipeError):
+            cast("IO[bytes]", self._supervisor.stdin).write(self._key.line())
+        pid = cast("IO[bytes]", self._supervisor.stdout).readline()
+        self._pid = int(pid) if pid else None
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + self._start_timeout_s
-        while ask(HOST, self._port, "GET", "/v2/health/ready")[0] != 200:
+        while ask("GET", f"{self.uri}/v2/health/ready")[0] != 200:
             if self._supervisor is None or self._supervisor.poll() is not None:
-                raise ConfigurationError(f"Triton ended while it started; {self._last_lines()}")
+                raise ConfigurationError(f"Triton ended during its start; {self._last_lines()}")
             if time.monotonic() > until:
                 raise ConfigurationError(
                     f"Triton was not ready after {self._start_timeout_s:g} s; {self._last_lines()}"
@@ -272,38 +269,18 @@ class TritonServer:
         lines = [line for line in self.log.splitlines() if line[:1] not in ("", "+", "|")]
         return "\n".join(["the end of its log, without tables:", *lines[-_LOG_LINES:]])
 
-    def _kill_server(self, _: subprocess.Popen[bytes]) -> None:
-        if self._pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-
-    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
-        try:
-            if self._supervisor is not None:
-                how(self._supervisor)
-                _wait(self._supervisor)
-        finally:
-            self._supervisor = self._pid = None
-            self._log = self.log
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-            atexit.unregister(self.stop)
-
     def _control(self, name: str, action: str) -> None:
-        path = f"/v2/repository/models/{name}/{action}"
-        status, body = ask(
-            HOST, self._port, "POST", path, self._key.headers(), timeout_s=self._start_timeout_s
-        )
+        url = f"{self.uri}/v2/repository/models/{name}/{action}"
+        status, body = ask("POST", url, self._key.headers(), self._start_timeout_s)
         if status != 200:
             raise ConfigurationError(f"Triton did not {action} {name!r} ({status}): {body[:2000]}")
 
 
 def _reserved(port: int) -> socket.socket:
-    """Take a port so that nobody else is given it until the server listens to it."""
+    """Reserve a port until the server listens on it."""
     taken = socket.socket()
     try:
-        # A server that shares its port does not share it with this one.
+        # This fails if a server listens there, even one that would share its port.
         with socket.create_server((HOST, port)) as free:
             port = free.getsockname()[1]
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -311,27 +288,14 @@ def _reserved(port: int) -> socket.socket:
         taken.bind((HOST, port))
     except (OSError, OverflowError) as error:
         taken.close()
-        raise ConfigurationError(f"port {port} cannot be had: {error}") from error
+        raise ConfigurationError(f"port {port} is not available: {error}") from error
     return taken
 
 
-def _tell(supervisor: subprocess.Popen[bytes], line: bytes) -> None:
-    lifeline = cast("IO[bytes]", supervisor.stdin)
-    with contextlib.suppress(BrokenPipeError):
-        lifeline.write(line)
-        lifeline.flush()
-
-
-def _dismiss(supervisor: subprocess.Popen[bytes]) -> None:
-    # Closing is not enough when a fork of this process holds the pipe open.
-    _tell(supervisor, b"\n")
-    with contextlib.suppress(BrokenPipeError):
-        cast("IO[bytes]", supervisor.stdin).close()
-
-
-def _wait(supervisor: subprocess.Popen[bytes]) -> None:
+def _end(supervisor: subprocess.Popen[bytes]) -> None:
     with supervisor:
         try:
-            supervisor.wait(timeout=GRACE_S + 3)
+            # Closing its input is not enough if a fork of this process holds the pipe open.
+            supervisor.communicate(b"\n", timeout=GRACE_S + 3)
         except subprocess.TimeoutExpired:
             supervisor.kill()

@@ -1,30 +1,29 @@
-"""Who may do more with a Triton server than ask its models.
+"""Who may do more with a Triton server than send requests to its models.
 
-Triton lets everyone who reaches its port load models with code of their own, register the shared
-memory of its python processes, and write files by way of its traces and logs: any program on this
-machine, and any page in a browser on it. These groups of its interface want a key.
+Anyone who reaches Triton's port could otherwise load models with code of their own, register the
+shared memory of its python processes, and write files through its trace and log settings: any
+program on this machine, and any page in a browser on it. So these parts of its API require a key.
 """
 
 from __future__ import annotations
 
-import http.client
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+
+import urllib3
 
 from hybridmodel.serving.supervisor import PLACEHOLDER
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
-"""The rest (health, metadata, inference, model-config, statistics) changes nothing."""
-
 HEADER = "hybridmodel-control-key"
-"""Header of HTTP, and the end of the one of gRPC."""
+"""The HTTP header; gRPC's ends with it."""
+
+_RULE = f"model-repository,shared-memory,trace,logging:{HEADER}={PLACEHOLDER}"
+RESTRICTIONS = (f"--http-restricted-api={_RULE}", f"--grpc-restricted-protocol={_RULE}")
+"""Arguments for the server. What stays open (health, metadata, inference, ...) changes nothing."""
 
 
 class ControlKey:
-    """A key that one server and its owner know, and that nothing shows."""
+    """A key that only one server and its owner know, and that is never shown."""
 
     __slots__ = ("_value",)
 
@@ -32,54 +31,24 @@ class ControlKey:
         self._value = secrets.token_urlsafe(32)
 
     def headers(self) -> dict[str, str]:
-        """Return what a request to a restricted group carries."""
+        """Return the headers for a restricted request."""
         return {HEADER: self._value}
 
     def line(self) -> bytes:
-        """Return what the supervisor reads first."""
+        """Return the first line of the supervisor's input."""
         return f"{self._value}\n".encode()
-
-    def is_in(self, text: str) -> bool:
-        """Tell whether a text gives the key away."""
-        return self._value in text
 
     def __repr__(self) -> str:
         return "ControlKey()"
 
 
-def arguments() -> Iterable[str]:
-    """Return the arguments of the command line that close the groups, over HTTP and gRPC."""
-    rule = f"{','.join(RESTRICTED)}:{HEADER}={PLACEHOLDER}"
-    return f"--http-restricted-api={rule}", f"--grpc-restricted-protocol={rule}"
-
-
 def ask(
-    host: str,
-    port: int,
-    method: str,
-    path: str,
-    headers: Mapping[str, str] | None = None,
-    timeout_s: float = 5.0,
+    method: str, url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 5.0
 ) -> tuple[int, str]:
-    """Send a request without a body; return the status, 0 where there is none, and what was said.
-
-    Parameters
-    ----------
-    host, port : str, int
-        Of the server.
-    method, path : str
-        What to ask.
-    headers : mapping of str to str, optional
-        Beside those that HTTP wants.
-    timeout_s : float, default=5.0
-        For each step of the exchange.
-    """
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    """Send a request without a body; return the status and the answer, or 0 and the error."""
     try:
-        connection.request(method, path, headers=dict(headers or {}))
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
+        with urllib3.PoolManager(retries=False) as pool:
+            answer = pool.request(method, url, headers=headers, timeout=timeout_s)
+            return answer.status, answer.data.decode(errors="replace")
+    except urllib3.exceptions.HTTPError as error:
         return 0, str(error)
-    finally:
-        connection.close()

@@ -1,8 +1,8 @@
-"""Where the files of a Triton server without Docker come from, and how it must be called.
+"""The files of a Triton server without Docker, and the environment that it needs.
 
-The wheel ``nvidia-pytriton`` carries NVIDIA's ``tritonserver`` with its python backend. What is
-here gives the server the libraries, the interpreter and the folders that it otherwise finds in its
-container; each line of it is needed.
+The wheel ``nvidia-pytriton`` contains NVIDIA's ``tritonserver`` with its python backend. This
+module provides the libraries, the interpreter and the folders that the server otherwise finds in
+its container; every line of it is necessary.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from typing import cast
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.environments import environment
 
-# With numpy 2 this python backend hands over tensors of wrong strides, and says nothing.
+# With numpy 2 this python backend passes tensors with wrong strides, without an error.
 REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime")
 TRITON_VERSION = "2.51.0"
 KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "OMP_NUM_THREADS", "TMPDIR", "TZ")
-"""All of the caller's environment that the server gets."""
+"""The variables of the caller's environment that the server gets."""
 
 _OLDEST_GLIBC = (2, 35)
+_PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 def unsupported() -> str | None:
-    """Say why Triton cannot run on this machine; None when it can."""
+    """Return why Triton cannot run on this machine; None if it can."""
     problem = _platform_problem()
     if problem is None and _libpython() is None:
         problem = "this Python has none (it was built without --enable-shared)"
     return problem and (
-        "TritonServer runs on Linux x86-64 with glibc 2.35 or newer and a Python with a shared "
-        f"library only, and {problem}; hybridmodel.serving.serve() runs everywhere"
+        "TritonServer runs only on Linux x86-64 with glibc 2.35 or newer and a Python with a "
+        f"shared library, and {problem}; hybridmodel.serving.serve() runs everywhere"
     )
 
 
@@ -47,30 +48,12 @@ def _platform_problem() -> str | None:
 
 
 def install(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Lay out what the server needs besides its models.
-
-    Parameters
-    ----------
-    folder : Path
-        Gets ``backends/`` and ``lib/``, with links into the virtual environment of Triton.
-
-    Returns
-    -------
-    list of str
-        The start of the command line.
-    dict of str
-        The whole environment for the process.
-
-    Raises
-    ------
-    ConfigurationError
-        If this machine cannot run it, or its virtual environment cannot be made.
-    """
+    """Prepare `folder`; return the start of the command line and the server's whole environment."""
     problem = unsupported()
     if problem:
         raise ConfigurationError(problem)
     prefix = environment("triton", REQUIREMENTS)
-    packages = prefix / "lib" / _python() / "site-packages"
+    packages = prefix / "lib" / f"python{_PYTHON}" / "site-packages"
     triton = packages / "pytriton" / "tritonserver"
     _link_backend(triton, folder / "backends" / "python")
     command = [str(triton / "bin" / "tritonserver"), f"--backend-directory={folder}/backends"]
@@ -79,33 +62,29 @@ def install(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 def _link_backend(triton: Path, backend: Path) -> None:
     backend.mkdir(parents=True)
-    stub = triton / "python_backend_stubs" / _python()[6:] / "triton_python_backend_stub"
+    stub = triton / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
     if not stub.exists():
         offered = sorted(path.name for path in stub.parent.parent.glob("3.*"))
         raise ConfigurationError(
-            f"Triton {TRITON_VERSION} has a python backend for Python {', '.join(offered)}, not "
-            f"for {_python()[6:]}; hybridmodel.serving.serve() runs with any"
+            f"Triton {TRITON_VERSION} has a python backend for Python {', '.join(offered)}, but "
+            f"not for {_PYTHON}; hybridmodel.serving.serve() runs with any"
         )
     for file in (*(triton / "backends" / "python").glob("*triton_python*"), stub):
         (backend / file.name).symlink_to(file)
 
 
 def _variables(prefix: Path, packages: Path, lib: Path) -> dict[str, str]:
-    """Return what the server needs to know; the caller's secrets are none of it."""
+    """Return the server's environment, which has none of the caller's secrets."""
     libpython = cast("Path", _libpython())
-    # Only this one file: the folder it lies in may hold other versions of the server's libraries.
+    # Only this file: its folder may contain other versions of the server's libraries.
     lib.mkdir()
     (lib / libpython.name).symlink_to(libpython)
     return {
         **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
-        # The python backend finds its site-packages by the python3 that comes first.
+        # The python backend uses the site-packages of the first python3 on the path.
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.defpath}",
         "LD_LIBRARY_PATH": f"{packages / 'nvidia_pytriton.libs'}{os.pathsep}{lib}",
     }
-
-
-def _python() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _libpython() -> Path | None:

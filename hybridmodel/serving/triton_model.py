@@ -1,7 +1,7 @@
 """A model of Triton's python backend that runs ``model.onnx`` beside it with onnxruntime.
 
 `hybridmodel.serving.repository` copies this file as ``model.py`` into a model repository. It runs
-in a process of Triton's, in an environment without hybridmodel, and imports nothing of it.
+in one of Triton's processes, in an environment without hybridmodel, and imports nothing from it.
 
 Source: the README of Triton's python backend.
 """
@@ -16,18 +16,14 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+_decode, _encode = np.frompyfunc(bytes.decode, 1, 1), np.frompyfunc(str.encode, 1, 1)
+
 
 class TritonPythonModel:
-    """The class that Triton's python backend looks for, with the methods that it calls."""
+    """The class that Triton's python backend requires, with the methods that it calls."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the ONNX model.
-
-        Parameters
-        ----------
-        args : dict of str
-            What Triton tells: the configuration as JSON, the repository, the version.
-        """
+        """Open the ONNX model; Triton passes its configuration, repository and version."""
         import onnxruntime
 
         config = json.loads(args["model_config"])
@@ -40,7 +36,7 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request by itself; an error answers only the request that caused it."""
+        """Answer each request on its own, so that an error affects no other request."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -49,11 +45,11 @@ class TritonPythonModel:
         try:
             tensors = [triton.Tensor(name, value) for name, value in self._run(request)]
             return triton.InferenceResponse(tensors)
-        except Exception as error:  # noqa: BLE001 - any other end would take the model down
+        except Exception as error:  # noqa: BLE001 - raising would stop the model
             return triton.InferenceResponse(error=triton.TritonError(f"onnxruntime: {error}"))
 
     def _run(self, request: Any) -> list[tuple[str, Array]]:
-        feeds = {tensor.name(): _to_strings(tensor.as_numpy()) for tensor in request.inputs()}
+        feeds = {item.name(): _converted(item.as_numpy(), _decode) for item in request.inputs()}
         asked = request.requested_output_names()
         names = [name for name in self.outputs if name in asked]
         values = self.session.run(names, feeds)
@@ -65,18 +61,8 @@ class TritonPythonModel:
         if name in self.labels:
             rows = [[row[label] for label in self.labels[name]] for row in value]
             return np.array(rows, np.float32).reshape(len(rows), len(self.labels[name]))
-        return _to_bytes(np.ascontiguousarray(value))
+        return _converted(np.ascontiguousarray(value), _encode)
 
 
-def _to_strings(array: Array) -> Array:
-    return _each(array, bytes.decode) if array.dtype == object else array
-
-
-def _to_bytes(array: Array) -> Array:
-    return _each(array, str.encode) if array.dtype == object else array
-
-
-def _each(array: Array, function: Any) -> Array:
-    converted = np.empty(array.size, dtype=object)
-    converted[:] = [function(value) for value in array.ravel().tolist()]
-    return converted.reshape(array.shape)
+def _converted(array: Array, function: Any) -> Array:
+    return function(array) if array.dtype == object else array

@@ -1,8 +1,8 @@
-"""A fake endpoint, for tests of what a program does when its endpoint is slow, full or gone.
+"""A fake endpoint, to test what a program does when its endpoint is slow, full or down.
 
-No server, no network and no key. What the model sends is encoded, what the fake answers is
+It needs no server, no network and no key. The model's requests are encoded, the fake's answers are
 decoded, and retries, deadlines and the circuit breaker are the real ones. Time is the fake's own:
-pauses and slow answers take none of yours.
+a test does not wait for pauses and slow answers.
 """
 
 from __future__ import annotations

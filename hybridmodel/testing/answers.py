@@ -1,4 +1,4 @@
-"""What a fake endpoint answers when nothing is wrong, in the bytes of the protocol."""
+"""A fake endpoint's normal answers, in the bytes of the protocol."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Array = np.ndarray[Any, Any]
 
 
 def as_answer(given: Any) -> Any:
-    """Return a function, arrays or a session of what a user gives as the answer."""
+    """Return the user's answer as a function, arrays, a session, or None."""
     if isinstance(given, (str, bytes, PathLike)) or hasattr(given, "SerializeToString"):
         return LocalSession(given)
     return given.local if isinstance(given, HybridOnnxModel) else given
 
 
 def describe(answer: Any, model: HybridOnnxModel) -> Reply:
-    """Say what servers say of a model: that it is there, its tensors, and that any rows will do."""
+    """Return the metadata of a model, which accepts any number of rows."""
     spec = answer.spec if isinstance(answer, LocalSession) else model.spec
     endpoint = model.client.endpoint
     said = encode_metadata(endpoint.model_name, [endpoint.model_version or "1"], spec)
@@ -35,7 +35,7 @@ def describe(answer: Any, model: HybridOnnxModel) -> Reply:
 
 
 def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply:
-    """Answer a request by what `as_answer` returned, None for the local model."""
+    """Answer a request with what `as_answer` returned; None is the local model."""
     if answer is None:
         answer = model.local
     names = tuple(request.outputs)
@@ -65,7 +65,7 @@ def json_reply(status: int, said: Mapping[str, Any]) -> Reply:
 
 
 def _arrays(given: Any, names: tuple[str, ...], spec: ModelSpec) -> dict[str, Array]:
-    """Return what the user answers as tensors; whether they fit is for the client to find out."""
+    """Return the user's answer as tensors; the client finds out whether they fit."""
     if not isinstance(given, Mapping):
         if len(names) != 1:
             raise ConfigurationError(
@@ -73,7 +73,7 @@ def _arrays(given: Any, names: tuple[str, ...], spec: ModelSpec) -> dict[str, Ar
                 f"dict of arrays by name, not with one {type(given).__name__}"
             )
         given = {names[0]: given}
-    # A server leaves out what nobody asked for, but not what the local model does not know.
+    # A server returns only the requested outputs; names unknown to the local model stay, as errors.
     left_out = set(spec.output_names) - set(names)
     return {name: _tensor(name, value) for name, value in given.items() if name not in left_out}
 
@@ -83,7 +83,7 @@ def _tensor(name: str, value: Any) -> Array:
         array: Array = np.asarray(value)
     except ValueError as error:
         raise ConfigurationError(
-            f"the fake endpoint's output {name!r} is no array: {error}"
+            f"the fake endpoint's output {name!r} is not an array: {error}"
         ) from error
     if array.dtype.kind == "U":
         array = array.astype(object)

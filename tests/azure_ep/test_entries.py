@@ -50,8 +50,8 @@ def test_mixed_prefixes_are_refused() -> None:
     [
         ({"endpoint_type": None}, r"azure\.endpoint_type are missing; the session has azure\.uri"),
         ({"uri": None, "model_name": None}, r"azure\.uri, azure\.model_name are missing"),
-        ({"endpoint_type": "openai"}, "'openai', and can only be 'triton'.*openai package"),
-        ({"endpoint_type": "Triton"}, "'Triton', and can only be 'triton'"),
+        ({"endpoint_type": "openai"}, "'openai', but can only be 'triton'.*openai package"),
+        ({"endpoint_type": "Triton"}, "'Triton', but can only be 'triton'"),
         ({"uri": "http://example.org"}, r"http:// on example\.org.*azure\.allow_http"),
         ({"uri": "localhost:8000"}, "uri is an https:// address"),
         ({"uri": "https://u:p@example.org"}, "must not hold a user or password"),
@@ -62,7 +62,8 @@ def test_mixed_prefixes_are_refused() -> None:
         ({"timeout_s": "soon"}, r"session entry azure\.timeout_s is a number such as '30'"),
         ({"timeout_s": "0"}, "timeout_s is a positive number of seconds"),
         ({"timeout_s": "nan"}, "timeout_s is a positive number of seconds"),
-        ({"max_attempts": "-1"}, r"session entry azure\.max_attempts is a whole number"),
+        ({"max_attempts": "-1"}, r"azure\.\*: max_attempts is a whole number from 1 to 10, not -1"),
+        ({"max_attempts": "2.5"}, r"session entry azure\.max_attempts is a whole number such"),
         ({"max_attempts": "99"}, "max_attempts is a whole number from 1 to 10"),
     ],
 )

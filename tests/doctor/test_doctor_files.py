@@ -85,7 +85,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.py"))
     report = look(tmp_path, Path("/dev/zero"), tmp_path / "pipe.py")
-    assert {s.reason for s in report.files_skipped} == {"is no regular file"}
+    assert {s.reason for s in report.files_skipped} == {"is not a regular file"}
     assert len(report.files_skipped) == 5
 
 

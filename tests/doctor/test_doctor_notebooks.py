@@ -79,11 +79,11 @@ def test_cells_in_other_languages() -> None:
 
 
 NO_NOTEBOOKS = {
-    "no JSON": (b"{", "is no JSON"),
-    "no object": (b"[]", "is no notebook"),
+    "no JSON": (b"{", "is not JSON"),
+    "no object": (b"[]", "is not a notebook"),
     "no cells": (b"{}", "it has no cells"),
-    "deep JSON": (b'{"cells":' + b"[" * 200_000, "is no JSON"),
-    "a huge number": (b'{"cells": ' + b"9" * 5000 + b"}", "is no JSON"),
+    "deep JSON": (b'{"cells":' + b"[" * 200_000, "is not JSON"),
+    "a huge number": (b'{"cells": ' + b"9" * 5000 + b"}", "is not JSON"),
     "another language": (notebook(cell("x"), language_info={"name": "C#"}), "another language: c#"),
 }
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridmodel.doctor import python_code
 from hybridmodel.doctor.python_code import find_in_source
 from hybridmodel.doctor.records import NotRead
 from tests.support.doctor_tools import OLD, found, run
@@ -45,21 +44,6 @@ def test_deep_code(deep: str) -> None:
     """Code that nests half a million times is read as far as Python goes, and breaks nothing."""
     with suppress(NotRead):
         assert found(f"{deep}\n{OLD}") == [run(2, "use_azure")]
-
-
-@pytest.mark.parametrize("source", [OLD.encode() + b"\n#" * 100_000, b"-" * 100_000 + b"1", b"\0"])
-def test_the_large_stack_changes_nothing(source: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way in which Python 3.10 reads large files gives what the usual way gives."""
-
-    def outcome() -> Any:
-        try:
-            return find_in_source(source)
-        except NotRead as error:
-            return str(error)
-
-    usual = outcome()
-    monkeypatch.setattr(python_code, "_COUNTS_DEPTH", False)
-    assert outcome() == usual
 
 
 @pytest.mark.parametrize(

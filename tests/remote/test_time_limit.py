@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hybridmodel import ConfigurationError, EndpointTimeout, HybridOnnxModel, TritonEndpoint
-from hybridmodel.azure_ep.entries import _READERS
 from hybridmodel.calibrating import calibrate
 from hybridmodel.cascade.scores import as_score
 from hybridmodel.checks import check_seconds, shown
 from hybridmodel.flavor.pyfunc import PyfuncModel
+from hybridmodel.remote.endpoint import read_field
 from hybridmodel.remote.time_limit import capped
 from hybridmodel.routing import AzureFirst, Cascade, Hedge, Shadow, Split, parse_use_azure
 from tests.support import models
@@ -56,7 +56,7 @@ def test_a_number_beyond_floats_is_refused_as_any_other(value: Any) -> None:
 def test_a_count_of_many_digits_is_refused() -> None:
     """The drop-in's entries are texts, and int() refuses some thousand digits in its own way."""
     with pytest.raises(ConfigurationError, match="whole number"):
-        _READERS["max_attempts"]("9" * 5000, "the test")
+        read_field("max_attempts", "9" * 5000, "the test")
 
 
 @pytest.mark.parametrize(

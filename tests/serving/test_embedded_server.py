@@ -67,7 +67,7 @@ def test_endpoint_knows_whether_a_key_is_needed() -> None:
         assert server.endpoint("m").uri == server.uri
         assert locked.endpoint("m").auth_key_env == "HYBRIDMODEL_API_KEY"
         assert locked.endpoint("m", auth_key_env="OTHER", timeout_s=3).auth_key_env == "OTHER"
-        with pytest.raises(ConfigurationError, match="'nobody' is served here, but 'm'"):
+        with pytest.raises(ConfigurationError, match="'nobody' on this server; available: 'm'"):
             server.endpoint("nobody")
         with pytest.raises(ConfigurationError, match="colour"):
             server.endpoint("m", colour="red")
@@ -83,7 +83,7 @@ def test_models_are_opened_when_asked(tmp_path: Path) -> None:
     with serve(paths) as server:
         assert ask(server.port, "GET", "/v2/models/m5/ready").status == 200
         assert replace(row(), model="m7").send(server.port).status == 200
-        opened = [name for name, item in server._models.items() if item["1"].is_open]
+        opened = [name for name, item in server._models.items() if item["1"]._session is not None]
         assert opened == ["m7"]
         broken = replace(row(), model="m5").send(server.port)
         assert broken.status == 500
@@ -200,7 +200,7 @@ def test_taken_port_is_an_error_for_the_caller() -> None:
     with serve({}) as server:
         with pytest.raises(ConfigurationError, match=f"port {server.port}"):
             serve({}, port=server.port)
-        with pytest.raises(ConfigurationError, match="runs already"):
+        with pytest.raises(ConfigurationError, match="is already running"):
             server.start()
 
 

@@ -58,8 +58,8 @@ def test_repository_for_a_real_deployment(tmp_path: Path) -> None:
     [
         (models.classifier(zipmap=True), {}, "zipmap=False"),
         (models.identity(), {"backend": "tensorrt"}, "'tensorrt' is not one of onnxruntime"),
-        (models.identity(), {"max_batch_size": -1}, "max_batch_size is -1"),
-        (models.identity(shape=(4, 3)), {"max_batch_size": 2}, r"'x'\[4, 3\] does not count rows"),
+        (models.identity(), {"max_batch_size": -1}, "not -1"),
+        (models.identity(shape=(4, 3)), {"max_batch_size": 2}, r"of 'x'\[4, 3\] is not rows"),
         (models.identity(shape=()), {}, "no dimension"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hybridmodel.serving import EmbeddedServer, TritonServer, serve
-from hybridmodel.serving.redaction import without_paths
+from hybridmodel.serving.inference import without_paths
 from tests.support import models
 from tests.support.wire import LENGTH, Call, ask, pack, tensor
 
@@ -112,15 +112,15 @@ NOT_UNDERSTOOD = [
     ("output", {"shared_memory_region": "r", "shared_memory_byte_size": 12}, "no memory", 404),
     ("input", {"shared_memory_region": "r", "shared_memory_byte_size": 12}, "no memory", 400),
     ("input", {"shared_memory_offset": 3}, "no memory", 200),
-    ("request", {"sequence_id": 7, "sequence_start": True}, "between two requests", 200),
+    ("request", {"sequence_id": 7, "sequence_start": True}, "between requests", 200),
     ("request", {"priority": 1}, "no queue", 200),
     ("request", {"timeout": 1}, "no queue", 200),
-    ("request", {"binary_data_ouput": True}, "knows binary_data_output", 200),
-    ("request", {"triton_secret": 1}, "not understood", 400),
-    ("request", {"mine": None}, "not understood", 400),
-    ("output", {"binary_data_size": 12}, "knows binary_data in this place", 200),
-    ("input", {"binary_data": True}, "knows binary_data_size in this place", 200),
-    ("input", {"binary_data_size": 12}, "one is enough", 400),
+    ("request", {"binary_data_ouput": True}, "supports binary_data_output", 200),
+    ("request", {"triton_secret": 1}, "not supported", 400),
+    ("request", {"mine": None}, "not supported", 400),
+    ("output", {"binary_data_size": 12}, "supports binary_data here", 200),
+    ("input", {"binary_data": True}, "supports binary_data_size here", 200),
+    ("input", {"binary_data_size": 12}, "send only one", 400),
 ]
 
 
@@ -249,8 +249,8 @@ ABSENT = [
     ("GET", "/v2/trace/setting", "no traces"),
     ("POST", "/v2/models/linear/trace/setting", "no traces"),
     ("GET", "/v2/models/linear/versions/1/trace/setting", "no traces"),
-    ("GET", "/v2/logging", "settings of its log"),
-    ("POST", "/v2/logging", "settings of its log"),
+    ("GET", "/v2/logging", "no log settings"),
+    ("POST", "/v2/logging", "no log settings"),
     ("GET", "/v2/systemsharedmemory/status", "no memory"),
     ("POST", "/v2/systemsharedmemory/region/mine/register", "no memory"),
     ("POST", "/v2/cudasharedmemory/unregister", "no memory"),
