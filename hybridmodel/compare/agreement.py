@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.judge_selection import judge_for
-from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
+from hybridmodel.cascade.judges import ByClass, Judge, judge_for
 from hybridmodel.cascade.scores import Score
-from hybridmodel.compare.values import ATOL, RTOL, Values, compare_values
+from hybridmodel.compare.values import Values, compare_values
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 
@@ -22,16 +21,7 @@ Outputs = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The comparison of one call.
-
-    Attributes
-    ----------
-    disagree : ndarray of bool, shape (n,)
-    values : dict of str to Values
-        By output.
-    pairs : Counter of (Any, Any)
-        Rows by local and remote class, where classes decide.
-    """
+    """The comparison of one call: rows that disagree, values by output, and pairs of classes."""
 
     disagree: Array
     values: dict[str, Values]
@@ -40,29 +30,21 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Compares answers of one model.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-    judge : Judge or None
-        As `find_judge` returns it; None where all values have to be equal.
-    rtol, atol : float
-        As `Comparison` takes them.
-    """
+    """Compares answers of one model; without a judge, all values have to be equal."""
 
     spec: ModelSpec
     judge: Judge | None
-    rtol: float = RTOL
-    atol: float = ATOL
+    rtol: float
+    atol: float
 
     def __str__(self) -> str:
-        if isinstance(self.judge, ByClass):
-            kind = "the most probable class of" if self.judge.output.dtype.kind == "f" else "class"
-            return f"{kind} {self.judge.output.name!r}"
-        if isinstance(self.judge, ByTolerance):
-            return f"{self.judge.output.name!r} within {self.judge.tolerance:g}"
-        return f"every value, floats within {self.atol:g} + {self.rtol:g} of the local one"
+        judge = self.judge
+        if judge is None:
+            return f"every value, floats within {self.atol:g} + {self.rtol:g} of the local one"
+        if isinstance(judge, ByClass):
+            kind = "the most probable class of" if judge.output.dtype.kind == "f" else "class"
+            return f"{kind} {judge.output.name!r}"
+        return f"{judge.output.name!r} within {judge.tolerance:g}"
 
     def compare(self, local: Outputs, remote: Outputs, rows: int | None) -> Compared:
         """Compare both answers to one call, as `Comparison.add` takes them.
@@ -72,27 +54,20 @@ class Agreement:
         values = {name: self._values(name, local[name], remote[name], rows) for name in local}
         disagree = np.zeros(1 if rows is None else rows, bool)
         judge, pairs = self.judge, Counter[tuple[Any, Any]]()
-        if judge is None or rows is None or not self._can_judge(judge, local, remote):
+        if judge is None or rows is None or not _can_judge(judge, local, remote):
             for found in (item.differing for item in values.values()):
                 disagree |= found if len(found) == len(disagree) else found.any()
-            return Compared(disagree=disagree, values=values, pairs=pairs)
-        disagree |= judge.judge(None, local, remote).losses
-        if isinstance(judge, ByClass):
-            pairs.update(zip(judge.read(local).tolist(), judge.read(remote).tolist(), strict=True))
+        else:
+            answers = judge.read(local), judge.read(remote)
+            disagree |= judge.compare(None, *answers).differ
+            if isinstance(judge, ByClass):
+                pairs.update(zip(*(item.tolist() for item in answers), strict=True))
         return Compared(disagree=disagree, values=values, pairs=pairs)
 
     def _values(self, name: str, local: Array, remote: Array, rows: int | None) -> Values:
         if rows is None or not self.spec.output(name).batched:
             local, remote = local[np.newaxis], remote[np.newaxis]
         return compare_values(local, remote, self.rtol, self.atol)
-
-    def _can_judge(self, judge: Judge, local: Outputs, remote: Outputs) -> bool:
-        return all(
-            name in local
-            and self.spec.output(name).batched
-            and local[name].shape == remote[name].shape
-            for name in judge.needs
-        )
 
 
 def find_judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> Judge | None:
@@ -105,6 +80,12 @@ def find_judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> 
         if answer is not None or tolerance is not None:
             raise
         return None
+
+
+def _can_judge(judge: Judge, local: Outputs, remote: Outputs) -> bool:
+    name = judge.output.name
+    same_shape = name in local and local[name].shape == remote[name].shape
+    return same_shape and judge.output.batched
 
 
 def _is_table(spec: TensorSpec) -> bool:

@@ -246,11 +246,6 @@ class Comparison:
                 last=tuple(self._last),
             )
 
-    def latencies(self) -> dict[str, tuple[float, ...]]:
-        """Return by route how long the last calls took, in seconds."""
-        with self._lock:
-            return {route: tuple(item.last_s) for route, item in self._latencies.items()}
-
     def differences(self) -> dict[str, tuple[Difference, ...]]:
         """Return by output the first differing value of each of the first differing rows."""
         with self._lock:
