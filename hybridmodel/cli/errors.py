@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -69,7 +68,7 @@ def quiet_pipe() -> Iterator[None]:
 def _message(error: Exception) -> str:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "hybridmodel"
-        return f"{_usage_message(error)} (see {command} --help)"
+        return f"{error.format_message()} (see {command} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, HybridModelError):
@@ -80,16 +79,3 @@ def _message(error: Exception) -> str:
     if type(error).__module__.startswith("mlflow."):
         return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _usage_message(error: click.UsageError) -> str:
-    if not isinstance(error, click.NoSuchOption):
-        return error.format_message()
-    known = [] if error.ctx is None else _options(error.ctx.command)
-    close = difflib.get_close_matches(error.option_name, known, 1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    return f"No such option {error.option_name!r}.{meant}"
-
-
-def _options(command: click.Command) -> list[str]:
-    return [name for option in command.params for name in (*option.opts, *option.secondary_opts)]

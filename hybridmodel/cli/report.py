@@ -34,7 +34,7 @@ _TIMED_ROWS = 100
     "-o",
     "--output",
     "target",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     default=Path("report.html"),
     show_default=True,
     help="Write to this .html file, once all rows are answered.",
@@ -45,14 +45,8 @@ _TIMED_ROWS = 100
     help="How sure the local model is of a row: max_probability, margin, entropy, confidence:NAME "
     "or uncertainty:NAME; default is that of the model's cascade, else margin.",
 )
-@click.option(
-    "--answer", metavar="NAME", help="The output that is acted upon, if there are several."
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    help="For numbers: the largest difference that does not matter.",
-)
+@options.answer
+@options.tolerance
 @click.option(
     "--rows",
     "shown",

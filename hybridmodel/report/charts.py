@@ -9,8 +9,8 @@ import numpy as np
 from hybridmodel.cascade.formatting import percent_writer
 from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
 from hybridmodel.report.axes import Axis, Chart, Picture, linear, logarithmic
+from hybridmodel.report.filters import count, milliseconds, number, plain_milliseconds
 from hybridmodel.report.findings import Durations, Escalation, Numbers
-from hybridmodel.report.formatting import count, milliseconds, number, plain_milliseconds
 
 _SHARES = tuple(step / 5 for step in range(6))
 _MOST_STEPS = 200

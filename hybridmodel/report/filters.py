@@ -1,4 +1,4 @@
-"""Numbers as a page writes them."""
+"""Values as a page writes them; the templates use these functions as filters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Write a number with four digits."""
+    if value is None:
+        return "–"
     return "infinity" if value == math.inf else f"{value:.4g}"
 
 
