@@ -223,12 +223,8 @@ def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
     found = [item for item in spec.outputs if item.dtype.kind != "f" and is_column(item)]
     if not found and made_from is not None:
         return spec.output(made_from)
-    if len(found) != 1:
-        raise ConfigurationError(
-            f"{len(found)} outputs name a class: pass answer='NAME', or tolerance= for numbers, or "
-            f"loss= for anything else; {listed(spec)}"
-        )
-    return found[0]
+    how = ", or tolerance= for numbers, or loss= for anything else"
+    return _only(found, f"outputs name a class: pass answer='NAME'{how}; {listed(spec)}")
 
 
 def _named_class(output: TensorSpec, made_from: str | None) -> TensorSpec:
@@ -250,11 +246,13 @@ def _number(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
         return output
     columns = [item for item in spec.outputs if item.dtype.kind == "f" and is_column(item)]
     found = [item for item in columns if item.name != score.output]
+    what = "outputs may be the number that tolerance is for"
+    return _only(found, f"{what}: pass answer='NAME'; {listed(spec)}")
+
+
+def _only(found: list[TensorSpec], said: str) -> TensorSpec:
     if len(found) != 1:
-        raise ConfigurationError(
-            f"{len(found)} outputs may be the number that tolerance is for: pass answer='NAME'; "
-            f"{listed(spec)}"
-        )
+        raise ConfigurationError(f"{len(found)} {said}")
     return found[0]
 
 
@@ -286,6 +284,5 @@ def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
             f"neither model ever answers any of the labels: the labels are {some(never)}, the "
             f"answers are {some(sorted(answers))}"
         )
-    if not never:
-        return ()
-    return (f"the labels hold {some(never)}, which neither model answers for any row",)
+    said = f"the labels hold {some(never)}, which neither model answers for any row"
+    return (said,) if never else ()

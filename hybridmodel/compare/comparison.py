@@ -150,7 +150,7 @@ class Comparison:
     def reset(self) -> None:
         """Forget everything."""
         self._lock = threading.Lock()
-        self._calls = self._rows = self._disagreed = self._shed = 0
+        self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._totals: dict[str, OutputTotal] = {}
         self._pairs: Counter[tuple[Any, Any]] = Counter()
@@ -189,15 +189,17 @@ class Comparison:
         found = self.agreement.compare(local, azure, rows)
         places = np.flatnonzero(found.disagree)
         shown = sorted({*places[:SHOWN].tolist(), *places[-SHOWN:].tolist()})
-        label = (lambda _: None) if index is None else (lambda place: plain(index[place]))
         new = [
             Disagreement(
-                place, label(place), self._row(local, place, rows), self._row(azure, place, rows)
+                position=place,
+                label=None if index is None else plain(index[place]),
+                local=self._row(local, place, rows),
+                azure=self._row(azure, place, rows),
             )
             for place in shown
         ]
         with self._lock:
-            self._add(found, new, len(places))
+            self._add(found, new)
             for route, elapsed_s in ((LOCAL, local_s), (AZURE, azure_s)):
                 if elapsed_s is not None:
                     self._latencies[route].add(elapsed_s)
@@ -206,27 +208,19 @@ class Comparison:
     def add_shed(self) -> None:
         """Count a call that was not compared because too many were waiting."""
         with self._lock:
-            self._shed += 1
+            self._counts["shed"] += 1
 
     def add_failure(self, error: str) -> None:
         """Count a call whose comparison failed, by the name of the error."""
         with self._lock:
+            self._counts["failed"] += 1
             self._failures[error] += 1
 
     def counts(self) -> dict[str, float]:
-        """Return the counts by name, without those that are zero."""
+        """Return the counts by name; what has not happened is left out."""
         with self._lock:
             failed = {f"failed.{name}": count for name, count in self._failures.items()}
-            found = {"shed": self._shed, "failed": self._failures.total(), **failed}
-            seen = {
-                "calls": self._calls,
-                "rows": self._rows,
-                "agreed": self._rows - self._disagreed,
-            }
-        return {
-            **(seen if seen["calls"] else {}),
-            **{name: count for name, count in found.items() if count},
-        }
+            return {**self._counts, **failed}
 
     def summary(self) -> ComparisonSummary:
         """Return the result so far."""
@@ -234,10 +228,10 @@ class Comparison:
             latency = {route: item.summary() for route, item in self._latencies.items()}
             return ComparisonSummary(
                 agree_by=str(self.agreement),
-                calls=self._calls,
-                rows=self._rows,
-                agreed=self._rows - self._disagreed,
-                shed=self._shed,
+                calls=self._counts["calls"],
+                rows=self._counts["rows"],
+                agreed=self._counts["agreed"],
+                shed=self._counts["shed"],
                 failures=dict(self._failures),
                 outputs=tuple(total.difference(name) for name, total in self._totals.items()),
                 pairs=tuple((*pair, count) for pair, count in self._pairs.most_common()),
@@ -251,13 +245,13 @@ class Comparison:
         with self._lock:
             return {name: tuple(total.first) for name, total in self._totals.items()}
 
-    def _add(self, found: Compared, new: list[Disagreement], disagreed: int) -> None:
-        new = [replace(item, position=self._rows + item.position) for item in new]
+    def _add(self, found: Compared, new: list[Disagreement]) -> None:
+        new = [replace(item, position=self._counts["rows"] + item.position) for item in new]
         self._first += new[: SHOWN - len(self._first)]
         self._last.extend(new)
-        self._calls += 1
-        self._rows += len(found.disagree)
-        self._disagreed += disagreed
+        self._counts["calls"] += 1
+        self._counts["rows"] += len(found.disagree)
+        self._counts["agreed"] += int((~found.disagree).sum())
         for name, values in found.values.items():
             self._totals.setdefault(name, OutputTotal()).add(values)
         for (local, remote), count in found.pairs.items():
@@ -267,8 +261,6 @@ class Comparison:
 
     def _row(self, outputs: Outputs, place: int, rows: int | None) -> dict[str, Any]:
         return {
-            name: plain(
-                array if rows is None or not self._spec.output(name).batched else array[place]
-            )
+            name: plain(array[place] if rows and self._spec.output(name).batched else array)
             for name, array in outputs.items()
         }

@@ -33,13 +33,7 @@ class Latency:
 
 
 class Latencies:
-    """Durations of one route's calls, in seconds; not safe to share between threads.
-
-    Attributes
-    ----------
-    last_s : deque of float
-        The last `KEPT`.
-    """
+    """Durations of one route's calls, in seconds; not safe to share between threads."""
 
     def __init__(self) -> None:
         self.last_s: deque[float] = deque(maxlen=KEPT)

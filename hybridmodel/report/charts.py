@@ -8,12 +8,13 @@ import numpy as np
 
 from hybridmodel.cascade.formatting import percent_writer
 from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
-from hybridmodel.report.axes import Axis, Chart, Picture, linear, logarithmic
+from hybridmodel.report.axes import Axis, Chart, Mark, Picture, linear, logarithmic
 from hybridmodel.report.filters import count, milliseconds, number, plain_milliseconds
 from hybridmodel.report.findings import Durations, Escalation, Numbers
 
 _SHARES = tuple(step / 5 for step in range(6))
 _MOST_STEPS = 200
+_whole_percent = percent_writer(1.0)
 _KINDS = {"accuracy": "both", "risk": "remote"}
 
 
@@ -39,12 +40,10 @@ def latency_curves(found: Durations) -> Picture:
     every = [*found.local_s, *found.remote_s]
     low = max(min(every), 1e-7)
     x = logarithmic("milliseconds, each step a factor", low, max(*every, low), plain_milliseconds)
-    chart = Chart(x, Axis("calls done", 0.0, 1.0, _SHARES, percent_writer(1.0)))
-    marks, halves, legend = chart.frame(), [], []
-    for kind, name, seconds in (
-        ("local", "local", found.local_s),
-        ("remote", "endpoint", found.remote_s),
-    ):
+    chart = Chart(x, Axis("calls done", 0.0, 1.0, _SHARES, _whole_percent))
+    marks, halves, legend = list[Mark](), [], []
+    routes = (("local", "local", found.local_s), ("remote", "endpoint", found.remote_s))
+    for kind, name, seconds in routes:
         middle = float(np.median(seconds))
         marks += [*chart.mark(middle), chart.line(_steps(seconds), kind)]
         legend.append((kind, f"{name}: half in {milliseconds(middle)}"))
@@ -53,6 +52,7 @@ def latency_curves(found: Durations) -> Picture:
         name="latency",
         title="How long calls took",
         description=f"{'; '.join(halves)}.",
+        chart=chart,
         marks=marks + chart.legend(*legend),
     )
 
@@ -72,7 +72,8 @@ def scatter(found: Numbers) -> Picture:
         name="scatter",
         title="Endpoint's against local number of each row",
         description=f"{count(len(found.pairs))} rows; on the line both give the same number.",
-        marks=[*chart.frame(), diagonal, chart.dots(found.pairs, "faint local")],
+        chart=chart,
+        marks=[diagonal, chart.dots(found.pairs, "faint local")],
     )
 
 
@@ -87,21 +88,20 @@ def histogram(found: Numbers) -> Picture:
         name="histogram",
         title="Difference of both numbers",
         description=f"From {number(first)} to {number(last)}.",
-        marks=chart.frame() + chart.bars(found.edges, found.counts, "local"),
+        chart=chart,
+        marks=chart.bars(found.edges, found.counts, "local"),
     )
 
 
 def _drawn(panel: Panel) -> Picture:
     """Draw a panel of a cascade as SVG."""
     heights = [y for _, y in (*panel.line, *panel.upper)]
-    x = Axis(
-        "rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, percent_writer(1.0)
+    low, kind = 0.0 if panel.from_zero else min(heights), _KINDS[panel.name]
+    chart = Chart(
+        Axis("rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, _whole_percent),
+        linear(panel.label, low, max(heights), panel.write),
     )
-    low = 0.0 if panel.from_zero else min(heights)
-    chart, kind = Chart(x, linear(panel.label, low, max(heights), panel.write)), _KINDS[panel.name]
-    marks = chart.frame()
-    if panel.upper:
-        marks.append(chart.band(panel.line, panel.upper, kind))
+    marks = [chart.band(panel.line, panel.upper, kind)] if panel.upper else []
     for height, label in spread(panel):
         marks += chart.level(height, label)
     marks += [chart.line(panel.line, kind), chart.dots(panel.line, f"dot {kind}")]
@@ -110,7 +110,13 @@ def _drawn(panel: Panel) -> Picture:
     if panel.point is not None:
         share, height, title = panel.point
         marks.append(chart.point(share, height, kind, title))
-    return Picture(name=panel.name, title=panel.title, description=panel.description, marks=marks)
+    return Picture(
+        name=panel.name,
+        title=panel.title,
+        description=panel.description,
+        chart=chart,
+        marks=marks,
+    )
 
 
 def _steps(seconds: Sequence[float]) -> list[tuple[float, float]]:

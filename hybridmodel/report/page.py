@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from hybridmodel.cascade.formatting import percent
 from hybridmodel.checks import needed_for
-from hybridmodel.report import charts, selection
-from hybridmodel.report.axes import HEIGHT, WIDTH
+from hybridmodel.report import axes, charts, selection
 from hybridmodel.report.filters import count, milliseconds, number, short
 from hybridmodel.report.findings import Findings
 from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours
@@ -57,7 +56,7 @@ def _environment() -> Environment:
     environment.filters |= {
         item.__name__: item for item in (count, milliseconds, number, percent, short)
     }
-    environment.globals |= {"charts": charts, "select": selection, "width": WIDTH, "height": HEIGHT}
+    environment.globals |= {"area": axes, "charts": charts, "select": selection}
     return environment
 
 

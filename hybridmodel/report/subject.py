@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from hybridmodel.routing.policies import Cascade
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hybridmodel.cascade.calibration import Calibration
     from hybridmodel.model import HybridOnnxModel
 
 Array = np.ndarray[Any, Any]
@@ -36,12 +37,8 @@ class Subject:
         The reader, where it also tells which rows agree; None where every value counts.
     score : Score or None
         How sure the local model is.
-    threshold : float or None
-        Of the model's own cascade with that score.
-    epsilon : float or None
-        The risk that its calibration promised.
-    delta : float
-        Of the calibration, or 0.1.
+    cascade : Cascade or None
+        The model's own with that score.
     why_no_score : str
         Why `score` is None.
     """
@@ -49,10 +46,13 @@ class Subject:
     reader: Judge | None
     judge: Judge | None
     score: Score | None
-    threshold: float | None = None
-    epsilon: float | None = None
-    delta: float = 0.1
-    why_no_score: str = ""
+    cascade: Cascade | None
+    why_no_score: str
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration of that cascade."""
+        return None if self.cascade is None else self.cascade.calibration
 
     def labels(self, column: pd.Series[Any]) -> Array:
         """Return a column of labels as answers are.
@@ -91,11 +91,8 @@ def subject_of(
         answer, tolerance = found.answer, found.tolerance
     reader, judge = _readers(model.spec, answer or model.output, tolerance)
     chosen, why = _score(model.spec, score, policy, judge)
-    subject = Subject(reader=reader, judge=judge, score=chosen, why_no_score=why)
-    if policy is None or chosen != policy.score:
-        return subject
-    subject = replace(subject, threshold=policy.threshold)
-    return subject if found is None else replace(subject, epsilon=found.epsilon, delta=found.delta)
+    own = policy if policy is not None and chosen == policy.score else None
+    return Subject(reader=reader, judge=judge, score=chosen, cascade=own, why_no_score=why)
 
 
 def _readers(

@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 
 _MOST_PAIRS = 1000
 _BINS = 41
+_DELTA = 0.1
 
 
 class Column(NamedTuple):  # A tuple, since `joined` goes through its fields.
@@ -63,11 +64,13 @@ def escalation(
             "the answer is not a class; for numbers pass --tolerance, and --answer if several "
             "outputs hold numbers"
         )
+    loss = subject.judge.describe(column.labels is not None)
+    delta = _DELTA if subject.calibration is None else subject.calibration.delta
     found = Escalation(
         score=str(subject.score),
-        loss=_without_sizes(subject.judge.describe(column.labels is not None)),
-        curve=trace(column.scores, judged.losses, judged.right, delta=subject.delta),
-        delta=subject.delta,
+        loss=loss.replace("big", "the endpoint").replace("small", "the local model"),
+        curve=trace(column.scores, judged.losses, judged.right, delta=delta),
+        delta=delta,
         chosen=_chosen(subject, column.scores, judged),
     )
     return found, ""
@@ -108,20 +111,17 @@ def numbers(subject: Subject, column: Column) -> Numbers | None:
     )
 
 
-def _without_sizes(loss: str) -> str:
-    return loss.replace("big", "the endpoint").replace("small", "the local model")
-
-
 def _chosen(subject: Subject, scores: Array, judged: Judged) -> Chosen | None:
-    if subject.threshold is None:
+    if subject.cascade is None:
         return None
-    gone = escalated(scores, subject.threshold)
+    threshold, calibration = subject.cascade.limit, subject.calibration
+    gone = escalated(scores, threshold)
     return Chosen(
-        threshold=subject.threshold,
+        threshold=threshold,
         escalation=float(gone.mean()),
         risk=float((judged.losses & ~gone).mean()),
         accuracy=Accuracy.of(judged.right, gone),
-        epsilon=subject.epsilon,
+        epsilon=None if calibration is None else calibration.epsilon,
     )
 
 
