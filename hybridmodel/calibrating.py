@@ -23,12 +23,13 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hybridmodel.data.tensors import ModelSpec
     from hybridmodel.model import HybridOnnxModel
 
 Array = np.ndarray[Any, Any]
 
+# Share of the rows that one step of the threshold may move without a warning.
 _COARSE = 0.10
-"""Share of the rows that one step of the threshold may move without a warning."""
 
 
 def calibrate(
@@ -103,7 +104,8 @@ def calibrate(
     epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
     score = as_score(score).check(model.spec)
-    judge = _judge(model, score, answer, loss, tolerance)
+    answer = model.output if answer is None else answer
+    judge = _judge(model.spec, score, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
     bound = _bind(model, X)
     labels = None if y is None else judge.labels(_aligned(y, bound))
@@ -147,20 +149,15 @@ def _content(array: Array) -> bytes:
 
 
 def _judge(
-    model: HybridOnnxModel,
-    score: Score,
-    answer: str | None,
-    loss: LossFunction | None,
-    tolerance: float | None,
+    spec: ModelSpec, score: Score, loss: Any, answer: str | None, tolerance: float | None
 ) -> Judge | ByFunction:
     if loss is None:
-        answer = model.output if answer is None else answer
-        return judge_for(model.spec, score, answer=answer, tolerance=tolerance)
+        return judge_for(spec, score, answer=answer, tolerance=tolerance)
     if tolerance is not None or not callable(loss):
         raise ConfigurationError(
             "loss has to be a function, and cannot be passed together with tolerance"
         )
-    return ByFunction(loss, model.spec.output_names)
+    return ByFunction(loss, spec.output_names)
 
 
 def _bind(model: HybridOnnxModel, data: Any) -> Bound:

@@ -17,8 +17,7 @@ from hybridmodel.checks import needed_for
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_MOST_ROWS = 2**53
-"""Beyond this a float does not count by ones."""
+_MOST_ROWS = 2**53  # Beyond this a float does not count by ones.
 
 
 def tail(failures: int, rows: int, share: float) -> float:

@@ -31,16 +31,11 @@ from hybridmodel.cli.source import Source
     help="Largest share of all rows that may be kept local although that is a loss.",
 )
 @click.option(
-    "--delta",
-    type=float,
-    default=0.1,
-    show_default=True,
-    help="Chance, over samples, that the promise is broken.",
+    "--delta", type=float, default=0.1, help="Chance, over samples, that the promise is broken."
 )
 @click.option(
     "--score",
     default="margin",
-    show_default=True,
     help="How sure the local model is: margin, max_probability, entropy, or with an output's name "
     "as in margin:probabilities, uncertainty:std.",
 )

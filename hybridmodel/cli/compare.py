@@ -18,7 +18,7 @@ from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import ATOL, RTOL, Difference, OutputDifference
 from hybridmodel.exceptions import InputMismatch
 
-_tolerance = partial(click.option, type=click.FloatRange(min=0), show_default=True)
+_tolerance = partial(click.option, type=click.FloatRange(min=0))
 
 
 @click.command()

@@ -88,7 +88,6 @@ batch_rows = click.option(
     "--batch-rows",
     type=click.IntRange(min=1),
     default=10_000,
-    show_default=True,
     help="Rows that are read, answered and written at a time.",
 )
 
@@ -119,7 +118,6 @@ def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             "--decimal",
             metavar="CHARACTER",
             default=".",
-            show_default=True,
             callback=_mark,
             help="What stands before the decimals of a number in CSV.",
         )

@@ -38,14 +38,7 @@ class Health:
 @options.model_uri
 @options.model_config
 @options.timeout
-@click.option(
-    "-n",
-    "calls",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Timed calls.",
-)
+@click.option("-n", "calls", type=click.IntRange(min=1), default=5, help="Timed calls.")
 @options.as_json
 def ping(
     model_uri: str, config: dict[str, Any], timeout: float | None, calls: int, as_json: bool

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hybridmodel.report import Gatherer
 
 _SUFFIXES = (".html", ".htm")
-_TIMED_ROWS = 100
 
 
 @click.command()
@@ -36,7 +35,6 @@ _TIMED_ROWS = 100
     "target",
     type=options.PATH,
     default=Path("report.html"),
-    show_default=True,
     help="Write to this .html file, once all rows are answered.",
 )
 @click.option(
@@ -52,14 +50,12 @@ _TIMED_ROWS = 100
     "shown",
     type=click.IntRange(min=0, max=10_000),
     default=50,
-    show_default=True,
     help="Rows shown with their input on which the routes disagree, at most.",
 )
 @click.option(
     "--calls",
     type=click.IntRange(min=0),
     default=50,
-    show_default=True,
     help="Calls of one row that are timed on each route.",
 )
 @options.batch_rows
@@ -116,17 +112,15 @@ def _gather(
     batch_rows: int,
     calls: int,
 ) -> None:
-    first = None
     with progress(tables.count_rows(source)) as advance:
         for frame in tables.read(source, model, batch_rows, labels):
             right = tables.take_labels(frame, labels, source)
             with explained(source, model, frame, gatherer.rows, label=labels, labels=True):
                 gatherer.add(frame, right)
-            first = frame.iloc[:_TIMED_ROWS] if first is None else first
             advance(len(frame))
-    if not gatherer.rows or first is None:
+    if not gatherer.rows:
         raise InputMismatch(f"{source.name}: has no rows, so there is nothing to report")
-    gatherer.time(first, calls)
+    gatherer.time(calls)
 
 
 def _facts(

@@ -9,7 +9,7 @@ import numpy as np
 from hybridmodel.cascade.formatting import percent_writer
 from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
 from hybridmodel.report.axes import Axis, Chart, Mark, Picture, linear, logarithmic
-from hybridmodel.report.filters import count, milliseconds, number, plain_milliseconds
+from hybridmodel.report.filters import count, milliseconds, number
 from hybridmodel.report.findings import Durations, Escalation, Numbers
 
 _SHARES = tuple(step / 5 for step in range(6))
@@ -39,8 +39,11 @@ def latency_curves(found: Durations) -> Picture:
     """Draw for each route how many of its calls took at most so long."""
     every = [*found.local_s, *found.remote_s]
     low = max(min(every), 1e-7)
-    x = logarithmic("milliseconds, each step a factor", low, max(*every, low), plain_milliseconds)
-    chart = Chart(x, Axis("calls done", 0.0, 1.0, _SHARES, _whole_percent))
+    title, high = "milliseconds, each step a factor", max(*every, low)
+    chart = Chart(
+        logarithmic(title, low, high, lambda seconds: f"{seconds * 1e3:g}"),
+        Axis("calls done", 0.0, 1.0, _SHARES, _whole_percent),
+    )
     marks, halves, legend = list[Mark](), [], []
     routes = (("local", "local", found.local_s), ("remote", "endpoint", found.remote_s))
     for kind, name, seconds in routes:

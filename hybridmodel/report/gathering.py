@@ -31,6 +31,7 @@ SHOWN_ROWS = 50
 SHOWN_INPUTS = 200
 """Input columns shown of such a row, at most."""
 
+_TIMED_ROWS = 100
 _BY_ROW, _BY_SCORE = "in the order of the rows", "first those of which the local model is surest"
 
 
@@ -95,6 +96,7 @@ class Gatherer:
         self._score_error = self.subject.why_no_score
         self._batches_s: _Times = ([], [])
         self._singles_s: _Times = ([], [])
+        self._timed: Any = None
         self._largest = 0
 
     def add(self, frame: pd.DataFrame, labels: pd.Series[Any] | None = None) -> None:
@@ -117,6 +119,7 @@ class Gatherer:
         if len(frame) == 0:
             return
         if self.rows == 0 and self._by_rows:
+            self._timed = frame.iloc[:_TIMED_ROWS]
             self._both(frame.iloc[:1], ([], []))  # Loads the model and opens a connection.
         right = None if labels is None else self.subject.labels(labels)
         local, remote = self._both(frame, self._batches_s)
@@ -130,13 +133,11 @@ class Gatherer:
         self._largest = max(self._largest, len(frame))
         self.rows += len(frame)
 
-    def time(self, frame: pd.DataFrame, calls: int) -> None:
-        """Time calls of one row each, taken from `frame`, on both routes in turn."""
-        if not self._by_rows or len(frame) == 0:
-            return
-        for call in range(calls):
-            place = call % len(frame)
-            self._both(frame.iloc[place : place + 1], self._singles_s)
+    def time(self, calls: int) -> None:
+        """Time calls of one row each, taken from the first, on both routes in turn."""
+        for call in range(calls if self._timed is not None else 0):
+            place = call % len(self._timed)
+            self._both(self._timed.iloc[place : place + 1], self._singles_s)
 
     def findings(self, title: str, facts: tuple[tuple[str, str], ...] = ()) -> Findings:
         """Return all that a report shows; `facts` are what the page says about its origin."""

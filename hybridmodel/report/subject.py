@@ -11,7 +11,7 @@ import numpy as np
 from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
 from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.scores import Score, as_score
-from hybridmodel.compare.agreement import find_judge
+from hybridmodel.compare.comparison import find_judge
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing.policies import Cascade
