@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.cascade import judges
 from hybridmodel.cascade.bounds import interval, required_rows, upper_bound
 from hybridmodel.cascade.calibration import Calibration
-from hybridmodel.cascade.judges import ByFunction, Judge, Judged, LossFunction, judge_for
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
 from hybridmodel.checks import check_seconds, check_share
@@ -23,7 +23,6 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hybridmodel.data.tensors import ModelSpec
     from hybridmodel.model import HybridOnnxModel
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +39,7 @@ def calibrate(
     epsilon: float,
     delta: float = 0.1,
     score: Any = "margin",
-    loss: LossFunction | None = None,
+    loss: judges.LossFunction | None = None,
     tolerance: float | None = None,
     answer: str | None = None,
     big_sha256: str | None = None,
@@ -104,8 +103,7 @@ def calibrate(
     epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
     score = as_score(score).check(model.spec)
-    answer = model.output if answer is None else answer
-    judge = _judge(model.spec, score, loss, answer, tolerance)
+    judge = _judge(model, score, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
     bound = _bind(model, X)
     labels = None if y is None else judge.labels(_aligned(y, bound))
@@ -115,7 +113,7 @@ def calibrate(
         warnings.warn(note, stacklevel=2)
     return Calibration(
         **found,
-        **judge.facts,
+        **judges.facts_of(judge),
         score=score,
         loss=judge.describe(y is not None),
         small_sha256=model.onnx.sha256,
@@ -149,15 +147,16 @@ def _content(array: Array) -> bytes:
 
 
 def _judge(
-    spec: ModelSpec, score: Score, loss: Any, answer: str | None, tolerance: float | None
-) -> Judge | ByFunction:
+    model: HybridOnnxModel, score: Score, loss: Any, answer: str | None, tolerance: float | None
+) -> judges.Judge | judges.ByFunction:
     if loss is None:
-        return judge_for(spec, score, answer=answer, tolerance=tolerance)
+        answer = model.output if answer is None else answer
+        return judges.judge_for(model.spec, score, answer=answer, tolerance=tolerance)
     if tolerance is not None or not callable(loss):
         raise ConfigurationError(
             "loss has to be a function, and cannot be passed together with tolerance"
         )
-    return ByFunction(loss, spec.output_names)
+    return judges.ByFunction(loss, model.spec.output_names)
 
 
 def _bind(model: HybridOnnxModel, data: Any) -> Bound:
@@ -194,11 +193,11 @@ def _aligned(y: Any, bound: Bound) -> Any:
 def _ask_both(
     model: HybridOnnxModel,
     score: Score,
-    judge: Judge | ByFunction,
+    judge: judges.Judge | judges.ByFunction,
     bound: Bound,
     labels: Any,
     timeout_s: float | None,
-) -> tuple[Array, Judged, str | None]:
+) -> tuple[Array, judges.Judged, str | None]:
     """Return the scores, what the judge found, and the version that the endpoint names."""
     wanted = dict.fromkeys((*score.needs(model.spec), *judge.needs))
     local = model.local.run(bound.feeds, tuple(wanted))
@@ -215,7 +214,7 @@ def _ask_both(
     return scores, judged, remote.model_version
 
 
-def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[str, Any]:
+def _find(scores: Array, judged: judges.Judged, epsilon: float, delta: float) -> dict[str, Any]:
     rows, required = len(scores), required_rows(epsilon, delta)
     threshold = find_threshold(scores, judged.losses, epsilon=epsilon, delta=delta)
     gone = escalated(scores, threshold)

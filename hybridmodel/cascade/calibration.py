@@ -204,13 +204,12 @@ class Calibration:
 
         low, high = self.escalation_interval
         right = None if self.accuracy is None else (self.escalation, self.accuracy.cascade)
-        panels = (
-            accuracy_panel(self.curve, right),
+        panels = [
             risk_panel(self.curve, (self.escalation, self.risk_bound), self.epsilon),
             cost_panel(self.escalation, cost_local, cost_remote),
-        )
+        ]
         figure = draw(
-            [panel for panel in panels if panel is not None],
+            [accuracy_panel(self.curve, right), *panels] if self.curve.accuracy else panels,
             f"{self.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
             f"{1 - self.delta:.0%} confidence at most {self.epsilon:.2%} kept at a loss",
             f"rows escalated, least sure first ({self.score})",
@@ -280,7 +279,7 @@ def _read(kind: type[T], stored: Any) -> T:
     return records.read_record(kind, stored, readers)
 
 
-_READERS: Mapping[Any, Any] = {
+_READERS: Mapping[Any, Any] = {  # By annotation.
     "float": records.number,
     "int": records.count,
     "str": records.text,
@@ -294,4 +293,3 @@ _READERS: Mapping[Any, Any] = {
     "Accuracy | None": records.nullable(partial(_read, Accuracy)),
     "Curve": partial(_read, Curve),
 }
-"""How a value is read, by its annotation."""

@@ -1,8 +1,7 @@
 """Judges decide for each row whether keeping it local is a loss; `judge_for` chooses one.
 
-A judge names the outputs that it reads (`needs`), what a calibration keeps about it (`facts`) and
-what counts as a loss (`describe`). It reads labels (`labels`) and answers (`read`), and compares
-answers (`compare`).
+A judge names the outputs that it reads (`needs`) and what counts as a loss (`describe`). It reads
+labels (`labels`) and answers (`read`), and compares answers (`compare`).
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.formatting import some
-from hybridmodel.cascade.output_columns import is_column, listed
-from hybridmodel.cascade.scores import NAMED, Score, name_of
+from hybridmodel.cascade.scores import NAMED, Score, is_column, listed, name_of
 from hybridmodel.checks import check_tolerance
 from hybridmodel.data.inputs import from_array_like
 from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
@@ -64,11 +62,6 @@ class _ByOutput:
     def needs(self) -> tuple[str, ...]:
         """The one output."""
         return (self.output.name,)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts about the judge that a calibration keeps."""
-        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
 
 
 @dataclass(frozen=True)
@@ -130,11 +123,6 @@ class ByTolerance(_ByOutput):
 
     tolerance: float
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts about the judge that a calibration keeps."""
-        return {**super().facts, "tolerance": self.tolerance}
-
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
         if labelled:
@@ -168,11 +156,6 @@ class ByFunction:
 
     function: LossFunction
     needs: tuple[str, ...]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The function's name."""
-        return {"answer": None, "tolerance": None, "loss_function": name_of(self.function)}
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
@@ -214,6 +197,14 @@ def judge_for(
         return ByTolerance(_number(spec, score, answer), check_tolerance("tolerance", tolerance))
     output = _class(spec, score, answer)
     return ByClass(output, 0.0 if score.logits and output.name == score.output else 0.5)
+
+
+def facts_of(judge: Judge | ByFunction) -> dict[str, Any]:
+    """Return the facts about a judge that a calibration keeps."""
+    if isinstance(judge, ByFunction):
+        return {"answer": None, "tolerance": None, "loss_function": name_of(judge.function)}
+    tolerance = judge.tolerance if isinstance(judge, ByTolerance) else None
+    return {"answer": judge.output.name, "tolerance": tolerance, "loss_function": None}
 
 
 def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:

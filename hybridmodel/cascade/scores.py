@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
 from hybridmodel.data.json_records import flag, nullable, read_record, text
-from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
 Array = np.ndarray[Any, Any]
@@ -41,13 +40,13 @@ _FROM_PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
     "entropy": entropy,
 }
 
+# What is stored of a score, and how it is read.
 _STORED: Mapping[str, Callable[[Any], Any]] = {
     "kind": text,
     "output": nullable(text),
     "logits": flag,
     "name": nullable(text),
 }
-"""What is stored of a score, and how it is read."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +305,16 @@ def name_of(function: Any) -> str:
     """Return ``module:qualified name`` of a function, or that of its type."""
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+def is_column(spec: TensorSpec) -> bool:
+    """Tell whether an output may hold one value for each row: shape ``[?]`` or ``[?, 1]``."""
+    return len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] in (1, WILDCARD))
+
+
+def listed(spec: ModelSpec) -> str:
+    """List a model's outputs for a message."""
+    return f"the model's outputs are {', '.join(map(str, spec.outputs))}"
 
 
 def _only_table(kind: str, spec: ModelSpec) -> TensorSpec:

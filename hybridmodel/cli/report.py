@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.report import Gatherer
 
-_SUFFIXES = (".html", ".htm")
-
 
 @click.command()
 @options.model_uri
@@ -84,7 +82,7 @@ def report(
     """
     from hybridmodel.report import Gatherer, render
 
-    if target.suffix.lower() not in _SUFFIXES:
+    if target.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"{target}: a name that ends with .html was expected")
     check_targets(source, target)
     # All outputs are compared, also where the model was saved with one selected.

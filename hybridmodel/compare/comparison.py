@@ -35,9 +35,7 @@ Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 Pairs = Counter[tuple[Any, Any]]
 
-SHOWN = 20
-"""How many of the first and of the last disagreements are kept, with both answers."""
-
+SHOWN = 20  # How many of the first and of the last disagreements are kept, with both answers.
 _MOST_PAIRS = 1000
 
 

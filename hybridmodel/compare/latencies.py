@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KEPT = 1024
-"""Calls of which the duration is kept."""
+KEPT = 1024  # Calls of which the duration is kept.
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ from hybridmodel.data.tensors import format_shape
 
 Array = np.ndarray[Any, Any]
 
+# Floats are equal when ``|remote - local| <= ATOL + RTOL * |local|``.
 RTOL, ATOL = 1e-4, 1e-6
-"""Floats are equal when ``|remote - local| <= ATOL + RTOL * |local|``."""
 
-SHOWN = 10
-"""Rows of each output of which the first differing value is kept."""
-
+SHOWN = 10  # Rows of each output of which the first differing value is kept.
 _LONGEST_ARRAY = 16
 _LONGEST_TEXT = 200
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybridmodel.cascade.formatting import percent_writer
+from hybridmodel.cascade.formatting import percent, percent_writer
 from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
 from hybridmodel.report.axes import Axis, Chart, Mark, Picture, linear, logarithmic
 from hybridmodel.report.filters import count, milliseconds, number
@@ -18,13 +18,12 @@ _whole_percent = percent_writer(1.0)
 _KINDS = {"accuracy": "both", "risk": "remote"}
 
 
-def accuracy_curve(found: Escalation) -> Picture | None:
-    """Draw how much is right against the share of rows escalated; None without labels."""
+def accuracy_curve(found: Escalation) -> Picture:
+    """Draw how much is right against the share of rows escalated."""
     right = None
     if found.chosen is not None and found.chosen.accuracy is not None:
         right = found.chosen.escalation, found.chosen.accuracy.cascade
-    panel = accuracy_panel(found.curve, right)
-    return None if panel is None else _drawn(panel)
+    return _drawn(accuracy_panel(found.curve, right))
 
 
 def risk_curve(found: Escalation) -> Picture:
@@ -108,10 +107,9 @@ def _drawn(panel: Panel) -> Picture:
     for height, label in spread(panel):
         marks += chart.level(height, label)
     marks += [chart.line(panel.line, kind), chart.dots(panel.line, f"dot {kind}")]
-    if panel.mark is not None:
-        marks += chart.mark(*panel.mark)
     if panel.point is not None:
         share, height, title = panel.point
+        marks += chart.mark(share, f"the model's threshold: {percent(share)} sent on")
         marks.append(chart.point(share, height, kind, title))
     return Picture(
         name=panel.name,

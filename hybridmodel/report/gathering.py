@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.cascade.judges import facts_of
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import plain
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
@@ -25,12 +27,7 @@ Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 _Times = tuple[list[float], list[float]]
 
-SHOWN_ROWS = 50
-"""Default for the rows on which the routes disagree that a report shows."""
-
-SHOWN_INPUTS = 200
-"""Input columns shown of such a row, at most."""
-
+_SHOWN_INPUTS = 200  # Input columns shown of a row on which the routes disagree, at most.
 _TIMED_ROWS = 100
 _BY_ROW, _BY_SCORE = "in the order of the rows", "first those of which the local model is surest"
 
@@ -77,7 +74,7 @@ class Gatherer:
         score: Any = None,
         answer: str | None = None,
         tolerance: float | None = None,
-        shown: int = SHOWN_ROWS,
+        shown: int = 50,
         timeout_s: float | None = None,
     ) -> None:
         self.subject = subject_of(model, score=score, answer=answer, tolerance=tolerance)
@@ -87,7 +84,7 @@ class Gatherer:
         self._is_scored = score is not None
         self._by_rows = all(item.batched for item in (*model.spec.inputs, *model.spec.outputs))
         model.client.endpoint  # noqa: B018 - raises where there is none
-        judged = {} if self.subject.judge is None else self.subject.judge.facts
+        judged = {} if self.subject.judge is None else facts_of(self.subject.judge)
         self._comparison = Comparison(
             model.spec, answer=judged.get("answer"), tolerance=judged.get("tolerance")
         )
@@ -96,7 +93,7 @@ class Gatherer:
         self._score_error = self.subject.why_no_score
         self._batches_s: _Times = ([], [])
         self._singles_s: _Times = ([], [])
-        self._timed: Any = None
+        self._timed: list[pd.DataFrame] = []
         self._largest = 0
 
     def add(self, frame: pd.DataFrame, labels: pd.Series[Any] | None = None) -> None:
@@ -119,8 +116,8 @@ class Gatherer:
         if len(frame) == 0:
             return
         if self.rows == 0 and self._by_rows:
-            self._timed = frame.iloc[:_TIMED_ROWS]
-            self._both(frame.iloc[:1], ([], []))  # Loads the model and opens a connection.
+            self._timed = [frame.iloc[at : at + 1] for at in range(min(len(frame), _TIMED_ROWS))]
+            self._both(self._timed[0], ([], []))  # Loads the model and opens a connection.
         right = None if labels is None else self.subject.labels(labels)
         local, remote = self._both(frame, self._batches_s)
         rows = len(frame) if self._by_rows else None
@@ -135,9 +132,8 @@ class Gatherer:
 
     def time(self, calls: int) -> None:
         """Time calls of one row each, taken from the first, on both routes in turn."""
-        for call in range(calls if self._timed is not None else 0):
-            place = call % len(self._timed)
-            self._both(self._timed.iloc[place : place + 1], self._singles_s)
+        for row in islice(cycle(self._timed), calls):
+            self._both(row, self._singles_s)
 
     def findings(self, title: str, facts: tuple[tuple[str, str], ...] = ()) -> Findings:
         """Return all that a report shows; `facts` are what the page says about its origin."""
@@ -186,7 +182,7 @@ class Gatherer:
             places = places[np.argsort(-column.scores[places], kind="stable")]  # NaN last
         for place in places[: self._shown].tolist():
             score = math.nan if column.scores is None else float(column.scores[place])
-            shown = enumerate(frame.columns[:SHOWN_INPUTS])
+            shown = enumerate(frame.columns[:_SHOWN_INPUTS])
             self._kept.append(
                 Row(
                     position=self.rows + place,

@@ -18,10 +18,10 @@ from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# What HTML cannot hold, even as a reference, and halves of surrogate pairs.
 _NOT_ALLOWED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
-"""What HTML cannot hold, even as a reference, and halves of surrogate pairs."""
 
 
 def render(findings: Findings) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-LEVELS = 6
-"""Shades of a cell, from nothing to all."""
+LEVELS = 6  # Shades of a cell, from nothing to all.
 
+# Class names of shaded cells.
 SHADES = tuple(f"{kind}-{level}" for kind in ("same", "other") for level in range(1, LEVELS))
-"""Class names of shaded cells."""
 
 _COLOURS = {  # On light and on dark screens.
     "page": ("#f7f7f5", "#101417"),

@@ -58,8 +58,7 @@ def places(escalation: Sequence[float]) -> list[int]:
 
 def quantiles(seconds: Sequence[float]) -> list[float]:
     """Return how long half, 95 %, 99 % and all of the calls took at most."""
-    found: list[float] = np.quantile(seconds, (0.5, 0.95, 0.99, 1.0)).tolist()
-    return found
+    return list(np.quantile(seconds, (0.5, 0.95, 0.99, 1.0)))
 
 
 def input_columns(rows: Sequence[Row]) -> dict[str, str]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
-from hybridmodel.cascade.output_columns import is_column, listed
-from hybridmodel.cascade.scores import Score, as_score
+from hybridmodel.cascade.scores import Score, as_score, is_column, listed
 from hybridmodel.compare.comparison import find_judge
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch

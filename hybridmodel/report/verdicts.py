@@ -11,14 +11,7 @@ from hybridmodel.cascade.judges import ByClass, ByTolerance, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import Accuracy, trace
 from hybridmodel.compare.values import plain
-from hybridmodel.report.findings import (
-    Chosen,
-    ClassRight,
-    Errors,
-    Escalation,
-    Labelled,
-    Numbers,
-)
+from hybridmodel.report.findings import Chosen, ClassRight, Errors, Escalation, Labelled, Numbers
 from hybridmodel.report.subject import Subject
 
 Array = np.ndarray[Any, Any]
