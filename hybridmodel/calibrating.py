@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybridmodel.cascade import judges
 from hybridmodel.cascade.bounds import interval, required_rows, upper_bound
 from hybridmodel.cascade.calibration import Calibration
-from hybridmodel.cascade.fingerprint import fingerprint
-from hybridmodel.cascade.judge_selection import judge_for
-from hybridmodel.cascade.judges import Judge, Judged, LossFunction
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
 from hybridmodel.checks import check_seconds, check_share
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+# Share of the rows that one step of the threshold may move without a warning.
 _COARSE = 0.10
-"""Share of the rows that one step of the threshold may move without a warning."""
 
 
 def calibrate(
@@ -41,7 +39,7 @@ def calibrate(
     epsilon: float,
     delta: float = 0.1,
     score: Any = "margin",
-    loss: LossFunction | None = None,
+    loss: judges.LossFunction | None = None,
     tolerance: float | None = None,
     answer: str | None = None,
     big_sha256: str | None = None,
@@ -105,41 +103,63 @@ def calibrate(
     epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
     score = as_score(score).check(model.spec)
-    answer = model.output if answer is None else answer
-    judge = judge_for(model.spec, score, answer=answer, loss=loss, tolerance=tolerance)
-    endpoint = model.client.endpoint
-    sample = _read_sample(model, judge, X, y)
-    asked = _ask_both(model, score, judge, sample, timeout_s)
-    found = _find(asked.scores, asked.judged, epsilon, delta)
+    judge = _judge(model, score, loss, answer, tolerance)
+    model_url = model.client.endpoint.model_url
+    bound = _bind(model, X)
+    labels = None if y is None else judge.labels(_aligned(y, bound))
+    scores, judged, version = _ask_both(model, score, judge, bound, labels, timeout_s)
+    found = _find(scores, judged, epsilon, delta)
     for note in found["warnings"]:
         warnings.warn(note, stacklevel=2)
     return Calibration(
         **found,
-        **judge.facts,
+        **judges.facts_of(judge),
         score=score,
         loss=judge.describe(y is not None),
         small_sha256=model.onnx.sha256,
         big_sha256=big_sha256,
-        endpoint=endpoint.model_url,
-        model_version=asked.model_version,
-        data_sha256=sample.sha256,
+        endpoint=model_url,
+        model_version=version,
+        data_sha256=fingerprint({**bound.feeds, "y": labels}),
         date=now().isoformat(),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    feeds: dict[str, Array]
-    rows: int
-    labels: Any
+def fingerprint(tensors: Mapping[str, Any]) -> str:
+    """Return the sha256 over names, dtypes, shapes and values, in the order of the tensors."""
+    digest = hashlib.sha256()
+    for name, values in tensors.items():
+        if values is None:
+            digest.update(repr((name, None)).encode())
+            continue
+        array = np.asarray(values)
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(_content(array))
+    return digest.hexdigest()
 
-    @property
-    def sha256(self) -> str:
-        labels = None if self.labels is None else np.asarray(self.labels)
-        return fingerprint({**self.feeds, "y": labels})
+
+def _content(array: Array) -> bytes:
+    if array.dtype.kind != "O":
+        return array.tobytes()
+    # With its length before each text, so that no two lists of texts look the same.
+    texts = [str(item).encode("utf-8", "surrogatepass") for item in array.ravel().tolist()]
+    return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
 
 
-def _read_sample(model: HybridOnnxModel, judge: Judge, data: Any, y: Any) -> _Sample:
+def _judge(
+    model: HybridOnnxModel, score: Score, loss: Any, answer: str | None, tolerance: float | None
+) -> judges.Judge | judges.ByFunction:
+    if loss is None:
+        answer = model.output if answer is None else answer
+        return judges.judge_for(model.spec, score, answer=answer, tolerance=tolerance)
+    if tolerance is not None or not callable(loss):
+        raise ConfigurationError(
+            "loss has to be a function, and cannot be passed together with tolerance"
+        )
+    return judges.ByFunction(loss, model.spec.output_names)
+
+
+def _bind(model: HybridOnnxModel, data: Any) -> Bound:
     bound = Binding(model.spec, model.feature_names).bind(data)
     if bound.rows is None:
         raise InputMismatch(
@@ -148,8 +168,7 @@ def _read_sample(model: HybridOnnxModel, judge: Judge, data: Any, y: Any) -> _Sa
         )
     if bound.rows == 0:
         raise InputMismatch("a calibration needs at least one row; the sample has none")
-    labels = None if y is None else judge.labels(_aligned(y, bound))
-    return _Sample(feeds=bound.feeds, rows=bound.rows, labels=labels)
+    return bound
 
 
 def _aligned(y: Any, bound: Bound) -> Any:
@@ -171,36 +190,36 @@ def _aligned(y: Any, bound: Bound) -> Any:
     return y
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    scores: Array
-    judged: Judged
-    model_version: str | None
-
-
 def _ask_both(
-    model: HybridOnnxModel, score: Score, judge: Judge, sample: _Sample, timeout_s: float | None
-) -> _Asked:
-    """Ask the local model for scores, and both models for what the judge reads."""
+    model: HybridOnnxModel,
+    score: Score,
+    judge: judges.Judge | judges.ByFunction,
+    bound: Bound,
+    labels: Any,
+    timeout_s: float | None,
+) -> tuple[Array, judges.Judged, str | None]:
+    """Return the scores, what the judge found, and the version that the endpoint names."""
     wanted = dict.fromkeys((*score.needs(model.spec), *judge.needs))
-    local = model.local.run(sample.feeds, tuple(wanted))
-    scores = score.of(local, sample.rows)
-    remote = model.client.infer(sample.feeds, judge.needs, rows=sample.rows, timeout_s=timeout_s)
+    local = model.local.run(bound.feeds, tuple(wanted))
+    scores = score.of(local, bound.rows)
+    remote = model.client.infer(bound.feeds, judge.needs, rows=bound.rows, timeout_s=timeout_s)
     score.check_endpoint(remote.outputs)
-    small = {name: local[name] for name in judge.needs}
-    judged = judge.judge(sample.labels, small, remote.outputs)
-    if len(judged.losses) != sample.rows:
+    small = judge.read({name: local[name] for name in judge.needs})
+    judged = judge.compare(labels, small, judge.read(remote.outputs))
+    if len(judged.losses) != bound.rows:
         raise ConfigurationError(
-            f"the loss function has to return 0 or 1 for each of {sample.rows} rows; it returned "
+            f"the loss function has to return 0 or 1 for each of {bound.rows} rows; it returned "
             f"{len(judged.losses)}"
         )
-    return _Asked(scores=scores, judged=judged, model_version=remote.model_version)
+    return scores, judged, remote.model_version
 
 
-def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[str, Any]:
+def _find(scores: Array, judged: judges.Judged, epsilon: float, delta: float) -> dict[str, Any]:
     rows, required = len(scores), required_rows(epsilon, delta)
     threshold = find_threshold(scores, judged.losses, epsilon=epsilon, delta=delta)
     gone = escalated(scores, threshold)
+    lost = judged.losses & ~gone
+    is_all = threshold == math.inf
     return {
         "threshold": threshold,
         "epsilon": epsilon,
@@ -208,11 +227,9 @@ def _find(scores: Array, judged: Judged, epsilon: float, delta: float) -> dict[s
         "rows": rows,
         "required_rows": required,
         "escalation": float(gone.mean()),
-        "escalation_interval": (
-            (1.0, 1.0) if threshold == math.inf else interval(int(gone.sum()), rows)
-        ),
-        "risk": float((judged.losses & ~gone).mean()),
-        "risk_bound": _bound(judged.losses & ~gone, gone, delta),
+        "escalation_interval": (1.0, 1.0) if is_all else interval(int(gone.sum()), rows),
+        "risk": float(lost.mean()),
+        "risk_bound": _bound(lost, gone, delta),
         "difference_bound": max(epsilon, _bound(judged.differ & ~gone, gone, delta)),
         "missing_scores": int(np.isnan(scores).sum()),
         "accuracy": Accuracy.of(judged.right, gone),

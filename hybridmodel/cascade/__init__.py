@@ -10,15 +10,7 @@ from hybridmodel.cascade.calibration import Calibration
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
 
-__all__ = [
-    "Accuracy",
-    "Calibration",
-    "Curve",
-    "Score",
-    "as_score",
-    "escalated",
-    "find_threshold",
-]
+__all__ = ["Accuracy", "Calibration", "Curve", "Score", "as_score", "escalated", "find_threshold"]
 
 
 def __getattr__(name: str) -> Any:

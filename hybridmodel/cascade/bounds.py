@@ -17,19 +17,16 @@ from hybridmodel.checks import needed_for
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_MOST_ROWS = 2**53
-"""Beyond this a float does not count by ones."""
+_MOST_ROWS = 2**53  # Beyond this a float does not count by ones.
 
 
 def tail(failures: int, rows: int, share: float) -> float:
     """Return the chance of at most `failures` in `rows` tries that fail with chance `share`."""
     if failures < 0:
         return 0.0
-    return (
-        1.0
-        if failures >= rows
-        else float(_special().betaincc(failures + 1, rows - failures, share))
-    )
+    if failures >= rows:
+        return 1.0
+    return float(_special().betaincc(failures + 1, rows - failures, share))
 
 
 def most_failures(rows: int, epsilon: float, delta: float) -> int:

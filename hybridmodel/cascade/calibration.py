@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
@@ -18,6 +19,8 @@ from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 
@@ -201,13 +204,12 @@ class Calibration:
 
         low, high = self.escalation_interval
         right = None if self.accuracy is None else (self.escalation, self.accuracy.cascade)
-        panels = (
-            accuracy_panel(self.curve, right),
+        panels = [
             risk_panel(self.curve, (self.escalation, self.risk_bound), self.epsilon),
             cost_panel(self.escalation, cost_local, cost_remote),
-        )
+        ]
         figure = draw(
-            [panel for panel in panels if panel is not None],
+            [accuracy_panel(self.curve, right), *panels] if self.curve.accuracy else panels,
             f"{self.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
             f"{1 - self.delta:.0%} confidence at most {self.epsilon:.2%} kept at a loss",
             f"rows escalated, least sure first ({self.score})",
@@ -232,8 +234,7 @@ class Calibration:
             has the path to what is wrong.
         """
         records.required(stored, "schema_version", _check_version)
-        readers = {item.name: _READERS.get(item.name, records.text) for item in fields(cls)}
-        return records.read_record(cls, stored, readers)
+        return _read(cls, stored)
 
     def to_json(self) -> str:
         """Return the record as a JSON text."""
@@ -271,21 +272,24 @@ def _interval(stored: Any) -> tuple[float, ...]:
     return found
 
 
-_CURVE = {
-    **dict.fromkeys(("escalation", "threshold", "risk", "risk_bound"), records.numbers),
-    "accuracy": records.nullable(records.numbers),
-}
-_ACCURACY = dict.fromkeys(("small", "big", "cascade"), records.number)
-_TEXT_OR_NONE = ("answer", "loss_function", "big_sha256", "model_version")
-_READERS: Mapping[str, Any] = {
-    **dict.fromkeys(("threshold", "epsilon", "delta", "escalation"), records.number),
-    **dict.fromkeys(("risk", "risk_bound", "difference_bound"), records.number),
-    **dict.fromkeys(("rows", "required_rows", "missing_scores"), records.count),
-    **dict.fromkeys(_TEXT_OR_NONE, records.nullable(records.text)),
-    "tolerance": records.nullable(records.number),
-    "score": Score.from_dict,
-    "escalation_interval": _interval,
-    "accuracy": records.nullable(lambda stored: records.read_record(Accuracy, stored, _ACCURACY)),
-    "warnings": records.texts,
-    "curve": lambda stored: records.read_record(Curve, stored, _CURVE),
+def _read(kind: type[T], stored: Any) -> T:
+    """Read a record, each field as its annotation says."""
+    of: Any = kind
+    readers = {item.name: _READERS[item.type] for item in fields(of)}
+    return records.read_record(kind, stored, readers)
+
+
+_READERS: Mapping[Any, Any] = {  # By annotation.
+    "float": records.number,
+    "int": records.count,
+    "str": records.text,
+    "float | None": records.nullable(records.number),
+    "str | None": records.nullable(records.text),
+    "tuple[str, ...]": records.texts,
+    "tuple[float, ...]": records.numbers,
+    "tuple[float, ...] | None": records.nullable(records.numbers),
+    "tuple[float, float]": _interval,
+    "Score": Score.from_dict,
+    "Accuracy | None": records.nullable(partial(_read, Accuracy)),
+    "Curve": partial(_read, Curve),
 }

@@ -1,21 +1,23 @@
-"""Judges decide for each row whether keeping it local is a loss.
+"""Judges decide for each row whether keeping it local is a loss; `judge_for` chooses one.
 
-A judge names the outputs that it reads (`needs`), what a calibration keeps about it (`facts`) and
-what counts as a loss (`describe`); it reads labels (`labels`) and compares answers (`judge`).
+A judge names the outputs that it reads (`needs`) and what counts as a loss (`describe`). It reads
+labels (`labels`) and answers (`read`), and compares answers (`compare`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import eq
 from typing import Any
 
 import numpy as np
 
 from hybridmodel.cascade.formatting import some
-from hybridmodel.cascade.scores import name_of
+from hybridmodel.cascade.scores import NAMED, Score, is_column, listed, name_of
+from hybridmodel.checks import check_tolerance
 from hybridmodel.data.inputs import from_array_like
-from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 Array = np.ndarray[Any, Any]
@@ -61,22 +63,12 @@ class _ByOutput:
         """The one output."""
         return (self.output.name,)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts about the judge that a calibration keeps."""
-        return {"answer": self.output.name, "tolerance": None, "loss_function": None}
-
 
 @dataclass(frozen=True)
 class ByClass(_ByOutput):
-    """Classes, as an output names them, or as the most probable of an output of probabilities.
+    """Compares classes, as an output names them or as its most probable one.
 
-    Attributes
-    ----------
-    output : TensorSpec
-        Where the class is read from.
-    cut : float
-        In one column of probabilities or logits, where the second class begins.
+    In one column of probabilities or logits the second class begins at `cut`.
     """
 
     cut: float = 0.5
@@ -94,35 +86,18 @@ class ByClass(_ByOutput):
         return "big right, small wrong" if labelled else "small and big differ"
 
     def labels(self, y: Any) -> Array:
-        """Return labels in the dtype of the classes.
-
-        Raises
-        ------
-        InputMismatch
-            If they are of another kind, or a class is unknown to the model.
-        """
+        """Return labels in the dtype of the classes; raise InputMismatch for unknown classes."""
         texts = isinstance(next(iter(self.classes), None), str)
         datatype = "INT64" if self.output.dtype.kind == "f" else self.output.datatype
         labels = _read_labels(y, "BYTES" if texts else datatype)
-        if self.classes:
-            unknown = [item for item in np.unique(labels).tolist() if item not in self.classes]
-            if unknown:
-                raise InputMismatch(
-                    f"the labels hold {some(unknown)}, but output {self.output.name!r} has no such "
-                    f"class; available: {some(self.classes)}"
-                )
+        known = self.classes
+        unknown = [item for item in np.unique(labels).tolist() if known and item not in known]
+        if unknown:
+            raise InputMismatch(
+                f"the labels hold {some(unknown)}, but output {self.output.name!r} has no such "
+                f"class; available: {some(known)}"
+            )
         return labels
-
-    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
-        """Compare the classes of both models, with `y` where there are labels."""
-        local, remote = self.read(small), self.read(big)
-        differ = local != remote
-        odd: tuple[str, ...] = () if differ.any() else (_ALL_THE_SAME,)
-        if y is None:
-            return Judged(losses=differ, differ=differ, warnings=odd)
-        right = local == y, remote == y
-        odd += _never_answered(y, local, remote)
-        return Judged(losses=right[1] & ~right[0], differ=differ, right=right, warnings=odd)
 
     def read(self, outputs: Outputs) -> Array:
         """Return the class of each row, as an array of shape (n,)."""
@@ -134,25 +109,19 @@ class ByClass(_ByOutput):
         names = np.array(self.output.labels, dtype=object)
         return names[places] if self.output.labels else places
 
+    def compare(self, y: Any, local: Array, remote: Array) -> Judged:
+        """Compare the classes of both models, with `y` where there are labels."""
+        found = _compared(eq, y, local, remote)
+        odd = () if found.differ.any() else (_ALL_THE_SAME,)
+        never = () if y is None else _never_answered(y, local, remote)
+        return replace(found, warnings=odd + never)
+
 
 @dataclass(frozen=True)
 class ByTolerance(_ByOutput):
-    """Numbers, which count as right (or as the same) when they are close enough.
-
-    Attributes
-    ----------
-    output : TensorSpec
-        Where the number is read from.
-    tolerance : float
-        Largest difference that does not matter.
-    """
+    """Compares numbers, which are the same when they differ by at most `tolerance`."""
 
     tolerance: float
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts about the judge that a calibration keeps."""
-        return {**super().facts, "tolerance": self.tolerance}
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
@@ -161,52 +130,32 @@ class ByTolerance(_ByOutput):
         return f"small and big differ by more than {self.tolerance:g}"
 
     def labels(self, y: Any) -> Array:
-        """Return labels as floats.
-
-        Raises
-        ------
-        InputMismatch
-            If they are no numbers, or some are missing.
-        """
+        """Return labels as floats; raise InputMismatch if some are no numbers or are missing."""
         labels = _read_labels(y, "FP64")
         if np.isnan(labels).any():
             raise InputMismatch(f"{np.isnan(labels).sum()} of the labels are missing (NaN)")
         return labels
 
-    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
+    def read(self, outputs: Outputs) -> Array:
+        """Return the number of each row, as an array of shape (n,)."""
+        return outputs[self.output.name].reshape(-1)
+
+    def compare(self, y: Any, local: Array, remote: Array) -> Judged:
         """Compare the numbers of both models, with `y` where there are labels."""
-        local, remote = (_flat(answer[self.output.name]) for answer in (small, big))
-        differ = ~self._is_close(local, remote)
-        if y is None:
-            return Judged(losses=differ, differ=differ)
-        right = self._is_close(local, y), self._is_close(remote, y)
-        return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
+        return _compared(self._is_close, y, local, remote)
 
     def _is_close(self, one: Array, other: Array) -> Array:
         # NaN is close to nothing.
-        return np.asarray(np.abs(one - other) <= self.tolerance)
+        distances = np.abs(one.astype(np.float64) - other.astype(np.float64))
+        return np.asarray(distances <= self.tolerance)
 
 
 @dataclass(frozen=True)
 class ByFunction:
-    """Losses as a function of labels and both models' outputs.
-
-    Attributes
-    ----------
-    function : callable
-        Takes the labels (or None), the small and the big model's outputs by name; returns 0 or 1
-        for each row.
-    needs : tuple of str
-        The outputs that it is given.
-    """
+    """Asks the caller's `function` which rows are lost; it reads the outputs that `needs` names."""
 
     function: LossFunction
     needs: tuple[str, ...]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The function's name."""
-        return {"answer": None, "tolerance": None, "loss_function": name_of(self.function)}
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
@@ -216,15 +165,13 @@ class ByFunction:
         """Return labels as they are."""
         return y
 
-    def judge(self, y: Any, small: Outputs, big: Outputs) -> Judged:
-        """Call the function.
+    def read(self, outputs: Outputs) -> Any:
+        """Return the outputs as they are."""
+        return outputs
 
-        Raises
-        ------
-        ConfigurationError
-            If it returns anything but 0 or 1 for each row.
-        """
-        losses = np.asarray(self.function(y, small, big))
+    def compare(self, y: Any, local: Any, remote: Any) -> Judged:
+        """Call the function; raise ConfigurationError unless it returns 0 or 1 for each row."""
+        losses = np.asarray(self.function(y, local, remote))
         bad = losses[~np.isin(losses, (0, 1))].tolist()
         if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
             raise ConfigurationError(
@@ -235,7 +182,79 @@ class ByFunction:
         return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
 
 
-Judge = ByClass | ByTolerance | ByFunction
+Judge = ByClass | ByTolerance
+
+
+def judge_for(
+    spec: ModelSpec, score: Score, *, answer: str | None = None, tolerance: float | None = None
+) -> Judge:
+    """Return the judge that fits a model's outputs, a score and what the caller asks for.
+
+    By default the only output that can be meant is the answer; ConfigurationError lists the outputs
+    if there is none, or several.
+    """
+    if tolerance is not None:
+        return ByTolerance(_number(spec, score, answer), check_tolerance("tolerance", tolerance))
+    output = _class(spec, score, answer)
+    return ByClass(output, 0.0 if score.logits and output.name == score.output else 0.5)
+
+
+def facts_of(judge: Judge | ByFunction) -> dict[str, Any]:
+    """Return the facts about a judge that a calibration keeps."""
+    if isinstance(judge, ByFunction):
+        return {"answer": None, "tolerance": None, "loss_function": name_of(judge.function)}
+    tolerance = judge.tolerance if isinstance(judge, ByTolerance) else None
+    return {"answer": judge.output.name, "tolerance": tolerance, "loss_function": None}
+
+
+def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
+    made_from = None if score.kind in NAMED else score.output
+    if answer is not None:
+        return _named_class(spec.output(answer), made_from)
+    found = [item for item in spec.outputs if item.dtype.kind != "f" and is_column(item)]
+    if not found and made_from is not None:
+        return spec.output(made_from)
+    how = ", or tolerance= for numbers, or loss= for anything else"
+    return _only(found, f"outputs name a class: pass answer='NAME'{how}; {listed(spec)}")
+
+
+def _named_class(output: TensorSpec, made_from: str | None) -> TensorSpec:
+    fits = is_column(output)
+    if output.dtype.kind == "f":
+        fits = output.name == made_from or (len(output.shape) == 2 and output.shape[1] != 1)
+    if not fits:
+        raise ConfigurationError(
+            f"output {output} names no class; for numbers pass tolerance= or loss="
+        )
+    return output
+
+
+def _number(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
+    if answer is not None:
+        output = spec.output(answer)
+        if output.dtype.kind not in "fiu" or not is_column(output):
+            raise ConfigurationError(f"output {output} is not one number for each row")
+        return output
+    columns = [item for item in spec.outputs if item.dtype.kind == "f" and is_column(item)]
+    found = [item for item in columns if item.name != score.output]
+    what = "outputs may be the number that tolerance is for"
+    return _only(found, f"{what}: pass answer='NAME'; {listed(spec)}")
+
+
+def _only(found: list[TensorSpec], said: str) -> TensorSpec:
+    if len(found) != 1:
+        raise ConfigurationError(f"{len(found)} {said}")
+    return found[0]
+
+
+def _compared(
+    is_same: Callable[[Array, Array], Array], y: Any, local: Array, remote: Array
+) -> Judged:
+    differ = ~is_same(local, remote)
+    if y is None:
+        return Judged(losses=differ, differ=differ)
+    right = is_same(local, y), is_same(remote, y)
+    return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
 
 
 def _read_labels(y: Any, datatype: str) -> Array:
@@ -243,7 +262,7 @@ def _read_labels(y: Any, datatype: str) -> Array:
         return from_array_like(y, TensorSpec("y", datatype, (WILDCARD,)))
     except InputMismatch as error:
         raise InputMismatch(
-            f"labels do not fit the model, whose answers are {BY_DATATYPE[datatype].datatype}: "
+            f"labels do not fit the model, whose answers are {datatype}: "
             f"{str(error).removeprefix('input ')}"
         ) from error
 
@@ -256,10 +275,5 @@ def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
             f"neither model ever answers any of the labels: the labels are {some(never)}, the "
             f"answers are {some(sorted(answers))}"
         )
-    if not never:
-        return ()
-    return (f"the labels hold {some(never)}, which neither model answers for any row",)
-
-
-def _flat(values: Array) -> Array:
-    return values.reshape(-1).astype(np.float64)
+    said = f"the labels hold {some(never)}, which neither model answers for any row"
+    return (said,) if never else ()

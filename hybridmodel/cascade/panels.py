@@ -16,51 +16,31 @@ Points = tuple[tuple[float, float], ...]
 class Panel:
     """A curve over the share of rows escalated, 0 to 1.
 
-    Attributes
-    ----------
-    name, title, description : str
-        The description says in words what the picture shows.
-    label : str
-        Of the vertical axis.
-    line : tuple of (float, float)
-        Points of the curve, by rising share.
-    upper : tuple of (float, float)
-        Upper edge of a band above the curve; empty for none.
-    levels : tuple of (float, str)
-        Horizontal lines with their labels.
-    mark : (float, str) or None
-        A vertical line with its label.
-    point : (float, float, str) or None
-        One point of the curve, and what it says.
-    write : callable
-        Writes a value of the vertical axis.
-    from_zero : bool
-        Whether the vertical axis begins at 0.
+    `upper` is the upper edge of a band above the curve. `levels` are horizontal lines with their
+    labels, `point` is the model's own threshold on the curve and what it says. `write` writes
+    values of the vertical axis, whose title is `label`.
     """
 
     name: str
-    title: str
-    description: str
     label: str
     line: Points
     write: Callable[[float], str]
+    title: str = ""
+    description: str = ""
     upper: Points = ()
     levels: tuple[tuple[float, str], ...] = ()
-    mark: tuple[float, str] | None = None
     point: tuple[float, float, str] | None = None
     from_zero: bool = True
 
 
-def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None = None) -> Panel | None:
-    """Return the share of rows answered rightly; None for a curve without labels.
+def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None) -> Panel:
+    """Return the share of rows answered rightly, of a curve that was made with labels.
 
     `chosen` is the model's own share of escalated rows, and its accuracy.
     """
-    if curve.accuracy is None:
-        return None
-    line = tuple(zip(curve.escalation, curve.accuracy, strict=True))
-    small, big = line[0][1], line[-1][1]
-    span = max(curve.accuracy) - min(curve.accuracy)
+    accuracy = curve.accuracy or ()
+    line = tuple(zip(curve.escalation, accuracy, strict=True))
+    small, big, span = accuracy[0], accuracy[-1], max(accuracy) - min(accuracy)
     return Panel(
         name="accuracy",
         title="Share of rows answered rightly",
@@ -73,7 +53,6 @@ def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None = None) -> P
             (big, f"endpoint alone {percent(big)}"),
             (small, f"local model alone {percent(small)}"),
         ),
-        mark=_threshold(chosen),
         point=None if chosen is None else (*chosen, f"{percent(chosen[1])} right"),
         write=percent_writer(max(span, 0.01)),
         from_zero=False,
@@ -99,7 +78,6 @@ def risk_panel(
         line=line,
         upper=tuple(zip(curve.escalation, curve.risk_bound, strict=True)),
         levels=() if epsilon is None else ((epsilon, f"promised: {percent(epsilon, 2)}"),),
-        mark=_threshold(chosen),
         point=None if chosen is None else (*chosen, f"{percent(chosen[1], 2)} kept at a loss"),
         write=percent_writer(max(*curve.risk_bound, 0.001)),
     )
@@ -111,8 +89,6 @@ def cost_panel(escalation: float, cost_local: float, cost_remote: float) -> Pane
     cost = cost_local + escalation * cost_remote
     return Panel(
         name="cost",
-        title="Cost of a row",
-        description=f"{cost:.3g} for a row with the threshold, {cost_remote:.3g} without cascade.",
         label="cost of a row",
         line=line,
         levels=((cost_remote, f"endpoint alone {cost_remote:.3g}"),),
@@ -134,9 +110,3 @@ def spread(panel: Panel, least: float = 0.08) -> tuple[tuple[float, str], ...]:
         if abs(one - other) / span <= least:
             kept.remove((other, label))
     return tuple(kept)
-
-
-def _threshold(chosen: tuple[float, float] | None) -> tuple[float, str] | None:
-    if chosen is None:
-        return None
-    return chosen[0], f"the model's threshold: {percent(chosen[0])} sent on"

@@ -17,8 +17,8 @@ from hybridmodel.exceptions import ConfigurationError
 
 Array = np.ndarray[Any, Any]
 
+# How far a row's probabilities may be from a sum of one: half precision and int8 models round.
 _TOLERANCE = 1e-2
-"""How far a row's probabilities may be from a sum of one: half precision and int8 models round."""
 
 _FEW_CLASSES = 32
 _MANY_ROWS = 64

@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.output_columns import is_column, listed
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
 from hybridmodel.data.json_records import flag, nullable, read_record, text
-from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
 Array = np.ndarray[Any, Any]
@@ -41,13 +40,13 @@ _FROM_PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
     "entropy": entropy,
 }
 
+# What is stored of a score, and how it is read.
 _STORED: Mapping[str, Callable[[Any], Any]] = {
     "kind": text,
     "output": nullable(text),
     "logits": flag,
     "name": nullable(text),
 }
-"""What is stored of a score, and how it is read."""
 
 
 @dataclass(frozen=True)
@@ -172,17 +171,10 @@ class Score:
         ConfigurationError
             If the output holds no probabilities, or a function returns anything but n numbers.
         """
-        if self.kind == FUNCTION:
-            scores = self._called(outputs)
-        else:
-            if self.output is None or self.output not in outputs:
-                known = ", ".join(map(repr, outputs))
-                raise ConfigurationError(
-                    f"score {str(self)!r} does not find its output; available: {known}"
-                )
-            values = outputs[self.output]
-            make = _FROM_PROBABILITIES.get(self.kind)
-            scores = self._read(values) if make is None else make(self._table(values))
+        try:
+            scores = self._called(outputs) if self.kind == FUNCTION else self._read(outputs)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"score {str(self)!r}: {error}") from None
         if rows is not None and len(scores) != rows:
             raise ConfigurationError(f"score {str(self)!r}: {len(scores)} scores for {rows} rows")
         return scores
@@ -233,29 +225,29 @@ class Score:
     def _called(self, outputs: Mapping[str, Array]) -> Array:
         if self.function is None:
             raise ConfigurationError(
-                f"the score was made by the function {self.name}, which is not stored with the "
-                "model; pass it again"
+                f"the function {self.name}, which is not stored with the model, has to be passed "
+                "again"
             )
         scores = np.asarray(self.function(outputs))
         if scores.ndim != 1 or scores.dtype.kind not in "fiub":
             raise ConfigurationError(
-                f"the score function {self.name} has to return one number for each row; it "
-                f"returned {scores.dtype} of shape {list(scores.shape)}"
+                "the function has to return one number for each row; it returned "
+                f"{scores.dtype} of shape {list(scores.shape)}"
             )
         return finite(scores)
 
-    def _table(self, values: Array) -> Array:
-        try:
-            return by_class(values, logits=self.logits)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"score {str(self)!r}: {error}") from None
-
-    def _read(self, values: Array) -> Array:
+    def _read(self, outputs: Mapping[str, Array]) -> Array:
+        values = outputs.get(self.output or "")
+        if values is None:
+            raise ConfigurationError(
+                f"the output is not there; available: {', '.join(map(repr, outputs))}"
+            )
+        if self.kind not in NAMED:
+            return _FROM_PROBABILITIES[self.kind](by_class(values, logits=self.logits))
         column = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if column.ndim != 1:
             raise ConfigurationError(
-                f"score {str(self)!r}: the output has to hold one number for each row; its shape "
-                f"is {list(values.shape)}"
+                f"the output has to hold one number for each row; its shape is {list(values.shape)}"
             )
         scores = finite(column)
         return scores if self.kind == "confidence" else -scores
@@ -315,16 +307,21 @@ def name_of(function: Any) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
+def is_column(spec: TensorSpec) -> bool:
+    """Tell whether an output may hold one value for each row: shape ``[?]`` or ``[?, 1]``."""
+    return len(spec.shape) == 1 or (len(spec.shape) == 2 and spec.shape[1] in (1, WILDCARD))
+
+
+def listed(spec: ModelSpec) -> str:
+    """List a model's outputs for a message."""
+    return f"the model's outputs are {', '.join(map(str, spec.outputs))}"
+
+
 def _only_table(kind: str, spec: ModelSpec) -> TensorSpec:
     tables = [item for item in spec.outputs if item.dtype.kind == "f" and len(item.shape) == 2]
-    if kind in NAMED or len(tables) != 1:
-        why = (
-            "needs the name of an output"
-            if kind in NAMED
-            else (
-                f"is made from an output of floats of shape [?, classes], of which there are "
-                f"{len(tables)}: name one"
-            )
-        )
-        raise ConfigurationError(f"score {kind!r} {why}, as in '{kind}:NAME'; {listed(spec)}")
-    return tables[0]
+    if kind not in NAMED and len(tables) == 1:
+        return tables[0]
+    why = "needs the name of an output"
+    if kind not in NAMED:
+        why = f"needs floats of shape [?, classes], of which there are {len(tables)}: name one"
+    raise ConfigurationError(f"score {kind!r} {why}, as in '{kind}:NAME'; {listed(spec)}")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
+from hybridmodel.cli.errors import NO
 from hybridmodel.cli.replacing import check_targets, replacing
 from hybridmodel.cli.source import Source
-
-if TYPE_CHECKING:
-    from hybridmodel.cascade import Calibration
 
 
 @click.command()
@@ -34,29 +31,18 @@ if TYPE_CHECKING:
     help="Largest share of all rows that may be kept local although that is a loss.",
 )
 @click.option(
-    "--delta",
-    type=float,
-    default=0.1,
-    show_default=True,
-    help="Chance, over samples, that the promise is broken.",
+    "--delta", type=float, default=0.1, help="Chance, over samples, that the promise is broken."
 )
 @click.option(
     "--score",
     default="margin",
-    show_default=True,
     help="How sure the local model is: margin, max_probability, entropy, or with an output's name "
     "as in margin:probabilities, uncertainty:std.",
 )
-@click.option("--answer", metavar="NAME", help="The output that is acted upon.")
-@click.option(
-    "--tolerance", type=float, help="For numbers: the largest difference that does not matter."
-)
-@click.option(
-    "-o", "--output", "target", type=click.Path(path_type=Path), help="Write it to this .json file."
-)
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw it to this file, such as curve.png."
-)
+@options.answer
+@options.tolerance
+@click.option("-o", "--output", "target", type=options.PATH, help="Write it to this .json file.")
+@click.option("--plot", type=options.PATH, help="Draw it to this file, such as curve.png.")
 @options.as_json
 @options.timeout
 @options.model_config
@@ -69,7 +55,7 @@ def calibrate(
     as_json: bool,
     config: dict[str, Any],
     **promise: Any,
-) -> None:
+) -> int:
     """Find the threshold of a cascade on the rows of DATA.
 
     DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. Both models answer every row.
@@ -93,16 +79,11 @@ def calibrate(
         with replacing(target) as part:
             part.write_text(found.to_json(), encoding="utf-8")
     if plot is not None:
-        _draw(found, plot)
+        with replacing(plot) as part:
+            # The format follows the target's ending; the temporary file has another.
+            found.plot().savefig(part, format=plot.suffix.lstrip(".") or "png", dpi=130)
     if as_json:
         options.echo_json(found.to_dict())
     else:
         click.echo(str(found))
-    if found.escalates_everything:
-        sys.exit(1)
-
-
-def _draw(found: Calibration, path: Path) -> None:
-    with replacing(path) as part:
-        # The format follows the target's ending; the temporary file has another.
-        found.plot().savefig(part, format=path.suffix.lstrip(".") or "png", dpi=130)
+    return NO if found.escalates_everything else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,14 +18,7 @@ from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import ATOL, RTOL, Difference, OutputDifference
 from hybridmodel.exceptions import InputMismatch
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from hybridmodel.model import HybridOnnxModel
-
-_tolerance = partial(click.option, type=click.FloatRange(min=0), show_default=True)
-
-_HEADER = ("output", "rows", "differing", "max abs diff")
+_tolerance = partial(click.option, type=click.FloatRange(min=0))
 
 
 @click.command()
@@ -37,9 +30,7 @@ _HEADER = ("output", "rows", "differing", "max abs diff")
 @options.timeout
 @options.model_config
 @options.as_json
-@click.pass_context
 def compare(
-    context: click.Context,
     model_uri: str,
     source: Source,
     rtol: float,
@@ -48,7 +39,7 @@ def compare(
     timeout: float | None,
     config: dict[str, Any],
     as_json: bool,
-) -> None:
+) -> int:
     """Answer every row of INPUT by both routes and compare all outputs.
 
     INPUT is a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
@@ -64,8 +55,11 @@ def compare(
         with progress(tables.count_rows(source)) as advance:
             rows = 0
             for frame in tables.read(source, model, batch_rows):
-                with explained(source, model, frame, rows):
-                    _add(comparison, model, frame, timeout)
+                if len(frame):
+                    with explained(source, model, frame, rows):
+                        local = model.infer(frame, use_azure=False)
+                        remote = model.infer(frame, use_azure=True, timeout=timeout)
+                        comparison.add(local.outputs, remote.outputs, rows=len(frame))
                 rows += len(frame)
                 advance(len(frame))
     if rows == 0:
@@ -77,53 +71,39 @@ def compare(
         options.echo_json({"same": same, "rtol": rtol, "atol": atol, "outputs": found})
     else:
         _echo(outputs, differences)
-    if not same:
-        context.exit(NO)
-
-
-def _add(
-    comparison: Comparison, model: HybridOnnxModel, frame: pd.DataFrame, timeout_s: float | None
-) -> None:
-    if len(frame) == 0:
-        return
-    local = model.infer(frame, use_azure=False).outputs
-    remote = model.infer(frame, use_azure=True, timeout=timeout_s).outputs
-    comparison.add(local, remote, rows=len(frame))
+    return 0 if same else NO
 
 
 def _as_json(item: OutputDifference, differences: Iterable[Difference]) -> dict[str, Any]:
-    described: dict[str, Any] = asdict(item)
-    del described["mean_abs_diff"]
-    described["differences"] = [
+    shown = [
         {"row": one.row, "position": one.position, "local": one.local, "endpoint": one.remote}
         for one in differences
     ]
+    described = {**asdict(item), "differences": shown}
+    del described["mean_abs_diff"]
     return described
 
 
 def _echo(
     outputs: tuple[OutputDifference, ...], differences: dict[str, tuple[Difference, ...]]
 ) -> None:
-    _echo_table([_HEADER, *(_summary(item) for item in outputs)])
+    rows: list[tuple[Any, ...]] = [("output", "rows", "differing", "max abs diff")]
+    for item in outputs:
+        distance = "-" if item.max_abs_diff is None else f"{item.max_abs_diff:.3g}"
+        rows.append((item.name, item.rows, item.differing_rows, distance))
+    _echo_table(rows)
     for item in outputs:
         if differences[item.name]:
             click.echo(f"\n{item.name}: first of {item.differing_rows} differing rows")
-            rows = [_line(difference) for difference in differences[item.name]]
-            _echo_table([("row", "position", "local", "endpoint"), *rows])
+            rows = [("row", "position", "local", "endpoint")]
+            for one in differences[item.name]:
+                position = ", ".join(map(str, one.position)) or "-"
+                rows.append((one.row, position, one.local, one.remote))
+            _echo_table(rows)
 
 
-def _summary(item: OutputDifference) -> tuple[str, ...]:
-    distance = "-" if item.max_abs_diff is None else f"{item.max_abs_diff:.3g}"
-    return item.name, str(item.rows), str(item.differing_rows), distance
-
-
-def _line(difference: Difference) -> tuple[str, ...]:
-    position = ", ".join(map(str, difference.position)) or "-"
-    return str(difference.row), position, str(difference.local), str(difference.remote)
-
-
-def _echo_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+def _echo_table(rows: list[tuple[Any, ...]]) -> None:
+    columns = [list(map(str, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -27,8 +27,7 @@ _LONGEST_PATH = 4096
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @options.as_json
-@click.pass_context
-def doctor(context: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
+def doctor(paths: tuple[str, ...], as_json: bool) -> int:
     """Find code and graphs that rely on onnxruntime's dead Azure execution provider.
 
     Reads Python files, notebooks and ONNX files, and runs none of them. Says for each place what
@@ -46,8 +45,7 @@ def doctor(context: click.Context, paths: tuple[str, ...], as_json: bool) -> Non
     else:
         for line in describe(report):
             click.echo(_printable(line))
-    if report.findings:
-        context.exit(NO)
+    return NO if report.findings else 0
 
 
 def describe(report: Report) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -16,16 +15,11 @@ import click
 from hybridmodel.cli.endings import Terminated, ended_by_signals
 from hybridmodel.exceptions import HybridModelError
 
-NO = 1
-"""The command's question has the answer no."""
-ERROR = 2
-"""The command failed; the message is on stderr."""
-INTERRUPTED = 130
-"""Ended by Ctrl-C: 128 plus the number of SIGINT."""
-BY_SIGNAL = 128
-"""Ended by another signal: plus its number, such as 143 for SIGTERM."""
-PIPE_CLOSED = 141
-"""The reader of stdout is gone: 128 plus the number of SIGPIPE."""
+NO = 1  # The command's question has the answer no.
+ERROR = 2  # The command failed; the message is on stderr.
+INTERRUPTED = 130  # Ended by Ctrl-C: 128 plus the number of SIGINT.
+BY_SIGNAL = 128  # Ended by another signal: plus its number, such as 143 for SIGTERM.
+PIPE_CLOSED = 141  # The reader of stdout is gone: 128 plus the number of SIGPIPE.
 
 TRACEBACK_ENV = "HYBRIDMODEL_TRACEBACK"
 
@@ -69,27 +63,12 @@ def quiet_pipe() -> Iterator[None]:
 def _message(error: Exception) -> str:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "hybridmodel"
-        return f"{_usage_message(error)} (see {command} --help)"
+        return f"{error.format_message()} (see {command} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, HybridModelError):
+    if isinstance(error, HybridModelError) or type(error).__module__.startswith("mlflow."):
         return str(error)
     if isinstance(error, OSError):
         known = error.filename is not None and error.strerror
         return f"{error.filename}: {error.strerror}" if known else str(error)
-    if type(error).__module__.startswith("mlflow."):
-        return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _usage_message(error: click.UsageError) -> str:
-    if not isinstance(error, click.NoSuchOption):
-        return error.format_message()
-    known = [] if error.ctx is None else _options(error.ctx.command)
-    close = difflib.get_close_matches(error.option_name, known, 1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    return f"No such option {error.option_name!r}.{meant}"
-
-
-def _options(command: click.Command) -> list[str]:
-    return [name for option in command.params for name in (*option.opts, *option.secondary_opts)]

@@ -54,15 +54,17 @@ def _shown(name: str | None, uri: str, config: dict[str, Any], as_json: bool) ->
 
 def describe(model: HybridOnnxModel) -> dict[str, Any]:
     """Describe a model in JSON's types, without any secret and without running it."""
+    is_refused = _is_refused(model)
+    policy = model.policies.saved if is_refused else model.policies.for_call()
     return {
         "sha256": model.onnx.sha256,
         **model.spec.to_dict(),
         "feature_names": model.feature_names,
-        "endpoint": None if model.endpoint is None else _endpoint(model.endpoint),
+        "endpoint": _endpoint(model.endpoint),
         "sends": [asdict(item) for item in sent_to(model.endpoint)],
         "defaults": {
-            "route": _route(model),
-            "route_is_refused": _is_refused(model),
+            "route": policy.mode,
+            "route_is_refused": is_refused,
             "use_azure": model.use_azure,
             "output": model.output,
             "providers": provider_names(model),
@@ -75,22 +77,12 @@ def provider_names(model: HybridOnnxModel) -> list[str]:
     return [item if isinstance(item, str) else item[0] for item in model.local.providers]
 
 
-def _endpoint(endpoint: TritonEndpoint) -> dict[str, Any]:
-    return {
-        **endpoint.to_dict(),
-        "model_url": endpoint.model_url,
-        "auth_key_is_set": _is_set(endpoint.auth_key_env),
-    }
-
-
-def _is_set(name: str | None) -> bool | None:
-    return None if name is None else bool(os.environ.get(name))
-
-
-def _route(model: HybridOnnxModel) -> str:
-    policy = model.policies.saved if _is_refused(model) else model.policies.for_call()
-    mode: str = policy.mode
-    return mode
+def _endpoint(endpoint: TritonEndpoint | None) -> dict[str, Any] | None:
+    if endpoint is None:
+        return None
+    name = endpoint.auth_key_env
+    is_set = None if name is None else bool(os.environ.get(name))
+    return {**endpoint.to_dict(), "model_url": endpoint.model_url, "auth_key_is_set": is_set}
 
 
 def _is_refused(model: HybridOnnxModel) -> bool:

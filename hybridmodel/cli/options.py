@@ -22,17 +22,11 @@ from hybridmodel.routing import parse_use_azure
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
-_QUIET = {"MLFLOW_LOGGING_LEVEL": "ERROR"}
+PATH = click.Path(path_type=Path)
 
 
 def read_config(given: Iterable[str]) -> dict[str, Any]:
-    """Turn ``KEY=VALUE`` texts into what ``model_config`` takes; an empty value is None.
-
-    Raises
-    ------
-    click.BadParameter
-        If one has no ``=`` or a value of the wrong kind. Values are not shown: they may be keys.
-    """
+    """Turn ``KEY=VALUE`` texts into what ``model_config`` takes; an empty value is None."""
     config = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -42,6 +36,7 @@ def read_config(given: Iterable[str]) -> dict[str, Any]:
             config[key] = _read(key, value) if value else None
         except ConfigurationError as error:
             kind = "a number" if FIELD_TYPES.get(key) in (int, float) else "true or false"
+            # The value is not shown: it may be a key.
             raise click.BadParameter(f"the value of {key} is {kind}") from error
     return config
 
@@ -71,83 +66,70 @@ timeout = click.option(
     type=click.FloatRange(min=0, min_open=True),
     help="Total time for one call to the endpoint; default is the model's.",
 )
+answer = click.option(
+    "--answer", metavar="NAME", help="The output that is acted upon, if there are several."
+)
+tolerance = click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="For numbers: the largest difference that does not matter.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 batch_rows = click.option(
     "--batch-rows",
     type=click.IntRange(min=1),
     default=10_000,
-    show_default=True,
     help="Rows that are read, answered and written at a time.",
 )
 
 
-_TABLE = (
-    click.option(
-        "--separator",
-        metavar="CHARACTER",
-        help="What stands between the fields of CSV; default is what the header shows: a comma, "
-        "else a semicolon, tab or bar.",
-    ),
-    click.option(
-        "--decimal",
-        metavar="CHARACTER",
-        default=".",
-        show_default=True,
-        help="What stands before the decimals of a number in CSV.",
-    ),
-    click.option(
-        "--id-column",
-        "id_columns",
-        metavar="NAME",
-        multiple=True,
-        help="A column that is no feature and says which row it is. Repeatable.",
-    ),
-    click.option("--ignore-extra", is_flag=True, help="Leave out columns that the model lacks."),
-)
+_SOURCE = ("path", "separator", "decimal", "id_columns", "ignore_extra")
+
+
+def _mark(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+    mark = "\t" if given == "\\t" else given
+    if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
+        raise click.BadParameter("one character is expected")
+    return mark
 
 
 def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command an argument for a table, and options to read it, as one `Source`.
-
-    Parameters
-    ----------
-    metavar : str
-        What the help calls it.
-
-    Returns
-    -------
-    callable
-        Decorates a command that takes `source`.
-    """
+    """Give a command an argument for a table, and options to read it, as one `source`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.argument("path", metavar=metavar, type=PATH)
+        @click.option(
+            "--separator",
+            metavar="CHARACTER",
+            callback=_mark,
+            help="What stands between the fields of CSV; default is what the header shows: a "
+            "comma, else a semicolon, tab or bar.",
+        )
+        @click.option(
+            "--decimal",
+            metavar="CHARACTER",
+            default=".",
+            callback=_mark,
+            help="What stands before the decimals of a number in CSV.",
+        )
+        @click.option(
+            "--id-column",
+            "id_columns",
+            metavar="NAME",
+            multiple=True,
+            help="A column that is no feature and says which row it is. Repeatable.",
+        )
+        @click.option(
+            "--ignore-extra", is_flag=True, help="Leave out columns that the model lacks."
+        )
         @functools.wraps(command)
-        def run(
-            *args: Any,
-            source: Path,
-            separator: str | None,
-            decimal: str,
-            id_columns: tuple[str, ...],
-            ignore_extra: bool,
-            **options: Any,
-        ) -> Any:
-            marks = _mark("--separator", separator), _mark("--decimal", decimal) or "."
-            table = Source(source, *marks, id_columns, ignore_extra)
-            return command(*args, source=table, **options)
+        def run(**options: Any) -> Any:
+            source = Source(**{name: options.pop(name) for name in _SOURCE})
+            return command(source=source, **options)
 
-        made: Callable[..., Any] = run
-        for option in reversed(_TABLE):
-            made = option(made)
-        return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))(made)
+        return run
 
     return decorate
-
-
-def _mark(option: str, given: str | None) -> str | None:
-    mark = "\t" if given == "\\t" else given
-    if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
-        raise click.BadParameter("one character is expected", param_hint=option)
-    return mark
 
 
 _NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
@@ -160,34 +142,16 @@ def named_model(text: str) -> tuple[str | None, str]:
 
 
 def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
-    """Load a model with MLflow kept from writing to stdout, and from chatting on stderr.
+    """Load a saved model or an ONNX file; MLflow writes nothing to stdout, and errors to stderr.
 
-    Parameters
-    ----------
-    uri : str
-        As `hybridmodel.load_model` takes it, or an ONNX file.
-    config : mapping
-        Values for ``model_config``.
-
-    Returns
-    -------
-    HybridOnnxModel
-        A route that is stored with it, and not granted, is refused when it is taken.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no hybrid model, it is damaged, or `config` has an unknown key.
-    mlflow.exceptions.MlflowException
-        If MLflow finds nothing at `uri`.
+    A stored route that is not granted is refused when it is taken.
     """
     from hybridmodel.cli.plain_onnx import is_onnx_file, open_onnx
     from hybridmodel.flavor import read_model
 
     if is_onnx_file(uri):
         return open_onnx(Path(uri), config)
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     with redirect_stdout(sys.stderr):
         return read_model(uri, config=config, look_only=True)
 

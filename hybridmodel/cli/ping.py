@@ -20,22 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The state of an endpoint.
+    """The state of an endpoint; `reason` says in its own words why it is not ready.
 
-    Attributes
-    ----------
-    model_url : str
-        The endpoint's URL of the model.
-    ready : bool
-        Whether it can answer now.
-    reason : str or None
-        Why it is not ready, in the endpoint's words; None if it gives no reason.
-    differences : tuple of str
-        One sentence for each difference from the local model.
-    calls : int
-        Timed calls.
-    round_trip_median_s, round_trip_min_s : float or None
-        Time of one call for the model's metadata; None when it is not ready.
+    A round trip is one call for the model's metadata.
     """
 
     model_url: str
@@ -46,34 +33,16 @@ class Health:
     round_trip_median_s: float | None = None
     round_trip_min_s: float | None = None
 
-    @property
-    def is_good(self) -> bool:
-        """Whether the endpoint is ready and agrees with the local model's inputs and outputs."""
-        return self.ready and not self.differences
-
 
 @click.command()
 @options.model_uri
 @options.model_config
 @options.timeout
-@click.option(
-    "-n",
-    "calls",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Timed calls.",
-)
+@click.option("-n", "calls", type=click.IntRange(min=1), default=5, help="Timed calls.")
 @options.as_json
-@click.pass_context
 def ping(
-    context: click.Context,
-    model_uri: str,
-    config: dict[str, Any],
-    timeout: float | None,
-    calls: int,
-    as_json: bool,
-) -> None:
+    model_uri: str, config: dict[str, Any], timeout: float | None, calls: int, as_json: bool
+) -> int:
     """Check that a model's endpoint is ready and has the same inputs and outputs.
 
     The round trip is the time of a call for the model's metadata, on an open connection; no rows
@@ -88,8 +57,7 @@ def ping(
         options.echo_json(asdict(health))
     else:
         options.echo_pairs(_pairs(health))
-    if not health.is_good:
-        context.exit(NO)
+    return 0 if health.ready and not health.differences else NO
 
 
 def examine(
@@ -102,7 +70,12 @@ def examine(
     client = model.client
     url = client.endpoint.model_url
     if not client.is_ready(timeout_s):
-        return Health(model_url=url, ready=False, reason=_refusal(model, timeout_s))
+        reason = None
+        try:
+            client.metadata(timeout_s)
+        except EndpointRefused as error:
+            reason = str(error)
+        return Health(model_url=url, ready=False, reason=reason)
     differences: tuple[str, ...] = ()
     try:
         model.check_endpoint(timeout_s)
@@ -123,22 +96,15 @@ def examine(
     )
 
 
-def _refusal(model: HybridOnnxModel, timeout_s: float | None) -> str | None:
-    try:
-        model.client.metadata(timeout_s)
-    except EndpointRefused as error:
-        return str(error)
-    return None
-
-
 def _pairs(health: Health) -> list[tuple[str, str]]:
-    ready = "yes" if health.ready else f"no{': ' if health.reason else ''}{health.reason or ''}"
-    pairs = [("endpoint", health.model_url), ("ready", ready)]
-    if health.round_trip_median_s is not None and health.round_trip_min_s is not None:
-        median_ms, min_ms = health.round_trip_median_s * 1e3, health.round_trip_min_s * 1e3
-        times = f"median {median_ms:.1f} ms, fastest {min_ms:.1f} ms, of {health.calls} calls"
-        pairs += [
-            ("differs", "\n".join(health.differences) or "in nothing"),
-            ("round trip", times),
-        ]
-    return pairs
+    median_s, min_s = health.round_trip_median_s, health.round_trip_min_s
+    if median_s is None or min_s is None:
+        ready = f"no: {health.reason}" if health.reason else "no"
+        return [("endpoint", health.model_url), ("ready", ready)]
+    times = f"median {median_s * 1e3:.1f} ms, fastest {min_s * 1e3:.1f} ms"
+    return [
+        ("endpoint", health.model_url),
+        ("ready", "yes"),
+        ("differs", "\n".join(health.differences) or "in nothing"),
+        ("round trip", f"{times}, of {health.calls} calls"),
+    ]

@@ -43,7 +43,11 @@ class Program(click.Group):
     "hybridmodel",
     cls=Program,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
     epilog=(
         "MODEL_URI is a folder, an ONNX file, models:/name/1, models:/name@alias or runs:/id/name. "
         "Errors are one line on stderr; HYBRIDMODEL_TRACEBACK=1 adds the traceback."

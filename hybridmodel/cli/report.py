@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
     from hybridmodel.report import Gatherer
 
-_SUFFIXES = (".html", ".htm")
-_TIMED_ROWS = 100
-
 
 @click.command()
 @options.model_uri
@@ -34,9 +31,8 @@ _TIMED_ROWS = 100
     "-o",
     "--output",
     "target",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     default=Path("report.html"),
-    show_default=True,
     help="Write to this .html file, once all rows are answered.",
 )
 @click.option(
@@ -45,27 +41,19 @@ _TIMED_ROWS = 100
     help="How sure the local model is of a row: max_probability, margin, entropy, confidence:NAME "
     "or uncertainty:NAME; default is that of the model's cascade, else margin.",
 )
-@click.option(
-    "--answer", metavar="NAME", help="The output that is acted upon, if there are several."
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    help="For numbers: the largest difference that does not matter.",
-)
+@options.answer
+@options.tolerance
 @click.option(
     "--rows",
     "shown",
     type=click.IntRange(min=0, max=10_000),
     default=50,
-    show_default=True,
     help="Rows shown with their input on which the routes disagree, at most.",
 )
 @click.option(
     "--calls",
     type=click.IntRange(min=0),
     default=50,
-    show_default=True,
     help="Calls of one row that are timed on each route.",
 )
 @options.batch_rows
@@ -94,7 +82,7 @@ def report(
     """
     from hybridmodel.report import Gatherer, render
 
-    if target.suffix.lower() not in _SUFFIXES:
+    if target.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"{target}: a name that ends with .html was expected")
     check_targets(source, target)
     # All outputs are compared, also where the model was saved with one selected.
@@ -122,17 +110,15 @@ def _gather(
     batch_rows: int,
     calls: int,
 ) -> None:
-    first = None
     with progress(tables.count_rows(source)) as advance:
         for frame in tables.read(source, model, batch_rows, labels):
             right = tables.take_labels(frame, labels, source)
             with explained(source, model, frame, gatherer.rows, label=labels, labels=True):
                 gatherer.add(frame, right)
-            first = frame.iloc[:_TIMED_ROWS] if first is None else first
             advance(len(frame))
-    if not gatherer.rows or first is None:
+    if not gatherer.rows:
         raise InputMismatch(f"{source.name}: has no rows, so there is nothing to report")
-    gatherer.time(first, calls)
+    gatherer.time(calls)
 
 
 def _facts(

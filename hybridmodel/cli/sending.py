@@ -15,20 +15,9 @@ _REFUSED = "not granted, so not sent; `hybridmodel trust` grants it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A secret or data that would be sent.
+    """Data (`what` is ``data``), tokens (``entra``), or the key in a variable of that name.
 
-    Attributes
-    ----------
-    what : str
-        ``data``, ``entra``, or the name of a variable.
-    grant : str
-        The grant that a saved model needs for it.
-    granted : bool
-        Whether it may be sent without a call that asks for the endpoint.
-    why : str
-        What grants or refuses it.
-    is_set : bool or None
-        Whether the variable is set; None for data and tokens.
+    `grant` is what a saved model needs to send it without a call that asks for the endpoint.
     """
 
     what: str

@@ -30,12 +30,11 @@ _MAX_SHOWN = 64
 
 @click.command()
 @options.model_uris
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
@@ -76,7 +75,7 @@ def serve(
                 endpoint = server.endpoint(
                     item.name, model_version=item.version, auth_key_env=auth_key_env
                 )
-                click.echo("\n".join(_greeting(item, endpoint)))
+                click.echo(_greeting(item, endpoint))
             server.wait()
 
 
@@ -99,7 +98,8 @@ def _offered(
     for text in given:
         own, uri = options.named_model(text)
         model = stack.enter_context(options.open_model(uri, config))
-        called, version = _name_of(model, uri, name or own)
+        plain, version = _known_name(model, uri)
+        called = name or own or plain
         taken = next((item.uri for item in offered if item.name == called), None)
         if taken is not None:
             raise ConfigurationError(
@@ -109,25 +109,20 @@ def _offered(
     return offered
 
 
+def _known_name(model: HybridOnnxModel, uri: str) -> tuple[str, str]:
+    """Return the name and version at the model's own endpoint; without one, of the file."""
+    if model.endpoint is None:
+        return Path(uri).stem if is_onnx_file(uri) else "model", "1"
+    return model.endpoint.model_name, model.endpoint.model_version or "1"
+
+
 def _key(name: str) -> str:
     key = os.environ.get(name)
     if not key:
-        raise ConfigurationError(
-            f"--auth-key-env: the environment variable {_shown(name)} is not set"
-        )
+        # The user may have passed the key itself.
+        shown = name if name.isidentifier() and len(name) <= 32 else "the one given"
+        raise ConfigurationError(f"--auth-key-env: the environment variable {shown} is not set")
     return key
-
-
-def _shown(name: str) -> str:
-    # The user may have passed the key itself.
-    return name if name.isidentifier() and len(name) <= 32 else "the one given"
-
-
-def _name_of(model: HybridOnnxModel, uri: str, name: str | None) -> tuple[str, str]:
-    known = model.endpoint
-    version = (known.model_version if known is not None else None) or "1"
-    plain = Path(uri).stem if is_onnx_file(uri) else "model"
-    return name or (known.model_name if known is not None else plain), version
 
 
 @contextmanager
@@ -141,42 +136,32 @@ def _ended_by_signals() -> Iterator[None]:
             raise
 
 
-def _greeting(item: _Offered, endpoint: TritonEndpoint) -> Iterator[str]:
-    settings = {
-        "uri": endpoint.uri,
-        "model_name": endpoint.model_name,
-        "model_version": endpoint.model_version,
-        "auth_key_env": endpoint.auth_key_env or "",
-    }
-    words = [f"--model-config {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
-    yield f"serving {endpoint.model_url} for demos; Ctrl-C ends it"
-    yield f"  {_curl(item.model, endpoint)}"
-    yield f"  hybridmodel ping {shlex.quote(item.uri)} {' '.join(words)}"
+def _greeting(item: _Offered, endpoint: TritonEndpoint) -> str:
+    names = ("uri", "model_name", "model_version", "auth_key_env")
+    settings = [f"{name}={getattr(endpoint, name) or ''}" for name in names]
+    words = [f"--model-config {shlex.quote(setting)}" for setting in settings]
+    return (
+        f"serving {endpoint.model_url} for demos; Ctrl-C ends it\n"
+        f"  {_curl(item.model, endpoint)}\n"
+        f"  hybridmodel ping {shlex.quote(item.uri)} {' '.join(words)}"
+    )
 
 
 def _curl(model: HybridOnnxModel, endpoint: TritonEndpoint) -> str:
     name = endpoint.auth_key_env
     head = "curl -s" if name is None else f'curl -s -H "Authorization: Bearer ${name}"'
-    small = all(_size(spec) <= _MAX_SHOWN for spec in model.inputs)
-    if not (small and all(BY_DATATYPE[spec.datatype].in_json for spec in model.inputs)):
+    examples = [_example(spec) for spec in model.inputs]
+    if None in examples:
         return f"{head} {endpoint.model_url}"
-    body = json.dumps({"inputs": [_example(spec) for spec in model.inputs]})
+    body = json.dumps({"inputs": examples})
     return f"{head} {endpoint.model_url}/infer -d {shlex.quote(body)}"
 
 
-def _example(spec: TensorSpec) -> dict[str, Any]:
+def _example(spec: TensorSpec) -> dict[str, Any] | None:
+    """Return one row of an input; None where that is too long to show or has no form in JSON."""
+    shape = [1 if size == WILDCARD else size for size in spec.shape]
+    if math.prod(shape) > _MAX_SHOWN or not BY_DATATYPE[spec.datatype].in_json:
+        return None
     value: Any = {"BYTES": "text", "BOOL": False}.get(spec.datatype, 0)
-    return {
-        "name": spec.name,
-        "datatype": spec.datatype,
-        "shape": _shape(spec),
-        "data": [value] * _size(spec),
-    }
-
-
-def _shape(spec: TensorSpec) -> list[int]:
-    return [1 if size == WILDCARD else size for size in spec.shape]
-
-
-def _size(spec: TensorSpec) -> int:
-    return math.prod(_shape(spec))
+    data = [value] * math.prod(shape)
+    return {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": data}

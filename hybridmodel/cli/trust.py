@@ -35,16 +35,14 @@ from hybridmodel.remote.trust.permission import ALLOW_ENV
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.model_config
-@click.pass_context
 def trust(
-    context: click.Context,
     model_uri: str | None,
     listed: bool,
     revoke: tuple[str, ...],
     print_env: bool,
     yes: bool,
     config: dict[str, Any],
-) -> None:
+) -> int:
     """Let a saved model send data, and the key that it names, to its endpoint.
 
     Shows what would be sent where, asks, and writes it into a file of yours. What is granted is
@@ -54,13 +52,12 @@ def trust(
     """
     _check_usage(model_uri or print_env, listed, revoke)
     if revoke:
-        context.exit(_revoke(parse_grants(revoke, "--revoke")))
+        return _revoke(parse_grants(revoke, "--revoke"))
     if listed:
         click.echo("".join(f"{grant}\n" for grant in trust_file.read()), nl=False)
-        return
+        return 0
     if model_uri is None:
-        _print_env(trust_file.read())
-        return
+        return _print_env(trust_file.read())
     with options.open_model(model_uri, config) as model:
         endpoint = model.endpoint
     if endpoint is None:
@@ -68,10 +65,7 @@ def trust(
     wanted = wanted_grants(endpoint)
     if not endpoint.place.can_be_named:
         raise ConfigurationError(f"{endpoint.uri}: no grant can name a path of this kind")
-    if print_env:
-        _print_env(wanted)
-    elif not _grant(model_uri, endpoint, wanted, yes):
-        context.exit(NO)
+    return _print_env(wanted) if print_env else _grant(model_uri, endpoint, wanted, yes)
 
 
 def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
@@ -81,19 +75,19 @@ def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
         raise click.UsageError("name a model, or --list, --revoke or --print-env")
 
 
-def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> bool:
+def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> int:
     options.echo_pairs([("model", model_uri), ("endpoint", endpoint.model_url)])
     click.echo(f"\n{_question(endpoint)}\n")
     known = trust_file.read()
     if set(wanted) <= set(known):
         click.echo(f"granted in {trust_file.path()} already")
-        return True
+        return 0
     click.echo("This holds for every saved model that names the same, not only for this one.")
     if not yes and not click.confirm(f"Allow it, in {trust_file.path()}?"):
-        return False
+        return NO
     trust_file.write([*known, *wanted])
     click.echo("\n".join(f"granted: {grant}" for grant in wanted))
-    return True
+    return 0
 
 
 def _question(endpoint: TritonEndpoint) -> str:
@@ -112,21 +106,17 @@ def _question(endpoint: TritonEndpoint) -> str:
 
 def _revoke(revoked: Iterable[Grant]) -> int:
     """Take out grants; a place alone means all of that place."""
-    kept = list(trust_file.read())
-    status = 0
+    kept, status = set(trust_file.read()), 0
     for gone in revoked:
-        left = [
-            grant
-            for grant in kept
-            if grant != gone and not (gone.secret is None and grant.place == gone.place)
-        ]
-        if len(left) == len(kept):
+        found = {item for item in kept if gone in (item, Grant(None, item.place))}
+        if not found:
             click.echo(f"no such grant: {gone}", err=True)
             status = NO
-        kept = left
+        kept -= found
     trust_file.write(kept)
     return status
 
 
-def _print_env(grants: Iterable[Grant]) -> None:
+def _print_env(grants: Iterable[Grant]) -> int:
     click.echo(f"{ALLOW_ENV}={','.join(map(str, grants))}")
+    return 0

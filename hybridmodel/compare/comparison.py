@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.compare.agreement import Agreement, Compared, find_judge
+from hybridmodel.cascade.judges import ByClass, Judge, judge_for
+from hybridmodel.cascade.scores import Score
 from hybridmodel.compare.latencies import Latencies, Latency
 from hybridmodel.compare.values import (
     ATOL,
@@ -18,9 +19,12 @@ from hybridmodel.compare.values import (
     Difference,
     OutputDifference,
     OutputTotal,
+    Values,
+    compare_values,
     plain,
 )
-from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -29,10 +33,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
+Pairs = Counter[tuple[Any, Any]]
 
-SHOWN = 20
-"""How many of the first and of the last disagreements are kept, with both answers."""
-
+SHOWN = 20  # How many of the first and of the last disagreements are kept, with both answers.
 _MOST_PAIRS = 1000
 
 
@@ -141,19 +144,18 @@ class Comparison:
         rtol: float = RTOL,
         atol: float = ATOL,
     ) -> None:
-        self._spec = spec
-        judge = find_judge(spec, answer, tolerance)
-        self.agreement = Agreement(spec=spec, judge=judge, rtol=rtol, atol=atol)
+        self._spec, self._rtol, self._atol = spec, rtol, atol
+        self._judge = find_judge(spec, answer, tolerance)
         self.reset()
         reset_in_child(self)
 
     def reset(self) -> None:
         """Forget everything."""
         self._lock = threading.Lock()
-        self._calls = self._rows = self._disagreed = self._shed = 0
+        self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._totals: dict[str, OutputTotal] = {}
-        self._pairs: Counter[tuple[Any, Any]] = Counter()
+        self._pairs = Pairs()
         self._latencies = {LOCAL: Latencies(), AZURE: Latencies()}
         self._first: list[Disagreement] = []
         self._last: deque[Disagreement] = deque(maxlen=SHOWN)
@@ -186,58 +188,53 @@ class Comparison:
         ndarray of bool, shape (n,)
             The rows on which the routes disagree.
         """
-        found = self.agreement.compare(local, azure, rows)
-        places = np.flatnonzero(found.disagree)
+        values = {name: self._values(name, local[name], azure[name], rows) for name in local}
+        disagree, pairs = self._disagreement(local, azure, rows, values)
+        places = np.flatnonzero(disagree)
         shown = sorted({*places[:SHOWN].tolist(), *places[-SHOWN:].tolist()})
-        label = (lambda _: None) if index is None else (lambda place: plain(index[place]))
         new = [
             Disagreement(
-                place, label(place), self._row(local, place, rows), self._row(azure, place, rows)
+                position=place,
+                label=None if index is None else plain(index[place]),
+                local=self._row(local, place, rows),
+                azure=self._row(azure, place, rows),
             )
             for place in shown
         ]
         with self._lock:
-            self._add(found, new, len(places))
+            self._add(disagree, new, values, pairs)
             for route, elapsed_s in ((LOCAL, local_s), (AZURE, azure_s)):
                 if elapsed_s is not None:
                     self._latencies[route].add(elapsed_s)
-        return found.disagree
+        return disagree
 
     def add_shed(self) -> None:
         """Count a call that was not compared because too many were waiting."""
         with self._lock:
-            self._shed += 1
+            self._counts["shed"] += 1
 
     def add_failure(self, error: str) -> None:
         """Count a call whose comparison failed, by the name of the error."""
         with self._lock:
+            self._counts["failed"] += 1
             self._failures[error] += 1
 
     def counts(self) -> dict[str, float]:
-        """Return the counts by name, without those that are zero."""
+        """Return the counts by name; what has not happened is left out."""
         with self._lock:
             failed = {f"failed.{name}": count for name, count in self._failures.items()}
-            found = {"shed": self._shed, "failed": self._failures.total(), **failed}
-            seen = {
-                "calls": self._calls,
-                "rows": self._rows,
-                "agreed": self._rows - self._disagreed,
-            }
-        return {
-            **(seen if seen["calls"] else {}),
-            **{name: count for name, count in found.items() if count},
-        }
+            return {**self._counts, **failed}
 
     def summary(self) -> ComparisonSummary:
         """Return the result so far."""
         with self._lock:
             latency = {route: item.summary() for route, item in self._latencies.items()}
             return ComparisonSummary(
-                agree_by=str(self.agreement),
-                calls=self._calls,
-                rows=self._rows,
-                agreed=self._rows - self._disagreed,
-                shed=self._shed,
+                agree_by=self._agree_by(),
+                calls=self._counts["calls"],
+                rows=self._counts["rows"],
+                agreed=self._counts["agreed"],
+                shed=self._counts["shed"],
                 failures=dict(self._failures),
                 outputs=tuple(total.difference(name) for name, total in self._totals.items()),
                 pairs=tuple((*pair, count) for pair, count in self._pairs.most_common()),
@@ -246,34 +243,83 @@ class Comparison:
                 last=tuple(self._last),
             )
 
-    def latencies(self) -> dict[str, tuple[float, ...]]:
-        """Return by route how long the last calls took, in seconds."""
-        with self._lock:
-            return {route: tuple(item.last_s) for route, item in self._latencies.items()}
-
     def differences(self) -> dict[str, tuple[Difference, ...]]:
         """Return by output the first differing value of each of the first differing rows."""
         with self._lock:
             return {name: tuple(total.first) for name, total in self._totals.items()}
 
-    def _add(self, found: Compared, new: list[Disagreement], disagreed: int) -> None:
-        new = [replace(item, position=self._rows + item.position) for item in new]
+    def _agree_by(self) -> str:
+        judge = self._judge
+        if judge is None:
+            return f"every value, floats within {self._atol:g} + {self._rtol:g} of the local one"
+        if isinstance(judge, ByClass):
+            kind = "the most probable class of" if judge.output.dtype.kind == "f" else "class"
+            return f"{kind} {judge.output.name!r}"
+        return f"{judge.output.name!r} within {judge.tolerance:g}"
+
+    def _values(self, name: str, local: Array, remote: Array, rows: int | None) -> Values:
+        if rows is None or not self._spec.output(name).batched:
+            local, remote = local[np.newaxis], remote[np.newaxis]
+        return compare_values(local, remote, self._rtol, self._atol)
+
+    def _disagreement(
+        self, local: Outputs, remote: Outputs, rows: int | None, values: dict[str, Values]
+    ) -> tuple[Array, Pairs]:
+        """Return which rows disagree, and the rows of each pair of classes.
+
+        Where the output that the judge reads is not among them, all values have to be equal.
+        """
+        disagree, pairs, judge = np.zeros(1 if rows is None else rows, bool), Pairs(), self._judge
+        if judge is None or rows is None or not _can_judge(judge, local, remote):
+            for found in (item.differing for item in values.values()):
+                disagree |= found if len(found) == len(disagree) else found.any()
+            return disagree, pairs
+        answers = judge.read(local), judge.read(remote)
+        if isinstance(judge, ByClass):
+            pairs.update(zip(*(item.tolist() for item in answers), strict=True))
+        return disagree | judge.compare(None, *answers).differ, pairs
+
+    def _add(
+        self, disagree: Array, new: list[Disagreement], values: dict[str, Values], pairs: Pairs
+    ) -> None:
+        new = [replace(item, position=self._counts["rows"] + item.position) for item in new]
         self._first += new[: SHOWN - len(self._first)]
         self._last.extend(new)
-        self._calls += 1
-        self._rows += len(found.disagree)
-        self._disagreed += disagreed
-        for name, values in found.values.items():
-            self._totals.setdefault(name, OutputTotal()).add(values)
-        for (local, remote), count in found.pairs.items():
+        self._counts["calls"] += 1
+        self._counts["rows"] += len(disagree)
+        self._counts["agreed"] += int((~disagree).sum())
+        for name, found in values.items():
+            self._totals.setdefault(name, OutputTotal()).add(found)
+        for (local, remote), count in pairs.items():
             pair = plain(local), plain(remote)
             if pair in self._pairs or len(self._pairs) < _MOST_PAIRS:
                 self._pairs[pair] += count
 
     def _row(self, outputs: Outputs, place: int, rows: int | None) -> dict[str, Any]:
         return {
-            name: plain(
-                array if rows is None or not self._spec.output(name).batched else array[place]
-            )
+            name: plain(array[place] if rows and self._spec.output(name).batched else array)
             for name, array in outputs.items()
         }
+
+
+def find_judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> Judge | None:
+    """Return the judge for what `Comparison` takes; None where all values have to be equal."""
+    tables = [item.name for item in spec.outputs if _is_table(item)]
+    score = Score("margin", tables[0]) if len(tables) == 1 else Score("confidence")
+    try:
+        return judge_for(spec, score, answer=answer, tolerance=tolerance)
+    except ConfigurationError:
+        if answer is not None or tolerance is not None:
+            raise
+        return None
+
+
+def _can_judge(judge: Judge, local: Outputs, remote: Outputs) -> bool:
+    name = judge.output.name
+    same_shape = name in local and local[name].shape == remote[name].shape
+    return same_shape and judge.output.batched
+
+
+def _is_table(spec: TensorSpec) -> bool:
+    width = len(spec.labels) or (spec.shape[1] if len(spec.shape) == 2 else 0)
+    return spec.dtype.kind == "f" and width > 1

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KEPT = 1024
-"""Calls of which the duration is kept."""
+KEPT = 1024  # Calls of which the duration is kept.
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,7 @@ class Latency:
 
 
 class Latencies:
-    """Durations of one route's calls, in seconds; not safe to share between threads.
-
-    Attributes
-    ----------
-    last_s : deque of float
-        The last `KEPT`.
-    """
+    """Durations of one route's calls, in seconds; not safe to share between threads."""
 
     def __init__(self) -> None:
         self.last_s: deque[float] = deque(maxlen=KEPT)

@@ -12,28 +12,19 @@ from hybridmodel.data.tensors import format_shape
 
 Array = np.ndarray[Any, Any]
 
+# Floats are equal when ``|remote - local| <= ATOL + RTOL * |local|``.
 RTOL, ATOL = 1e-4, 1e-6
-"""Floats are equal when ``|remote - local| <= ATOL + RTOL * |local|``."""
 
-SHOWN = 10
-"""Rows of each output of which the first differing value is kept."""
-
+SHOWN = 10  # Rows of each output of which the first differing value is kept.
 _LONGEST_ARRAY = 16
 _LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The first differing value of a row.
+    """The first differing value of a row, and where in the row it is; rows are counted from 0.
 
-    Attributes
-    ----------
-    row : int
-        Counted from 0.
-    position : tuple of int
-        Of the value within the row; empty when the row has one value.
-    local, remote : str, int, float or bool
-        Both values; where the shapes differ, both shapes.
+    Where the shapes differ, `local` and `remote` are both shapes.
     """
 
     row: int
@@ -65,18 +56,10 @@ class OutputDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """The comparison of one output in one call.
+    """The comparison of one output in one call, whose first axis counts rows.
 
-    Attributes
-    ----------
-    local, remote : ndarray
-        The output, whose first axis counts rows.
-    unequal : ndarray of bool, shape (n, values), or None
-        Differing values of each row; None where the shapes differ.
-    differing : ndarray of bool, shape (n,)
-        Rows with a differing value.
-    distances : ndarray of float64
-        Absolute differences of all pairs of finite numbers.
+    `unequal` has the differing values of each row, or is None where the shapes differ; `differing`
+    has the rows with one. `distances` are those of all pairs of finite numbers.
     """
 
     local: Array
@@ -88,21 +71,15 @@ class Values:
     def first(self, most: int, start: int) -> list[Difference]:
         """Return the first differing value of each row; rows are counted from `start`."""
         if self.unequal is None:
-            shapes = format_shape(self.local.shape), format_shape(self.remote.shape)
-            return [Difference(row=start, position=(), local=shapes[0], remote=shapes[1])]
-        rows = np.flatnonzero(self.differing)[:most]
-        places = zip(rows.tolist(), self.unequal[rows].argmax(axis=1).tolist(), strict=True)
-        return [self._difference(row, place, start) for row, place in places]
-
-    def _difference(self, row: int, place: int, start: int) -> Difference:
-        shape = self.local.shape[1:]
-        position = tuple(map(int, np.unravel_index(place, shape)))
-        return Difference(
-            row=start + row,
-            position=position if math.prod(shape) > 1 else (),
-            local=_scalar(self.local[row, *position]),
-            remote=_scalar(self.remote[row, *position]),
-        )
+            local, remote = format_shape(self.local.shape), format_shape(self.remote.shape)
+            return [Difference(row=start, position=(), local=local, remote=remote)]
+        found, shape = [], self.local.shape[1:]
+        for row in np.flatnonzero(self.differing)[:most].tolist():
+            position = tuple(map(int, np.unravel_index(self.unequal[row].argmax(), shape)))
+            local, remote = (_scalar(array[row, *position]) for array in (self.local, self.remote))
+            shown = position if math.prod(shape) > 1 else ()
+            found.append(Difference(row=start + row, position=shown, local=local, remote=remote))
+        return found
 
 
 def compare_values(local: Array, remote: Array, rtol: float, atol: float) -> Values:
@@ -141,14 +118,10 @@ class OutputTotal:
 
     def difference(self, name: str) -> OutputDifference:
         """Return the sums so far."""
-        known = self._numbers > 0
-        return OutputDifference(
-            name,
-            self._rows,
-            self._differing,
-            self._largest if known else None,
-            self._sum / self._numbers if known else None,
-        )
+        largest, mean = None, None
+        if self._numbers:
+            largest, mean = self._largest, self._sum / self._numbers
+        return OutputDifference(name, self._rows, self._differing, largest, mean)
 
 
 def plain(value: Any) -> Any:

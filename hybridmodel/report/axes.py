@@ -1,4 +1,4 @@
-"""Axes and marks of a chart, as SVG."""
+"""Axes and marks of a chart, as SVG; the frame around them is drawn by ``macros.html``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,12 @@ from typing import Any
 Points = Iterable[tuple[float, float]]
 
 WIDTH, HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 28, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, WIDTH - 26, 28, HEIGHT - 46
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One direction of a chart.
-
-    Attributes
-    ----------
-    title : str
-    low, high : float
-        What is shown.
-    ticks : tuple of float
-    write : callable
-        Makes a tick's text.
-    log : bool
-        Whether equal factors are equally far apart.
-    """
+    """One direction of a chart; with `log`, equal factors are equally far apart."""
 
     title: str
     low: float
@@ -76,41 +64,12 @@ def logarithmic(title: str, low: float, high: float, write: Callable[[float], st
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One SVG element of a picture.
-
-    Attributes
-    ----------
-    element : str
-    attributes : mapping of str to str or number
-    text : str
-        What the element holds.
-    title : str
-        What it says when pointed at.
-    """
+    """One SVG element of a picture; `title` is what it says when pointed at."""
 
     element: str
     attributes: Mapping[str, Any]
     text: str = ""
     title: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A drawn picture, with words for those who do not see it.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the page.
-    title, description : str
-    marks : list of Mark
-        From the back to the front.
-    """
-
-    name: str
-    title: str
-    description: str
-    marks: list[Mark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +81,8 @@ class Chart:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return where a value lies in the picture, in its units."""
-        across, up = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-        return (
-            round(_LEFT + self.x.place(x) * across, 1),
-            round(HEIGHT - _BOTTOM - self.y.place(y) * up, 1),
-        )
+        across, up = self.x.place(x) * (RIGHT - LEFT), self.y.place(y) * (BOTTOM - TOP)
+        return round(LEFT + across, 1), round(BOTTOM - up, 1)
 
     def line(self, points: Points, kind: str) -> Mark:
         """Draw a line through points."""
@@ -167,53 +123,43 @@ class Chart:
     def level(self, y: float, label: str) -> list[Mark]:
         """Draw a horizontal line, with a label at its end."""
         (left, up), (right, _) = self.at(self.x.low, y), self.at(self.x.high, y)
-        words = _text(label, right, round(up - 5, 1), "end", "over")
-        return [_path(f"M{left} {up}H{right}", "rule"), words]
+        place = {"x": right, "y": round(up - 5, 1), "text-anchor": "end", "class": "over"}
+        return [_path(f"M{left} {up}H{right}", "rule"), Mark("text", place, label)]
 
     def mark(self, x: float, label: str = "") -> list[Mark]:
         """Draw a vertical line, with a label beside its middle."""
         (across, bottom), (_, top) = self.at(x, self.y.low), self.at(x, self.y.high)
         side, anchor = (-7, "end") if self.x.place(x) > 0.5 else (7, "start")
-        words = _text(label, across + side, round((bottom + top) / 2, 1), anchor, "over")
-        return [_path(f"M{across} {bottom}V{top}", "rule"), words]
+        middle = round((bottom + top) / 2, 1)
+        place = {"x": across + side, "y": middle, "text-anchor": anchor, "class": "over"}
+        return [_path(f"M{across} {bottom}V{top}", "rule"), Mark("text", place, label)]
 
     def legend(self, *names: tuple[str, str]) -> list[Mark]:
         """Write names above the chart, each in the colour of its kind."""
         width = 176
-        start = WIDTH - _RIGHT - width * len(names)
+        start = RIGHT - width * len(names)
         return [
-            _text(words, start + width * place, 14, None, kind)
+            Mark("text", {"x": start + width * place, "y": 14, "class": kind}, words)
             for place, (kind, words) in enumerate(names)
         ]
-
-    def frame(self) -> list[Mark]:
-        """Draw the grid, the ticks and the titles of both axes."""
-        left, right, bottom = _LEFT, WIDTH - _RIGHT, HEIGHT - _BOTTOM
-        marks = []
-        for tick in self.y.ticks:
-            up = self.at(self.x.low, tick)[1]
-            marks.append(_path(f"M{left} {up}H{right}", "grid"))
-            marks.append(_text(self.y.write(tick), left - 8, up + 4, "end"))
-        for tick in self.x.ticks:
-            across = self.at(tick, self.y.low)[0]
-            marks.append(_path(f"M{across} {bottom}v5", "grid"))
-            marks.append(_text(self.x.write(tick), across, bottom + 18, "middle"))
-        marks.append(_text(self.x.title, (left + right) / 2, HEIGHT - 6, "middle"))
-        marks.append(_text(self.y.title, left - 50, 14, None, "ink"))
-        return marks
 
     def _along(self, points: Points) -> str:
         return "M" + " L".join(f"{x} {y}" for x, y in (self.at(*point) for point in points))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A drawn picture, with words for those who do not see it; marks from the back to the front."""
+
+    name: str
+    title: str
+    description: str
+    chart: Chart
+    marks: list[Mark]
+
+
 def _path(d: str, kind: str) -> Mark:
     return Mark("path", {"d": d, "class": kind})
-
-
-def _text(
-    words: str, x: float, y: float, anchor: str | None = None, kind: str | None = None
-) -> Mark:
-    return Mark("text", {"x": x, "y": y, "text-anchor": anchor, "class": kind}, words)
 
 
 def _round_step(least: float) -> float:

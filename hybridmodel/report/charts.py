@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybridmodel.cascade.formatting import percent_writer
+from hybridmodel.cascade.formatting import percent, percent_writer
 from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
-from hybridmodel.report.axes import Axis, Chart, Picture, linear, logarithmic
+from hybridmodel.report.axes import Axis, Chart, Mark, Picture, linear, logarithmic
+from hybridmodel.report.filters import count, milliseconds, number
 from hybridmodel.report.findings import Durations, Escalation, Numbers
-from hybridmodel.report.formatting import count, milliseconds, number, plain_milliseconds
 
 _SHARES = tuple(step / 5 for step in range(6))
 _MOST_STEPS = 200
+_whole_percent = percent_writer(1.0)
 _KINDS = {"accuracy": "both", "risk": "remote"}
 
 
-def accuracy_curve(found: Escalation) -> Picture | None:
-    """Draw how much is right against the share of rows escalated; None without labels."""
+def accuracy_curve(found: Escalation) -> Picture:
+    """Draw how much is right against the share of rows escalated."""
     right = None
     if found.chosen is not None and found.chosen.accuracy is not None:
         right = found.chosen.escalation, found.chosen.accuracy.cascade
-    panel = accuracy_panel(found.curve, right)
-    return None if panel is None else _drawn(panel)
+    return _drawn(accuracy_panel(found.curve, right))
 
 
 def risk_curve(found: Escalation) -> Picture:
@@ -38,13 +38,14 @@ def latency_curves(found: Durations) -> Picture:
     """Draw for each route how many of its calls took at most so long."""
     every = [*found.local_s, *found.remote_s]
     low = max(min(every), 1e-7)
-    x = logarithmic("milliseconds, each step a factor", low, max(*every, low), plain_milliseconds)
-    chart = Chart(x, Axis("calls done", 0.0, 1.0, _SHARES, percent_writer(1.0)))
-    marks, halves, legend = chart.frame(), [], []
-    for kind, name, seconds in (
-        ("local", "local", found.local_s),
-        ("remote", "endpoint", found.remote_s),
-    ):
+    title, high = "milliseconds, each step a factor", max(*every, low)
+    chart = Chart(
+        logarithmic(title, low, high, lambda seconds: f"{seconds * 1e3:g}"),
+        Axis("calls done", 0.0, 1.0, _SHARES, _whole_percent),
+    )
+    marks, halves, legend = list[Mark](), [], []
+    routes = (("local", "local", found.local_s), ("remote", "endpoint", found.remote_s))
+    for kind, name, seconds in routes:
         middle = float(np.median(seconds))
         marks += [*chart.mark(middle), chart.line(_steps(seconds), kind)]
         legend.append((kind, f"{name}: half in {milliseconds(middle)}"))
@@ -53,6 +54,7 @@ def latency_curves(found: Durations) -> Picture:
         name="latency",
         title="How long calls took",
         description=f"{'; '.join(halves)}.",
+        chart=chart,
         marks=marks + chart.legend(*legend),
     )
 
@@ -72,7 +74,8 @@ def scatter(found: Numbers) -> Picture:
         name="scatter",
         title="Endpoint's against local number of each row",
         description=f"{count(len(found.pairs))} rows; on the line both give the same number.",
-        marks=[*chart.frame(), diagonal, chart.dots(found.pairs, "faint local")],
+        chart=chart,
+        marks=[diagonal, chart.dots(found.pairs, "faint local")],
     )
 
 
@@ -87,30 +90,34 @@ def histogram(found: Numbers) -> Picture:
         name="histogram",
         title="Difference of both numbers",
         description=f"From {number(first)} to {number(last)}.",
-        marks=chart.frame() + chart.bars(found.edges, found.counts, "local"),
+        chart=chart,
+        marks=chart.bars(found.edges, found.counts, "local"),
     )
 
 
 def _drawn(panel: Panel) -> Picture:
     """Draw a panel of a cascade as SVG."""
     heights = [y for _, y in (*panel.line, *panel.upper)]
-    x = Axis(
-        "rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, percent_writer(1.0)
+    low, kind = 0.0 if panel.from_zero else min(heights), _KINDS[panel.name]
+    chart = Chart(
+        Axis("rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, _whole_percent),
+        linear(panel.label, low, max(heights), panel.write),
     )
-    low = 0.0 if panel.from_zero else min(heights)
-    chart, kind = Chart(x, linear(panel.label, low, max(heights), panel.write)), _KINDS[panel.name]
-    marks = chart.frame()
-    if panel.upper:
-        marks.append(chart.band(panel.line, panel.upper, kind))
+    marks = [chart.band(panel.line, panel.upper, kind)] if panel.upper else []
     for height, label in spread(panel):
         marks += chart.level(height, label)
     marks += [chart.line(panel.line, kind), chart.dots(panel.line, f"dot {kind}")]
-    if panel.mark is not None:
-        marks += chart.mark(*panel.mark)
     if panel.point is not None:
         share, height, title = panel.point
+        marks += chart.mark(share, f"the model's threshold: {percent(share)} sent on")
         marks.append(chart.point(share, height, kind, title))
-    return Picture(name=panel.name, title=panel.title, description=panel.description, marks=marks)
+    return Picture(
+        name=panel.name,
+        title=panel.title,
+        description=panel.description,
+        chart=chart,
+        marks=marks,
+    )
 
 
 def _steps(seconds: Sequence[float]) -> list[tuple[float, float]]:

@@ -7,37 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.cascade.judges import ByClass, Judged
+from hybridmodel.cascade.judges import ByClass, ByTolerance, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import Accuracy, trace
 from hybridmodel.compare.values import plain
-from hybridmodel.report.findings import (
-    Chosen,
-    ClassRight,
-    Errors,
-    Escalation,
-    Labelled,
-    Numbers,
-)
+from hybridmodel.report.findings import Chosen, ClassRight, Errors, Escalation, Labelled, Numbers
 from hybridmodel.report.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
 _MOST_PAIRS = 1000
 _BINS = 41
+_DELTA = 0.1
 
 
 class Column(NamedTuple):  # A tuple, since `joined` goes through its fields.
-    """What is kept of every row; None for what is unknown.
-
-    Attributes
-    ----------
-    local, remote : ndarray of shape (n,) or None
-        Answers of the local model and the endpoint.
-    labels : ndarray of shape (n,) or None
-    scores : ndarray of float64, shape (n,), or None
-    differ : ndarray of bool, shape (n,)
-    """
+    """What is kept of every row, in arrays of shape (n,); None for what is unknown."""
 
     local: Array | None = None
     remote: Array | None = None
@@ -51,17 +36,20 @@ class Column(NamedTuple):  # A tuple, since `joined` goes through its fields.
         return cls(*map(_joined, zip(*parts, strict=True))) if parts else cls()
 
 
-def escalation(
-    subject: Subject, column: Column, why_no_score: str
-) -> tuple[Escalation | None, str]:
-    """Return what each share of escalated rows would cost, or why that is unknown.
+def judged_rows(subject: Subject, column: Column) -> Judged | None:
+    """Compare the answers of all rows; None where nothing tells which of them agree.
 
-    Raises
-    ------
-    InputMismatch
-        If neither route ever answers any of the labels.
+    InputMismatch says that neither route ever answers any of the labels.
     """
-    judged = _judged(subject, column)
+    if subject.judge is None or column.local is None or column.remote is None:
+        return None
+    return subject.judge.compare(column.labels, column.local, column.remote)
+
+
+def escalation(
+    subject: Subject, column: Column, judged: Judged | None, why_no_score: str
+) -> tuple[Escalation | None, str]:
+    """Return what each share of escalated rows would cost, or why that is unknown."""
     if column.scores is None or subject.score is None:
         return None, why_no_score or "the model does not answer each row independently"
     if judged is None or subject.judge is None:
@@ -69,20 +57,21 @@ def escalation(
             "the answer is not a class; for numbers pass --tolerance, and --answer if several "
             "outputs hold numbers"
         )
+    loss = subject.judge.describe(column.labels is not None)
+    delta = _DELTA if subject.calibration is None else subject.calibration.delta
     found = Escalation(
         score=str(subject.score),
-        loss=_without_sizes(subject.judge.describe(column.labels is not None)),
-        curve=trace(column.scores, judged.losses, judged.right, delta=subject.delta),
-        delta=subject.delta,
+        loss=loss.replace("big", "the endpoint").replace("small", "the local model"),
+        curve=trace(column.scores, judged.losses, judged.right, delta=delta),
+        delta=delta,
         chosen=_chosen(subject, column.scores, judged),
     )
     return found, ""
 
 
-def labelled(subject: Subject, column: Column) -> Labelled | None:
+def labelled(subject: Subject, column: Column, judged: Judged | None) -> Labelled | None:
     """Return how often each route is right; None without labels or a judge."""
-    judged = _judged(subject, column)
-    if judged is None or judged.right is None or column.labels is None:
+    if judged is None or judged.right is None:
         return None
     local, remote = judged.right
     return Labelled(
@@ -90,26 +79,22 @@ def labelled(subject: Subject, column: Column) -> Labelled | None:
         only_local=int((local & ~remote).sum()),
         only_remote=int((remote & ~local).sum()),
         neither=int((~local & ~remote).sum()),
-        classes=(
-            _by_label(column.labels, column.differ, local, remote)
-            if isinstance(subject.judge, ByClass)
-            else ()
-        ),
+        classes=_by_label(column, local, remote) if isinstance(subject.judge, ByClass) else (),
     )
 
 
 def numbers(subject: Subject, column: Column) -> Numbers | None:
     """Compare the numbers of both routes; None where the answer is not a number."""
-    if subject.number is None or column.local is None or column.remote is None:
+    reader, labels = subject.reader, column.labels
+    if not isinstance(reader, ByTolerance) or column.local is None or column.remote is None:
         return None
     local, remote = column.local.astype(np.float64), column.remote.astype(np.float64)
     good = np.isfinite(local) & np.isfinite(remote)
     few = np.flatnonzero(good)
     few = few[np.unique(np.linspace(0, len(few) - 1, _MOST_PAIRS).astype(int))] if len(few) else few
     counts, edges = np.histogram((remote - local)[good], bins=_BINS)
-    labels = column.labels
     return Numbers(
-        output=subject.number.name,
+        output=reader.output.name,
         pairs=tuple(zip(local[few].tolist(), remote[few].tolist(), strict=True)),
         edges=tuple(edges.tolist()),
         counts=tuple(counts.tolist()),
@@ -119,41 +104,26 @@ def numbers(subject: Subject, column: Column) -> Numbers | None:
     )
 
 
-def _judged(subject: Subject, column: Column) -> Judged | None:
-    judge = subject.column_judge()
-    if judge is None or column.local is None or column.remote is None:
-        return None
-    local, remote = subject.as_outputs(column.local), subject.as_outputs(column.remote)
-    return judge.judge(column.labels, local, remote)
-
-
-def _without_sizes(loss: str) -> str:
-    return loss.replace("big", "the endpoint").replace("small", "the local model")
-
-
 def _chosen(subject: Subject, scores: Array, judged: Judged) -> Chosen | None:
-    if subject.threshold is None:
+    if subject.cascade is None:
         return None
-    gone = escalated(scores, subject.threshold)
+    threshold, calibration = subject.cascade.limit, subject.calibration
+    gone = escalated(scores, threshold)
     return Chosen(
-        threshold=subject.threshold,
+        threshold=threshold,
         escalation=float(gone.mean()),
         risk=float((judged.losses & ~gone).mean()),
         accuracy=Accuracy.of(judged.right, gone),
-        epsilon=subject.epsilon,
+        epsilon=None if calibration is None else calibration.epsilon,
     )
 
 
-def _by_label(labels: Array, differ: Array, local: Array, remote: Array) -> tuple[ClassRight, ...]:
-    names, places = np.unique(labels, return_inverse=True)
-    rows, agreed, local, remote = (
-        np.bincount(places, weights=flags, minlength=len(names)).astype(int).tolist()
-        for flags in (np.ones(len(labels)), ~differ, local, remote)
-    )
-    return tuple(
-        ClassRight(label=plain(name), rows=r, agreed=a, local=h, remote=t)
-        for name, r, a, h, t in zip(names, rows, agreed, local, remote, strict=True)
-    )
+def _by_label(column: Column, local: Array, remote: Array) -> tuple[ClassRight, ...]:
+    import pandas as pd
+
+    flags = {"rows": 1, "agreed": ~column.differ, "local": local, "remote": remote}
+    counts: dict[Any, Any] = pd.DataFrame(flags).groupby(column.labels).sum().to_dict("index")
+    return tuple(ClassRight(label=plain(name), **row) for name, row in counts.items())
 
 
 def _errors(answers: Array, labels: Array) -> Errors:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.cascade.judge_selection import judge_for
-from hybridmodel.cascade.judges import Judge, Outputs
+from hybridmodel.cascade.judges import Judge, Outputs, judge_for
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.routing.policies import Cascade
@@ -54,8 +53,9 @@ class Audit:
         local, remote : mapping of str to ndarray
             Both answers to the audited rows; empty where there are none.
         """
-        judge = self._judge
-        differ = judge.judge(None, local, remote).losses if judge and local else np.empty(0, bool)
+        judge, differ = self._judge, np.empty(0, bool)
+        if judge and local:
+            differ = judge.compare(None, judge.read(local), judge.read(remote)).differ
         with self._lock:
             self._rows += rows
             self._kept += kept

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybridmodel.calibrating import fingerprint
 from hybridmodel.cascade import Accuracy, Calibration, Curve, Score
-from hybridmodel.cascade.fingerprint import fingerprint
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.calibration_pairs import (
     PAIRS,

@@ -17,8 +17,8 @@ from hybridmodel.cascade.formatting import percent
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.report import render
 from hybridmodel.report.axes import linear, logarithmic
+from hybridmodel.report.filters import milliseconds, short
 from hybridmodel.report.findings import ClassRight
-from hybridmodel.report.formatting import milliseconds, short
 from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours, mix
 from tests.support.devtools import BROWSER_ENV, Tab, browser, tab
 from tests.support.report_pages import EVIL, OTHER, checked, contrast, findings

@@ -1,4 +1,4 @@
-"""Numbers as a page writes them."""
+"""Values as a page writes them; the templates use these functions as filters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Write a number with four digits."""
+    if value is None:
+        return "–"
     return "infinity" if value == math.inf else f"{value:.4g}"
 
 
@@ -26,24 +28,14 @@ def milliseconds(seconds: float) -> str:
     return f"{value:,.{digits}f} ms"
 
 
-def plain_milliseconds(seconds: float) -> str:
-    """Write a round duration, as at an axis."""
-    return f"{seconds * 1e3:g}"
-
-
 def short(value: Any) -> str:
     """Write a value of JSON's types, not longer than a cell of a table has room for."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, dict)):
-        value = json.dumps(_rounded(value), ensure_ascii=False)
+        rounded = json.loads(
+            json.dumps(value), parse_float=lambda text: float(f"{float(text):.4g}")
+        )
+        value = json.dumps(rounded, ensure_ascii=False)
     written = str(value)
     return written if len(written) <= _LONGEST else written[: _LONGEST - 1] + "…"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
