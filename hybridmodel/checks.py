@@ -18,7 +18,7 @@ _LONGEST_S = 365 * 86_400.0
 
 def check_seconds(name: str, value: Any) -> float:
     """Return a positive, finite duration as a float; more than a year counts as a year."""
-    seconds = _as_float(value)
+    seconds = as_float(value)
     if not 0 < seconds < math.inf:
         raise ConfigurationError(f"{name} is a positive number of seconds, not {shown(value)}")
     return min(seconds, _LONGEST_S)
@@ -35,7 +35,7 @@ def check_count(name: str, value: Any, low: int, high: int) -> int:
 
 def check_share(name: str, value: Any) -> float:
     """Return a number strictly between 0 and 1 as a float."""
-    share = _as_float(value)
+    share = as_float(value)
     if not 0 < share < 1:
         raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
     return share
@@ -43,7 +43,7 @@ def check_share(name: str, value: Any) -> float:
 
 def check_rate(name: str, value: Any, *, zero: bool = True) -> float:
     """Return a number from 0 to 1 as a float; 0 itself only where `zero` says so."""
-    rate = _as_float(value)
+    rate = as_float(value)
     if not 0 <= rate <= 1 or (rate == 0 and not zero):
         allowed = "from 0 to 1" if zero else "above 0 and up to 1"
         raise ConfigurationError(f"{name} is a number {allowed}, not {shown(value)}")
@@ -52,13 +52,13 @@ def check_rate(name: str, value: Any, *, zero: bool = True) -> float:
 
 def check_tolerance(name: str, value: Any) -> float:
     """Return a finite number from 0 up as a float."""
-    tolerance = _as_float(value)
+    tolerance = as_float(value)
     if not 0 <= tolerance < math.inf:
         raise ConfigurationError(f"{name} is a number from 0 up, not {shown(value)}")
     return tolerance
 
 
-def _as_float(value: Any) -> float:
+def as_float(value: Any) -> float:
     """Return a number as a float; NaN for what is no number, or too large for a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan

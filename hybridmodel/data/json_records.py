@@ -1,4 +1,4 @@
-"""Records out of JSON: every value is read strictly, and an error says where by a path of keys."""
+"""Strict readers of JSON values into records; errors have the path of keys to the value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
-from hybridmodel.checks import shown
+from hybridmodel.checks import as_float, shown
 from hybridmodel.exceptions import ConfigurationError
 
 T = TypeVar("T")
@@ -16,14 +16,10 @@ _INFINITIES = {"inf": math.inf, "-inf": -math.inf}
 
 
 class MalformedRecord(ConfigurationError):
-    """Raise when a value of a record is not what it has to be.
+    """Raise when a value of a record is wrong.
 
-    Attributes
-    ----------
-    problem : str
-        What is wrong with the value.
-    path : str
-        Keys that lead to it, as in ``model.outputs[2].shape``.
+    `problem` says what is wrong with it, and `path` has the keys that lead to it, as in
+    ``model.outputs[2].shape``.
     """
 
     def __init__(self, problem: str, path: str = "") -> None:
@@ -32,12 +28,12 @@ class MalformedRecord(ConfigurationError):
 
 
 def expected(what: str, value: Any) -> MalformedRecord:
-    """Make the error for a value of another kind."""
+    """Return the error for a value of another kind."""
     return MalformedRecord(f"expected {what}, got {shown(value)}")
 
 
 def read_at(key: str, read: Callable[[Any], T], value: Any) -> T:
-    """Read the value of a key; errors get the key in front of their path."""
+    """Read the value of a key; an error gets the key at the start of its path."""
     try:
         return read(value)
     except MalformedRecord as error:
@@ -48,14 +44,14 @@ def read_at(key: str, read: Callable[[Any], T], value: Any) -> T:
 
 
 def required(stored: Any, key: str, read: Callable[[Any], T]) -> T:
-    """Read the value of a key that has to be there."""
+    """Read the value of a key that must exist."""
     if key not in mapping(stored):
         raise MalformedRecord("is missing", key)
     return read_at(key, read, stored[key])
 
 
 def read_record(kind: type[T], stored: Any, readers: Mapping[str, Callable[[Any], Any]]) -> T:
-    """Make a dataclass of the values that are stored; a field with a default may be missing."""
+    """Read a dataclass; a field with a default may be missing."""
     item: Any = kind
     optional = {field.name for field in fields(item) if field.default is not MISSING}
     given = mapping(stored)
@@ -64,27 +60,27 @@ def read_record(kind: type[T], stored: Any, readers: Mapping[str, Callable[[Any]
 
 
 def nullable(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    """Make a reader that takes null as well."""
+    """Return a reader that accepts null as well."""
     return lambda value: None if value is None else read(value)
 
 
 def listed(read: Callable[[Any], T], of: str) -> Callable[[Any], tuple[T, ...]]:
-    """Make a reader of a list; a text is no list of its letters."""
+    """Return a reader of lists; a text is not a list of its letters."""
 
     def read_list(values: Any) -> tuple[T, ...]:
         if not isinstance(values, (list, tuple)):
             raise expected(f"a list of {of}", values)
         try:
             return tuple(map(read, values))
-        except ConfigurationError:  # Once more, to tell which one it is.
+        except ConfigurationError:  # Read once more, to find out which one it is.
             return tuple(read_at(f"[{place}]", read, value) for place, value in enumerate(values))
 
     return read_list
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return an object of JSON."""
-    if not isinstance(value, (dict, Mapping)):  # The first is the faster to tell.
+    """Return a JSON object."""
+    if not isinstance(value, (dict, Mapping)):  # A dict is recognised faster.
         raise expected("an object", value)
     return value
 
@@ -114,10 +110,7 @@ def number(value: Any) -> float:
     """Return a float, which may be infinite (the texts ``inf`` and ``-inf``) but not NaN."""
     if isinstance(value, str) and value in _INFINITIES:
         return _INFINITIES[value]
-    try:
-        found = math.nan if type(value) not in (int, float) else float(value)
-    except OverflowError:
-        found = math.nan
+    found = as_float(value)
     if math.isnan(found):
         raise expected("a number", value)
     return found
@@ -129,7 +122,7 @@ numbers = listed(number, "numbers")
 
 
 def as_json(value: Any) -> Any:
-    """Return a value in JSON's types: records become dicts, infinities ``inf`` and ``-inf``."""
+    """Return a value in JSON's types: a record as a dict, an infinity as ``inf`` or ``-inf``."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""JSON from files that anyone may have written: read without guessing, or refused."""
+"""A strict reader of JSON, for files that anyone may have written."""
 
 from __future__ import annotations
 
@@ -10,33 +10,23 @@ from hybridmodel.exceptions import ConfigurationError
 MOST_LEVELS = 50
 """Deeper nesting is refused; a saved model has ten levels at the most."""
 
-_TOO_DEEP = f"nests deeper than {MOST_LEVELS} levels"
-
 
 def loads(content: str | bytes, where: str) -> Any:
-    """Read a JSON text in UTF-8.
+    """Read a JSON text in UTF-8; `where` begins the message of an error.
 
-    Parameters
-    ----------
-    content : str or bytes
-        The whole text.
-    where : str
-        Begins the message of the error.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no JSON; names a key of an object twice, where readers differ in which one counts;
-        has a NaN or an infinity, which are no JSON; or nests deeper than `MOST_LEVELS`.
+    A text is refused if it is not JSON, has a key twice in one object (readers differ in which one
+    counts), has a NaN or an infinity, or nests deeper than `MOST_LEVELS`.
     """
     try:
         text = content if isinstance(content, str) else content.decode()
         value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refused)
-        _check_depth(value)
+        is_too_deep = _depth(value) > MOST_LEVELS
     except RecursionError:
-        raise ConfigurationError(f"{where}: {_TOO_DEEP}") from None
+        is_too_deep = True
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from error
+    if is_too_deep:
+        raise ConfigurationError(f"{where}: nests deeper than {MOST_LEVELS} levels")
     return value
 
 
@@ -44,24 +34,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {name[:80]!r} stands twice in one object")
+            raise ValueError(f"the key {name[:80]!r} occurs twice in one object")
         found[name] = value
     return found
 
 
 def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level := [item for outer in level for item in _inside(outer)]:
-        depth += 1
-        if depth > MOST_LEVELS:
-            raise ValueError(_TOO_DEEP)
-
-
-def _inside(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _depth(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, items), default=0) if isinstance(value, (dict, list)) else 0

@@ -73,7 +73,7 @@ def test_errors_tell_nothing_about_files_elsewhere(file: str, saved: Path, secre
         ("[" * 100_000, "nests deeper than 50 levels"),
         ("[" * 60 + "]" * 60, "nests deeper than 50 levels"),
         ('{"a":' * 990 + "1" + "}" * 990, "nests deeper than 50 levels"),
-        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' stands twice"),
+        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' occurs twice"),
         ('{"schema_version": NaN}', "NaN is no number"),
         ('{"schema_version": -Infinity}', "-Infinity is no number"),
         ('{"schema_version": ' + "9" * 5000 + "}", "4300 digits"),
