@@ -226,7 +226,7 @@ def test_lost_external_data(tmp_path: Path, make: Make) -> None:
     """External data that is missing is named when the model is made."""
     models.save_external(models.scaled(np.ones(3)), tmp_path / "m.onnx")
     (tmp_path / "weights.bin").unlink()
-    with pytest.raises(ConfigurationError, match=r"'weights.bin' is missing; it belongs into"):
+    with pytest.raises(ConfigurationError, match=r"'weights.bin' is missing; it belongs in"):
         make(tmp_path / "m.onnx")
 
 

@@ -53,11 +53,10 @@ class Crew:
         return sum(thread.is_alive() for thread in tuple(self._threads))
 
     def start(self, work: Callable[[], None], *, name: str, wait_s: float = 0.0) -> bool:
-        """Run `work` in a daemon thread with the caller's context.
+        """Run `work` in a daemon thread, and return whether there was room for it.
 
-        And return whether there was room.
-
-        Waits at most `wait_s` seconds for room. `work` must not raise.
+        Waits at most `wait_s` seconds for room. `work` has the caller's context, and must not
+        raise.
         """
         until = time.monotonic() + wait_s
         run = contextvars.copy_context().run

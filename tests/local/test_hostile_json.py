@@ -74,8 +74,8 @@ def test_errors_tell_nothing_about_files_elsewhere(file: str, saved: Path, secre
         ("[" * 60 + "]" * 60, "nests deeper than 50 levels"),
         ('{"a":' * 990 + "1" + "}" * 990, "nests deeper than 50 levels"),
         ('{"schema_version": 1, "schema_version": 1}', "'schema_version' occurs twice"),
-        ('{"schema_version": NaN}', "NaN is no number"),
-        ('{"schema_version": -Infinity}', "-Infinity is no number"),
+        ('{"schema_version": NaN}', "NaN is not a number"),
+        ('{"schema_version": -Infinity}', "-Infinity is not a number"),
         ('{"schema_version": ' + "9" * 5000 + "}", "4300 digits"),
         (b"\xff\xfe{\x00}\x00", "codec can't decode"),
         ("x" * (2**24 + 1), "more than 16777216 bytes"),
@@ -108,7 +108,7 @@ def test_hostile_json(content: str | bytes, message: str, saved: Path) -> None:
         (("model", "external_files"), [], "json: model.external_files: expected an object"),
         (("model", "external_files"), {"a": 1}, r"model.external_files\['a'\]: expected an object"),
         (("model", "external_files"), {"a": {}}, r"\['a'\]\.size_bytes: is missing"),
-        (("model", "outputs", 0, "labels"), [1, 2], "its labels are others"),
+        (("model", "outputs", 0, "labels"), [1, 2], "it has other labels"),
         (("model", "outputs", 0, "labels"), [True], r"labels\[0\]: expected a text or a"),
         (("model", "outputs", 0, "labels"), [1.5], r"labels\[0\]: expected a text or a"),
         (("model", "outputs", 0, "labels"), [[]], r"outputs\[0\]\.labels\[0\]: expected a text or"),
@@ -156,7 +156,7 @@ def test_labels_of_a_zipmap_that_are_not_so(tmp_path: Path) -> None:
             tmp_path / "saved",
             lambda stored, labels=labels: stored["model"]["outputs"][1].update(labels=labels),
         )
-        refused(tmp_path / "saved", "its labels are others")
+        refused(tmp_path / "saved", "it has other labels")
 
 
 def test_a_description_that_could_not_be_read_is_not_written(
