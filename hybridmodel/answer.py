@@ -1,4 +1,4 @@
-"""How an `Answer` is presented: with the route, score and reason of each row beside the outputs."""
+"""Provenance: the route, score and reason of each row beside the outputs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from hybridmodel.exceptions import ConfigurationError
 __all__ = ["PROVENANCE", "Answer", "with_provenance"]
 
 PROVENANCE = ("route", "score", "reason")
-"""``local`` or ``azure``; how sure the local model was, NaN where there is no score; and why."""
+"""``local`` or ``azure``; the local model's score, or NaN; and the reason for the route."""
 
 
 def with_provenance(restored: Any, answer: Answer, bound: Bound) -> Any:
     """Add the provenance of each row to what `Binding.restore` returned.
 
-    A frame or table gets three more columns, and arrays become a dict with three more arrays.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model has an output of such a name.
+    A frame or table gets three more columns; arrays become a dict with three more arrays. Raises
+    `ConfigurationError` if the model has an output of such a name.
     """
     rows = _row_count(bound)
     answer = replace(answer, row_count=rows)
@@ -46,7 +42,7 @@ def with_provenance(restored: Any, answer: Answer, bound: Bound) -> Any:
 
 
 def _row_count(bound: Bound) -> int:
-    """Return the rows of the answer, also where no input of the model counts them."""
+    """Return the rows of the answer, even if no input of the model counts them."""
     if bound.rows is not None:
         return bound.rows
     if bound.frame_index is not None:

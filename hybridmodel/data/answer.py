@@ -40,7 +40,7 @@ class Answer:
     model_version : str or None
         Version of the model that the endpoint says it used.
     request_id : str or None
-        Id of the request, for the server's logs.
+        Id of the request, which also is in the server's logs.
     routes : ndarray of str, shape (n,)
         The route of each row: ``"local"`` or ``"azure"``.
     scores : ndarray of float64, shape (n,), or None

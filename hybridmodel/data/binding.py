@@ -19,13 +19,12 @@ from hybridmodel.data.arrow import Container, read, speaks_arrow
 from hybridmodel.data.casting import NUMBERS, cast, cast_column
 from hybridmodel.data.inputs import from_array_like, from_column, refuse_lazy
 from hybridmodel.data.outputs import columns_of, is_lone_column, to_pandas
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger("hybridmodel")
 

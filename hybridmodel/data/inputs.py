@@ -8,13 +8,11 @@ import numpy as np
 
 from hybridmodel.data.arrow import read_column, speaks_arrow
 from hybridmodel.data.casting import cast, cast_column, from_values
-from hybridmodel.data.tensors import TensorSpec, format_shape
+from hybridmodel.data.tensors import Array, TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = np.ndarray[Any, Any]
 
 
 def from_array_like(data: Any, spec: TensorSpec) -> Array:

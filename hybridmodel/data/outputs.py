@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from hybridmodel.data.tensors import ModelSpec, TensorSpec
-
-Array = np.ndarray[Any, Any]
+    from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 
 
 def to_pandas(

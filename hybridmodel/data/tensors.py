@@ -27,6 +27,8 @@ from hybridmodel.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+Array = np.ndarray[Any, Any]
+
 WILDCARD = -1
 
 
@@ -127,7 +129,7 @@ class TensorSpec:
                 return False
         return True
 
-    def empty(self) -> np.ndarray[Any, Any]:
+    def empty(self) -> Array:
         """Return the answer to zero rows; every size that is not declared is 0."""
         rest = tuple(0 if size == WILDCARD else size for size in self.shape[1:])
         return np.empty((0, *rest), dtype=self.dtype)

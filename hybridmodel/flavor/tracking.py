@@ -1,7 +1,8 @@
-"""Logging to MLflow: to a run, as a logged model, or as artifacts where a server has none."""
+"""Logging to MLflow: as a logged model, or as artifacts of a run where a server has none."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
-from hybridmodel.flavor.calibration_log import log_calibration
+from hybridmodel.exceptions import MissingDependency
 from hybridmodel.flavor.pyfunc import answering_locally
 from hybridmodel.flavor.saving import save_model
 from hybridmodel.model import HybridOnnxModel
@@ -18,7 +19,11 @@ from hybridmodel.model import HybridOnnxModel
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
+    from hybridmodel.cascade import Calibration
+
 _OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
+
+_log = logging.getLogger("hybridmodel")
 
 
 def log_model(
@@ -68,7 +73,7 @@ def log_model(
         from mlflow.models import Model
 
     try:
-        with answering_locally():  # MLflow tries the example on the model that it has just saved.
+        with answering_locally():  # MLflow runs the example on the model that it has just saved.
             info = Model.log(
                 artifact_path=None,
                 name=name,
@@ -119,3 +124,19 @@ def _run(run_id: str | None) -> Iterator[str]:
         return
     with mlflow.start_run() as started:
         yield started.info.run_id
+
+
+def log_calibration(calibration: Calibration, run_id: str, model_id: str | None = None) -> None:
+    """Log a calibration as metrics, ``calibration.json`` and ``calibration.png``."""
+    import mlflow
+
+    of_model = {} if model_id is None else {"model_id": model_id}
+    mlflow.log_metrics(calibration.metrics(), run_id=run_id, **of_model)
+    client = mlflow.MlflowClient()
+    client.log_text(run_id, calibration.to_json(), "calibration.json")
+    try:
+        figure = calibration.plot()
+    except MissingDependency as error:
+        _log.warning("the plot of the calibration is not logged: %s", error)
+        return
+    client.log_figure(run_id, figure, "calibration.png")

@@ -1,27 +1,19 @@
-"""Which calls or rows of a split go to the endpoint: the hash of their data decides."""
+"""The calls or rows of a split that go to the endpoint, chosen by the hash of their data."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
 from hybridmodel.data.binding import Bound
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.routing.policies import Split
 
-Array = np.ndarray[Any, Any]
-
 
 def chosen(policy: Split, bound: Bound) -> bool | Array:
-    """Return whether the endpoint answers the call, or an array of bool with one for each row.
-
-    Raises
-    ------
-    InputMismatch
-        If the policy needs labels of rows, and the data has none.
-    """
+    """Return whether the endpoint answers the call, or an array of bool with one for each row."""
     if policy.by == "index":
         if bound.frame_index is None:
             raise InputMismatch("a split by index needs a DataFrame or Series, not arrays")

@@ -129,7 +129,7 @@ def test_only_regular_files_are_opened(kind: str, file: str, saved: Path) -> Non
         path.symlink_to(path)
     refused(
         saved,
-        rf"{file}: (is not a regular|is a link that leads out|cannot be read)|holds no hybrid"
+        rf"{file}: (is not a regular|is a link that leads out|cannot be read)|has no hybrid"
         r"|'w.bin' is missing",
     )
 
