@@ -1,7 +1,12 @@
-"""Strict readers of JSON values into records; errors have the path of keys to the value."""
+"""Strict readers of JSON, for files that anyone may have written.
+
+`loads` reads a text. The other readers make records of its values; their errors have the path of
+keys to a wrong value.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -12,7 +17,29 @@ from hybridmodel.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
+MOST_LEVELS = 50
+"""Deeper nesting is refused; a saved model has at most ten levels."""
+
 _INFINITIES = {"inf": math.inf, "-inf": -math.inf}
+
+
+def loads(content: str | bytes, where: str) -> Any:
+    """Read a JSON text in UTF-8; `where` begins the message of an error.
+
+    A text is refused if it is not JSON, has a key twice in one object (readers differ in which one
+    counts), has a NaN or an infinity, or nests deeper than `MOST_LEVELS`.
+    """
+    try:
+        decoded = content if isinstance(content, str) else content.decode()
+        value = json.loads(decoded, object_pairs_hook=_distinct, parse_constant=_refused)
+        is_too_deep = _depth(value) > MOST_LEVELS
+    except RecursionError:
+        is_too_deep = True
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    if is_too_deep:
+        raise ConfigurationError(f"{where}: nests deeper than {MOST_LEVELS} levels")
+    return value
 
 
 class MalformedRecord(ConfigurationError):
@@ -135,3 +162,21 @@ def as_json(value: Any) -> Any:
 def members(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass in JSON's types."""
     return {item.name: as_json(getattr(record, item.name)) for item in fields(record)}
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:80]!r} occurs twice in one object")
+        found[name] = value
+    return found
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number in JSON")
+
+
+def _depth(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, items), default=0) if isinstance(value, (dict, list)) else 0

@@ -6,9 +6,10 @@ the inputs and outputs of a model. Both routes and the saved model use them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,6 @@ from hybridmodel.data.json_records import (
     text,
 )
 from hybridmodel.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 Array = np.ndarray[Any, Any]
 

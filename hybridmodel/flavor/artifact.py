@@ -13,11 +13,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from hybridmodel.data.strict_json import loads
+from hybridmodel.data.json_records import loads
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.flavor.record import MODEL_FILE, HybridRecord, OnnxRecord
+from hybridmodel.flavor.record import MODEL_FILE, HybridRecord
 from hybridmodel.flavor.stored_settings import check_configured, from_stored
-from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.local.stored_files import read_bounded
 from hybridmodel.model import HybridOnnxModel
@@ -96,7 +95,7 @@ def read(
     try:
         session = from_stored(record.session, config.get("providers"), session_options)
         model = HybridOnnxModel(
-            LocalSession(_read_onnx(folder, record.model), spec=record.model.spec, **session),
+            LocalSession(record.model.read(folder), spec=record.model.spec, **session),
             endpoint=_endpoint(record.endpoint, config, given, allow),
             credential=credential,
             feature_names=record.feature_names,
@@ -165,12 +164,6 @@ def _read_record(path: Path) -> HybridRecord:
         return HybridRecord.from_dict(stored)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-
-
-def _read_onnx(folder: Path, stored: OnnxRecord) -> OnnxFile:
-    labels = {item.name: item.labels for item in stored.outputs}
-    path, external = folder / stored.file, stored.external_files
-    return OnnxFile.stored(path, stored.sha256, stored.size_bytes, external, labels)
 
 
 def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hybridmodel.checks import shown
@@ -17,6 +18,7 @@ from hybridmodel.data.tensors import TENSORS, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.requirements import package_version
 from hybridmodel.flavor.stored_settings import to_store
+from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.stored_files import checked_name
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import Policy
@@ -44,6 +46,12 @@ class OnnxRecord:
     def spec(self) -> ModelSpec:
         """Inputs and outputs together."""
         return ModelSpec(self.inputs, self.outputs)
+
+    def read(self, folder: Path) -> OnnxFile:
+        """Return the file that it describes; raise if another file is in the folder."""
+        labels = {item.name: item.labels for item in self.outputs}
+        path, external = folder / self.file, self.external_files
+        return OnnxFile.stored(path, self.sha256, self.size_bytes, external, labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

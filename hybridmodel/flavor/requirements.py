@@ -14,12 +14,12 @@ _NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests", "urllib3")
 _logger = logging.getLogger("hybridmodel.flavor")
 
 
-def package_version() -> str:
-    """Return the installed version of hybridmodel."""
+def package_version(package: str = _PACKAGE, unknown: str = "0+unknown") -> str:
+    """Return the installed version of a package, hybridmodel by default."""
     try:
-        return version(_PACKAGE)
+        return version(package)
     except PackageNotFoundError:
-        return "0+unknown"
+        return unknown
 
 
 def is_release() -> bool:

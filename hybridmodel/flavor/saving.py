@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +111,6 @@ def _try_example(
 
 
 def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
-    try:
-        onnx_version = version("onnx")
-    except PackageNotFoundError:
-        onnx_version = "unknown"
     mlflow_model.add_flavor(
         FLAVOR_NAME,
         schema_version=SCHEMA_VERSION,
@@ -124,7 +119,7 @@ def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
     )
     mlflow_model.add_flavor(
         "onnx",
-        onnx_version=onnx_version,
+        onnx_version=package_version("onnx", unknown="unknown"),
         data=f"{DATA_FOLDER}/{MODEL_FILE}",
         providers=list(map(provider_name, model.local.providers)),
         onnx_session_options=None,

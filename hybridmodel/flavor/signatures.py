@@ -152,20 +152,14 @@ def as_columns(model: HybridOnnxModel, example: Any) -> Any:
     """
     if not hasattr(example, "columns"):
         return example
-    wanted = _fed(model, example.columns)
+    single = model.inputs[0] if len(model.inputs) == 1 else None
+    floats = {spec.name for spec in model.inputs if spec.dtype.kind == "f"}
     whole = [
         name
         for name, dtype in example.dtypes.items()
-        if getattr(dtype, "kind", "") in "iu" and name in wanted and wanted[name].kind == "f"
+        if dtype.kind in "iu" and (name if single is None else single.name) in floats
     ]
     return example.astype(dict.fromkeys(whole, "float64")) if whole else example
-
-
-def _fed(model: HybridOnnxModel, columns: Iterable[Any]) -> dict[Any, np.dtype[Any]]:
-    """Return the dtype of the input that each column of a frame feeds."""
-    if len(model.inputs) == 1:
-        return dict.fromkeys(columns, model.inputs[0].dtype)
-    return {spec.name: spec.dtype for spec in model.inputs}
 
 
 def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
@@ -179,14 +173,9 @@ def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
         return None
     if any(spec.unranked for spec in inputs):
         return None  # MLflow's tensors have a number of dimensions.
-    if all(map(_is_column, inputs)):
+    if all(spec.batched and spec.shape[1:] in ((), (1,)) for spec in inputs):
         return Schema([_column(spec, named=len(inputs) > 1) for spec in inputs])
     return _tensors(inputs)
-
-
-def _is_column(spec: TensorSpec) -> bool:
-    """Return whether an input has one value for each row."""
-    return spec.batched and spec.shape[1:] in ((), (1,))
 
 
 def _column(spec: TensorSpec, *, named: bool) -> ColSpec:

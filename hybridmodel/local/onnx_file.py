@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_scan import Contents, Label, scan
 from hybridmodel.local.stored_files import check_inside, check_location, readable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 READ_AT_LOAD_BYTES = 1 << 22
 """A saved model up to this size is read and hashed when it is loaded, which takes 3 ms."""

@@ -7,15 +7,13 @@ too large to have it in memory twice. Field numbers are those of ``onnx.proto``.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.protobuf import Malformed, fields, packed, text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 Label = str | int
 

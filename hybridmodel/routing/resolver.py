@@ -84,15 +84,15 @@ class PolicyResolver:
             return REMOTE_POLICY if is_remote else LOCAL_POLICY
         if use_azure is not None:
             raise ConfigurationError("pass use_azure or mode, not both")
+        given, valid = self._validated
+        if mode is given:
+            return valid
         known = self.configured if mode == getattr(self.configured, "mode", "") else self.saved
         policy = as_policy(mode, known)
         if policy is known:
             return policy
-        given, valid = self._validated
-        if policy is not given:
-            valid = self._validate(policy)
-            self._validated = (policy, valid)
-        return valid
+        self._validated = (policy, self._validate(policy))
+        return self._validated[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The constructor replaces unpickled plain policies by the two constants.

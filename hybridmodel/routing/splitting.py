@@ -25,12 +25,9 @@ def chosen(policy: Split, bound: Bound) -> bool | Array:
 
 
 def _is_in(policy: Split, key: bytes) -> bool:
-    digest = hashlib.blake2b(key, digest_size=8, salt=_salt(policy.salt)).digest()
+    salt = hashlib.blake2b(policy.salt.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
+    digest = hashlib.blake2b(key, digest_size=8, salt=salt).digest()
     return int.from_bytes(digest, "big") < policy.share * 2**64
-
-
-def _salt(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
 
 
 def _bytes(bound: Bound, rows: int | slice) -> bytes:

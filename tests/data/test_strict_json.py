@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel.cascade import Calibration
-from hybridmodel.data.strict_json import MOST_LEVELS, loads
+from hybridmodel.data.json_records import MOST_LEVELS, loads
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.strategies import law
 
