@@ -21,23 +21,27 @@ class Counters:
     def reset(self) -> None:
         """Set all numbers to zero."""
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._routes: dict[str, list[int]] = {}
+        self._others: Counter[str] = Counter()
 
     def answered(self, route: str, rows: int) -> None:
         """Count a call that a route answered, and its rows."""
         with self._lock:
-            self._counts[route + ".calls"] += 1
-            self._counts[route + ".rows"] += rows
+            count = self._routes.setdefault(route, [0, 0])
+            count[0] += 1
+            count[1] += rows
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to the number called `name`."""
         with self._lock:
-            self._counts[name] += amount
+            self._others[name] += amount
 
     def totals(self) -> dict[str, int]:
         """Return the numbers by name."""
         with self._lock:
-            return dict(self._counts)
+            calls = {f"{route}.calls": count[0] for route, count in self._routes.items()}
+            rows = {f"{route}.rows": count[1] for route, count in self._routes.items()}
+            return {**self._others, **calls, **rows}
 
     def __reduce__(self) -> tuple[type[Counters], tuple[()]]:
         return Counters, ()
