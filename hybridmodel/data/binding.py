@@ -224,12 +224,13 @@ def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
     if values is not None:
         return values
     dtypes = set(frame.dtypes)
-    if all(map(_is_plain_number, dtypes)):
+    if all(isinstance(dtype, np.dtype) and dtype.kind in NUMBERS for dtype in dtypes):
         # Integers beside floats become floats in one array, not exact enough for an integer input.
         exact = spec.dtype.kind == "f" or len(dtypes) == 1
         values = frame.to_numpy() if exact else None
         return None if values is None or values.dtype.kind not in NUMBERS else values
-    if spec.dtype.kind == "f" and all(map(_is_nullable_float, dtypes)):
+    inner = {getattr(dtype, "numpy_dtype", np.dtype(object)).kind for dtype in dtypes}
+    if spec.dtype.kind == "f" and inner == {"f"}:
         return frame.to_numpy(dtype="float64", na_value=np.nan)
     return None
 
@@ -242,15 +243,6 @@ def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
         return None
     values = frame.to_numpy()
     return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
-
-
-def _is_plain_number(dtype: Any) -> bool:
-    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
-
-
-def _is_nullable_float(dtype: Any) -> bool:
-    inner = getattr(dtype, "numpy_dtype", None)
-    return inner is not None and inner.kind == "f"
 
 
 def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:

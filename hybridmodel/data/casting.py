@@ -61,7 +61,8 @@ def cast(array: Array, dtype: DType, where: str) -> Array:
     if dtype.kind == "O":
         return _to_strings(array, where)
     if array.dtype.kind not in NUMBERS or (dtype.kind == "b" and array.dtype.kind != "b"):
-        raise InputMismatch(f"{where}: expected {dtype}, got {_kind(array)}{_advice(array)}")
+        advice = "; convert them with astype first" if array.dtype.kind in "OUT" else ""
+        raise InputMismatch(f"{where}: expected {dtype}, got {_kind(array)}{advice}")
     if dtype.kind == "f":
         return _to_float(array, dtype, where)
     return _to_integer(array, dtype, where)
@@ -176,10 +177,6 @@ def _kind(array: Array) -> str:
     if kind == "O":
         return f"Python objects ({type(array.flat[0]).__name__} first)"
     return str(array.dtype)
-
-
-def _advice(array: Array) -> str:
-    return "; convert them with astype first" if array.dtype.kind in "OUT" else ""
 
 
 def _name(dtype: DType) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +101,10 @@ def _log_as_artifacts(
     registration = {
         key: saved.pop(key) for key in ("await_registration_for", "tags") if key in saved
     }
-    with _run(saved.pop("run_id", None)) as run_id, tempfile.TemporaryDirectory() as staging:
+    given, active = saved.pop("run_id", None), mlflow.active_run()
+    run = mlflow.start_run() if given is None and active is None else nullcontext(active)
+    with run as active, tempfile.TemporaryDirectory() as staging:
+        run_id = given or active.info.run_id
         mlflow_model = Model(artifact_path=name, run_id=run_id)
         folder = Path(staging, "model")
         save_model(model, folder, mlflow_model=mlflow_model, **saved)
@@ -112,18 +114,6 @@ def _log_as_artifacts(
         version = mlflow.register_model(info.model_uri, registered_model_name, **registration)
         info.registered_model_version = version.version
     return info
-
-
-@contextmanager
-def _run(run_id: str | None) -> Iterator[str]:
-    import mlflow
-
-    active = mlflow.active_run()
-    if run_id is not None or active is not None:
-        yield run_id or active.info.run_id
-        return
-    with mlflow.start_run() as started:
-        yield started.info.run_id
 
 
 def log_calibration(calibration: Calibration, run_id: str, model_id: str | None = None) -> None:
