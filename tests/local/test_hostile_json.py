@@ -121,7 +121,7 @@ def test_hostile_json(content: str | bytes, message: str, saved: Path) -> None:
         (("feature_names",), "abc", "json: feature_names: expected a list of texts, got 'abc'"),
         (("output",), 1, "json: output: expected a text, got 1"),
         (("use_azure",), "1", "json: use_azure: expected true or false, got '1'"),
-        (("routing",), {"mode": "x"}, "json: routing: not the description of a routing policy"),
+        (("routing",), {"mode": "x"}, "json: routing: not a stored routing policy"),
         (("endpoint",), "https://a.example", "json: endpoint: expected an object, got"),
     ],
 )
