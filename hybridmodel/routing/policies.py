@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hybridmodel.checks import check_count, check_rate, check_seconds
@@ -172,7 +173,7 @@ class Cascade(Policy):
             )
         return threshold, score
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The threshold as a number."""
         return float("inf") if self.threshold is None else self.threshold
