@@ -168,7 +168,9 @@ def test_a_fixed_batch(make: Make) -> None:
 def test_no_endpoint() -> None:
     """Who asks for the endpoint of a model without one is told how to give it one."""
     model = HybridOnnxModel(models.identity())
-    with pytest.raises(ConfigurationError, match=r"no endpoint: make it with endpoint=Triton"):
+    with pytest.raises(
+        ConfigurationError, match=r"no endpoint: make the model with endpoint=Triton"
+    ):
         model.predict(ROW, use_azure=True)
     with pytest.raises(ConfigurationError, match="no endpoint"):
         model.check_endpoint()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from hybridmodel.cascade import Calibration
 
+_OF_REGISTRATION = ("await_registration_for", "tags")
 _OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
+_OF_LOGGING = ("run_id", *_OF_REGISTRATION, *_OF_LOGGED_MODELS)
 
 _log = logging.getLogger("hybridmodel")
 
@@ -97,11 +99,9 @@ def _log_as_artifacts(
     import mlflow
     from mlflow.models import Model
 
-    saved = {key: value for key, value in options.items() if key not in _OF_LOGGED_MODELS}
-    registration = {
-        key: saved.pop(key) for key in ("await_registration_for", "tags") if key in saved
-    }
-    given, active = saved.pop("run_id", None), mlflow.active_run()
+    saved = {key: value for key, value in options.items() if key not in _OF_LOGGING}
+    registration = {key: options[key] for key in _OF_REGISTRATION if key in options}
+    given, active = options.get("run_id"), mlflow.active_run()
     run = mlflow.start_run() if given is None and active is None else nullcontext(active)
     with run as active, tempfile.TemporaryDirectory() as staging:
         run_id = given or active.info.run_id

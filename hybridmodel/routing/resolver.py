@@ -11,7 +11,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
-from hybridmodel.routing.routes import check_rows
+from hybridmodel.routing.routes import ADD_ENDPOINT, check_rows
 from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 LOCAL_POLICY, REMOTE_POLICY = Local(), Azure()
@@ -84,6 +84,9 @@ class PolicyResolver:
             return REMOTE_POLICY if is_remote else LOCAL_POLICY
         if use_azure is not None:
             raise ConfigurationError("pass use_azure or mode, not both")
+        return self._named(mode)
+
+    def _named(self, mode: Any) -> Any:
         given, valid = self._validated
         if mode is given:
             return valid
@@ -110,10 +113,7 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
     if mode in (LOCAL, AZURE):
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
     if endpoint is None:
-        raise ConfigurationError(
-            f"mode {mode!r} needs an endpoint: make the model with endpoint=TritonEndpoint(...), "
-            "or load it with model_config={'uri': ..., 'model_name': ...}"
-        )
+        raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
     return _validate_cascade(policy, session) if isinstance(policy, Cascade) else policy
 
 

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from hybridmodel.remote.client import EndpointClient
     from hybridmodel.remote.resilience import Deadline
 
+ADD_ENDPOINT = (
+    "make the model with endpoint=TritonEndpoint(...), or load it with model_config={'uri': ..., "
+    "'model_name': ...}"
+)
+
 
 class Request(NamedTuple):
     """One call: its data, the outputs wanted, and its total time (None: that of the endpoint).
@@ -51,10 +56,7 @@ class Routes:
     def client(self) -> EndpointClient:
         """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""
         if self._client is None:
-            raise ConfigurationError(
-                "the model has no endpoint: make it with endpoint=TritonEndpoint(...), or load it "
-                "with model_config={'uri': ..., 'model_name': ...}"
-            )
+            raise ConfigurationError(f"the model has no endpoint: {ADD_ENDPOINT}")
         return self._client
 
     def timeout_of(self, request: Request) -> float:
