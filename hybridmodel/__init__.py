@@ -37,7 +37,7 @@ _LATER = {
     "log_model": "hybridmodel.flavor",
     "save_model": "hybridmodel.flavor",
 }
-"""Where the names are that `import hybridmodel` does not load yet."""
+"""The modules of names that `import hybridmodel` does not load."""
 
 __all__ = [
     "Answer",

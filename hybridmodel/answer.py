@@ -1,4 +1,4 @@
-"""How an `Answer` is presented: with the route, score and reason of each row beside the outputs."""
+"""Provenance: the route, score and reason of each row beside the outputs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from hybridmodel.exceptions import ConfigurationError
 __all__ = ["PROVENANCE", "Answer", "with_provenance"]
 
 PROVENANCE = ("route", "score", "reason")
-"""``local`` or ``azure``; how sure the local model was, NaN where there is no score; and why."""
+"""``local`` or ``azure``; the local model's score, or NaN; and the reason for the route."""
 
 
 def with_provenance(restored: Any, answer: Answer, bound: Bound) -> Any:
     """Add the provenance of each row to what `Binding.restore` returned.
 
-    A frame or table gets three more columns, and arrays become a dict with three more arrays.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model has an output of such a name.
+    A frame or table gets three more columns; arrays become a dict with three more arrays. Raises
+    `ConfigurationError` if the model has an output of such a name.
     """
-    rows = _row_count(bound)
+    rows = bound.rows
+    if rows is None:  # No input of the model counts them.
+        rows = 1 if bound.frame_index is None else len(bound.frame_index)
+        rows = rows if bound.container is None else bound.container.rows
     answer = replace(answer, row_count=rows)
     scores = np.full(rows, np.nan) if answer.scores is None else answer.scores
     added = dict(zip(PROVENANCE, (answer.routes, scores, answer.reasons), strict=True))
@@ -43,15 +42,6 @@ def with_provenance(restored: Any, answer: Answer, bound: Bound) -> Any:
         return bound.container.with_columns(restored, added)
     _check_names(answer.outputs)
     return {**answer.outputs, **added}
-
-
-def _row_count(bound: Bound) -> int:
-    """Return the rows of the answer, also where no input of the model counts them."""
-    if bound.rows is not None:
-        return bound.rows
-    if bound.frame_index is not None:
-        return len(bound.frame_index)
-    return 1 if bound.container is None else bound.container.rows
 
 
 def _check_names(taken: Collection[str]) -> None:

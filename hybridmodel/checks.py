@@ -1,9 +1,9 @@
-"""What callers give and machines have: checked, and shown in messages."""
+"""Checks of what callers pass and of what is installed, and values in messages."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -13,14 +13,12 @@ from hybridmodel.exceptions import ConfigurationError, MissingDependency
 _MOST_BITS = 64
 
 _LONGEST_S = 365 * 86_400.0
-"""More than that overflows the timeouts of sockets."""
+"""A longer time overflows the timeouts of sockets."""
 
 
 def check_seconds(name: str, value: Any) -> float:
     """Return a positive, finite duration as a float; more than a year counts as a year."""
-    seconds = _as_float(value)
-    if not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{name} is a positive number of seconds, not {shown(value)}")
+    seconds = _number(name, value, "a positive number of seconds", lambda s: 0 < s < math.inf)
     return min(seconds, _LONGEST_S)
 
 
@@ -35,31 +33,30 @@ def check_count(name: str, value: Any, low: int, high: int) -> int:
 
 def check_share(name: str, value: Any) -> float:
     """Return a number strictly between 0 and 1 as a float."""
-    share = _as_float(value)
-    if not 0 < share < 1:
-        raise ConfigurationError(f"{name} lies between 0 and 1, both excluded; got {shown(value)}")
-    return share
+    return _number(name, value, "a number between 0 and 1, both excluded", lambda n: 0 < n < 1)
 
 
 def check_rate(name: str, value: Any, *, zero: bool = True) -> float:
     """Return a number from 0 to 1 as a float; 0 itself only where `zero` says so."""
-    rate = _as_float(value)
-    if not 0 <= rate <= 1 or (rate == 0 and not zero):
-        allowed = "from 0 to 1" if zero else "above 0 and up to 1"
-        raise ConfigurationError(f"{name} is a number {allowed}, not {shown(value)}")
-    return rate
+    if not zero:
+        return _number(name, value, "a number above 0 and up to 1", lambda n: 0 < n <= 1)
+    return _number(name, value, "a number from 0 to 1", lambda n: 0 <= n <= 1)
 
 
 def check_tolerance(name: str, value: Any) -> float:
     """Return a finite number from 0 up as a float."""
-    tolerance = _as_float(value)
-    if not 0 <= tolerance < math.inf:
-        raise ConfigurationError(f"{name} is a number from 0 up, not {shown(value)}")
-    return tolerance
+    return _number(name, value, "a number from 0 up", lambda n: 0 <= n < math.inf)
 
 
-def _as_float(value: Any) -> float:
-    """Return a number as a float; NaN for what is no number, or too large for a float."""
+def _number(name: str, value: Any, expected: str, is_good: Callable[[float], bool]) -> float:
+    number = as_float(value)
+    if not is_good(number):
+        raise ConfigurationError(f"{name} is {expected}, not {shown(value)}")
+    return number
+
+
+def as_float(value: Any) -> float:
+    """Return a number as a float; NaN for anything else, and for one too large for a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -69,9 +66,9 @@ def _as_float(value: Any) -> float:
 
 
 def shown(value: Any, longest: int = 60) -> str:
-    """Return how a value looks in the source of a program, or its type where that is too long.
+    """Return a value as Python source, or its type where that is too long.
 
-    An int of some thousand digits has no repr: Python refuses to write it.
+    Python refuses to write an int of some thousand digits.
     """
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         return f"a number of {value.bit_length()} bits"
@@ -84,7 +81,7 @@ def shown(value: Any, longest: int = 60) -> str:
 
 @contextmanager
 def needed_for(what: str) -> Iterator[None]:
-    """Import a library of the package's dependencies, or say what cannot be done without it."""
+    """Import a library, or raise `MissingDependency`, which says what needs it."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Every error that hybridmodel raises, cut by what the caller can do about it.
+"""All errors that hybridmodel raises, by what the caller can do about them.
 
 ::
 
@@ -6,15 +6,15 @@
     ├── ConfigurationError (ValueError)    set something up differently
     ├── InputMismatch (ValueError)         pass other data
     ├── SpecMismatch (ValueError)          make local model and endpoint agree
-    ├── MissingDependency (ImportError)    install what it names
-    └── EndpointError                      the endpoint did not answer the question
+    ├── MissingDependency (ImportError)    install the library that it names
+    └── EndpointError                      the endpoint gave no good answer
         ├── EndpointRefused                do not repeat: the same request gets the same answer
         ├── AuthenticationFailed           renew the key, token or role
         ├── EndpointUnavailable            try again later, or elsewhere
         │   ├── RateLimited                slow down
         │   ├── EndpointTimeout (TimeoutError)
-        │   └── CircuitOpen                wait: calls are not even tried
-        └── ProtocolError                  what answered does not speak the protocol
+        │   └── CircuitOpen                wait: calls are not sent
+        └── ProtocolError                  the server does not use the protocol
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class HybridModelError(Exception):
 
 
 class ConfigurationError(HybridModelError, ValueError):
-    """Raise when a model, an endpoint or a route is set up in a way that cannot work."""
+    """Raise when a model, an endpoint or a route has settings that cannot work."""
 
 
 class InputMismatch(HybridModelError, ValueError):
-    """Raise when the data handed in does not fit the inputs that the model declares."""
+    """Raise when data does not fit the inputs that the model declares."""
 
 
 class SpecMismatch(HybridModelError, ValueError):
-    """Raise when the endpoint's tensors are not those of the local model.
+    """Raise when the endpoint's inputs or outputs differ from the local model's.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class SpecMismatch(HybridModelError, ValueError):
 
 
 class MissingDependency(HybridModelError, ImportError):
-    """Raise when a library is needed and not installed."""
+    """Raise when a library is needed but not installed."""
 
 
 class EndpointError(HybridModelError):
@@ -60,13 +60,13 @@ class EndpointError(HybridModelError):
     status : int or None
         HTTP status, None when no response arrived.
     attempts : int
-        Requests that were sent, or tried to be sent, for this call; 0 if it failed before.
+        Requests that the call sent, or tried to send; 0 if it failed before.
     request_id : str or None
         The id that the request carried; servers log it.
     hint : str
         What may help, or empty.
     fault : str or None
-        The row of the table in docs/faults.md, where one was named.
+        The row of the table in docs/faults.md, if there is one.
     """
 
     hint: str = ""
@@ -89,23 +89,23 @@ class EndpointError(HybridModelError):
 
     @property
     def message(self) -> str:
-        """What happened and what may help, without where."""
+        """What happened and what may help, without the endpoint."""
         text = super().__str__()
         return f"{text} ({self.hint})" if self.hint else text
 
     def __str__(self) -> str:
         where = f"{self.endpoint}: " if self.endpoint else ""
-        told = [f"{self.attempts} requests"] if self.attempts > 1 else []
+        context = [f"{self.attempts} requests"] if self.attempts > 1 else []
         if self.request_id and self.attempts:
-            told.append(f"request id {self.request_id}")
-        return f"{where}{self.message}" + (f" [{', '.join(told)}]" if told else "")
+            context.append(f"request id {self.request_id}")
+        return f"{where}{self.message}" + (f" [{', '.join(context)}]" if context else "")
 
 
 class EndpointRefused(EndpointError):
     """Raise when the endpoint rejects the request: asking again gives the same answer.
 
-    As a rule a 4xx; also a model that fails on the input, a redirect, and a certificate that is not
-    accepted.
+    It is usually a 4xx, but also a model that fails on the input, a redirect, or a certificate that
+    is not accepted.
     """
 
 
@@ -143,12 +143,12 @@ class RateLimited(EndpointUnavailable):
 
 
 class EndpointTimeout(EndpointUnavailable, TimeoutError):
-    """Raise when the time is over: the call's own, or the endpoint's for its model (408, 504)."""
+    """Raise when the time of the call is over, or the endpoint's for its model (408, 504)."""
 
 
 class CircuitOpen(EndpointUnavailable):
-    """Raise without calling, because the endpoint has failed too often lately."""
+    """Raise without sending a request, because the endpoint has failed too often lately."""
 
 
 class ProtocolError(EndpointError):
-    """Raise when the answer is not the Open Inference Protocol, or its sizes do not add up."""
+    """Raise when the answer breaks the Open Inference Protocol, or its sizes do not add up."""

@@ -1,4 +1,4 @@
-"""`HybridOnnxModel`: one model with a local and a remote route, and the same kind of answer."""
+"""`HybridOnnxModel`: one model with a local and a remote route."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from hybridmodel.answer import Answer, with_provenance
 from hybridmodel.data.answer import set_elapsed
@@ -37,21 +35,19 @@ if TYPE_CHECKING:
     from hybridmodel.compare.comparison import Comparison
     from hybridmodel.remote.client import EndpointClient
 
-Array = np.ndarray[Any, Any]
-
 
 class HybridOnnxModel:
     """An ONNX model that runs locally, or at an endpoint that serves it or a larger model.
 
-    Safe to share between threads; sessions and connections are made when first needed, once in each
-    process. A pickle or copy has the model and the endpoint, never a credential.
+    It is safe to share between threads; sessions and connections are made on first use, once in
+    each process. A pickle or copy has the model and the endpoint, but never a credential.
 
     Parameters
     ----------
     onnx_model : path, bytes or onnx.ModelProto
-        The local model; it is never changed.
+        The local model, which is never changed.
     endpoint : TritonEndpoint, optional
-        Of the remote model, which must have the same inputs and outputs.
+        The endpoint of the remote model, which must have the same inputs and outputs.
     credential : object with ``get_token`` or callable, optional
         Replaces the endpoint's environment variable.
     feature_names : sequence of str, optional
@@ -61,9 +57,15 @@ class HybridOnnxModel:
     use_azure : bool, int or str, optional
         The route unless call, configuration or environment name another; default is local.
     routing : Policy or str, optional
-        Instead of `use_azure`: a policy of `hybridmodel.routing`, or a mode by name.
-    providers, provider_options, session_options : optional
-        As `hybridmodel.local.session.LocalSession` takes them.
+        Instead of `use_azure`: a policy of `hybridmodel.routing`, or the name of a mode.
+    providers : sequence of str or (str, dict), default=("CPUExecutionProvider",)
+        onnxruntime's execution providers in order of preference.
+    provider_options : sequence of dict, optional
+        One for each provider.
+    session_options : mapping or onnxruntime.SessionOptions, optional
+        Attributes of ``onnxruntime.SessionOptions`` by name, enumerations by name or number. Under
+        ``extra_session_config`` its configuration entries; under ``custom_op_libraries`` a list of
+        paths, or ``"onnxruntime-extensions"``.
 
     Raises
     ------
@@ -125,7 +127,7 @@ class HybridOnnxModel:
 
     @property
     def feature_names(self) -> list[str] | None:
-        """Columns of a frame in the model's order, None where they are not known."""
+        """Columns of a frame in the model's order, None if they are unknown."""
         return self._binding.feature_names
 
     @property
@@ -140,7 +142,7 @@ class HybridOnnxModel:
 
     @property
     def routing(self) -> Policy:
-        """The policy unless call, configuration or environment name another."""
+        """The policy that a call gets unless call, configuration or environment name another."""
         return self.policies.saved
 
     def predict(
@@ -158,7 +160,7 @@ class HybridOnnxModel:
         Parameters
         ----------
         data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
-            Rows; never changed. Arrow data are tables and columns of polars, pyarrow…
+            The rows, which are never changed. Arrow data are tables and columns of polars, pyarrow…
         use_azure : bool, int or str, optional
             True asks the endpoint, and returns its answer or raises; False runs the local model.
         mode : str, Policy or callable, optional
@@ -167,24 +169,25 @@ class HybridOnnxModel:
         output : str, optional
             The only output to return.
         timeout : float, optional
-            Total time in seconds for the endpoint; default is the endpoint's. A local run cannot
-            be interrupted.
+            Total time in seconds for the endpoint; default is the endpoint's. It cannot interrupt
+            a local run.
         provenance : bool, default=False
             Add the ``route``, ``score`` and ``reason`` of each row.
 
         Returns
         -------
         Series or DataFrame with the index of `data`, ndarray, dict of str to ndarray, or table
-            Names, dtypes and order are the same on both routes; tables as `data`, else pyarrow's.
+            Names, dtypes and order are the same on both routes. A table is polars' if `data` is,
+            else pyarrow's.
 
         Raises
         ------
         InputMismatch
             If `data` does not fit the model.
         ConfigurationError
-            If an argument is not understood, there is no endpoint, or no key for it.
+            If an argument is unknown, or there is no endpoint or no key for it.
         EndpointError
-            A subclass of it, if the endpoint did not give a good answer.
+            One of its subclasses, if the endpoint gave no good answer.
         SpecMismatch
             If the endpoint's answer has other names, datatypes or shapes than the local model's.
         """
@@ -192,7 +195,7 @@ class HybridOnnxModel:
         request = self._request(data, policy, output, timeout)
         bound = request.bound
         if policy is LOCAL_POLICY and bound.rows and not provenance and active_tracer() is None:
-            # What `Router.answer` does, without the record of an answer, which would cost 0.9 µs.
+            # As `Router.answer`, but without the record of an answer, which takes 0.9 µs.
             return self._binding.restore(self._routes.run_local(request), bound)
         answer = self._answer(policy, request)
         restored = self._binding.restore(answer.outputs, bound)
@@ -207,9 +210,9 @@ class HybridOnnxModel:
         output: str | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Return the outputs as named arrays, with the route of each row and the time it took.
+        """Return the outputs as named arrays, with the route of each row and the time taken.
 
-        Takes and raises what `predict` does.
+        Parameters and errors are those of `predict`.
         """
         started = time.perf_counter()
         policy = self.policies.for_call(use_azure, mode)
@@ -232,9 +235,9 @@ class HybridOnnxModel:
         Raises
         ------
         SpecMismatch
-            If names, datatypes or shapes differ; lists every difference.
+            If names, datatypes or shapes differ; it lists every difference.
         EndpointError
-            A subclass of it, if the endpoint did not give a description.
+            One of its subclasses, if the endpoint gave no description.
         """
         remote = self.client.metadata(check_timeout(timeout))
         differences = self.spec.differences(remote)
@@ -248,7 +251,7 @@ class HybridOnnxModel:
 
     @property
     def client(self) -> EndpointClient:
-        """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""
+        """The client of the endpoint; raises `ConfigurationError` if there is no endpoint."""
         return self._routes.client
 
     def stats(self) -> dict[str, float]:
@@ -257,7 +260,7 @@ class HybridOnnxModel:
         Returns
         -------
         dict of str to float
-            By the names that docs/routes.md explains; counts of zero may be missing.
+            Counts by name, as docs/routes.md explains them; counts of zero may be missing.
         """
         remote = {} if self.endpoint is None else self.client.stats()
         named = {f"{AZURE}.{name}": count for name, count in remote.items()}
@@ -266,11 +269,11 @@ class HybridOnnxModel:
 
     @property
     def comparison(self) -> Comparison:
-        """What shadow mode has found out about both routes, in this process."""
+        """The comparison of both routes in shadow mode, in this process."""
         return self._router.comparison
 
     def close(self) -> None:
-        """Close the connections to the endpoint; a later call opens others."""
+        """Close the connections to the endpoint; a later call opens new ones."""
         if self.endpoint is not None:
             self.client.close()
 

@@ -1,6 +1,6 @@
 """The OpenTelemetry span of one call.
 
-Names of attributes are those of the semantic conventions where these have one
+Attributes have the names of the semantic conventions where these define one
 (https://opentelemetry.io/docs/specs/semconv/).
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def predicting(
     tracer: Tracer, policy: Any, request: Request, endpoint: TritonEndpoint | None
 ) -> Iterator[Callable[[Answer], None]]:
-    """Make the span of one call, and yield the function that records its answer."""
+    """Start the span of one call, and yield the function that records its answer."""
     from opentelemetry.trace import SpanKind
 
     mode = getattr(policy, "mode", "function")

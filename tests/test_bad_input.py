@@ -88,9 +88,9 @@ def spark_frame() -> Any:
         (matrix, np.ones((2, 3, 1)), r"expected shape \[\?, 3\], got \[2, 3, 1\]"),
         (matrix, np.array([["a"] * 3]), "'x': expected float32, got strings; convert them"),
         (matrix, NONE_INSIDE, "'x': expected float32, got Python objects"),
-        (matrix, [[1.0, 2.0], [3.0]], "'x': cannot be made an array"),
-        (matrix, np.array([[1e39, 0, 0]]), "too large for float32, which ends at 3.4"),
-        (matrix, np.ma.array(ROW, mask=True), "a masked array came; fill its masked values"),
+        (matrix, [[1.0, 2.0], [3.0]], "'x': numpy cannot make an array of it"),
+        (matrix, np.array([[1e39, 0, 0]]), "too large for float32, whose largest is 3.4"),
+        (matrix, np.ma.array(ROW, mask=True), "got a masked array; fill its masked values"),
         (matrix, FRAME.astype({"b": "category"}), "column 'b': expected float32, got a category"),
         (matrix, FRAME.astype({"b": object}), "column 'b': expected float32, got Python objects"),
         (matrix, FRAME.astype({"b": str}), "column 'b': expected float32, got str"),
@@ -98,8 +98,8 @@ def spark_frame() -> Any:
         (matrix, {"x": ROW, "y": ROW}, "unexpected 'y'"),
         (matrix, pd.Series([1.0]), "a Series is one column"),
         (matrix, None, r"expected FP32\[\?, 3\] as an array or list .*NoneType"),
-        (matrix, spark_frame(), r"a Spark DataFrame came; use its toPandas\(\), or .*spark_udf"),
-        (pair, spark_frame(), "a Spark DataFrame came"),
+        (matrix, spark_frame(), r"got a Spark DataFrame; pass its toPandas\(\), or .*spark_udf"),
+        (pair, spark_frame(), "got a Spark DataFrame"),
         (images, np.ones((1, 4, 2, 2)), r"expected shape \[\?, 3, 2, 2\], got \[1, 4, 2, 2\]"),
         (images, np.ones((1, 3, 2)), r"got \[1, 3, 2\]"),
         (pair, PAIR.assign(n=[1.0, np.nan]), "column 'n': expected int64, got nan, which is miss"),
@@ -168,7 +168,9 @@ def test_a_fixed_batch(make: Make) -> None:
 def test_no_endpoint() -> None:
     """Who asks for the endpoint of a model without one is told how to give it one."""
     model = HybridOnnxModel(models.identity())
-    with pytest.raises(ConfigurationError, match=r"no endpoint: make it with endpoint=Triton"):
+    with pytest.raises(
+        ConfigurationError, match=r"no endpoint: make the model with endpoint=Triton"
+    ):
         model.predict(ROW, use_azure=True)
     with pytest.raises(ConfigurationError, match="no endpoint"):
         model.check_endpoint()
@@ -226,7 +228,7 @@ def test_lost_external_data(tmp_path: Path, make: Make) -> None:
     """External data that is missing is named when the model is made."""
     models.save_external(models.scaled(np.ones(3)), tmp_path / "m.onnx")
     (tmp_path / "weights.bin").unlink()
-    with pytest.raises(ConfigurationError, match=r"'weights.bin' is missing; it belongs into"):
+    with pytest.raises(ConfigurationError, match=r"'weights.bin' is missing; it belongs in"):
         make(tmp_path / "m.onnx")
 
 

@@ -205,8 +205,8 @@ def test_every_difference_to_the_endpoint_is_listed(server: Server) -> None:
         model.check_endpoint()
     assert len(caught.value.differences) == 6
     for said in (
-        "input 'x': FP64 here, FP32 at the endpoint",
-        "input 'x': shape [?, 5] here, [?, 4] at the endpoint",
+        "input 'x': FP64 locally, FP32 at the endpoint",
+        "input 'x': shape [?, 5] locally, [?, 4] at the endpoint",
         "input 'z': the endpoint does not have it, it has 'x'",
         "output 'y': the endpoint has it, the local model does not",
     ):

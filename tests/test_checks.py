@@ -27,7 +27,7 @@ NO_NUMBERS = ["0.1", None, True, [0.1], float("nan"), 10**400, np.bool_(True), 1
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 0, 1, -0.1, 1.5, float("inf")])
 def test_a_share_lies_between_0_and_1(value: Any) -> None:
     """What is no number strictly between is refused by name."""
-    with pytest.raises(ConfigurationError, match="epsilon lies between 0 and 1, both excluded"):
+    with pytest.raises(ConfigurationError, match="epsilon is a number between 0 and 1, both"):
         check_share("epsilon", value)
 
 

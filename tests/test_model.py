@@ -128,7 +128,7 @@ def test_scalars_and_fixed_batches() -> None:
     pd.testing.assert_index_equal(fixed.predict(FRAME).index, FRAME.index)
     with pytest.raises(InputMismatch, match=r"expected shape \[2, 3\], got \[1, 3\]"):
         fixed.predict(X[:1])
-    with pytest.raises(InputMismatch, match="0 rows and 3 columns came"):
+    with pytest.raises(InputMismatch, match="got a frame of 0 rows and 3 columns"):
         fixed.predict(FRAME.iloc[:0])
 
 

@@ -14,7 +14,7 @@ from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.checks import check_share
 from hybridmodel.data import json_records as records
-from hybridmodel.data.strict_json import loads
+from hybridmodel.data.json_records import loads
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ class Answer:
     model_version : str or None
         Version of the model that the endpoint says it used.
     request_id : str or None
-        Id of the request, for the server's logs.
+        Id of the request, which also is in the server's logs.
     routes : ndarray of str, shape (n,)
         The route of each row: ``"local"`` or ``"azure"``.
     scores : ndarray of float64, shape (n,), or None
@@ -57,7 +57,7 @@ class Answer:
     model_version: str | None = None
     request_id: str | None = None
     scores: Array | None = field(default=None, repr=False, kw_only=True)
-    # `routes` and `reasons` are made of these only when they are read: that saves 1.3 µs a call.
+    # `routes` and `reasons` are made from these when they are read, which saves 1.3 µs per call.
     row_count: int = field(default=1, repr=False, kw_only=True)
     remote_rows: Array | None = field(default=None, repr=False, kw_only=True)
     reason: str | Reasons = field(default="asked", repr=False, kw_only=True)
@@ -78,6 +78,6 @@ class Answer:
 
 
 def set_elapsed(answer: Answer, elapsed_s: float) -> Answer:
-    """Complete an answer that no caller has seen yet; `dataclasses.replace` would cost 2 µs."""
+    """Set the time of an answer that no caller has yet; `dataclasses.replace` would take 2 µs."""
     object.__setattr__(answer, "elapsed_s", elapsed_s)
     return answer

@@ -1,8 +1,7 @@
-"""What callers hand in becomes named tensors, and named tensors become what they get back.
+"""Between a caller's data and named tensors, and back; the same for both routes.
 
-pandas in, pandas out, with the same index; arrays, lists and dicts in, arrays out. Tensors are
-bound by name wherever there are names. The rules are the same for both routes, because both run
-between `Binding.bind` and `Binding.restore`.
+pandas in, pandas out, with the same index; arrays, lists and dicts in, arrays out. Data are bound
+by name wherever there are names.
 """
 
 from __future__ import annotations
@@ -20,33 +19,25 @@ from hybridmodel.data.arrow import Container, read, speaks_arrow
 from hybridmodel.data.casting import NUMBERS, cast, cast_column
 from hybridmodel.data.inputs import from_array_like, from_column, refuse_lazy
 from hybridmodel.data.outputs import columns_of, is_lone_column, to_pandas
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger("hybridmodel")
 
 _FEW = 100
-"""Rows and columns up to which a frame's values cost less than its dtypes."""
+"""Up to so many rows and columns, a frame's values take less time than its dtypes."""
 
 
 class Bound(NamedTuple):
-    """Data that is ready for either route; a tuple, since one is made for each call.
+    """Data that are ready for either route; a tuple, since one is made for each call.
 
-    Attributes
-    ----------
-    feeds : dict of str to ndarray
-        Every input by name, in its declared dtype and shape; may be views of the caller's data.
-    rows : int or None
-        Rows of the call, None when no input counts them.
-    frame_index : pandas.Index or None
-        What the answer is labelled with; None when no pandas came in.
-    container : Container or None
-        What the answer is put into, when a table or column of Arrow or polars came in.
+    `feeds` has every input by name, in its declared dtype and shape, perhaps as a view of the
+    caller's data. `rows` is None where no input counts them. `frame_index` labels the answer where
+    pandas came in, `container` holds it where Arrow data came in.
     """
 
     feeds: dict[str, Array]
@@ -56,19 +47,9 @@ class Bound(NamedTuple):
 
 
 class Binding:
-    """The way in and out of one model.
+    """Binds a caller's data to the inputs of one model, and its outputs to the caller's containers.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Its inputs and outputs.
-    feature_names : sequence of str, optional
-        For a model with one input of shape (n, k): the columns of a frame, in the model's order.
-
-    Raises
-    ------
-    ConfigurationError
-        If the names do not fit the input.
+    `feature_names` are the columns of a frame in the model's order, for one input of shape (n, k).
     """
 
     _has_told = False
@@ -79,17 +60,9 @@ class Binding:
         self.feature_names = _checked_names(feature_names, self._single)
 
     def bind(self, data: Any) -> Bound:
-        """Turn what a caller hands in into named tensors.
+        """Return a caller's data as named tensors, and never change them.
 
-        Parameters
-        ----------
-        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
-            Never changed.
-
-        Raises
-        ------
-        InputMismatch
-            If it does not fit; says which input or column, what came and what was expected.
+        Raises `InputMismatch`, which names the input or column, what came and what was expected.
         """
         if isinstance(data, np.ndarray):
             return self._bind_array(data)
@@ -106,25 +79,10 @@ class Binding:
         return self._bind_arrow(data) if speaks_arrow(data) else self._bind_array(data)
 
     def restore(self, outputs: Mapping[str, Array], bound: Bound) -> Any:
-        """Return outputs in the kind of container that came in.
+        """Return outputs, in the order wanted, in the kind of container that came in.
 
-        Parameters
-        ----------
-        outputs : mapping of str to ndarray
-            In the order wanted.
-        bound : Bound
-            What `bind` returned.
-
-        Returns
-        -------
-        ndarray, dict of str to ndarray, Series or DataFrame
-            pandas as `hybridmodel.data.outputs.to_pandas` makes it, where pandas came in; the same
-            in polars where that did, and a pyarrow table where other Arrow data did.
-
-        Raises
-        ------
-        ConfigurationError or InputMismatch
-            If the outputs do not fit into one frame.
+        pandas as `hybridmodel.data.outputs.to_pandas` makes it; the same in polars where that came
+        in, and a pyarrow table for other Arrow data. Raises what `to_pandas` raises.
         """
         if bound.frame_index is not None:
             return to_pandas(self._spec, outputs, bound.frame_index)
@@ -137,19 +95,13 @@ class Binding:
         return dict(outputs)
 
     def empty(self, names: Sequence[str]) -> dict[str, Array]:
-        """Return the outputs of zero rows.
-
-        Raises
-        ------
-        InputMismatch
-            If one of them does not have a row for each row, so that there is no answer.
-        """
+        """Return the outputs of zero rows, if each of them has one row for each row."""
         specs = [self._spec.output(name) for name in names]
         for spec in specs:
             if not spec.batched:
                 raise InputMismatch(
-                    f"zero rows came in, and output {spec} has no row for each row: there is no "
-                    "answer to give"
+                    f"got zero rows, and output {spec} does not have one row for each row, so "
+                    "there is no answer"
                 )
         return {spec.name: spec.empty() for spec in specs}
 
@@ -159,30 +111,31 @@ class Binding:
             refuse_lazy(data, "the input")
             raise InputMismatch(
                 f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
-                f"arrays or a DataFrame with these names, not a bare {type(data).__name__}"
+                f"arrays or a DataFrame with these names, not a single {type(data).__name__}"
             )
         tensor = from_array_like(data, single)
         return Bound({single.name: tensor}, len(tensor) if single.batched else None)
 
     def _bind_frame(self, frame: pd.DataFrame) -> Bound:
         single = self._single
+        # A view, so that naming the answer's index does not name the caller's.
+        index = frame.index.view()
         if single is None:
             _check_same("column", frame.columns.tolist(), self._spec.input_names)
             feeds = {
-                name: from_column(frame[name], spec, f"column {name!r}")
-                for name, spec in zip(self._spec.input_names, self._spec.inputs, strict=True)
+                spec.name: from_column(frame[spec.name], spec, f"column {spec.name!r}")
+                for spec in self._spec.inputs
             }
-        elif len(single.shape) == 2 or single.unranked:
-            feeds = {single.name: self._matrix(frame, single)}
+            return Bound(feeds, self._rows(feeds), index)
+        if len(single.shape) == 2 or single.unranked:
+            tensor = self._matrix(frame, single)
         elif frame.shape[1] == 1:
-            where = f"column {frame.columns[0]!r}"
-            feeds = {single.name: from_column(frame.iloc[:, 0], single, where)}
+            tensor = from_column(frame.iloc[:, 0], single, f"column {frame.columns[0]!r}")
         else:
             raise InputMismatch(
-                f"input {single} takes one column, {frame.shape[1]} came: {_listed(frame.columns)}"
+                f"input {single} takes one column, got {frame.shape[1]}: {_listed(frame.columns)}"
             )
-        # A view, so that naming the answer's index does not name the caller's.
-        return Bound(feeds, self._rows(feeds), frame.index.view())
+        return Bound({single.name: tensor}, len(tensor) if single.batched else None, index)
 
     def _bind_arrow(self, data: Any) -> Bound:
         refuse_lazy(data, "the input")
@@ -206,12 +159,12 @@ class Binding:
         frame = self._ordered(frame)
         if not spec.fits(frame.shape):
             raise InputMismatch(
-                f"input {spec}: a frame of {frame.shape[0]} rows and {frame.shape[1]} columns came "
+                f"input {spec}: got a frame of {frame.shape[0]} rows and {frame.shape[1]} columns "
                 f"({_listed(frame.columns)})"
             )
         values = _as_one_array(frame, spec)
         if values is not None:
-            with suppress(InputMismatch):  # Column by column below, the error names the column.
+            with suppress(InputMismatch):  # Column by column, below, the error names the column.
                 return cast(values, spec.dtype, "")
         columns = np.empty(frame.shape, spec.dtype)
         for position, (name, column) in enumerate(frame.items()):
@@ -231,20 +184,20 @@ class Binding:
         return frame[names]
 
     def _tell_of_positions(self, columns: pd.Index[Any]) -> None:
-        """Warn once of names that nobody looks at: in another order they would be taken wrongly."""
+        """Warn once of unused names: columns in another order would be misread."""
         if len(columns) < 2 or columns.dtype.kind in NUMBERS:
             return
         self._has_told = True
         _log.warning(
-            "the model does not know the names of its features: the columns %s of a frame are "
-            "taken by their position, in the order in which they stand. Make the model with "
-            "feature_names=[...], or save it with a frame as input_example",
+            "the model does not know the names of its features, so it takes the columns %s of a "
+            "frame by position. Make the model with feature_names=[...], or save it with a frame "
+            "as input_example",
             _listed(columns, 5),
         )
 
     def _rows(self, feeds: Mapping[str, Array]) -> int | None:
-        # Inputs of different lengths may be meant: many graphs do not name their dimensions, and
-        # one row broadcasts. The model knows.
+        # Inputs may differ in length on purpose: many graphs do not name their dimensions, and one
+        # row broadcasts. Only the model can judge it.
         lengths = {len(feeds[spec.name]) for spec in self._spec.inputs if spec.batched}
         return lengths.pop() if len(lengths) == 1 else None
 
@@ -255,49 +208,41 @@ def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> li
     names = list(names)
     if single is None or len(single.shape) != 2:
         raise ConfigurationError(
-            "feature_names are for a model with one input of shape (n, k); several inputs are fed "
-            "by their own names"
+            "feature_names are for a model with one input of shape (n, k); several inputs have "
+            "names of their own"
         )
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ConfigurationError(f"feature_names are distinct strings, not {_listed(names)}")
+        raise ConfigurationError(f"feature_names must be distinct strings, not {_listed(names)}")
     if single.shape[1] not in (WILDCARD, len(names)):
-        raise ConfigurationError(f"input {single}: {len(names)} feature_names were given")
+        raise ConfigurationError(f"input {single}: got {len(names)} feature_names")
     return names
 
 
 def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
-    """Return all values of a frame at once, None where that could lose some of them."""
+    """Return all values of a frame in one array, None where that could lose some of them."""
     values = _lent_by_pandas(frame)
     if values is not None:
         return values
     dtypes = set(frame.dtypes)
-    if all(map(_is_plain_number, dtypes)):
+    if all(isinstance(dtype, np.dtype) and dtype.kind in NUMBERS for dtype in dtypes):
         # Integers beside floats become floats in one array, not exact enough for an integer input.
         exact = spec.dtype.kind == "f" or len(dtypes) == 1
         values = frame.to_numpy() if exact else None
         return None if values is None or values.dtype.kind not in NUMBERS else values
-    if spec.dtype.kind == "f" and all(map(_is_nullable_float, dtypes)):
+    inner = {getattr(dtype, "numpy_dtype", np.dtype(object)).kind for dtype in dtypes}
+    if spec.dtype.kind == "f" and inner == {"f"}:
         return frame.to_numpy(dtype="float64", na_value=np.nan)
     return None
 
 
 def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
-    # pandas lends its own memory, read-only, when all columns lie in one array of one numpy dtype;
-    # asking for the dtypes costs more than the rest of the way. (One column may be a category, and
-    # of many others the values are costly to make.)
+    # Values that pandas returns read-only are its own memory, so that all columns have one numpy
+    # dtype; to ask for the dtypes would take longer than all the rest. (A single column may be a
+    # category, and the values of large frames of several dtypes take long to make.)
     if len(frame) > _FEW or not 1 < frame.shape[1] <= _FEW:
         return None
     values = frame.to_numpy()
     return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
-
-
-def _is_plain_number(dtype: Any) -> bool:
-    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
-
-
-def _is_nullable_float(dtype: Any) -> bool:
-    inner = getattr(dtype, "numpy_dtype", None)
-    return inner is not None and inner.kind == "f"
 
 
 def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which values may become which dtype: only what loses nothing that a model could use.
+"""Which values may become which dtype: a cast must not lose what a model could use.
 
 ======================  =============================================================
 from                    to
@@ -9,7 +9,7 @@ float                   integers, when every value is whole
 str                     strings, nothing else
 ======================  =============================================================
 
-Everything else is an `InputMismatch`: strings for numbers, categories, dates, complex numbers,
+Everything else raises `InputMismatch`: strings for numbers, categories, dates, complex numbers,
 missing values among integers, booleans or strings.
 """
 
@@ -32,22 +32,11 @@ NUMBERS = "fiub"
 
 
 def from_values(values: Any, dtype: DType) -> Array:
-    """Make an array of numbers or strings, or lists of them, that `cast` can judge.
+    """Return a scalar, or lists of one rank, as an array that `cast` can check.
 
-    numpy alone would make strings of the numbers in a mixed list, and floats of integers on both
-    sides of 2**63 or beside floats, which may not be exact.
-
-    Parameters
-    ----------
-    values : scalar, list or tuple
-        Of one rank throughout.
-    dtype : numpy.dtype
-        What the array is to be cast to; it may come out as another.
-
-    Raises
-    ------
-    ValueError or OverflowError
-        If the lists are ragged, or an integer is beyond 64 bits.
+    By itself, numpy turns the numbers in a mixed list into strings, and integers on both sides of
+    2**63 or beside floats into floats, which may not be exact. Ragged lists and integers beyond 64
+    bits raise ValueError or OverflowError.
     """
     array = np.asarray(values, dtype=object if dtype.kind == "O" else None)
     if dtype.kind not in "iu" or array.dtype.kind != "f":
@@ -55,32 +44,15 @@ def from_values(values: Any, dtype: DType) -> Array:
     exact = np.asarray(values, dtype=object)
     if all(isinstance(value, (int, np.integer)) for value in exact.flat):
         return exact.astype(dtype)
-    # As Python's numbers, which compare exactly.
+    # Compared as Python's numbers, because these compare exactly.
     rounded = exact.ravel().tolist() != array.ravel().tolist()
     return exact if rounded and not np.isnan(array).any() else array
 
 
 def cast(array: Array, dtype: DType, where: str) -> Array:
-    """Return `array` in another dtype, or itself where nothing is to be done.
+    """Return `array` in another dtype, or itself if it has that dtype already.
 
-    Parameters
-    ----------
-    array : ndarray
-        Never changed.
-    dtype : numpy.dtype
-        One of those in `hybridmodel.data.tensors.ELEMENT_TYPES`.
-    where : str
-        Named in errors, such as ``input 'X'``.
-
-    Returns
-    -------
-    ndarray
-        Of the same shape.
-
-    Raises
-    ------
-    InputMismatch
-        If values would be lost.
+    Raises `InputMismatch`, which begins with `where`, if values would be lost.
     """
     if array.size == 0:
         return np.empty(array.shape, dtype)
@@ -89,20 +61,15 @@ def cast(array: Array, dtype: DType, where: str) -> Array:
     if dtype.kind == "O":
         return _to_strings(array, where)
     if array.dtype.kind not in NUMBERS or (dtype.kind == "b" and array.dtype.kind != "b"):
-        raise InputMismatch(f"{where}: expected {dtype}, got {_kind(array)}{_advice(array)}")
+        advice = "; convert them with astype first" if array.dtype.kind in "OUT" else ""
+        raise InputMismatch(f"{where}: expected {dtype}, got {_kind(array)}{advice}")
     if dtype.kind == "f":
         return _to_float(array, dtype, where)
     return _to_integer(array, dtype, where)
 
 
 def cast_column(column: pd.Series[Any], dtype: DType, where: str) -> Array:
-    """Return the values of one pandas column in another dtype.
-
-    Raises
-    ------
-    InputMismatch
-        As `cast`, and for missing values where the dtype has no place for them.
-    """
+    """Return a pandas column in another dtype; raises as `cast`, and for missing values."""
     own = column.dtype
     if len(column) == 0:
         return np.empty(0, dtype)
@@ -122,19 +89,18 @@ def _cast_nullable(column: pd.Series[Any], dtype: DType, where: str) -> Array:
     if missing.any() and dtype.kind != "f":
         raise InputMismatch(
             f"{where}: {missing.sum()} missing values, first at position {missing.argmax()}; "
-            f"{_name(dtype)} has no place for them"
+            f"{_name(dtype)} cannot hold them"
         )
     if dtype.kind == "O":
         return cast(column.to_numpy(dtype=object), dtype, where)
     inner = getattr(own, "numpy_dtype", None)
     if inner is None or inner.kind not in NUMBERS:
         raise InputMismatch(f"{where}: expected {dtype}, got {own}")
-    if not missing.any():
-        return cast(column.to_numpy(dtype=inner), dtype, where)
-    # Zeros stand in for what is missing, so that the values there are come under the same checks.
+    # Zeros replace missing values, so that `cast` checks the values that exist.
     values = cast(column.to_numpy(dtype=inner, na_value=inner.type(0)), dtype, where)
-    values = values if values.flags.writeable else values.copy()
-    values[missing] = np.nan
+    if missing.any():
+        values = values if values.flags.writeable else values.copy()
+        values[missing] = np.nan
     return values
 
 
@@ -148,7 +114,7 @@ def _checked_strings(array: Array, where: str) -> Array:
         "".join(values).encode()
     except UnicodeEncodeError as error:
         raise InputMismatch(
-            f"{where}: expected strings that UTF-8 can write, got one with "
+            f"{where}: expected strings that UTF-8 can encode, got one with "
             f"{error.object[error.start]!r}, half of a surrogate pair"
         ) from error
     return array
@@ -164,11 +130,11 @@ def _to_strings(array: Array, where: str) -> Array:
 def _to_float(array: Array, dtype: DType, where: str) -> Array:
     try:
         with np.errstate(over="raise"):
-            # Row-major, as every runtime wants it: one pass from a frame's columns, not two.
+            # Row-major, as runtimes need it: one pass over a frame's columns instead of two.
             return array.astype(dtype, order="C")
     except FloatingPointError as error:
         raise InputMismatch(
-            f"{where}: a value is too large for {dtype}, which ends at {np.finfo(dtype).max:g}"
+            f"{where}: a value is too large for {dtype}, whose largest is {np.finfo(dtype).max:g}"
         ) from error
 
 
@@ -211,10 +177,6 @@ def _kind(array: Array) -> str:
     if kind == "O":
         return f"Python objects ({type(array.flat[0]).__name__} first)"
     return str(array.dtype)
-
-
-def _advice(array: Array) -> str:
-    return "; convert them with astype first" if array.dtype.kind in "OUT" else ""
 
 
 def _name(dtype: DType) -> str:

@@ -1,4 +1,4 @@
-"""One array, list or column becomes one tensor, in the dtype and shape that the model declares."""
+"""An array, list or column becomes a tensor of the dtype and shape that the model declares."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ import numpy as np
 
 from hybridmodel.data.arrow import read_column, speaks_arrow
 from hybridmodel.data.casting import cast, cast_column, from_values
-from hybridmodel.data.tensors import TensorSpec, format_shape
+from hybridmodel.data.tensors import Array, TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
-
 
 def from_array_like(data: Any, spec: TensorSpec) -> Array:
-    """Make the tensor that `spec` declares of an array, a list, a number or a text.
-
-    Raises
-    ------
-    InputMismatch
-        If it is none of these, or does not fit.
-    """
+    """Return an array, a list, a number or a text as the tensor that `spec` declares."""
     where = f"input {spec.name!r}"
     if type(data) is not np.ndarray and (column := _as_column(data, where)) is not None:
         return from_column(column, spec, where)
@@ -37,7 +29,7 @@ def from_array_like(data: Any, spec: TensorSpec) -> Array:
 def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
     refuse_lazy(data, where)
     if isinstance(data, np.ma.MaskedArray):
-        raise InputMismatch(f"{where}: a masked array came; fill its masked values first")
+        raise InputMismatch(f"{where}: got a masked array; fill its masked values first")
     plain = isinstance(data, (list, tuple, int, float, str, np.generic))
     if not plain and (not hasattr(data, "__array__") or hasattr(data, "columns")):
         raise InputMismatch(
@@ -48,26 +40,20 @@ def _as_array(data: Any, spec: TensorSpec, where: str) -> Array:
     try:
         return from_values(data, spec.dtype) if plain else np.asarray(data)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputMismatch(f"{where}: cannot be made an array: {error}") from error
+        raise InputMismatch(f"{where}: numpy cannot make an array of it: {error}") from error
 
 
 def refuse_lazy(data: Any, where: str) -> None:
-    """Say what to do instead where a frame came whose rows are not here.
-
-    Raises
-    ------
-    InputMismatch
-        If `data` is of Spark, or a lazy frame of polars.
-    """
+    """Raise `InputMismatch` for Spark and for a lazy frame of polars, whose rows are elsewhere."""
     kind = type(data)
     if kind.__module__.startswith("pyspark."):
         raise InputMismatch(
-            f"{where}: a Spark {kind.__name__} came; use its toPandas(), or score it where it is "
-            "with mlflow.pyfunc.spark_udf"
+            f"{where}: got a Spark {kind.__name__}; pass its toPandas(), or score it in Spark with "
+            "mlflow.pyfunc.spark_udf"
         )
     if kind.__name__ == "LazyFrame" and kind.__module__.startswith("polars."):
         raise InputMismatch(
-            f"{where}: a LazyFrame of polars came, which has no rows yet; use its collect()"
+            f"{where}: got a LazyFrame of polars, which has no rows yet; pass its collect()"
         )
 
 
@@ -79,21 +65,10 @@ def _shape_message(where: str, spec: TensorSpec, shape: tuple[int, ...]) -> str:
 
 
 def from_column(column: pd.Series[Any], spec: TensorSpec, where: str) -> Array:
-    """Make the tensor that `spec` declares of a pandas column of numbers, texts or arrays.
+    """Return a pandas column of numbers, texts or arrays as the tensor that `spec` declares.
 
-    Parameters
-    ----------
-    column : Series
-        One entry a row; its cells are arrays or lists where `spec` has a higher rank.
-    spec : TensorSpec
-        A column of single values becomes ``[n]`` or ``[n, 1]``, as it declares.
-    where : str
-        Named in errors.
-
-    Raises
-    ------
-    InputMismatch
-        If it does not fit.
+    Single values become ``[n]`` or ``[n, 1]``; cells are arrays or lists where `spec` has a higher
+    rank.
     """
     if len(column) == 0:
         array = spec.empty()
@@ -109,12 +84,12 @@ def from_column(column: pd.Series[Any], spec: TensorSpec, where: str) -> Array:
 
 def _stacked(cells: list[Array], dtype: np.dtype[Any], where: str) -> Array:
     if len({cell.dtype for cell in cells}) > 1:
-        # Each by itself: numpy would first make floats of integers beside floats.
+        # One by one: together, numpy would first turn the integers beside floats into floats.
         cells = [cast(cell, dtype, where) for cell in cells]
     try:
         stacked = np.stack(cells)
     except ValueError as error:
-        raise InputMismatch(f"{where}: its cells are no arrays of one shape: {error}") from error
+        raise InputMismatch(f"{where}: its cells are not arrays of one shape: {error}") from error
     return cast(stacked, dtype, where)
 
 

@@ -1,4 +1,4 @@
-"""The way out for callers who came with pandas: named arrays become a Series or a DataFrame."""
+"""Named arrays become the columns of a Series, a DataFrame or a table."""
 
 from __future__ import annotations
 
@@ -14,38 +14,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from hybridmodel.data.tensors import ModelSpec, TensorSpec
-
-Array = np.ndarray[Any, Any]
+    from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 
 
 def to_pandas(
     spec: ModelSpec, outputs: Mapping[str, Array], index: pd.Index[Any]
 ) -> pd.Series[Any] | pd.DataFrame:
-    """Label outputs with an index.
+    """Return outputs as a Series or DataFrame with the index of the data that came in.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Knows the class labels of outputs that have them.
-    outputs : mapping of str to ndarray
-        At least one, in the order wanted; each with a row for each entry of `index`.
-    index : pandas.Index
-        Of the data that came in.
-
-    Returns
-    -------
-    Series or DataFrame
-        A Series for one output of shape (n,) or (n, 1), else a DataFrame in which an output of
-        shape (n, k) makes the columns ``name_0 … name_{k-1}``, or ``name_<class>`` where its
-        classes are known; of higher rank, one column of arrays.
-
-    Raises
-    ------
-    ConfigurationError
-        If two outputs make a column of the same name.
-    InputMismatch
-        If an output has another number of rows than `index`.
+    One output of shape (n,) or (n, 1) becomes a Series. Otherwise an output of shape (n, k) becomes
+    the columns ``name_0 … name_{k-1}``, or ``name_<class>`` where its classes are known, and one of
+    a higher rank a column of arrays. Raises what `columns_of` raises.
     """
     answer = _labelled(spec, outputs, index)
     return answer if len(index) else _with_texts(answer, outputs)
@@ -58,7 +37,8 @@ def _labelled(
 
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        output = _checked(spec.output(name), array, len(index))
+        output = spec.outputs_by_name[name]
+        _check_rows(name, array, len(index))
         if _is_table(output, array):
             labels = _column_index(name, output.labels or range(array.shape[1]))
             # A view, so that naming one answer's columns does not name another's.
@@ -73,19 +53,16 @@ def _labelled(
 def columns_of(spec: ModelSpec, outputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
     """Return outputs as named columns: arrays of shape (n,), or (n, …) for outputs of rank > 2.
 
-    Raises
-    ------
-    ConfigurationError
-        If two outputs make a column of the same name.
-    InputMismatch
-        If an output has another number of rows.
+    Raises `ConfigurationError` for two columns of one name, `InputMismatch` for another number of
+    rows.
     """
     columns: dict[str, Array] = {}
     for name, array in outputs.items():
-        for column, values in _columns(_checked(spec.output(name), array, rows), array, rows):
+        _check_rows(name, array, rows)
+        for column, values in _columns(spec.outputs_by_name[name], array, rows):
             if column in columns:
                 raise ConfigurationError(
-                    f"two outputs make a column {column!r}; ask for one of them with output=, "
+                    f"two outputs become a column {column!r}; ask for one of them with output=, "
                     "or pass arrays instead of a frame"
                 )
             columns[column] = values
@@ -93,13 +70,13 @@ def columns_of(spec: ModelSpec, outputs: Mapping[str, Array], rows: int) -> dict
 
 
 def is_lone_column(spec: ModelSpec, outputs: Mapping[str, Array]) -> bool:
-    """Tell whether there is but one output, of one value for each row."""
+    """Return whether there is only one output, with one value for each row."""
     name, array = next(iter(outputs.items()))
-    return len(outputs) == 1 and not _is_table(spec.output(name), array)
+    return len(outputs) == 1 and not _is_table(spec.outputs_by_name[name], array)
 
 
 def _with_texts(answer: Any, outputs: Mapping[str, Array]) -> Any:
-    """Give texts without a row the dtype that pandas finds for those that have some."""
+    """Give columns of texts without rows the dtype that pandas gives to texts with rows."""
     import pandas as pd
 
     if not any(array.dtype == object for array in outputs.values()):
@@ -107,19 +84,18 @@ def _with_texts(answer: Any, outputs: Mapping[str, Array]) -> Any:
     found = pd.Series(np.array([""], dtype=object)).dtype
     if isinstance(answer, pd.Series):
         return answer if next(iter(outputs.values())).ndim > 2 else answer.astype(found)
-    # What else is of objects then are cells with arrays, which have no dtype of their own.
+    # The other columns of objects hold arrays, which have no dtype of their own in pandas.
     cells = {name for name, array in outputs.items() if array.ndim > 2}
     texts = [name for name, kind in answer.dtypes.items() if kind == object and name not in cells]
     return answer.astype(dict.fromkeys(texts, found))
 
 
-def _checked(spec: TensorSpec, array: Array, rows: int) -> TensorSpec:
+def _check_rows(name: str, array: Array, rows: int) -> None:
     if array.ndim and len(array) != rows:
         raise InputMismatch(
-            f"output {spec.name!r} has {len(array)} entries for {rows} rows, which no frame can "
-            "hold; pass arrays instead of a frame, or ask for another output"
+            f"output {name!r} has {len(array)} entries for {rows} rows, which no frame can hold; "
+            "pass arrays instead of a frame, or ask for another output"
         )
-    return spec
 
 
 def _is_table(spec: TensorSpec, array: Array) -> bool:
@@ -128,7 +104,7 @@ def _is_table(spec: TensorSpec, array: Array) -> bool:
 
 @lru_cache(maxsize=256)
 def _column_index(name: str, labels: tuple[str | int, ...] | range) -> pd.Index[Any]:
-    """Make column names; pandas is slow to make an index of strings."""
+    """Return column names; pandas needs long to make an index of strings."""
     import pandas as pd
 
     return pd.Index([f"{name}_{label}" for label in labels])

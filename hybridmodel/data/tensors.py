@@ -1,45 +1,42 @@
-"""The names that ONNX, the Open Inference Protocol, Triton and numpy give to one thing.
+"""Element types in the names of ONNX, the Open Inference Protocol, Triton and numpy; and specs.
 
-One table, `ELEMENT_TYPES`, joins them. `TensorSpec` describes one input or output, `ModelSpec` a
-model's inputs and outputs; both sides of the wire and the saved model speak in these.
-
-Sources: the Open Inference Protocol's datatypes and Triton's ``TYPE_*`` names; ``TensorProto`` of
-the ONNX standard for the rest.
+`ELEMENT_TYPES` is the table of all names. `TensorSpec` describes one input or output, `ModelSpec`
+the inputs and outputs of a model. Both routes and the saved model use them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from hybridmodel.data.json_records import counts, expected, flag, listed, members, read_record, text
+from hybridmodel.data.json_records import (
+    as_json,
+    counts,
+    expected,
+    flag,
+    listed,
+    members,
+    read_record,
+    text,
+)
 from hybridmodel.exceptions import ConfigurationError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+Array = np.ndarray[Any, Any]
 
 WILDCARD = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
-    """One row of the table: the same element type in four vocabularies.
+    """One element type, by its name in ONNX, the protocol, numpy and Triton's ``config.pbtxt``.
 
-    Attributes
-    ----------
-    onnx : str
-        As onnxruntime prints it, ``float`` in ``tensor(float)``.
-    datatype : str
-        As the Open Inference Protocol and Triton's metadata say it, ``FP32``.
-    dtype : numpy.dtype
-        Little-endian as on the wire; ``object`` (of `str`) for strings.
-    config : str
-        As Triton's ``config.pbtxt`` says it, ``TYPE_FP32``.
-    in_json : bool
-        Whether servers agree on a form for it in JSON; if not, it has to go binary.
+    `onnx` is ``float`` in onnxruntime's ``tensor(float)``; `dtype` is little-endian, as on the
+    wire, and ``object`` (of `str`) for strings. `in_json` is false where servers do not agree on a
+    form in JSON, so that the data has to be binary.
     """
 
     onnx: str
@@ -93,8 +90,8 @@ class TensorSpec:
     labels : tuple of str or int
         For a ``ZipMap`` output the classes, in the order of the columns; else empty.
     unranked : bool
-        Whether the graph does not say, or not truly, how many dimensions there are. Any number
-        fits then, and `shape` is what the model was seen to give, or empty.
+        Whether the graph does not declare the number of dimensions, or declares a wrong one. Any
+        number fits then, and `shape` is what the model returned when it was tried, or empty.
     """
 
     name: str
@@ -120,7 +117,7 @@ class TensorSpec:
         return f"{self.name}: {self.datatype}{shape}"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether an array of `shape` satisfies the declared dimensions."""
+        """Return whether an array of `shape` has the declared dimensions."""
         if self.unranked:
             return True
         if len(shape) != len(self.shape):
@@ -130,34 +127,19 @@ class TensorSpec:
                 return False
         return True
 
-    def empty(self) -> np.ndarray[Any, Any]:
-        """Make the answer to zero rows: no row, and 0 for every size that is not declared."""
+    def empty(self) -> Array:
+        """Return the answer to zero rows; every size that is not declared is 0."""
         rest = tuple(0 if size == WILDCARD else size for size in self.shape[1:])
         return np.empty((0, *rest), dtype=self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
-        stored: dict[str, Any] = {
-            "name": self.name,
-            "datatype": self.datatype,
-            "shape": list(self.shape),
-            "batched": self.batched,
-        }
-        if self.labels:
-            stored["labels"] = list(self.labels)
-        if self.unranked:
-            stored["unranked"] = True
-        return stored
+        stored = {key: as_json(getattr(self, key)) for key in _TENSOR}
+        return {key: value for key, value in stored.items() if value or key not in _LEFT_OUT}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> TensorSpec:
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        ConfigurationError
-            If a key is missing or of another type; the message has the path to it.
-        """
+        """Read what `to_dict` wrote; a `ConfigurationError` has the path to the wrong key."""
         return read_record(cls, stored, _TENSOR)
 
 
@@ -180,17 +162,11 @@ class ModelSpec:
 
     @cached_property
     def outputs_by_name(self) -> Mapping[str, TensorSpec]:
-        """The outputs, for who knows that there is one of a name."""
+        """The outputs by name; `output` is for names that may be wrong."""
         return {spec.name: spec for spec in self.outputs}
 
     def output(self, name: str) -> TensorSpec:
-        """Return the output called `name`.
-
-        Raises
-        ------
-        ConfigurationError
-            If there is none; the message lists those there are.
-        """
+        """Return the output called `name`; a `ConfigurationError` lists those that exist."""
         if name in self.outputs_by_name:
             return self.outputs_by_name[name]
         raise ConfigurationError(
@@ -198,7 +174,7 @@ class ModelSpec:
         )
 
     def differences(self, other: ModelSpec) -> tuple[str, ...]:
-        """Say in one sentence each where `other` (the endpoint) differs from this (local) spec."""
+        """Return one sentence for each difference between this (local) spec and the endpoint's."""
         return (
             *_differences("input", self.inputs, other.inputs),
             *_differences("output", self.outputs, other.outputs),
@@ -210,21 +186,14 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        ConfigurationError
-            If a key is missing or of another type; the message has the path to it.
-        """
+        """Read what `to_dict` wrote; a `ConfigurationError` has the path to the wrong key."""
         return read_record(cls, stored, {"inputs": TENSORS, "outputs": TENSORS})
 
 
-def _label(value: Any) -> str | int:
+def _label(value: Any) -> Any:
     if type(value) not in (str, int):
         raise expected("a text or a whole number", value)
-    label: str | int = value
-    return label
+    return value
 
 
 _TENSOR: Mapping[str, Callable[[Any], Any]] = {
@@ -235,33 +204,34 @@ _TENSOR: Mapping[str, Callable[[Any], Any]] = {
     "labels": listed(_label, "labels"),
     "unranked": flag,
 }
+_LEFT_OUT = ("labels", "unranked")  # Where there are none, as in models of earlier releases.
 TENSORS = listed(TensorSpec.from_dict, "tensors")
 """Reads the descriptions of several tensors, as `TensorSpec.to_dict` wrote them."""
 
 
 def format_shape(shape: Iterable[int]) -> str:
-    """Write a shape as ``[?, 30]``, with a question mark for any size."""
+    """Return a shape as text, such as ``[?, 30]``, with a question mark for any size."""
     return "[" + ", ".join("?" if size == WILDCARD else str(size) for size in shape) + "]"
 
 
 def _differences(
     what: str, local: tuple[TensorSpec, ...], remote: tuple[TensorSpec, ...]
 ) -> Iterable[str]:
-    there = {spec.name: spec for spec in remote}
+    left = {spec.name: spec for spec in remote}
     for spec in local:
-        other = there.pop(spec.name, None)
+        other = left.pop(spec.name, None)
         if other is None:
             offered = ", ".join(repr(item.name) for item in remote) or "none"
             yield f"{what} {spec.name!r}: the endpoint does not have it, it has {offered}"
             continue
         if other.datatype != spec.datatype:
-            yield (f"{what} {spec.name!r}: {spec.datatype} here, {other.datatype} at the endpoint")
+            yield f"{what} {spec.name!r}: {spec.datatype} locally, {other.datatype} at the endpoint"
         if not (spec.unranked or _shapes_agree(spec.shape, other.shape)):
             yield (
-                f"{what} {spec.name!r}: shape {format_shape(spec.shape)} here, "
+                f"{what} {spec.name!r}: shape {format_shape(spec.shape)} locally, "
                 f"{format_shape(other.shape)} at the endpoint"
             )
-    for name in there:
+    for name in left:
         yield f"{what} {name!r}: the endpoint has it, the local model does not"
 
 

@@ -1,6 +1,6 @@
-"""A hybrid model as files: the ONNX model byte for byte, and `hybrid.json` beside it.
+"""A hybrid model as files: the ONNX model, byte for byte, and `hybrid.json` beside it.
 
-Loading runs no code from the folder.
+Reading them runs no code from the folder.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from hybridmodel.data.strict_json import loads
+from hybridmodel.data.json_records import loads
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.flavor.record import MODEL_FILE, HybridRecord, OnnxRecord
+from hybridmodel.flavor.record import MODEL_FILE, HybridRecord
 from hybridmodel.flavor.stored_settings import check_configured, from_stored
-from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.local.stored_files import read_bounded
 from hybridmodel.model import HybridOnnxModel
@@ -28,7 +27,7 @@ from hybridmodel.routing import LOCAL, parse_use_azure
 
 FLAVOR_NAME = "hybrid_onnx"
 DATA_FOLDER = f"data/{FLAVOR_NAME}"
-"""Where the files lie in a saved model."""
+"""Where the files are in a saved model."""
 
 METADATA_FILE = "hybrid.json"
 MOST_METADATA_BYTES = 1 << 24
@@ -46,34 +45,23 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 
 
 def write(model: HybridOnnxModel, folder: Path, feature_names: list[str] | None = None) -> None:
-    """Write a model into a folder.
+    """Write a model into a folder, without its credential.
 
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Its credential is not written.
-    folder : Path
-        Made when it is not there.
-    feature_names : list of str, optional
-        Stored where the model itself knows none.
-
-    Raises
-    ------
-    ConfigurationError
-        If its session options are for code only, or cannot be written down.
+    `feature_names` are stored where the model itself has none. Raises for session options that are
+    for code only, or cannot be written.
     """
     if METADATA_FILE in model.onnx.external_files:
         raise ConfigurationError(
-            f"the model keeps tensors in a file {METADATA_FILE!r}, which is our own; save it with "
-            "another name for its external data"
+            f"the model has tensors in a file {METADATA_FILE!r}, a name that hybridmodel needs; "
+            "save it with another name for its external data"
         )
     model.onnx.copy_to(folder, MODEL_FILE)
     stored = HybridRecord.of(model, feature_names).to_dict()
     text = json.dumps(stored, indent=2, allow_nan=False) + "\n"
     if len(text) > MOST_METADATA_BYTES:
         raise ConfigurationError(
-            f"{METADATA_FILE} of this model has {len(text)} bytes, and would be refused when it "
-            f"is loaded: {MOST_METADATA_BYTES} are the most"
+            f"{METADATA_FILE} of this model has {len(text)} bytes, and loading would refuse it: at "
+            f"most {MOST_METADATA_BYTES} are allowed"
         )
     (folder / METADATA_FILE).write_text(text, encoding="utf-8")
 
@@ -90,29 +78,14 @@ def read(
 ) -> HybridOnnxModel:
     """Read a model that `write` wrote.
 
-    Parameters
-    ----------
-    folder : Path
-        Holds ``hybrid.json``.
-    credential : object with ``get_token`` or callable, optional
-        As `HybridOnnxModel` takes it.
-    config : mapping, optional
-        Values for some of `CONFIG_KEYS`, which count more than what is stored.
-    given : collection of str, optional
-        Keys of `config` that the program or the machine set; others may be the saved model's.
-    session_options : mapping or onnxruntime.SessionOptions, optional
-        Instead of all those that are stored, as `LocalSession` takes them.
-    allow : tuple of Grant, optional
-        What the program allows the model's endpoint.
-    look_only : bool, default=False
-        Leave it to the first call to refuse a stored route to where no data may be sent.
+    `config` has values for some of `CONFIG_KEYS`, which replace stored ones; `given` are the keys
+    of `config` that the program or the machine set, not the saved model. `session_options` replace
+    all stored ones. `allow` is what the program allows the model's endpoint. With `look_only`, a
+    stored route to where no data may be sent is refused at the first call, and not now.
 
-    Raises
-    ------
-    ConfigurationError
-        If a file is missing, damaged or of a later major version, `config` has an unknown key,
-        a setting of the session that only code may give is stored, or the model was saved with a
-        route to where no data may be sent, and no other is chosen.
+    Raises `ConfigurationError` for a file that is missing, damaged or of a later major version, for
+    an unknown key of `config`, for a stored setting that only code may pass, and for a stored route
+    to where no data may be sent, unless another route is chosen.
     """
     path = folder / METADATA_FILE
     record = _read_record(path)
@@ -122,7 +95,7 @@ def read(
     try:
         session = from_stored(record.session, config.get("providers"), session_options)
         model = HybridOnnxModel(
-            LocalSession(_read_onnx(folder, record.model), spec=record.model.spec, **session),
+            LocalSession(record.model.read(folder), spec=record.model.spec, **session),
             endpoint=_endpoint(record.endpoint, config, given, allow),
             credential=credential,
             feature_names=record.feature_names,
@@ -136,16 +109,16 @@ def read(
         raise
     except _MALFORMED as error:
         raise ConfigurationError(
-            f"{path}: not as hybridmodel writes it: {repr(error)[:500]}"
+            f"{path}: is not what hybridmodel writes: {repr(error)[:500]}"
         ) from error
     _warn_of_differences(model)
     return model
 
 
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
-    """Return every key that may be changed at load, with what the model holds for it.
+    """Return every key that may be changed when a model is loaded, with the model's value.
 
-    ``use_azure`` and ``mode`` are None, not set, so that the environment still counts.
+    ``use_azure`` and ``mode`` are None, not set, so that the environment can set them.
     """
     endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
     return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
@@ -165,8 +138,8 @@ def _check_route(
     if permission is None or permission.allows(None):
         return
     refusal = (
-        f"the model is saved with mode {unasked.mode!r}, which would send rows without being "
-        f"asked: {permission.refusal(permission.wanted())}"
+        f"the model is saved with mode {unasked.mode!r}, which would send rows although no call "
+        f"asks for it: {permission.refusal(permission.wanted())}"
     )
     if configured is not None:
         raise ConfigurationError(refusal)
@@ -176,7 +149,7 @@ def _check_route(
 
 
 def _warn_of_differences(model: HybridOnnxModel) -> None:
-    """Say why the promise of a calibration may not hold for the endpoint of this model."""
+    """Warn where the model's endpoint is not the one that a calibration was made with."""
     calibration = getattr(model.routing, "calibration", None)
     if calibration is not None and model.endpoint is not None:
         for difference in calibration.differences(endpoint=model.endpoint.model_url):
@@ -185,7 +158,7 @@ def _warn_of_differences(model: HybridOnnxModel) -> None:
 
 def _read_record(path: Path) -> HybridRecord:
     if not os.path.lexists(path):
-        raise ConfigurationError(f"{path.parent}: holds no {path.name}, so it is no hybrid model")
+        raise ConfigurationError(f"{path.parent}: has no {path.name}, so it is not a hybrid model")
     stored = loads(read_bounded(path, MOST_METADATA_BYTES), f"{path}: is damaged")
     try:
         return HybridRecord.from_dict(stored)
@@ -193,21 +166,11 @@ def _read_record(path: Path) -> HybridRecord:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def _read_onnx(folder: Path, stored: OnnxRecord) -> OnnxFile:
-    return OnnxFile.stored(
-        folder / stored.file,
-        stored.sha256,
-        stored.size_bytes,
-        stored.external_files,
-        {item.name: item.labels for item in stored.spec.outputs},
-    )
-
-
 def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     checked = dict(config or {})
     for key in checked:
         if key not in CONFIG_KEYS:
-            # The value is not shown: people put keys here.
+            # The value is not shown, because it may be a key.
             raise ConfigurationError(
                 f"model_config has no key {key!r}; it has {', '.join(CONFIG_KEYS)}"
             )
@@ -225,7 +188,7 @@ def _endpoint(
     if stored is None and changes.get("uri") is changes.get("model_name") is None:
         return None
     if stored is None and given is CONFIG_KEYS:
-        # Nothing is stored, so what is not given is the program's default.
+        # Nothing is stored, so all other values are the program's defaults.
         return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
     return TritonEndpoint.from_dict(
         ENDPOINT_DEFAULTS | dict(stored or {}) | changes,

@@ -1,4 +1,4 @@
-"""Loading: natively, which runs no code of the model's folder, and for pyfunc."""
+"""Loading a model: natively, which runs no code from its folder, and for pyfunc."""
 
 from __future__ import annotations
 
@@ -42,14 +42,13 @@ def load_model(
         where a saved model may bring only those of `hybridmodel.flavor.stored_settings`.
     allow : sequence of str, optional
         What the model may send where, as in ``HYBRIDMODEL_ALLOW``: ``"host"`` for data,
-        ``"VAR@host"`` for the key in a variable as well. docs/routes.md tells when it is needed.
+        ``"VAR@host"`` for the key in a variable as well. docs/routes.md says when it is needed.
 
     Raises
     ------
     ConfigurationError
-        If there is no hybrid model, it is damaged, `model_config` has an unknown key, a setting of
-        the session that only code may give is stored, or the model was saved with a route to where
-        no data may be sent.
+        If there is no hybrid model, it is damaged, `model_config` has an unknown key, the model
+        has a session setting that only code may pass, or a route to where no data may be sent.
     """
     return read_model(
         model_uri,
@@ -64,9 +63,9 @@ def load_model(
 def read_model(
     model_uri: str | os.PathLike[str], dst_path: str | None = None, **options: Any
 ) -> HybridOnnxModel:
-    """Find a model's files, and read them without pyfunc as `artifact.read` does."""
+    """Find a model's files, and read them without pyfunc; takes the options of `artifact.read`."""
     if dst_path is not None or not Path(model_uri).is_dir():
-        with needed_for("a model that is no folder"):
+        with needed_for("a model that is not a folder"):
             from mlflow.artifacts import download_artifacts
 
         model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
@@ -77,13 +76,14 @@ def load_pyfunc(
     data_path: str, model_config: Mapping[str, Any] | None = None
 ) -> pyfunc.PyfuncModel:
     """Load what ``mlflow.pyfunc.load_model`` wraps."""
-    options: dict[str, Any] = {
-        "given": pyfunc.set_by_environment(model_config),
-        "look_only": pyfunc.is_answering_locally(),
-    }
     try:
-        # MLflow merges what it is called with into what is stored: it proves nothing about who.
-        model = artifact.read(Path(data_path), config=model_config, **options)
+        # MLflow merges its caller's values into stored ones, so only the environment's are known.
+        model = artifact.read(
+            Path(data_path),
+            config=model_config,
+            given=pyfunc.set_by_environment(model_config),
+            look_only=pyfunc.is_answering_locally(),
+        )
         signatures.check_params(model, Path(data_path).parents[1] / "MLmodel", model_config)
         return pyfunc.PyfuncModel(model)
     except Exception as error:

@@ -1,7 +1,7 @@
-"""A hybrid model in MLflow's words: what ``mlflow.pyfunc.load_model`` wraps.
+"""The model that ``mlflow.pyfunc.load_model`` wraps.
 
-Every error becomes an `MlflowException`: MLflow's scoring server gives those the HTTP
-status of their code, and answers anything else with 400 and a stack trace.
+Every error becomes an `MlflowException`: MLflow's scoring server gives those the HTTP status of
+their code, and answers other errors with 400 and a stack trace.
 """
 
 from __future__ import annotations
@@ -51,13 +51,7 @@ _answering_locally: ContextVar[bool] = ContextVar("hybridmodel_answering_locally
 
 
 class PyfuncModel:
-    """What ``mlflow.pyfunc.load_model`` wraps.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        The model itself.
-    """
+    """The model that ``mlflow.pyfunc.load_model`` wraps."""
 
     def __init__(self, model: HybridOnnxModel) -> None:
         self._model = model
@@ -67,53 +61,43 @@ class PyfuncModel:
         return self._model
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """Answer as `HybridOnnxModel.predict` does.
+        """Answer as `HybridOnnxModel.predict` does; every error is an `MlflowException`.
 
-        Parameters
-        ----------
-        data : DataFrame, Series, ndarray, list, or dict of arrays
-            As MLflow hands it over.
-        params : mapping, optional
-            ``use_azure``, ``mode``, ``timeout``, ``output`` and ``provenance``.
-
-        Raises
-        ------
-        mlflow.exceptions.MlflowException
-            For every error, with its code of `ERROR_CODES`.
+        `params` may have ``use_azure``, ``mode``, ``timeout``, ``output`` and ``provenance``.
         """
-        params = params or {}
+        given = dict(params or {})
         data = self._as_handed_in(data)
-        local, mode, told = _answering_locally.get(), params.get("mode"), params.get("provenance")
+        if _answering_locally.get():
+            given |= {"use_azure": False, "mode": None}
         try:
             return self._model.predict(
                 data,
-                use_azure=False if local else params.get("use_azure"),
-                mode=None if local or mode is None else _mode(mode),
-                output=params.get("output"),
-                timeout=params.get("timeout"),
-                provenance=told is not None and bool(parse_use_azure(told, "provenance")),
+                use_azure=given.get("use_azure"),
+                mode=_checked_mode(given.get("mode")),
+                output=given.get("output"),
+                timeout=given.get("timeout"),
+                provenance=bool(parse_use_azure(given.get("provenance"), "provenance")),
             )
         except Exception as error:
             raise as_mlflow_exception(error) from error
 
     def _as_handed_in(self, data: Any) -> Any:
-        """Return the caller's own container, where MLflow's check of a signature made another.
+        """Return the caller's own container, where MLflow converted it to check the signature.
 
-        MLflow makes arrays of a frame for a signature of tensors, without its index and as
-        float32 in which large numbers are infinite, and frames of arrays for one of columns. What
-        was handed in is still a variable of its `PyFuncModel.predict`, two calls up from ours.
+        For a signature of tensors, MLflow turns a frame into arrays without its index, as float32
+        in which large numbers are infinite; for one of columns, it turns arrays into frames. The
+        caller's data is still a variable of MLflow's `PyFuncModel.predict`, two calls up from ours.
         """
         given = _given_to_mlflow(sys._getframe(2))
         if given is None or given is data:
             return data
         import pandas as pd
 
-        came_as_pandas = isinstance(data, pd.DataFrame)
-        if isinstance(given, pd.DataFrame) and not came_as_pandas:
-            return given[list(data)] if isinstance(data, dict) else given
-        if isinstance(given, pd.Series) and not came_as_pandas:
-            return given
-        return given if came_as_pandas and self._is_arrays(given) else data
+        if isinstance(data, pd.DataFrame):
+            return given if self._is_arrays(given) else data
+        if isinstance(given, pd.DataFrame) and isinstance(data, dict):
+            return given[list(data)]
+        return given if isinstance(given, (pd.DataFrame, pd.Series)) else data
 
     def _is_arrays(self, given: Any) -> bool:
         if isinstance(given, Mapping):
@@ -123,7 +107,7 @@ class PyfuncModel:
 
 
 def _given_to_mlflow(frame: FrameType | None) -> Any:
-    """Return what `PyFuncModel.predict` was called with, None where it did not call us."""
+    """Return the argument of `PyFuncModel.predict`, None where it did not call us."""
     outer, inner = _mlflow_predict()
     if frame is None or frame.f_code is not inner or frame.f_back is None:
         return None
@@ -138,19 +122,19 @@ def _mlflow_predict() -> tuple[Any, Any]:
     return getattr(PyFuncModel.predict, "__code__", None), getattr(inner, "__code__", None)
 
 
-# MLflow asks for the signature on every call, and inspect is slow to work it out each time.
+# MLflow asks for the signature on every call, and inspect takes long to compute it each time.
 setattr(PyfuncModel.predict, "__signature__", inspect.signature(PyfuncModel.predict))  # noqa: B010
 
 
-def _mode(value: Any) -> str:
-    if isinstance(value, str):
+def _checked_mode(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
         return value
-    raise ConfigurationError(f"the param mode is the name of one, not a {type(value).__name__}")
+    raise ConfigurationError(f"the param mode is a name, not a {type(value).__name__}")
 
 
 @contextmanager
 def answering_locally() -> Iterator[None]:
-    """Keep every `PyfuncModel` on the local route, in this thread, whatever the route would be."""
+    """Keep every `PyfuncModel` on the local route in this thread, whatever its route is."""
     token = _answering_locally.set(True)
     try:
         yield
@@ -159,15 +143,15 @@ def answering_locally() -> Iterator[None]:
 
 
 def is_answering_locally() -> bool:
-    """Tell whether `answering_locally` keeps this thread on the local route."""
+    """Return whether `answering_locally` keeps this thread on the local route."""
     return _answering_locally.get()
 
 
 def set_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
     """Return the keys of a pyfunc's ``model_config`` that this machine's environment sets.
 
-    MLflow mixes what is stored in the model, what ``load_model`` is given, and what the variable
-    says, so that only a value which the variable itself holds is known not to be the model's.
+    MLflow merges what is stored in the model, what ``load_model`` gets, and what the variable has.
+    Only a value that the variable itself has is known not to be the model's.
     """
     try:
         found = json.loads(os.environ.get(INFERENCE_CONFIG_ENV) or "{}")
@@ -179,7 +163,7 @@ def set_by_environment(config: Mapping[str, Any] | None) -> frozenset[str]:
 
 
 def as_mlflow_exception(error: Exception) -> MlflowException:
-    """Return the `MlflowException` that stands for an error."""
+    """Return the `MlflowException` for an error."""
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
 

@@ -1,7 +1,7 @@
-"""What ``hybrid.json`` holds, as a record: plain data, no secret, every value of one kind.
+"""The content of ``hybrid.json`` as a record: plain data without secrets.
 
-Its ``schema_version`` rises only when an older release could not read the file rightly; new
-optional keys do not raise it, and keys that are not known are ignored.
+``schema_version`` rises only when an older release would misread the file. New optional keys do not
+raise it, and unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hybridmodel.checks import shown
@@ -17,6 +18,7 @@ from hybridmodel.data.tensors import TENSORS, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.requirements import package_version
 from hybridmodel.flavor.stored_settings import to_store
+from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.stored_files import checked_name
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import Policy
@@ -25,13 +27,13 @@ from hybridmodel.routing.policies import policy_from_dict
 SCHEMA_VERSION = 1
 MODEL_FILE = "model.onnx"
 
-_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # No more, since people paste it.
+_RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # Strict, because people paste it.
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxRecord:
-    """The ONNX file: its name, size and hash, those of its other files, inputs and outputs."""
+    """The ONNX file and its external files: names, sizes and hashes; inputs and outputs."""
 
     file: str
     sha256: str
@@ -45,13 +47,19 @@ class OnnxRecord:
         """Inputs and outputs together."""
         return ModelSpec(self.inputs, self.outputs)
 
+    def read(self, folder: Path) -> OnnxFile:
+        """Return the file that it describes; raise if another file is in the folder."""
+        labels = {item.name: item.labels for item in self.outputs}
+        path, external = folder / self.file, self.external_files
+        return OnnxFile.stored(path, self.sha256, self.size_bytes, external, labels)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridRecord:
     """A saved model, without its ONNX file.
 
-    `endpoint` and `session` are kept as they were stored: what the caller says counts instead of
-    parts of them, and only the rest is read.
+    `endpoint` and `session` stay as they were stored, because a caller may replace parts of them,
+    and only the rest is read.
     """
 
     written_by: str = "unknown"
@@ -91,13 +99,9 @@ class HybridRecord:
 
     @classmethod
     def from_dict(cls, stored: Any) -> HybridRecord:
-        """Read what `to_dict` wrote, also by an older release.
+        """Read what `to_dict` of this or an older release wrote.
 
-        Raises
-        ------
-        ConfigurationError
-            If a value is missing or of another kind (the message begins with the path to it), or
-            all of it is of a later major version.
+        An error has the path to the key.
         """
         _check_schema(records.required(stored, "schema_version", records.count), stored)
         return records.read_record(cls, stored, _HYBRID)
@@ -110,8 +114,8 @@ def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
         writer = str(stored.get("written_by"))
         later = f"hybridmodel>={writer}" if _RELEASE.fullmatch(writer) else "a later hybridmodel"
         raise ConfigurationError(
-            f"has schema_version {shown(found)}, this hybridmodel {package_version()} reads up to "
-            f"{SCHEMA_VERSION}; install {later}"
+            f"has schema_version {shown(found)}, but hybridmodel {package_version()} reads only up "
+            f"to {SCHEMA_VERSION}; install {later}"
         )
 
 
@@ -133,10 +137,6 @@ def _sha256(value: Any) -> str:
     return value
 
 
-def _onnx(stored: Any) -> OnnxRecord:
-    return records.read_record(OnnxRecord, stored, _ONNX)
-
-
 _ONNX: Mapping[str, Callable[[Any], Any]] = {
     "file": checked_name,
     "sha256": _sha256,
@@ -147,7 +147,7 @@ _ONNX: Mapping[str, Callable[[Any], Any]] = {
 }
 _HYBRID: Mapping[str, Callable[[Any], Any]] = {
     "written_by": records.text,
-    "model": _onnx,
+    "model": lambda stored: records.read_record(OnnxRecord, stored, _ONNX),
     "feature_names": records.nullable(records.texts),
     "output": records.nullable(records.text),
     "use_azure": records.nullable(records.flag),

@@ -14,16 +14,16 @@ _NEEDED = ("mlflow", "onnxruntime", "numpy", "pandas", "requests", "urllib3")
 _logger = logging.getLogger("hybridmodel.flavor")
 
 
-def package_version() -> str:
-    """Return the installed version of hybridmodel."""
+def package_version(package: str = _PACKAGE, unknown: str = "0+unknown") -> str:
+    """Return the installed version of a package, hybridmodel by default."""
     try:
-        return version(_PACKAGE)
+        return version(package)
     except PackageNotFoundError:
-        return "0+unknown"
+        return unknown
 
 
 def is_release() -> bool:
-    """Tell whether the installed hybridmodel is one that pip finds by its version."""
+    """Return whether pip finds the installed hybridmodel by its version."""
     try:
         installed = distribution(_PACKAGE)
     except PackageNotFoundError:
@@ -35,10 +35,10 @@ def is_release() -> bool:
 def get_default_pip_requirements() -> list[str]:
     """Return what an environment needs to load and run a saved model, each with its version.
 
-    A hybridmodel that was installed from a folder or a repository cannot be had by its version,
-    and whoever registered that name and version in an index would run code in every environment
-    made from the model. It is left out then, and a warning logged: give ``code_paths``, or
-    ``pip_requirements`` that say where to get it.
+    A hybridmodel that was installed from a folder or a repository is left out, with a warning: pip
+    cannot find it by its version, and anyone who registered that name and version in an index could
+    run code in each environment made from the model. Pass ``code_paths``, or ``pip_requirements``
+    that say where to get it.
     """
     if is_release():
         return [f"{_PACKAGE}=={package_version()}", *map(pinned, _NEEDED)]
@@ -52,19 +52,19 @@ def get_default_pip_requirements() -> list[str]:
 
 
 def requirements_with(code_paths: Sequence[str] | None, extra: Any) -> list[str]:
-    """Return the default requirements and the extra ones; bundled code is not required."""
+    """Return the default requirements and the extra ones; bundled code is left out."""
     bundled = any(Path(path).name == _PACKAGE for path in code_paths or ())
     needed = list(map(pinned, _NEEDED)) if bundled else get_default_pip_requirements()
-    if isinstance(extra, str):  # As everywhere in MLflow: the path of a file.
+    if isinstance(extra, str):  # The path of a file, as everywhere in MLflow.
         extra = Path(extra).read_text(encoding="utf-8").splitlines()
     return [*needed, *(extra or ())]
 
 
 def pinned(module: str) -> str:
-    """Return the distribution that a module is installed from, with its version."""
+    """Return the distribution of a module, with its version."""
     try:
         return f"{module}=={version(module)}"
     except PackageNotFoundError:
-        # Such as onnxruntime, which comes from onnxruntime-gpu as well.
+        # For example onnxruntime, which onnxruntime-gpu also provides.
         name = packages_distributions()[module][0]
         return f"{name}=={version(name)}"

@@ -1,11 +1,10 @@
-"""Saving: one folder with three flavors, written without a network call or another process."""
+"""Saving a model as a folder with three flavors, without a network call or another process."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.artifact import DATA_FOLDER, FLAVOR_NAME
 from hybridmodel.flavor.record import MODEL_FILE, SCHEMA_VERSION
 from hybridmodel.flavor.requirements import package_version, requirements_with
+from hybridmodel.local.session_settings import provider_name
 from hybridmodel.model import HybridOnnxModel
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def save_model(
             loader_module=__package__,
             data_path=str(staged),
             mlflow_model=mlflow_model,
-            # MLflow checks the example against the signature, and warns when there is none.
+            # MLflow checks an example against the signature, and warns where there is no example.
             signature=None if data is None else signature,
             input_example=(data, params) if params else data,
             pip_requirements=pip_requirements,
@@ -103,7 +103,7 @@ def save_model(
 def _try_example(
     model: HybridOnnxModel, data: Any, feature_names: list[str] | None, output: str | None
 ) -> None:
-    """Run the local model on the example, whose columns name the features of the saved model."""
+    """Run the local model on the example, whose columns become its feature names."""
     names = model.feature_names or feature_names
     HybridOnnxModel(model.local, feature_names=names, output=model.output).predict(
         data, use_azure=False, output=output
@@ -111,10 +111,6 @@ def _try_example(
 
 
 def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
-    try:
-        onnx_version = version("onnx")
-    except PackageNotFoundError:
-        onnx_version = "unknown"
     mlflow_model.add_flavor(
         FLAVOR_NAME,
         schema_version=SCHEMA_VERSION,
@@ -123,16 +119,16 @@ def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
     )
     mlflow_model.add_flavor(
         "onnx",
-        onnx_version=onnx_version,
+        onnx_version=package_version("onnx", unknown="unknown"),
         data=f"{DATA_FOLDER}/{MODEL_FILE}",
-        providers=[p if isinstance(p, str) else p[0] for p in model.local.providers],
+        providers=list(map(provider_name, model.local.providers)),
         onnx_session_options=None,
         code=None,
     )
 
 
 def _no_uv_project(folder: str) -> dict[str, Any]:
-    """Keep MLflow from copying the current folder's project into the model: name one without."""
+    """Name a folder without a project: MLflow would copy that of the current folder."""
     import mlflow.pyfunc
 
     known = inspect.signature(mlflow.pyfunc.save_model).parameters

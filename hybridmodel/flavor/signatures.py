@@ -1,4 +1,4 @@
-"""The MLflow signature of a hybrid model: what its schema says, and the params it always takes."""
+"""The MLflow signature of a hybrid model: inputs, outputs, and the params of every hybrid model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from hybridmodel.routing import LOCAL, parse_use_azure
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, Schema
-    from mlflow.types import TensorSpec as MlflowTensorSpec
 
 PARAMS = (
     ("use_azure", "boolean"),
@@ -27,10 +26,10 @@ PARAMS = (
     ("mode", "string"),
     ("provenance", "boolean"),
 )
-"""Params of every hybrid model, None by default, which leaves it to the model."""
+"""Params of every hybrid model; None, the default, means the model's own setting."""
 
 PARAMS_ONLY = "params"
-"""Signature without input columns: the fastest, since MLflow then leaves all checks to us."""
+"""Signature without inputs: the fastest, since MLflow then leaves all checks to us."""
 
 _ROUTE_PARAM = re.compile(r'"name":\s+"use_azure"')
 
@@ -38,19 +37,9 @@ _ROUTE_PARAM = re.compile(r'"name":\s+"use_azure"')
 def signature_of(model: HybridOnnxModel, given: Any, example: Any) -> ModelSignature:
     """Return the signature to save, always with outputs and params.
 
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Says the outputs, and the inputs where no frame is the natural input.
-    given : ModelSignature, "params" or None
-        The user's own, to which what it lacks is added; ``"params"`` for none of the inputs.
-    example : data or None
-        Input example without params, from which the inputs are inferred when none are given.
-
-    Raises
-    ------
-    ConfigurationError
-        If `given` is of another kind.
+    `given` is the user's signature, to which missing parts are added, or ``"params"`` for no
+    inputs, or None: then the inputs are inferred from the example without params, or taken from the
+    model where a frame is not its natural input.
     """
     from mlflow.models import ModelSignature
 
@@ -64,7 +53,8 @@ def signature_of(model: HybridOnnxModel, given: Any, example: Any) -> ModelSigna
             f"signature is an mlflow ModelSignature, {PARAMS_ONLY!r} or None, "
             f"not a {type(given).__name__}"
         )
-    return ModelSignature(inputs, outputs or _outputs(model), _params(params))
+    wanted = [model.spec.output(model.output)] if model.output else model.outputs
+    return ModelSignature(inputs, outputs or _tensors(wanted), _params(params))
 
 
 def with_params(signature: ModelSignature) -> ModelSignature:
@@ -83,33 +73,22 @@ def with_params(signature: ModelSignature) -> ModelSignature:
 
 
 def check_params(model: HybridOnnxModel, mlmodel: Path, config: Mapping[str, Any] | None) -> None:
-    """Make sure that MLflow will hand on which route a call asks for.
+    """Raise if MLflow would drop the route that a call asks for.
 
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Just read.
-    mlmodel : Path
-        The MLmodel file of its folder.
-    config : mapping, optional
-        The ``model_config`` it was loaded with; one that says the route says it for every call.
-
-    Raises
-    ------
-    ConfigurationError
-        If the model has an endpoint, and the signature no longer has the param that asks for it.
+    That is so if the model has an endpoint, and the signature in its MLmodel file no longer has the
+    param for it, unless the ``model_config`` sets the route of every call.
     """
     chosen = any((config or {}).get(key) is not None for key in ("use_azure", "mode"))
     if model.endpoint is None or chosen or not mlmodel.is_file():
         return
-    # As MLflow writes it, folded at any space; reading the whole takes as long as all the rest.
+    # MLflow may break the line at any space; to parse the file takes as long as all other work.
     if _ROUTE_PARAM.search(mlmodel.read_text(encoding="utf-8")) or _has_route(mlmodel):
         return
     raise ConfigurationError(
         f"{mlmodel}: the signature has no param 'use_azure', so MLflow would drop the route that a "
-        "call asks for, and all calls would be answered locally without a warning. "
-        "mlflow.models.set_signature drops params that it is not given: set the signature again, "
-        "made complete by hybridmodel.flavor.with_params(signature), or set the route for all "
+        "call asks for, and the local model would answer all calls without a warning. "
+        "mlflow.models.set_signature drops params that the new signature lacks: set the signature "
+        "again, completed by hybridmodel.flavor.with_params(signature), or set the route for all "
         "calls with model_config={'use_azure': False} (or True, or a mode)"
     )
 
@@ -122,16 +101,11 @@ def _has_route(mlmodel: Path) -> bool:
 
 
 def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
-    """Part an input example into data and params, and refuse params that must not be saved.
+    """Split an input example into data and params, and refuse params that must not be saved.
 
-    A list becomes an array, since MLflow takes a list of numbers for something else, and a table
-    of polars or Arrow a DataFrame, since it takes none of these.
-
-    Raises
-    ------
-    ConfigurationError
-        If a param is unknown (its value, perhaps a key, is not shown), or asks for the endpoint:
-        MLflow runs the example while it saves the model.
+    A list becomes an array, since MLflow takes a list of numbers for something else, and a table of
+    polars or Arrow a DataFrame. An unknown param is refused without its value, which may be a key.
+    A param that asks for the endpoint is refused because MLflow runs the example while it saves.
     """
     has_params = isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], dict)
     data, params = example if has_params else (example, {})
@@ -140,7 +114,7 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
         if name not in known:
             raise ConfigurationError(
                 f"input_example has a param {name!r}; a hybrid model takes {', '.join(known)}. "
-                "What is in an example is saved with the model for all to read"
+                "An example is saved with the model, for all to read"
             )
     remote = parse_use_azure(params.get("use_azure"), "use_azure in input_example")
     if remote or params.get("mode") not in (None, LOCAL):
@@ -158,7 +132,7 @@ def feature_names_of(
 ) -> list[str] | None:
     """Return the columns of one input of shape (n, k), as an example frame or a signature has them.
 
-    MLflow puts the columns of a frame into the order of the signature, by their names.
+    MLflow reorders the columns of a frame by the names in the signature.
     """
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 2:
         return None
@@ -172,26 +146,20 @@ def feature_names_of(
 
 
 def as_columns(model: HybridOnnxModel, example: Any) -> Any:
-    """Return an example frame as its signature says it: whole numbers that feed floats as floats.
+    """Return an example frame with float64 for columns of whole numbers that feed floats.
 
-    Another example, drawn tomorrow, has halves in that column.
+    Tomorrow's example may have halves in such a column.
     """
     if not hasattr(example, "columns"):
         return example
-    wanted = _fed(model, example.columns)
+    single = model.inputs[0] if len(model.inputs) == 1 else None
+    floats = {spec.name for spec in model.inputs if spec.dtype.kind == "f"}
     whole = [
         name
         for name, dtype in example.dtypes.items()
-        if getattr(dtype, "kind", "") in "iu" and name in wanted and wanted[name].kind == "f"
+        if dtype.kind in "iu" and (name if single is None else single.name) in floats
     ]
     return example.astype(dict.fromkeys(whole, "float64")) if whole else example
-
-
-def _fed(model: HybridOnnxModel, columns: Iterable[Any]) -> dict[Any, np.dtype[Any]]:
-    """Return the dtype that each column of a frame feeds."""
-    if len(model.inputs) == 1:
-        return dict.fromkeys(columns, model.inputs[0].dtype)
-    return {spec.name: spec.dtype for spec in model.inputs}
 
 
 def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
@@ -204,21 +172,16 @@ def _inputs(model: HybridOnnxModel, example: Any) -> Schema | None:
     if not inputs or (len(inputs) == 1 and len(inputs[0].shape) == 2):
         return None
     if any(spec.unranked for spec in inputs):
-        return None  # A tensor of MLflow's has a number of dimensions.
-    if all(map(_is_column, inputs)):
+        return None  # MLflow's tensors have a number of dimensions.
+    if all(spec.batched and spec.shape[1:] in ((), (1,)) for spec in inputs):
         return Schema([_column(spec, named=len(inputs) > 1) for spec in inputs])
-    return Schema([_tensor(spec) for spec in inputs])
-
-
-def _is_column(spec: TensorSpec) -> bool:
-    """Tell an input of one value for each row."""
-    return spec.batched and spec.shape[1:] in ((), (1,))
+    return _tensors(inputs)
 
 
 def _column(spec: TensorSpec, *, named: bool) -> ColSpec:
-    """Write one value for each row in the widest of MLflow's types.
+    """Return one value for each row as the widest of MLflow's types.
 
-    A lone column has no name: MLflow then takes an array as well, and a column of any name.
+    A single column has no name: MLflow then accepts an array as well, and a column of any name.
     """
     from mlflow.types import ColSpec
 
@@ -227,7 +190,10 @@ def _column(spec: TensorSpec, *, named: bool) -> ColSpec:
 
 
 def _doubled(schema: Schema) -> Schema:
-    """Write float columns as double, which takes both; MLflow's float refuses float64."""
+    """Return a schema with double for float.
+
+    MLflow's float refuses float64, its double takes both.
+    """
     from mlflow.types import ColSpec, DataType, Schema
 
     return Schema(
@@ -240,17 +206,11 @@ def _doubled(schema: Schema) -> Schema:
     )
 
 
-def _outputs(model: HybridOnnxModel) -> Schema:
+def _tensors(specs: Iterable[TensorSpec]) -> Schema:
     from mlflow.types import Schema
-
-    wanted = [model.spec.output(model.output)] if model.output else model.outputs
-    return Schema([_tensor(spec) for spec in wanted])
-
-
-def _tensor(spec: TensorSpec) -> MlflowTensorSpec:
     from mlflow.types import TensorSpec as MlflowTensorSpec
 
-    return MlflowTensorSpec(np.dtype(spec.dtype), spec.shape, spec.name)
+    return Schema([MlflowTensorSpec(spec.dtype, spec.shape, spec.name) for spec in specs])
 
 
 def _params(own: ParamSchema | None) -> ParamSchema:

@@ -1,15 +1,15 @@
-"""Which settings of a session a saved model may bring along: a closed list.
+"""The settings of a session that a saved model may contain: a closed list.
 
-A saved model is data, and comes from whoever can write to a registry. Other settings of onnxruntime
-write files, read files into outputs, load libraries, or take addresses in memory; those come from
-code, or not at all. What is not on the list is refused when a model is saved and when it is loaded.
+Whoever can write to a registry can make a saved model. Other settings of onnxruntime write files,
+read files into outputs, load libraries, or take addresses in memory, so only code may pass them.
+A setting that is not on the list is refused when a model is saved and when it is loaded.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.exceptions import ConfigurationError
@@ -82,28 +82,13 @@ _OF_OTHERS = (
     *("intra_op_num_threads", "use_arena"),  # XNNPACK, the processor
 )
 PROVIDER_OPTIONS = frozenset((*_OF_GPUS, *_OF_TENSORRT, *_OF_OTHERS))
-"""Options of execution providers; of the rest, only those that are off, zero or empty."""
+"""Options of execution providers; others may be stored only if they are off, zero or empty."""
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
-_BY_OPTIONS = "session_options={...}"
-_BY_PROVIDERS = "model_config={'providers': [...]}"
-_OFFERED = {
-    "session option": (_BY_OPTIONS, OPTIONS),
-    "entry": (_BY_OPTIONS, ENTRIES),
-    "custom-op library": (_BY_OPTIONS, LIBRARIES),
-    "option of a provider": (_BY_PROVIDERS, ()),
-}
-"""By the kind of a setting: how code gives it when it loads a model, and what may be stored."""
 
 
 def to_store(local: LocalSession) -> dict[str, Any]:
-    """Return the settings of a session in JSON's types, as `from_stored` takes them.
-
-    Raises
-    ------
-    ConfigurationError
-        If one of them is for code only, or cannot be written down.
-    """
+    """Return the settings of a session in JSON's types; raise if one is for code only."""
     settings: dict[str, Any] = {
         "providers": [p if isinstance(p, str) else list(p) for p in local.providers],
         "provider_options": local.provider_options,
@@ -113,11 +98,10 @@ def to_store(local: LocalSession) -> dict[str, Any]:
         settings = json.loads(json.dumps(settings, default=_by_name, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"the session options cannot be saved: {error}") from error
-    for kind, refused in _for_code_only(settings):
-        way, offered = _way_and_offer(kind)
+    for refused, way in _for_code_only(settings):
         raise ConfigurationError(
-            f"{refused} is for code only, a model cannot be saved with it; leave it out, and give "
-            f"it when the model is loaded: {way}{offered}"
+            f"{refused} is for code only, a model cannot be saved with it; leave it out, and pass "
+            f"it when the model is loaded: {way}"
         )
     return settings
 
@@ -125,114 +109,90 @@ def to_store(local: LocalSession) -> dict[str, Any]:
 def from_stored(
     stored: Mapping[str, Any], providers: Any = None, session_options: Any = None
 ) -> dict[str, Any]:
-    """Return what `LocalSession` takes, from what a saved model says and what code says instead.
+    """Return what `LocalSession` takes: the stored settings, or what code passes instead.
 
-    Parameters
-    ----------
-    stored : mapping
-        As `to_store` returned it; what is not known is ignored.
-    providers : sequence, optional
-        Instead of all that is stored of providers; not checked.
-    session_options : mapping or onnxruntime.SessionOptions, optional
-        Instead of all session options that are stored; not checked.
-
-    Raises
-    ------
-    ConfigurationError
-        If something counts that is stored and for code only; says how code can give it.
+    Raises for a stored setting that remains and is for code only; unknown keys are ignored.
     """
-    settings = {
-        "providers": stored["providers"],
-        "provider_options": stored.get("provider_options"),
-        "session_options": stored.get("session_options"),
-    }
+    given: dict[str, Any] = {}
     if providers is not None:
-        settings.update(providers=None, provider_options=None)
+        given |= {"providers": providers, "provider_options": None}
     if session_options is not None:
-        settings.update(session_options=None)
-    _check("the saved model", settings)
-    if providers is not None:
-        settings.update(providers=providers)
-    if session_options is not None:
-        settings.update(session_options=session_options)
-    return settings
+        given["session_options"] = session_options
+    settings = {"providers": stored["providers"]}
+    settings |= {key: stored.get(key) for key in ("provider_options", "session_options")}
+    _check("the saved model", settings | dict.fromkeys(given))
+    return settings | given
 
 
 def check_configured(providers: Any) -> None:
-    """Make sure that ``providers`` of a configuration that may be stored are as harmless.
-
-    Raises
-    ------
-    ConfigurationError
-        If an option is for code only; says how code can give it.
-    """
+    """Raise if ``providers`` of a configuration that may be stored have options for code only."""
     _check("model_config['providers']", {"providers": providers})
 
 
 def _check(where: str, settings: Mapping[str, Any]) -> None:
-    for kind, refused in _for_code_only(settings):
-        way, offered = _way_and_offer(kind)
+    for refused, way in _for_code_only(settings):
         raise ConfigurationError(
-            f"{where} has {refused}, which only code may give; load the model with {way}, which "
-            f"counts instead of what is stored, or save it again without{offered}"
+            f"{where} has {refused}, which only code may pass; save the model without it, or load "
+            f"it with other settings instead: {way}"
         )
 
 
-def _way_and_offer(kind: str) -> tuple[str, str]:
-    argument, names = _OFFERED[kind]
-    offered = f"; a saved model may have {', '.join(sorted(names))}" if names else ""
-    return f"hybridmodel.load_model(..., {argument})", offered
-
-
 def _for_code_only(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield kind and name of each setting that is not on the list."""
+    """Yield each setting that is not on the list, and how code passes it to a loaded model."""
     providers = checked_providers(settings["providers"])
     pairs = [(provider_name(item), item[1]) for item in providers if not isinstance(item, str)]
     beside = settings.get("provider_options") or ()
     pairs += zip(map(provider_name, providers), beside, strict=False)
     for name, options in pairs:
-        yield from _provider_options(name, options)
-    yield from _session_options(settings.get("session_options") or {})
+        for refused in _provider_options(name, options):
+            yield refused, "hybridmodel.load_model(..., model_config={'providers': [...]})"
+    for refused, allowed in _session_options(settings.get("session_options") or {}):
+        names = ", ".join(sorted(allowed))
+        way = (
+            f"hybridmodel.load_model(..., session_options={{...}}); a saved model may have {names}"
+        )
+        yield refused, way
 
 
-def _provider_options(provider: str, options: Any) -> Iterator[tuple[str, str]]:
+def _provider_options(provider: str, options: Any) -> Iterator[str]:
     if not isinstance(options, Mapping):
-        raise ConfigurationError(f"the options of provider {provider!r} are no dict")
+        raise ConfigurationError(f"the options of provider {provider!r} are not a dict")
     for name, value in options.items():
         if name not in PROVIDER_OPTIONS and value not in ("", "0", 0, None):
-            yield "option of a provider", f"option {name!r} of provider {provider!r}"
+            yield f"option {name!r} of provider {provider!r}"
 
 
-def _session_options(options: Any) -> Iterator[tuple[str, str]]:
+def _session_options(options: Any) -> Iterator[tuple[str, Collection[str]]]:
+    """Yield each session option that is not on the list, and what is on it."""
     if not isinstance(options, Mapping):
         raise ConfigurationError(f"session_options is a dict, not a {type(options).__name__}")
     for name, value in options.items():
         if name == EXTRA_CONFIG:
-            yield from _entries(value)
+            yield from ((entry, ENTRIES) for entry in _entries(value))
         elif name == CUSTOM_OPS:
-            yield from _libraries(value)
+            yield from ((library, LIBRARIES) for library in _libraries(value))
         elif name not in OPTIONS:
-            yield "session option", f"session option {name!r}"
+            yield f"session option {name!r}", OPTIONS
         elif name.endswith("_num_threads") and not _is_thread_count(value):
-            yield "session option", f"session option {name!r} other than 0 to {MOST_THREADS}"
+            yield f"session option {name!r} other than 0 to {MOST_THREADS}", OPTIONS
 
 
-def _entries(entries: Any) -> Iterator[tuple[str, str]]:
+def _entries(entries: Any) -> Iterator[str]:
     if not isinstance(entries, Mapping):
         raise ConfigurationError(f"session option {EXTRA_CONFIG!r}: expected a dict of str to str")
     for name, value in entries.items():
         if name not in ENTRIES:
-            yield "entry", f"entry {name!r} of {EXTRA_CONFIG!r}"
+            yield f"entry {name!r} of {EXTRA_CONFIG!r}"
         elif not isinstance(value, str) or not _NUMBER.fullmatch(value):
-            yield "entry", f"entry {name!r} of {EXTRA_CONFIG!r} other than a small number"
+            yield f"entry {name!r} of {EXTRA_CONFIG!r} other than a small number"
 
 
-def _libraries(libraries: Any) -> Iterator[tuple[str, str]]:
+def _libraries(libraries: Any) -> Iterator[str]:
     if not isinstance(libraries, list):
         raise ConfigurationError(f"session option {CUSTOM_OPS!r}: expected a list of names")
     for library in libraries:
         if library not in tuple(LIBRARIES):
-            yield "custom-op library", f"custom-op library {library!r}"
+            yield f"custom-op library {library!r}"
 
 
 def _is_thread_count(value: Any) -> bool:
@@ -242,5 +202,5 @@ def _is_thread_count(value: Any) -> bool:
 def _by_name(value: Any) -> str:
     members = getattr(type(value), "__members__", None)
     if members is None:
-        raise TypeError(f"give {type(value).__name__} as a dict of numbers and strings")
+        raise TypeError(f"pass a dict of numbers and strings, not a {type(value).__name__}")
     return str(value.name)

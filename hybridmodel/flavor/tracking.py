@@ -1,16 +1,16 @@
-"""Logging to MLflow: to a run, as a logged model, or as artifacts where a server has none."""
+"""Logging to MLflow: as a logged model, or as artifacts of a run where a server has none."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
-from hybridmodel.flavor.calibration_log import log_calibration
+from hybridmodel.exceptions import MissingDependency
 from hybridmodel.flavor.pyfunc import answering_locally
 from hybridmodel.flavor.saving import save_model
 from hybridmodel.model import HybridOnnxModel
@@ -18,7 +18,13 @@ from hybridmodel.model import HybridOnnxModel
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
+    from hybridmodel.cascade import Calibration
+
+_OF_REGISTRATION = ("await_registration_for", "tags")
 _OF_LOGGED_MODELS = ("auth_policy", "model_id", "model_type", "params", "prompts", "step")
+_OF_LOGGING = ("run_id", *_OF_REGISTRATION, *_OF_LOGGED_MODELS)
+
+_log = logging.getLogger("hybridmodel")
 
 
 def log_model(
@@ -68,7 +74,7 @@ def log_model(
         from mlflow.models import Model
 
     try:
-        with answering_locally():  # MLflow tries the example on the model that it has just saved.
+        with answering_locally():  # MLflow runs the example on the model that it has just saved.
             info = Model.log(
                 artifact_path=None,
                 name=name,
@@ -93,11 +99,12 @@ def _log_as_artifacts(
     import mlflow
     from mlflow.models import Model
 
-    saved = {key: value for key, value in options.items() if key not in _OF_LOGGED_MODELS}
-    registration = {
-        key: saved.pop(key) for key in ("await_registration_for", "tags") if key in saved
-    }
-    with _run(saved.pop("run_id", None)) as run_id, tempfile.TemporaryDirectory() as staging:
+    saved = {key: value for key, value in options.items() if key not in _OF_LOGGING}
+    registration = {key: options[key] for key in _OF_REGISTRATION if key in options}
+    given, active = options.get("run_id"), mlflow.active_run()
+    run = mlflow.start_run() if given is None and active is None else nullcontext(active)
+    with run as active, tempfile.TemporaryDirectory() as staging:
+        run_id = given or active.info.run_id
         mlflow_model = Model(artifact_path=name, run_id=run_id)
         folder = Path(staging, "model")
         save_model(model, folder, mlflow_model=mlflow_model, **saved)
@@ -109,13 +116,17 @@ def _log_as_artifacts(
     return info
 
 
-@contextmanager
-def _run(run_id: str | None) -> Iterator[str]:
+def log_calibration(calibration: Calibration, run_id: str, model_id: str | None = None) -> None:
+    """Log a calibration as metrics, ``calibration.json`` and ``calibration.png``."""
     import mlflow
 
-    active = mlflow.active_run()
-    if run_id is not None or active is not None:
-        yield run_id or active.info.run_id
+    of_model = {} if model_id is None else {"model_id": model_id}
+    mlflow.log_metrics(calibration.metrics(), run_id=run_id, **of_model)
+    client = mlflow.MlflowClient()
+    client.log_text(run_id, calibration.to_json(), "calibration.json")
+    try:
+        figure = calibration.plot()
+    except MissingDependency as error:
+        _log.warning("the plot of the calibration is not logged: %s", error)
         return
-    with mlflow.start_run() as started:
-        yield started.info.run_id
+    client.log_figure(run_id, figure, "calibration.png")

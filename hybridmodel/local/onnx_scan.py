@@ -1,21 +1,19 @@
-"""What lies inside an ONNX file, read from protobuf's wire format without the ``onnx`` package.
+"""A scan of an ONNX file for what loading must know, without the ``onnx`` package.
 
-Works over a memory map and skips what it does not look for, because a model may be larger than
-memory has room for twice. Field numbers are those of ``onnx.proto``.
+It reads protobuf's wire format from a memory map and skips everything else, because a model may be
+too large to have it in memory twice. Field numbers are those of ``onnx.proto``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.local.onnx_shapes import unranked
 from hybridmodel.local.protobuf import Malformed, fields, packed, text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Label = str | int
 
@@ -30,17 +28,11 @@ _SETTINGS_KEY = b"ort_config"
 class Contents:
     """What a scan found.
 
-    Attributes
-    ----------
-    external : set of str
-        Every other file that some tensor, or a graph compiled for a device, is said to lie in.
-        Whatever mentions one counts, even beside values: readers differ in what they then take.
-    zipmaps : dict of str to tuple
-        Labels of each output of a ``ZipMap`` node.
-    has_settings : bool
-        Whether it holds settings for sessions of onnxruntime.
-    unranked : set of str
-        Inputs and outputs of the model without a shape, which have any number of dimensions.
+    `external` has every other file that a tensor, or a graph compiled for a device, names, even
+    beside values: readers differ in which of them they use. `zipmaps` has the labels of each output
+    of a ``ZipMap`` node. `has_settings` tells whether there are settings for onnxruntime's
+    sessions. `unranked` has the model's inputs and outputs without a shape, whose number of
+    dimensions is unknown.
     """
 
     external: set[str] = field(default_factory=set)
@@ -50,69 +42,45 @@ class Contents:
 
 
 def scan(view: memoryview, where: str) -> Contents:
-    """Look through a serialized model.
-
-    Parameters
-    ----------
-    view : memoryview
-        The whole file.
-    where : str
-        Named in the error.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no ONNX model, or a part of one.
-    """
+    """Scan a serialized model; a `ConfigurationError` begins with `where`."""
     try:
         return _scan_model(view)
     except Malformed as error:
         reason = f": {error}" if error.args else ", or cut short"
     except (RecursionError, UnicodeDecodeError):
         reason = ", or damaged"
-    # Raised out here, because a chained traceback would keep views of a mapping that has to close.
+    # Raised after the try statement: a chained traceback would keep views of the memory map open.
     raise ConfigurationError(f"{where}: not an ONNX model{reason}")
 
 
 def _scan_model(model: memoryview) -> Contents:
     contents = Contents()
     has_graph = False
-    if model[4:8] == _ORT_FORMAT:  # By which onnxruntime knows it, whatever else it may be.
+    if model[4:8] == _ORT_FORMAT:  # onnxruntime looks at nothing else to tell its own format.
         raise Malformed("it is in onnxruntime's own format; convert the original again")
     for number, value in fields(model):
         if number == 7:  # ModelProto.graph
             has_graph = True
             _scan_graph(value, contents)
-            contents.unranked.update(unranked(value))
+            contents.unranked.update(_unranked(value))
         elif number == 14:  # .metadata_props
             contents.has_settings |= _has(value, 1, _SETTINGS_KEY)
         elif number == 20:  # .training_info
-            for inner, graph in fields(value):
-                if inner in (1, 2):  # TrainingInfoProto.initialization, .algorithm
-                    _scan_graph(graph, contents)
+            _scan_training(value, contents)
         elif number == 25:  # .functions
             _scan_function(value, contents)
     if not has_graph:
-        raise Malformed("it holds no graph")
+        raise Malformed("it has no graph")
     return contents
 
 
-def _scan_function(function: memoryview, contents: Contents) -> None:
-    for number, value in fields(function):
-        if number == 7:  # FunctionProto.node
-            _scan_node(value, contents)
-        elif number == 11:  # .attribute_proto
-            _scan_attribute(value, contents)
-
-
-def _scan_graph(graph: memoryview, contents: Contents) -> None:
-    for number, value in fields(graph):
-        if number == 1:  # GraphProto.node
-            _scan_node(value, contents)
-        elif number == 5:  # .initializer
-            _scan_tensor(value, contents)
-        elif number == 15:  # .sparse_initializer
-            _scan_sparse(value, contents)
+def _scan_parts(
+    parts: Mapping[int, Callable[[Any, Contents], None]], message: Any, contents: Contents
+) -> None:
+    """Scan the fields of a message for which `parts` has a function."""
+    for number, value in fields(message):
+        if number in parts:
+            parts[number](value, contents)
 
 
 def _scan_node(node: memoryview, contents: Contents) -> None:
@@ -142,19 +110,9 @@ def _scan_attribute(attribute: memoryview, contents: Contents) -> None:
         if number in _PLAIN_VALUES and not is_plain:
             is_plain = True
             if not _LOCATION.search(attribute):
-                return  # Trees have millions of numbers, and no file can be named here.
-        elif number in (5, 10):  # AttributeProto.t, .tensors
-            _scan_tensor(value, contents)
-        elif number in (6, 11):  # .g, .graphs
-            _scan_graph(value, contents)
-        elif number in (22, 23):  # .sparse_tensor, .sparse_tensors
-            _scan_sparse(value, contents)
-
-
-def _scan_sparse(sparse: memoryview, contents: Contents) -> None:
-    for number, value in fields(sparse):
-        if number in (1, 2):  # SparseTensorProto.values, .indices
-            _scan_tensor(value, contents)
+                return  # Trees have millions of numbers, and none of them can name a file.
+        elif number in _ATTRIBUTE:
+            _ATTRIBUTE[number](value, contents)
 
 
 def _scan_tensor(tensor: memoryview, contents: Contents) -> None:
@@ -167,12 +125,51 @@ def _scan_tensor(tensor: memoryview, contents: Contents) -> None:
             if _has(value, 1, b"location"):
                 locations |= {text(item) for key, item in fields(value) if key == 2} or {""}
     if is_external and not locations:
-        raise Malformed("a tensor lies in another file, which is not named")
+        raise Malformed("a tensor is in another file, which is not named")
     contents.external |= locations
 
 
+# SparseTensorProto.values, .indices
+_scan_sparse = partial(_scan_parts, {1: _scan_tensor, 2: _scan_tensor})
+# GraphProto.node, .initializer, .sparse_initializer
+_scan_graph = partial(_scan_parts, {1: _scan_node, 5: _scan_tensor, 15: _scan_sparse})
+# FunctionProto.node, .attribute_proto
+_scan_function = partial(_scan_parts, {7: _scan_node, 11: _scan_attribute})
+# TrainingInfoProto.initialization, .algorithm
+_scan_training = partial(_scan_parts, {1: _scan_graph, 2: _scan_graph})
+# AttributeProto.t, .tensors; .g, .graphs; .sparse_tensor, .sparse_tensors
+_ATTRIBUTE: Mapping[int, Callable[[Any, Contents], None]] = {
+    **dict.fromkeys((5, 10), _scan_tensor),
+    **dict.fromkeys((6, 11), _scan_graph),
+    **dict.fromkeys((22, 23), _scan_sparse),
+}
+
+
+def _unranked(graph: Any) -> Iterator[str]:
+    """Yield the names of a graph's inputs and outputs that are tensors without a shape."""
+    for number, value in fields(graph):
+        if number not in (11, 12):  # GraphProto.input, .output
+            continue
+        name, has_shape = "", False
+        for inner, part in fields(value):
+            if inner == 1:  # ValueInfoProto.name
+                name = text(part)
+            elif inner == 2:  # .type
+                has_shape = _has_shape(part)
+        if not has_shape:
+            yield name
+
+
+def _has_shape(kind: Any) -> bool:
+    """Return whether a ``TypeProto`` is a tensor with a shape, or not a tensor."""
+    tensors = [value for number, value in fields(kind) if number == 1]  # TypeProto.tensor_type
+    if not tensors:
+        return any(True for _ in fields(kind))
+    return any(number == 2 for tensor in tensors for number, _ in fields(tensor))  # .shape
+
+
 def _compiled(attributes: list[memoryview]) -> Iterator[str]:
-    """Yield the file of a graph compiled for a device, unless the node holds it all."""
+    """Yield the file of a graph compiled for a device, unless the node itself has all of it."""
     embedded = [
         value
         for attribute in attributes
@@ -188,7 +185,7 @@ def _compiled(attributes: list[memoryview]) -> Iterator[str]:
 
 
 def _has(message: memoryview, field_number: int, expected: bytes) -> bool:
-    """Tell whether a field has a value, if only one of several: readers differ in which counts."""
+    """Return whether any value of a field is the expected one: readers differ in which they use."""
     return any(number == field_number and value == expected for number, value in fields(message))
 
 

@@ -1,8 +1,8 @@
-"""What a model really gives, where its graph does not say it, or not truly.
+"""The real shapes of outputs that a graph does not declare, or declares wrongly.
 
-Converters declare outputs that their models do not give: LightGBM's labels as ``[1]``, CatBoost's
-numbers as ``[n]`` where they are ``[n, 1]``, others no shape at all. Where an output may be such a
-one, the model is asked once, with as many rows of zeros as tell the cases apart.
+Converters declare wrong shapes: LightGBM's labels as ``[1]``, CatBoost's numbers as ``[n]`` where
+they are ``[n, 1]``; others declare none. If an output may be such a case, the model runs once, on
+as many rows of zeros as it takes to tell the cases apart.
 """
 
 from __future__ import annotations
@@ -10,27 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Array = np.ndarray[Any, Any]
-
 
 def settled(spec: ModelSpec, session: onnxruntime.InferenceSession) -> ModelSpec:
-    """Return the spec with its doubtful outputs as the model gives them.
+    """Return the spec with the real shapes of doubtful outputs.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        As the graph declares it.
-    session : onnxruntime.InferenceSession
-        Of the model; is run only where an output is in doubt.
+    Runs the model only if there are any.
     """
     doubtful = [item for item in spec.outputs if _is_doubtful(item, spec)]
     if not doubtful:
@@ -58,12 +51,12 @@ def _is_doubtful(output: TensorSpec, spec: ModelSpec) -> bool:
 def _seen(
     session: onnxruntime.InferenceSession, spec: ModelSpec, rows: int, doubtful: list[TensorSpec]
 ) -> Mapping[str, tuple[int, ...]]:
-    """Return the shapes that came for so many rows, none where the model takes no zeros."""
+    """Return the shapes of the outputs for `rows` rows, none if the model fails on zeros."""
     names = [item.name for item in doubtful]
     feeds = {item.name: _zeros(item, rows) for item in spec.inputs}
     try:
         values = session.run(names, feeds)
-    except Exception:  # noqa: BLE001 - whatever it is, the graph's own word is all there is
+    except Exception:  # noqa: BLE001 - then only the graph's own declaration is known
         return {}
     return dict(zip(names, (value.shape for value in values), strict=True))
 

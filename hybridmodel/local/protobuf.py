@@ -1,14 +1,12 @@
-"""Protobuf's wire format, as far as reading ONNX files needs it; no I/O, nothing is copied.
+"""A reader of protobuf's wire format, as far as ONNX files need it; copies nothing.
 
 Encoding: protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Any
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -16,27 +14,11 @@ _FIRST_KEY, _AFTER_LAST_KEY = 1 << 3, 1 << 32
 
 
 class Malformed(Exception):
-    """Raise when bytes are not a message, or not one of the kind that is looked for."""
+    """Raise when bytes are not a message, or not one of the expected kind."""
 
 
 def fields(view: Any) -> Iterator[tuple[int, Any]]:
-    """Yield each field of a message.
-
-    Parameters
-    ----------
-    view : memoryview
-        The message; what another call yielded may be handed in as it is.
-
-    Yields
-    ------
-    tuple of int and (int or memoryview)
-        The field's number, and its number or its bytes.
-
-    Raises
-    ------
-    Malformed
-        If it is no message, or is cut short.
-    """
+    """Yield number and value of each field of a message; a value is a number or a view of bytes."""
     if isinstance(view, int):
         raise Malformed
     position, end = 0, len(view)
@@ -46,7 +28,7 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
         if key >= 0x80:
             key, position = _varint(view, position - 1)
         if not _FIRST_KEY <= key < _AFTER_LAST_KEY:
-            raise Malformed  # Other readers drop the upper bits, and see a field that we do not.
+            raise Malformed  # Other readers drop the upper bits, and find a field that we do not.
         kind, number = key & 7, key >> 3
         if kind == _VARINT:
             value, position = _varint(view, position)
@@ -63,13 +45,7 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
 
 
 def packed(view: memoryview) -> Iterator[int]:
-    """Yield the numbers of a packed field.
-
-    Raises
-    ------
-    Malformed
-        If it is cut short.
-    """
+    """Yield the numbers of a packed field."""
     position = 0
     while position < len(view):
         bits, position = _varint(view, position)
@@ -77,15 +53,7 @@ def packed(view: memoryview) -> Iterator[int]:
 
 
 def text(value: Any) -> str:
-    """Return a field's bytes as text.
-
-    Raises
-    ------
-    Malformed
-        If the field holds a number.
-    UnicodeDecodeError
-        If it is not UTF-8.
-    """
+    """Return a field's bytes as text, or raise `Malformed` or UnicodeDecodeError."""
     if isinstance(value, int):
         raise Malformed
     return bytes(value).decode()

@@ -1,4 +1,4 @@
-"""The local route: ONNX Runtime behind two names, `LocalSession.spec` and `LocalSession.run`."""
+"""The local route: an ONNX model that onnxruntime runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.data.tensors import BY_ONNX, WILDCARD, ElementType, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import BY_ONNX, WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.onnx_scan import Label
@@ -25,39 +25,18 @@ from hybridmodel.process.per_process import PerProcess
 if TYPE_CHECKING:
     import onnxruntime
 
-Array = np.ndarray[Any, Any]
 
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 _ZIPMAP = re.compile(r"seq\(map\((?:int64|string),tensor\((float|double)\)\)\)")
 
 
 class LocalSession:
-    """A local ONNX model: what it takes and gives, and how to run it.
+    """A local ONNX model: its inputs and outputs, and how to run it.
 
-    The onnxruntime session is made on first use, once in each process; it is safe to share
-    between threads, survives a fork, and is left out of pickles.
-
-    Parameters
-    ----------
-    source : OnnxFile, path, bytes or onnx.ModelProto
-        The model.
-    providers : sequence of str or (str, dict), default=("CPUExecutionProvider",)
-        Execution providers in order of preference.
-    provider_options : sequence of dict, optional
-        One for each provider.
-    session_options : mapping or onnxruntime.SessionOptions, optional
-        Attributes of ``onnxruntime.SessionOptions`` by name, under ``extra_session_config`` its
-        configuration entries, and under ``custom_op_libraries`` paths of libraries, or
-        ``"onnxruntime-extensions"``. Enumerations may be given by name or number.
-    spec : ModelSpec, optional
-        When known (from a saved model), the session is not opened before it is needed, and then
-        has to have tensors of these names.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file cannot be loaded, an option or provider is unknown, or the model has an input
-        or output of a type that no array can carry.
+    The onnxruntime session is made on first use, once in each process. It is safe to share between
+    threads, survives a fork, and is not part of a pickle. Where `spec` is known, from a saved
+    model, nothing is opened before the first run, and the tensors must then have the names of
+    `spec`.
     """
 
     def __init__(
@@ -90,30 +69,17 @@ class LocalSession:
         return self._process.get(self._open)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Compute the named outputs.
+        """Compute the named outputs, in their order, as new, writable arrays.
 
-        Parameters
-        ----------
-        feeds : mapping of str to ndarray
-            Every input by name, in its declared dtype.
-        outputs : sequence of str
-            Names, in the order wanted.
-
-        Returns
-        -------
-        dict of str to ndarray
-            New, writable arrays.
-
-        Raises
-        ------
-        InputMismatch
-            If onnxruntime does not accept the feeds, or the model fails on them.
+        Raises `InputMismatch` if onnxruntime does not accept the feeds, or the model fails on them.
         """
         try:
             values = self._process.get(self._open).run(outputs, feeds)
         except Exception as error:
-            if _is_runtime_error(error):
-                raise InputMismatch(f"onnxruntime cannot compute this input: {error}") from error
+            if type(error).__module__.startswith("onnxruntime."):
+                raise InputMismatch(
+                    f"onnxruntime cannot run the model on this input: {error}"
+                ) from error
             raise
         named = dict(zip(outputs, values, strict=True))
         if self._zipmaps:
@@ -130,7 +96,7 @@ class LocalSession:
     def __getstate__(self) -> dict[str, Any]:
         if self.session_options is not None and not isinstance(self.session_options, Mapping):
             raise ConfigurationError(
-                "an onnxruntime.SessionOptions object cannot be pickled or saved; give "
+                "an onnxruntime.SessionOptions object cannot be pickled or saved; pass "
                 "session_options as a dict of its attributes"
             )
         return {key: value for key, value in self.__dict__.items() if key != "_process"}
@@ -159,9 +125,9 @@ class LocalSession:
 
 
 def _check_names(session: onnxruntime.InferenceSession, spec: ModelSpec, where: str) -> None:
-    """Make sure that a session has the tensors of a description, which may have come from a file.
+    """Raise unless a session has the tensors of a description, which may come from a file.
 
-    Shapes and datatypes are left to each run: releases differ in how they describe them.
+    Shapes and datatypes are checked in each run: releases of onnxruntime describe them differently.
     """
     for what, tensors, described in (
         ("inputs", session.get_inputs(), spec.input_names),
@@ -170,7 +136,7 @@ def _check_names(session: onnxruntime.InferenceSession, spec: ModelSpec, where: 
         found = [tensor.name for tensor in tensors]
         if sorted(found) != sorted(described):
             raise ConfigurationError(
-                f"{where}: has the {what} {found}, but was said to have {list(described)}"
+                f"{where}: has the {what} {found}, but its description has {list(described)}"
             )
 
 
@@ -179,30 +145,19 @@ def spec_of(
     zipmaps: Mapping[str, tuple[Label, ...]],
     unranked: Collection[str] = (),
 ) -> ModelSpec:
-    """Describe what an open session takes and gives.
+    """Return the inputs and outputs of any open session.
 
-    Parameters
-    ----------
-    session : onnxruntime.InferenceSession
-        Of any model.
-    zipmaps : mapping of str to tuple of labels
-        The class labels of its ZipMap outputs by name, as `OnnxFile.zipmaps` has them.
-    unranked : collection of str
-        Names of inputs and outputs whose shape the file does not tell; onnxruntime calls it
-        ``[]``, as it does that of a scalar.
-
-    Raises
-    ------
-    ConfigurationError
-        If an input or output is of a kind that no array carries.
+    `zipmaps` and `unranked` are those of `OnnxFile`: onnxruntime knows no class labels, and reports
+    an unknown shape as ``[]``, like that of a scalar. Raises `ConfigurationError` for types that no
+    array can hold.
     """
     inputs = session.get_inputs()
     rows = next((t.shape[0] for t in inputs if t.shape and not isinstance(t.shape[0], int)), 0)
     spec = ModelSpec(
         tuple(_tensor_spec("input", tensor, rows, unranked) for tensor in inputs),
         tuple(
-            _zipmap_spec(tensor, zipmaps)
-            if _ZIPMAP.fullmatch(tensor.type)
+            _zipmap_spec(tensor, match[1], zipmaps)
+            if (match := _ZIPMAP.fullmatch(tensor.type))
             else _tensor_spec("output", tensor, rows, unranked)
             for tensor in session.get_outputs()
         ),
@@ -213,40 +168,32 @@ def spec_of(
 def _tensor_spec(
     what: str, tensor: Any, rows: str | int | None, unranked: Collection[str]
 ) -> TensorSpec:
-    """Describe a tensor; `rows` is how the graph calls the first dimension of the first input.
+    """Describe a tensor; `rows` is the name of the first dimension of the first input.
 
-    A first dimension counts rows when it is called the same. Dimensions without a name count as
-    called the same: converters from scikit-learn name none.
+    A first dimension counts rows when it has the same name. Dimensions without a name count as the
+    same: converters from scikit-learn name none.
     """
-    element = _element(what, tensor)
+    match = _TENSOR.fullmatch(tensor.type)
+    element = BY_ONNX.get(match[1]) if match else None
+    if element is None:
+        raise ConfigurationError(
+            f"{what} {tensor.name!r} is a {tensor.type}, which neither route supports; supported "
+            f"are ZipMap outputs and tensors of {', '.join(BY_ONNX)}"
+        )
     shape = tuple(size if isinstance(size, int) else WILDCARD for size in tensor.shape)
     batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] == rows
     is_unranked = not shape and tensor.name in unranked
     return TensorSpec(tensor.name, element.datatype, shape, batched, unranked=is_unranked)
 
 
-def _element(what: str, tensor: Any) -> ElementType:
-    match = _TENSOR.fullmatch(tensor.type)
-    row = BY_ONNX.get(match[1]) if match else None
-    if row is None:
-        raise ConfigurationError(
-            f"{what} {tensor.name!r} is a {tensor.type}, which no array carries on either route; "
-            f"possible are ZipMap outputs and tensors of {', '.join(BY_ONNX)}"
-        )
-    return row
-
-
-def _zipmap_spec(tensor: Any, zipmaps: Mapping[str, tuple[Label, ...]]) -> TensorSpec:
+def _zipmap_spec(tensor: Any, element: str, zipmaps: Mapping[str, tuple[Label, ...]]) -> TensorSpec:
     labels = zipmaps.get(tensor.name)
-    match = _ZIPMAP.fullmatch(tensor.type)
-    if not labels or match is None:
+    if not labels:
         raise ConfigurationError(
             f"output {tensor.name!r} is a {tensor.type} of unknown classes; convert the model "
             "with zipmap=False"
         )
-    return TensorSpec(
-        tensor.name, BY_ONNX[match[1]].datatype, (WILDCARD, len(labels)), True, labels
-    )
+    return TensorSpec(tensor.name, BY_ONNX[element].datatype, (WILDCARD, len(labels)), True, labels)
 
 
 def _unzip(maps: Any, spec: TensorSpec) -> Array:
@@ -255,10 +202,6 @@ def _unzip(maps: Any, spec: TensorSpec) -> Array:
 
 
 def _is_wide(spec: TensorSpec) -> bool:
-    """Tell an output whose dtype onnxruntime gives under its other name, such as longlong."""
+    """Return whether onnxruntime gives an output's dtype by its other name, such as longlong."""
     same = np.dtype(np.longlong if spec.dtype.kind == "i" else np.ulonglong)
     return spec.dtype == same and spec.dtype.char != same.char
-
-
-def _is_runtime_error(error: Exception) -> bool:
-    return type(error).__module__.startswith("onnxruntime.")

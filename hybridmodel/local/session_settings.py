@@ -1,4 +1,4 @@
-"""What a session of onnxruntime is opened with: providers, options, entries, libraries."""
+"""Settings of an onnxruntime session: providers, options, configuration entries, libraries."""
 
 from __future__ import annotations
 
@@ -19,25 +19,14 @@ EXTRA_CONFIG = "extra_session_config"
 CUSTOM_OPS = "custom_op_libraries"
 """The option that lists libraries of custom operators: paths, or names of `LIBRARIES`."""
 LIBRARIES = {"onnxruntime-extensions": ("onnxruntime_extensions", (0, 15))}
-"""Libraries that are known by name: the module that tells where one lies, and the first version of
-which no operator calls a service that the model names."""
+"""Libraries that have a name: the module that knows the path, and the first version in which no
+operator calls a service that the model names."""
 
 _FORMAT = ("session.load_model_format", "ONNX")
 
 
 def checked_providers(given: Any) -> tuple[Provider, ...]:
-    """Return execution providers as onnxruntime takes them, the processor's by default.
-
-    Parameters
-    ----------
-    given : sequence of str or (str, mapping), or None
-        Pairs may be lists, as they come out of JSON.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is anything else.
-    """
+    """Return execution providers as onnxruntime takes them; default is the processor's."""
     if isinstance(given, str):
         raise ConfigurationError(f"providers is a list of names: [{given!r}]")
     try:
@@ -53,7 +42,7 @@ def _provider(given: Any) -> Provider:
         return given
     name, options = given
     if not isinstance(name, str) or not isinstance(options, Mapping):
-        raise TypeError(f"a pair of {type(name).__name__} and {type(options).__name__} came")
+        raise TypeError(f"got a pair of {type(name).__name__} and {type(options).__name__}")
     return name, options
 
 
@@ -63,43 +52,26 @@ def provider_name(provider: Provider) -> str:
 
 
 def installed_providers(providers: Sequence[Provider]) -> list[Provider]:
-    """Return providers, each of which the installed onnxruntime has.
-
-    Raises
-    ------
-    ConfigurationError
-        If it does not have one, or has it and it does not do what its name says.
-    """
+    """Return providers; raise if onnxruntime lacks one, or has one that does not do its job."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
     for name in map(provider_name, providers):
         if name == "AzureExecutionProvider":
             raise ConfigurationError(
-                "the AzureExecutionProvider of today's onnxruntime calls nobody, it computes "
-                "locally; give endpoint=TritonEndpoint(...) and ask with use_azure=True"
+                "the AzureExecutionProvider of today's onnxruntime calls no endpoint, it computes "
+                "locally; pass endpoint=TritonEndpoint(...) and call with use_azure=True"
             )
         if name not in available:
             raise ConfigurationError(
-                f"execution provider {name!r} is not in the installed onnxruntime, which has "
+                f"the installed onnxruntime has no execution provider {name!r}; available: "
                 f"{', '.join(available)}"
             )
     return list(providers)
 
 
 def as_session_options(given: Any) -> onnxruntime.SessionOptions:
-    """Return the options of a session, without libraries.
-
-    Parameters
-    ----------
-    given : mapping or onnxruntime.SessionOptions
-        As `hybridmodel.local.session.LocalSession` takes it.
-
-    Raises
-    ------
-    ConfigurationError
-        If an option is unknown, or its value cannot be.
-    """
+    """Return the options of a session, without libraries, from a dict or SessionOptions."""
     import onnxruntime
 
     if isinstance(given, onnxruntime.SessionOptions):
@@ -107,10 +79,14 @@ def as_session_options(given: Any) -> onnxruntime.SessionOptions:
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"session_options is a dict, not a {type(given).__name__}")
     options = onnxruntime.SessionOptions()
-    # Otherwise the name of a file, or a mark in it, would have it read as something else than what
-    # was looked through.
+    # Without it, a file's name or first bytes could make onnxruntime read another format than the
+    # one that was scanned.
     options.add_session_config_entry(*_FORMAT)
-    known = _attributes(options)
+    known = [
+        name
+        for name in dir(options)
+        if not name.startswith("_") and not callable(getattr(options, name))
+    ]
     for name, value in given.items():
         if name == EXTRA_CONFIG:
             _add_entries(options, value)
@@ -120,22 +96,14 @@ def as_session_options(given: Any) -> onnxruntime.SessionOptions:
             _set_option(options, name, value)
         else:
             raise ConfigurationError(
-                f"session option {name!r} is unknown; onnxruntime {onnxruntime.__version__} has "
+                f"unknown session option {name!r}; onnxruntime {onnxruntime.__version__} has "
                 f"{', '.join([*known, EXTRA_CONFIG, CUSTOM_OPS])}"
             )
     return options
 
 
 def register_libraries(options: onnxruntime.SessionOptions, given: Any) -> None:
-    """Load the libraries of custom operators that `given` lists into `options`.
-
-    Raises
-    ------
-    ConfigurationError
-        If onnxruntime cannot load one.
-    MissingDependency
-        If one that is known by name is not installed.
-    """
+    """Load the libraries of custom operators that `given` lists into `options`."""
     for library in given.get(CUSTOM_OPS, ()) if isinstance(given, Mapping) else ():
         path = _installed(library) if library in LIBRARIES else library
         try:
@@ -161,18 +129,10 @@ def _installed(library: str) -> str:
     if tuple(map(int, re.findall(r"\d+", found)[: len(first)])) < first:
         raise ConfigurationError(
             f"{library} {found} has operators that call services, which a model could name: pip "
-            f"install '{wanted}', or give the library by its path"
+            f"install '{wanted}', or pass the path of the library"
         )
     path: str = import_module(module).get_library_path()
     return path
-
-
-def _attributes(options: onnxruntime.SessionOptions) -> list[str]:
-    return sorted(
-        name
-        for name in dir(options)
-        if not name.startswith("_") and not callable(getattr(options, name))
-    )
 
 
 def _check_libraries(given: Any) -> None:

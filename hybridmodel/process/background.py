@@ -1,4 +1,4 @@
-"""Work that nobody waits for: one thread, and bounds on what may lie before it."""
+"""Background work: one thread, and limits on the jobs that wait for it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 _LINGER_S = 5.0
-"""How long the thread waits for more. A model that is gone is not kept alive any longer by it."""
+"""How long an idle thread waits for a job; it keeps a deleted model alive for so long."""
 
 _LAST_S = 10.0
-"""How long the end of the interpreter waits for a job that must not be interrupted."""
+"""How long the interpreter waits at its end for a job that must not be interrupted."""
 
 _log = logging.getLogger("hybridmodel")
 
 
 class Job(NamedTuple):
-    """What is to be done.
+    """A job: what to run, and the key of its data in `Background._sizes`.
 
-    Attributes
-    ----------
-    run : callable
-        Logged when it raises.
-    place : object
-        That it takes among those that wait or run.
-    can_be_left : bool
-        Whether it may still run when the interpreter ends. onnxruntime must not: it aborts the
-        process when its thread finds the interpreter gone.
+    `can_be_left` is false for a job that must end before the interpreter does: onnxruntime aborts
+    the process when its thread finds the interpreter gone.
     """
 
     run: Callable[[], None]
@@ -40,14 +33,9 @@ class Job(NamedTuple):
 
 
 class Background:
-    """One daemon thread that does jobs in order; started when there is one, gone when idle.
+    """One daemon thread that runs jobs in order; it starts with a job, and ends when idle.
 
-    What waits when the interpreter ends is left undone.
-
-    Parameters
-    ----------
-    name : str
-        Of the thread.
+    Jobs that still wait when the interpreter ends are dropped.
     """
 
     def __init__(self, name: str) -> None:
@@ -63,7 +51,7 @@ class Background:
 
     @property
     def pending(self) -> int:
-        """Jobs that wait or run."""
+        """The number of jobs that wait or run."""
         return len(self._sizes)
 
     def offer(
@@ -75,23 +63,10 @@ class Background:
         most_bytes: int,
         can_be_left: bool = True,
     ) -> bool:
-        """Take a job if there is room for it, and tell whether there was; never waits.
+        """Accept a job if there is room for it, and return whether there was; never waits.
 
-        Parameters
-        ----------
-        make : callable
-            Returns what to run; called only when there is room, so that no copy is in vain.
-        size_bytes : int
-            Of the data that the job holds.
-        most, most_bytes : int
-            Jobs that wait or run, and their data, at the most.
-        can_be_left : bool, default=True
-            See `Job`.
-
-        Raises
-        ------
-        BaseException
-            What `make` raises, or what keeps the thread from being started.
+        `make` returns the function to run; it is called only if there is room, so that no data are
+        copied in vain. `most` and `most_bytes` limit the jobs that wait or run, and their data.
         """
         place = object()
         try:
@@ -99,24 +74,18 @@ class Background:
                 return False
             self._add(Job(make(), place, can_be_left))
         except BaseException:
-            # Also for a handler of a signal, wherever it raised.
+            # A signal handler may raise anywhere.
             self._release(place)
             raise
         return True
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing is pending, and tell whether that is so.
-
-        Parameters
-        ----------
-        timeout_s : float, optional
-            At most so many seconds.
-        """
+        """Wait at most `timeout_s` until no job is pending, and return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._sizes, timeout_s)
 
     def finish(self, timeout_s: float) -> None:
-        """Drop what waits, and wait for a job that cannot be left; for the end of the interpreter.
+        """Drop the jobs that wait, and wait for one that cannot be left; for the interpreter's end.
 
         Does nothing in a forked child, where the lock may be held for ever.
         """
@@ -146,7 +115,7 @@ class Background:
                 pass
         finally:
             with self._changed:
-                # Also where something ends it that is no Exception: the next job starts another.
+                # Even after a BaseException, so that the next job starts another thread.
                 if self._thread is threading.current_thread():
                     self._thread = None
 
@@ -159,8 +128,8 @@ class Background:
             self._running = job = self._jobs.popleft()
         try:
             job.run()
-        except Exception:  # noqa: BLE001 - the next job is not to suffer from it
-            _log.exception("work in the background failed")
+        except Exception:  # noqa: BLE001 - the next job must run all the same
+            _log.exception("a background job failed")
         finally:
             self._running = None
             self._release(job.place)

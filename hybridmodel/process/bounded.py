@@ -1,6 +1,6 @@
-"""A function that cannot be interrupted, waited for no longer than there is time.
+"""Calls in threads with a timeout, for functions that cannot be interrupted.
 
-Its thread goes on when nobody waits any more. Each belongs to a crew, which has room for so many.
+The thread continues after the timeout. It belongs to a crew, which limits the number of threads.
 """
 
 from __future__ import annotations
@@ -20,26 +20,21 @@ from hybridmodel.process.per_process import PerProcess, reset_in_child
 T = TypeVar("T")
 
 _LONGEST_S = 0.25
-"""Of one wait: a signal may reach another thread than the one that has to handle it."""
+"""The longest single wait: a signal may reach another thread than the one that handles it."""
 
 
 class NotDone(TimeoutError):
-    """Raise when nobody waits any longer for what goes on."""
+    """Raise when a function takes longer than its caller waits."""
 
 
 class NoRoom(NotDone):
-    """Raise when it could not even begin: as many as may be are under way."""
+    """Raise when a function could not start, because its crew has no free thread."""
 
 
 class Crew:
-    """So many threads at a time, those that nobody waits for any more among them.
+    """At most `most` threads at a time, including those whose callers no longer wait.
 
-    They are counted by looking which are alive, so that none is counted for ever.
-
-    Parameters
-    ----------
-    most : int
-        Threads.
+    It looks which threads are alive, so that none is counted for ever.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,26 +43,20 @@ class Crew:
         reset_in_child(self)
 
     def reset(self) -> None:
-        """Forget all threads, none of which a forked child has."""
+        """Forget all threads, because a forked child has none of them."""
         self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
 
     @property
     def size(self) -> int:
-        """Threads that are alive."""
+        """The number of threads that are alive."""
         return sum(thread.is_alive() for thread in tuple(self._threads))
 
     def start(self, work: Callable[[], None], *, name: str, wait_s: float = 0.0) -> bool:
-        """Begin work in a thread, and tell whether there was room for it in time.
+        """Run `work` in a daemon thread, and return whether there was room for it.
 
-        Parameters
-        ----------
-        work : callable
-            Raises nothing. Runs in the caller's context; does not keep the process alive.
-        name : str
-            Of the thread.
-        wait_s : float
-            How long to wait for room, in seconds.
+        Waits at most `wait_s` seconds for room. `work` has the caller's context, and must not
+        raise.
         """
         until = time.monotonic() + wait_s
         run = contextvars.copy_context().run
@@ -83,7 +72,7 @@ class Crew:
         return True
 
     def leave(self) -> None:
-        """Make the room of this thread free before it has ended, which it is about to do."""
+        """Free the place of this thread, which is about to end."""
         with self._changed:
             self._threads.discard(threading.current_thread())
             self._changed.notify()
@@ -106,7 +95,7 @@ _making: PerProcess[threading.Lock] = PerProcess()
 
 
 def crew_for(place: str, most: int) -> Crew:
-    """Return the one crew of a place in this process; it lives as long as it has a thread."""
+    """Return this process's only crew for a purpose; it lives as long as one of its threads."""
     with _making.get(threading.Lock):
         crew = _crews.get((place, most))
         if crew is None:
@@ -123,31 +112,11 @@ def call_with_timeout(
     queues: bool = True,
     too_late: Callable[[T], None] = lambda _: None,
 ) -> T:
-    """Call a function in a thread, and wait for its result so long.
+    """Call a function in a thread of a crew, and return or raise what it does within `timeout_s`.
 
-    Parameters
-    ----------
-    timeout_s : float
-        In seconds.
-    function : callable
-        Keeps running when the time is over.
-    crew : Crew
-        To which the thread belongs.
-    name : str
-        Of the thread.
-    queues : bool, default=True
-        Whether to wait for room in the crew, so long.
-    too_late : callable
-        Gets a result that nobody waits for any more, to give back what it holds.
-
-    Raises
-    ------
-    NotDone
-        If it takes longer.
-    NoRoom
-        If there was no room in the crew.
-    BaseException
-        What the function raises.
+    Raises `NotDone` after that time; the function continues, and `too_late` gets its result, to
+    release what it holds. With `queues`, the call waits for room in the crew; `NoRoom` says there
+    was none.
     """
     future: Future[T] = Future()
     awaited = threading.Event()
@@ -160,12 +129,12 @@ def call_with_timeout(
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             done = partial(future.set_exception, error)
         if awaited.is_set():
-            # Who waits may be the next to need room.
+            # The waiting thread may be the next to need room.
             crew.leave()
         done()
 
     if not crew.start(run, name=name, wait_s=timeout_s if queues else 0.0):
-        raise NoRoom(f"not begun: {crew.most} others are under way")
+        raise NoRoom(f"not started: {crew.most} others are running")
     try:
         return _result(future, until, timeout_s)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What a model has done since it was made, in this process."""
+"""Counts of what a model has done in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hybridmodel.process.per_process import reset_in_child
 class Counters:
     """Numbers by name that many threads add to.
 
-    A forked child, a pickle and a copy begin at zero.
+    A forked child, a pickle and a copy start at zero.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Counters:
         reset_in_child(self)
 
     def reset(self) -> None:
-        """Begin at zero."""
+        """Set all numbers to zero."""
         self._lock = threading.Lock()
         self._routes: dict[str, list[int]] = {}
         self._others: Counter[str] = Counter()
@@ -27,25 +27,21 @@ class Counters:
     def answered(self, route: str, rows: int) -> None:
         """Count a call that a route answered, and its rows."""
         with self._lock:
-            count = self._routes.get(route)
-            if count is None:
-                count = self._routes[route] = [0, 0]
+            count = self._routes.setdefault(route, [0, 0])
             count[0] += 1
             count[1] += rows
 
     def add(self, name: str, amount: int = 1) -> None:
-        """Add to the number of this name."""
+        """Add to the number called `name`."""
         with self._lock:
             self._others[name] += amount
 
     def totals(self) -> dict[str, int]:
-        """Return the numbers by name, in alphabetical order."""
+        """Return the numbers by name."""
         with self._lock:
-            totals = dict(self._others)
-            for route, (calls, rows) in self._routes.items():
-                totals[f"{route}.calls"] = calls
-                totals[f"{route}.rows"] = rows
-        return dict(sorted(totals.items()))
+            calls = {f"{route}.calls": count[0] for route, count in self._routes.items()}
+            rows = {f"{route}.rows": count[1] for route, count in self._routes.items()}
+            return {**self._others, **calls, **rows}
 
     def __reduce__(self) -> tuple[type[Counters], tuple[()]]:
         return Counters, ()

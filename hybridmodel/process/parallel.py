@@ -1,4 +1,4 @@
-"""Several requests at a time, of which the caller waits for no more than it has to."""
+"""Several calls at a time, of which the caller never waits longer than it must."""
 
 from __future__ import annotations
 
@@ -16,34 +16,18 @@ R = TypeVar("R")
 _NONE_LEFT = object()
 
 _LONGEST_S = 0.25
-"""Of one wait: a signal may reach another thread than the one that has to handle it."""
+"""The longest single wait: a signal may reach another thread than the one that handles it."""
 
 
 def map_unordered(
     function: Callable[[T], R], items: Iterable[T], at_a_time: int, *, crew: Crew, name: str
 ) -> Iterator[R]:
-    """Call a function for each item, several at a time, and yield what they return as they end.
+    """Call a function for each item in threads of a crew, and yield the results as they are ready.
 
-    When one raises, or the caller stops asking, no further item is begun, and nobody waits for
-    those under way: neither an error nor Ctrl-C is held up by a request that hangs.
-
-    Parameters
-    ----------
-    function : callable
-        Called in threads that do not keep the process alive.
-    items : iterable
-        Taken one by one, when there is a thread for it.
-    at_a_time : int
-        Threads; fewer where the crew has no room, and where it has none, the caller's own.
-    crew : Crew
-        To which they belong.
-    name : str
-        Of the threads.
-
-    Raises
-    ------
-    Exception
-        What the function raises, the first that it does.
+    There are `at_a_time` threads, fewer where the crew has no room, or only the caller's own where
+    it has none. Items are taken one by one, when a thread is free. After the first error, or when
+    the caller stops, no further item starts, and nobody waits for calls that run: neither an error
+    nor Ctrl-C is delayed by a request that hangs.
     """
     shared = _Shared(iter(items))
     working = 0
@@ -65,7 +49,7 @@ def map_unordered(
 
 
 class _Shared:
-    """What the threads of one call share: the items that are left, and what came of the others."""
+    """What the threads of one call share: the remaining items, and the results."""
 
     def __init__(self, left: Iterator[Any]) -> None:
         self.stopped = threading.Event()

@@ -1,8 +1,8 @@
-"""What must not cross a fork: values that each process makes for itself, and locks.
+"""Values that each process makes for itself, and locks that a forked child makes anew.
 
-Sessions and connections do not survive a fork: their threads stay behind in the parent, and two
-processes that share a socket read each other's answers. A lock that another thread of the parent
-held at that moment stays locked in the child for ever.
+Sessions and connections do not survive a fork: their threads stay in the parent, and two processes
+that share a socket read each other's answers. A lock that another thread of the parent held during
+the fork stays locked in the child for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Resettable(Protocol):
-    """What can start anew."""
+    """An object that can start again in a forked child."""
 
     def reset(self) -> None:
         """Forget everything, and make new locks."""
@@ -27,7 +27,7 @@ _reset_in_child: weakref.WeakSet[Resettable] = weakref.WeakSet()
 
 
 def reset_in_child(item: Resettable) -> None:
-    """Have `item.reset` called in each process that is forked from this one, while it lives."""
+    """Call `item.reset` in each process that is forked from this one, as long as `item` lives."""
     _reset_in_child.add(item)
 
 
@@ -41,24 +41,24 @@ if hasattr(os, "register_at_fork"):
 
 
 _of_the_parent: list[object] = []
-"""Never finalised: onnxruntime's destructors would wait here for threads of the parent."""
+"""Kept for ever: onnxruntime's destructors would wait in the child for threads of the parent."""
 
 
 class PerProcess(Generic[T]):
-    """Hold a value that is made on first use, once in each process.
+    """A value that is made on first use, once in each process.
 
-    How it is made is said at each call and not kept: an owner that kept itself alive through it
-    would hold its session or connections until the garbage collector comes by.
+    `get` is told how to make it each time, because a stored function would keep its owner alive,
+    and with it a session or connections, until the garbage collector runs.
     """
 
     def __init__(self) -> None:
-        # One attribute, so that a thread never sees half of a change.
+        # Process id and value are one attribute, so that a thread never sees half of a change.
         self._made: tuple[int, T] | None = None
         self._lock = threading.Lock()
         reset_in_child(self)
 
     def reset(self) -> None:
-        """Start anew; what the parent made stays as it is, whoever drops it."""
+        """Forget the value; that of the parent is never finalised in the child."""
         if self._made is not None:
             _of_the_parent.append(self._made[1])
         self._made = None
@@ -67,34 +67,25 @@ class PerProcess(Generic[T]):
     def get(self, make: Callable[[], T]) -> T:
         """Return this process's value.
 
-        Parameters
-        ----------
-        make : callable
-            Makes it; called under a lock, again after an error, and again in a forked child.
+        `make` is called under a lock, and again after an error or a fork.
         """
         made = self._made
-        if made is not None and made[0] == os.getpid():
-            return made[1]
-        return self._make_here(make)
+        if made is None or made[0] != os.getpid():
+            with self._lock:
+                made = self._made
+                if made is None or made[0] != os.getpid():
+                    made = self._made = (os.getpid(), make())
+        return made[1]
 
     def peek(self) -> T | None:
-        """Return this process's value if there is one, without making it."""
+        """Return this process's value, None where it has not been made."""
         made = self._made
         return made[1] if made is not None and made[0] == os.getpid() else None
 
     def discard(self) -> T | None:
-        """Forget this process's value and return it; the next `get` makes another."""
+        """Return this process's value and forget it; the next `get` makes another."""
         with self._lock:
             value = self.peek()
             if value is not None:
                 self._made = None
-            return value
-
-    def _make_here(self, make: Callable[[], T]) -> T:
-        with self._lock:
-            made = self._made
-            if made is not None and made[0] == os.getpid():
-                return made[1]
-            value = make()
-            self._made = (os.getpid(), value)
             return value

@@ -1,6 +1,6 @@
-"""OpenTelemetry, for applications that have set it up; for others it costs next to nothing.
+"""OpenTelemetry for applications that have set it up; others pay almost nothing.
 
-Only the API is used, and only after somebody else has imported it.
+Uses only its API, and only if the application has imported it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _API = "opentelemetry.trace"
 def active_tracer() -> Tracer | None:
     """Return the application's tracer, None where it has no tracer provider."""
     api = sys.modules.get(_API)
-    # Looked at first, where it is as in today's API: asking for it reads the environment each time.
+    # A private name of today's API, because `get_tracer_provider` reads the environment each time.
     if api is None or vars(api).get("_TRACER_PROVIDER", api) is None:
         return None
     provider: Any = api.get_tracer_provider()
-    # The API's own providers do nothing; an SDK's come from elsewhere.
+    # The API's own providers do nothing; an SDK has its own.
     if type(provider).__module__.startswith(_API):
         return None
     tracer: Tracer = provider.get_tracer("hybridmodel")

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Audit:
-    """Counts audited rows of one cascade, and starts again when another cascade is used.
+    """Counts the audited rows of one cascade, and starts again when another cascade is used.
 
     The estimate needs no labels: it is the share of all rows that are kept although the endpoint's
     model answers them differently. The loss of a calibration with labels is at most that share.
@@ -44,14 +44,9 @@ class Audit:
             return self._judge
 
     def note(self, rows: int, kept: int, local: Outputs, remote: Outputs) -> None:
-        """Count a call.
+        """Count a call of `rows` rows, `kept` of which were not escalated.
 
-        Parameters
-        ----------
-        rows, kept : int
-            Rows of the call, and those that were not escalated.
-        local, remote : mapping of str to ndarray
-            Both answers to the audited rows; empty where there are none.
+        `local` and `remote` are both answers to the audited rows, empty where there are none.
         """
         judge, differ = self._judge, np.empty(0, bool)
         if judge and local:
@@ -63,7 +58,7 @@ class Audit:
             self._differ += int(differ.sum())
 
     def stats(self) -> dict[str, float]:
-        """Return the estimate and its 95 % interval by name; nothing before the first row."""
+        """Return the estimate and its 95 % interval by name, nothing before the first row."""
         from hybridmodel.cascade.bounds import interval
 
         with self._lock:

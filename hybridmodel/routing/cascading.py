@@ -126,9 +126,9 @@ class CascadeRunner:
 
     def _run_local(self, policy: Cascade, request: Request) -> _LocalPass:
         spec, rows, counters = self._routes.spec, request.bound.rows or 0, self._routes.counters
-        self._routes.check_rows(request.names)
         compared = self.audit.judge(policy, spec).needs if policy.audit_rate else ()
         needed = {*policy.score.needs(spec), *compared}
+        self._routes.check_rows(request.names)
         names = (*request.names, *sorted(needed.difference(request.names)))
         outputs = self._routes.run_local(Request(request.bound, names, None))
         scores = policy.score.of(outputs, rows)

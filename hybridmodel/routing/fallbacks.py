@@ -1,4 +1,4 @@
-"""Policies in which one route answers where the other cannot, or takes too long."""
+"""Policies in which one route answers if the other fails or takes too long."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FallbackRunner:
         self._falling_back = False
 
     def azure_first(self, policy: AzureFirst, request: Request) -> Answer:
-        """Ask the endpoint once, and the local model where the endpoint is unavailable."""
+        """Ask the endpoint once, or the local model if the endpoint is unavailable."""
         timeout_s = self._routes.timeout_of(request) * policy.patience
         try:
             answer = self._routes.remote(request._replace(timeout_s=timeout_s), retry=False)
@@ -34,17 +34,17 @@ class FallbackRunner:
         return answer
 
     def local_first(self, _: LocalFirst, request: Request) -> Answer:
-        """Ask the local model, and the endpoint where the local model does not work."""
+        """Ask the local model, or the endpoint if the local model fails."""
         try:
             return self._routes.local(request)
         except InputMismatch:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever keeps the local model from working
+        except Exception as error:  # noqa: BLE001 - any failure of the local model
             self._warn("the local model", error, "the endpoint")
             return replace(self._routes.remote(request), reason=type(error).__name__)
 
     def hedge(self, policy: Hedge, request: Request) -> Answer:
-        """Ask the endpoint, and the local model where the endpoint takes too long."""
+        """Ask the endpoint, or the local model if the endpoint takes too long."""
         deadline = Deadline(self._routes.timeout_of(request))
         try:
             answer = call_with_timeout(
@@ -55,7 +55,7 @@ class FallbackRunner:
                 queues=False,
             )
         except NotDone as error:
-            # The request that nobody waits for stops, unless it is connecting or getting a token.
+            # The abandoned request stops, unless it is connecting or getting a token.
             deadline.run_out()
             full = isinstance(error, NoRoom)
             self._routes.counters.add("hedge.full" if full else "hedge.calls")
@@ -73,7 +73,7 @@ class FallbackRunner:
         return self._routes.local(request, type(error).__name__)
 
     def _warn(self, failed: str, error: Exception, instead: str) -> None:
-        """Count a fallback; the first of several in a row is a warning, the others are details."""
+        """Count a fallback; warn of the first in a row, log the others at debug level."""
         self._routes.counters.add("fallback.calls")
         level = logging.DEBUG if self._falling_back else logging.WARNING
         self._falling_back = True

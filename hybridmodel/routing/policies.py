@@ -1,4 +1,4 @@
-"""Routing policies: frozen records that name the route of a call; the router carries them out.
+"""Routing policies: frozen records of the route of a call, which the router carries out.
 
 ================  ==============================================================================
 mode              which route answers
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hybridmodel.checks import check_count, check_rate, check_seconds
@@ -172,7 +173,7 @@ class Cascade(Policy):
             )
         return threshold, score
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The threshold as a number."""
         return float("inf") if self.threshold is None else self.threshold
@@ -271,22 +272,10 @@ POLICIES: Mapping[str, type[Policy]] = {
 
 
 def as_policy(value: Any, configured: Policy | None = None, where: str = "mode") -> Any:
-    """Return the policy that a caller names.
+    """Return the policy that a caller names: a policy, a function as it is, or the name of a mode.
 
-    Parameters
-    ----------
-    value : Policy, str or callable
-        The name of a mode means the configured policy of that mode, or one with default settings. A
-        function is returned as it is.
-    configured : Policy, optional
-        Of the model.
-    where : str
-        Named in the error.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none of these, or the mode needs settings and has none.
+    The name of a mode means the configured policy of that mode, or one with default settings. A
+    `ConfigurationError` begins with `where`.
     """
     if isinstance(value, Policy) or (callable(value) and not isinstance(value, type)):
         return value
@@ -301,13 +290,7 @@ def as_policy(value: Any, configured: Policy | None = None, where: str = "mode")
 
 
 def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
-    """Read what `Policy.to_dict` wrote, and ignore settings of a later minor version.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not the description of a policy.
-    """
+    """Read what `Policy.to_dict` wrote; unknown settings, of a later minor version, are ignored."""
     try:
         kind = POLICIES[stored["mode"]]
         given = {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
@@ -315,7 +298,7 @@ def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise ConfigurationError(f"not the description of a routing policy: {error!r}") from error
+        raise ConfigurationError(f"not a stored routing policy: {error!r}") from error
 
 
 def _read_cascade(stored: dict[str, Any]) -> dict[str, Any]:

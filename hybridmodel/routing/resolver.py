@@ -1,7 +1,4 @@
-"""Which policy a call gets: that of the call itself, the configuration, the environment, the model.
-
-The first of these that names one counts.
-"""
+"""The policy of a call: the first that call, configuration, environment or model names."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
-from hybridmodel.routing.routes import check_rows
+from hybridmodel.routing.routes import ADD_ENDPOINT, check_rows
 from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 LOCAL_POLICY, REMOTE_POLICY = Local(), Azure()
@@ -22,13 +19,7 @@ LOCAL_POLICY, REMOTE_POLICY = Local(), Azure()
 
 
 def initial_policy(use_azure: bool | None, routing: Policy | str | None) -> Policy:
-    """Return the policy that a model is made with.
-
-    Raises
-    ------
-    ConfigurationError
-        If both arguments are given, or `routing` is not a policy.
-    """
+    """Return the policy that a model is made with; raise unless the arguments name one."""
     if routing is None:
         return REMOTE_POLICY if use_azure else LOCAL_POLICY
     if use_azure is not None:
@@ -42,26 +33,11 @@ def initial_policy(use_azure: bool | None, routing: Policy | str | None) -> Poli
 
 
 class PolicyResolver:
-    """Finds the policy of each call of one model; a pickle has all of it.
+    """Finds the policy of each call of one model.
 
-    Parameters
-    ----------
-    saved : Policy
-        The policy that the model was made or saved with.
-    validate : callable
-        Returns a policy that fits the model, or raises `ConfigurationError`.
-    configured : Policy, optional
-        What `configure` made of ``model_config``, for a copy of a model.
-    refused : str, optional
-        Why `saved` must not be used, for a copy of a model.
-
-    Attributes
-    ----------
-    saved : Policy
-    configured : Policy or None
-        The policy of the ``model_config`` that the model was loaded with.
-    refused : str or None
-        Why `saved` must not be used: nobody has permitted that it sends data.
+    `saved` is the policy that the model was made or saved with, and `configured` that of its
+    ``model_config``, if any. `refused` says why `saved` must not be used: nobody has permitted that
+    it sends data. `validate` returns a policy that fits the model, or raises `ConfigurationError`.
     """
 
     def __init__(
@@ -72,30 +48,22 @@ class PolicyResolver:
         refused: str | None = None,
     ) -> None:
         self._validate = validate
+        # The last policy that a call named, and what was made of it: the next call often names it.
+        self._validated: tuple[Any, Any] = (None, None)
         self.saved: Policy = validate(saved)
         self.configured: Policy | None = None if configured is None else validate(configured)
         self.refused = refused
 
     def configure(self, use_azure: bool | None, mode: Any) -> None:
-        """Take the policy of ``model_config``; raises as `for_call` does."""
+        """Set the policy of ``model_config``; raises what `for_call` raises."""
         if use_azure is not None or mode is not None:
             self.configured = self._requested(use_azure, mode)
 
     def for_call(self, use_azure: Any = None, mode: Any = None) -> Any:
         """Return the policy of a call: a `Policy`, or the caller's own function.
 
-        Parameters
-        ----------
-        use_azure : bool, int, str or None
-            Whether the endpoint answers, and nothing else.
-        mode : str, Policy, callable or None
-            Any other policy.
-
-        Raises
-        ------
-        ConfigurationError
-            If both arguments are given, or one that is not understood or cannot work; or neither
-            is, and the saved policy is refused.
+        Raises `ConfigurationError` for two arguments, for one that is unknown or cannot work, and
+        without any if the saved policy is refused.
         """
         if use_azure is not None or mode is not None:
             return self._requested(use_azure, mode)
@@ -116,12 +84,21 @@ class PolicyResolver:
             return REMOTE_POLICY if is_remote else LOCAL_POLICY
         if use_azure is not None:
             raise ConfigurationError("pass use_azure or mode, not both")
+        return self._named(mode)
+
+    def _named(self, mode: Any) -> Any:
+        given, valid = self._validated
+        if mode is given:
+            return valid
         known = self.configured if mode == getattr(self.configured, "mode", "") else self.saved
         policy = as_policy(mode, known)
-        return policy if policy is known else self._validate(policy)
+        if policy is known:
+            return policy
+        self._validated = (policy, self._validate(policy))
+        return self._validated[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Through the constructor, which replaces unpickled plain policies by the two constants.
+        # The constructor replaces unpickled plain policies by the two constants.
         arguments = (self.saved, self._validate, self.configured, self.refused)
         return PolicyResolver, arguments
 
@@ -129,20 +106,14 @@ class PolicyResolver:
 def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, policy: Any) -> Any:
     """Return a policy with its settings completed for a model.
 
-    Raises
-    ------
-    ConfigurationError
-        If the model has no endpoint, no rows to divide, no output to make the score from, or is
-        not the one that the calibration was made with.
+    Raises `ConfigurationError` if the model has no endpoint, no rows to divide, no output for the
+    score, or is not the model that the calibration was made with.
     """
     mode = getattr(policy, "mode", "function")
     if mode in (LOCAL, AZURE):
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
     if endpoint is None:
-        raise ConfigurationError(
-            f"mode {mode!r} needs an endpoint: make the model with endpoint=TritonEndpoint(...), "
-            "or load it with model_config={'uri': ..., 'model_name': ...}"
-        )
+        raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
     return _validate_cascade(policy, session) if isinstance(policy, Cascade) else policy
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,32 +24,18 @@ Array = np.ndarray[Any, Any]
 
 
 class Router:
-    """Carries out the policies of one model.
-
-    Parameters
-    ----------
-    routes : Routes
-        The model's two routes.
-    """
+    """Carries out the policies of one model."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._runners: PerProcess[_Runners] = PerProcess()
+        self._make_runners = partial(_Runners, routes)
 
     def answer(self, policy: Any, request: Request) -> Answer:
-        """Answer a request.
+        """Answer a request by a policy, and raise what the route that was taken raises.
 
-        Parameters
-        ----------
-        policy : Policy or callable
-            A function takes the feeds by name, and returns whether the endpoint answers: True or
-            False, or an array of bool with one for each row.
-        request : Request
-
-        Raises
-        ------
-        InputMismatch, ConfigurationError, EndpointError, SpecMismatch
-            As the route that was taken raises them.
+        A function as policy takes the feeds by name, and returns whether the endpoint answers: True
+        or False, or an array of bool with one for each row.
         """
         if request.bound.rows == 0:
             outputs = Binding(self._routes.spec).empty(request.names)
@@ -70,18 +57,15 @@ class Router:
 
     @property
     def comparison(self) -> Comparison:
-        """What shadow mode has found out about both routes, in this process."""
+        """The comparison of both routes in shadow mode, in this process."""
         return self._runners.get(self._make_runners).shadow.comparison
 
     def stats(self) -> dict[str, float]:
-        """Return what cascades and shadow mode have found out, by name."""
+        """Return the numbers of cascades and shadow mode by name."""
         runners = self._runners.peek()
         if runners is None:
             return {}
         return {**runners.cascade.audit.stats(), **runners.shadow.stats()}
-
-    def _make_runners(self) -> _Runners:
-        return _Runners(self._routes)
 
     def _divide(self, request: Request, is_remote: bool | Array, reason: str) -> Answer:
         """Let the endpoint answer all, none or some of the rows."""
@@ -105,7 +89,7 @@ class Router:
 
 
 class _Runners:
-    """Carry out the policies that remember something between calls; imported when first needed."""
+    """The policies that keep state between calls; imported when first needed."""
 
     def __init__(self, routes: Routes) -> None:
         from hybridmodel.routing.cascading import CascadeRunner
@@ -128,7 +112,7 @@ def _checked(returned: Any, rows: int | None) -> bool | Array:
     is_remote = np.asarray(returned)
     if is_remote.dtype != bool or is_remote.shape not in ((), (rows,)):
         raise ConfigurationError(
-            f"a routing function returns True, False, or {rows} of these in an array; it returned "
-            f"{is_remote.dtype} of shape {list(is_remote.shape)}"
+            f"a routing function returns True, False, or an array of bool of shape [{rows}]; it "
+            f"returned {is_remote.dtype} of shape {list(is_remote.shape)}"
         )
     return is_remote if is_remote.ndim else bool(is_remote)

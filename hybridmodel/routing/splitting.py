@@ -1,27 +1,19 @@
-"""Which calls or rows of a split go to the endpoint: the hash of their data decides."""
+"""The calls or rows of a split that go to the endpoint, chosen by the hash of their data."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
 from hybridmodel.data.binding import Bound
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.routing.policies import Split
 
-Array = np.ndarray[Any, Any]
-
 
 def chosen(policy: Split, bound: Bound) -> bool | Array:
-    """Return whether the endpoint answers the call, or an array of bool with one for each row.
-
-    Raises
-    ------
-    InputMismatch
-        If the policy needs labels of rows, and the data has none.
-    """
+    """Return whether the endpoint answers the call, or an array of bool with one for each row."""
     if policy.by == "index":
         if bound.frame_index is None:
             raise InputMismatch("a split by index needs a DataFrame or Series, not arrays")
@@ -33,12 +25,9 @@ def chosen(policy: Split, bound: Bound) -> bool | Array:
 
 
 def _is_in(policy: Split, key: bytes) -> bool:
-    digest = hashlib.blake2b(key, digest_size=8, salt=_salt(policy.salt)).digest()
+    salt = hashlib.blake2b(policy.salt.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
+    digest = hashlib.blake2b(key, digest_size=8, salt=salt).digest()
     return int.from_bytes(digest, "big") < policy.share * 2**64
-
-
-def _salt(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
 
 
 def _bytes(bound: Bound, rows: int | slice) -> bytes:

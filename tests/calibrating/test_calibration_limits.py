@@ -143,9 +143,9 @@ def test_missing_numbers_among_the_labels_are_refused(make: Make) -> None:
 @pytest.mark.parametrize(
     ("pair", "arguments", "message"),
     [
-        ("classes", {"epsilon": 0}, "epsilon lies between 0 and 1"),
-        ("classes", {"delta": 1}, "delta lies between 0 and 1"),
-        ("classes", {"epsilon": "0.01"}, "epsilon lies between 0 and 1"),
+        ("classes", {"epsilon": 0}, "epsilon is a number between 0 and 1"),
+        ("classes", {"delta": 1}, "delta is a number between 0 and 1"),
+        ("classes", {"epsilon": "0.01"}, "epsilon is a number between 0 and 1"),
         ("classes", {"timeout": -1}, "timeout"),
         ("classes", {"score": "margin"}, "floats of shape .*name one.*label: INT64"),
         ("classes", {"answer": "lable"}, "no output 'lable'; it has 'label', 'sure'"),

@@ -122,7 +122,7 @@ def test_a_stored_route_can_be_looked_at_and_trusted(tmp_path: Path, wire: Wire)
     assert "route      azure, refused, unless a call says" in cli("inspect", folder).stdout
     rows = tmp_path / "rows.csv"
     rows.write_text("a,b,c,d\n1,2,3,4\n")
-    assert "without being asked" in cli("predict", folder, rows, status=2).stderr
+    assert "although no call asks for it" in cli("predict", folder, rows, status=2).stderr
     cli("predict", folder, rows, "--local")
     cli("trust", folder, "--yes")
     assert "route      azure, unless a call says" in cli("inspect", folder).stdout

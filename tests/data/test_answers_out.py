@@ -101,7 +101,7 @@ def test_pandas_out_of_higher_rank() -> None:
 
 def test_two_outputs_that_make_one_column() -> None:
     """Two outputs whose columns have one name cannot share a frame; the message says what can."""
-    with pytest.raises(ConfigurationError, match="two outputs make a column 'y_1'; ask for one"):
+    with pytest.raises(ConfigurationError, match="two outputs become a column 'y_1'; ask for one"):
         restored({"y": TWO, "y_1": ONE})
 
 

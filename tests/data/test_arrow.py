@@ -248,7 +248,7 @@ def test_outputs_of_higher_rank(library: Any) -> None:
             "'u': expected float32, got date32",
         ),
         (pa.table([[1.0], [1.0]], ["u", "u"]), "missing 'v'; repeated 'u'"),
-        (pl.LazyFrame({"u": [1.0], "v": [1]}), r"a LazyFrame of polars came.*collect\(\)"),
+        (pl.LazyFrame({"u": [1.0], "v": [1]}), r"got a LazyFrame of polars.*collect\(\)"),
     ],
 )
 def test_wrong_tables(table: Any, message: str) -> None:

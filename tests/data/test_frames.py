@@ -210,10 +210,10 @@ def test_each_column_feeds_the_input_of_its_name() -> None:
 @pytest.mark.parametrize(
     ("cells", "spec", "message"),
     [
-        ([np.ones((2, 2)), np.ones((2, 3))], IMAGE, "its cells are no arrays of one shape"),
-        ([[[1, 2], [3]], [[1, 2], [3, 4]]], IMAGE, "cannot be made an array"),
+        ([np.ones((2, 2)), np.ones((2, 3))], IMAGE, "its cells are not arrays of one shape"),
+        ([[[1, 2], [3]], [[1, 2], [3, 4]]], IMAGE, "numpy cannot make an array of it"),
         ([np.ones((2, 2)), None], IMAGE, "got a builtins.NoneType"),
-        ([np.ones((2, 2)), np.nan], IMAGE, "its cells are no arrays of one shape"),
+        ([np.ones((2, 2)), np.nan], IMAGE, "its cells are not arrays of one shape"),
         ([np.ones((2, 3))] * 2, IMAGE, r"expected shape \[\?, 2, 2\], got \[2, 2, 3\]"),
         ([1, 2], IMAGE, r"expected shape \[\?, 2, 2\], got \[2\]"),
         ([[["a"] * 2] * 2] * 2, IMAGE, "expected uint8, got strings"),

@@ -37,14 +37,14 @@ from tests.support.strategies import Array
         (np.ones((1, 2, 3)), (MATRIX,), r"got \[1, 2, 3\]"),
         (3.5, (MATRIX,), r"expected shape \[\?, 3\], got \[\]"),
         (np.ones((2, 3, 2, 3)), (IMAGES,), r"expected shape \[\?, 3, 2, 2\], got \[2, 3, 2, 3\]"),
-        ([[1.0, 2.0], [3.0]], (MATRIX,), "input 'x': cannot be made an array"),
+        ([[1.0, 2.0], [3.0]], (MATRIX,), "input 'x': numpy cannot make an array of it"),
         ([[1.0, 2.0, None]], (MATRIX,), "got Python objects"),
         ([[1.0, "2", 3.0]], (MATRIX,), "expected float32, got strings"),
         ([[10**400, 1.5, 2.0]], (MATRIX,), "input 'x'"),
         ([-1, 2**63], (TensorSpec("v", "UINT64", (-1,)),), "input 'v'"),
         ([["a"], [1]], (TEXTS,), "expected strings, got a int at position 1"),
         ([["a"], ["b", "c"]], (TEXTS,), "input 'text'"),
-        (np.ma.array(ROWS, mask=False), (MATRIX,), "a masked array came; fill"),
+        (np.ma.array(ROWS, mask=False), (MATRIX,), "got a masked array; fill"),
         (None, (MATRIX,), r"expected FP32\[\?, 3\] as an array or list .* got a builtins.NoneType"),
         (b"bytes", (MATRIX,), "got a builtins.bytes"),
         ({1.0, 2.0}, (MATRIX,), "got a builtins.set"),
@@ -57,9 +57,9 @@ from tests.support.strategies import Array
         ({"v": pd.Categorical([1, 2])}, (VECTOR,), "input 'v': .* got a category"),
         ({"v": pd.Series([1, 2]).astype("category")}, (VECTOR,), "got a category"),
         ({"v": pd.date_range("2020-01-01", periods=2)}, (VECTOR,), "got datetime64"),
-        (pd.DataFrame(ROWS).iloc[:, :2], (MATRIX,), r"2 rows and 2 columns came \(0, 1\)"),
-        (pd.DataFrame(), (MATRIX,), "0 rows and 0 columns came"),
-        (pd.DataFrame(ROWS), (VECTOR,), r"v: INT64\[\?\] takes one column, 3 came: 0, 1, 2"),
+        (pd.DataFrame(ROWS).iloc[:, :2], (MATRIX,), r"frame of 2 rows and 2 columns \(0, 1\)"),
+        (pd.DataFrame(), (MATRIX,), "got a frame of 0 rows and 0 columns"),
+        (pd.DataFrame(ROWS), (VECTOR,), r"v: INT64\[\?\] takes one column, got 3: 0, 1, 2"),
         (pd.DataFrame({"a": [1.5, 2.0]}), (VECTOR,), "column 'a': expected int64, got 1.5"),
         (pd.Series([1.0, 2.0]), (MATRIX,), "a Series is one column.*frame.iloc"),
         (pd.Series([1.0, 2.0]), (NUMBER, WORD), "a Series is one column"),
@@ -95,7 +95,7 @@ def test_refused(data: Any, inputs: tuple[TensorSpec, ...], message: str) -> Non
 def test_spark_frames_are_refused(inputs: tuple[TensorSpec, ...]) -> None:
     """A Spark frame is refused with the two ways that work."""
     kind = type("DataFrame", (), {"__module__": "pyspark.sql.dataframe", "columns": ["a"]})
-    with pytest.raises(InputMismatch, match=r"a Spark DataFrame came; use its toPandas\(\)"):
+    with pytest.raises(InputMismatch, match=r"got a Spark DataFrame; pass its toPandas\(\)"):
         binding(*inputs).bind(kind())
     with pytest.raises(InputMismatch, match=r"mlflow\.pyfunc\.spark_udf"):
         binding(MATRIX).bind({"x": kind()})
@@ -115,18 +115,20 @@ def test_an_array_form_that_fails() -> None:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
             raise TypeError("can't convert a cuda tensor")
 
-    with pytest.raises(InputMismatch, match="'x': cannot be made an array: can't convert a cuda"):
+    with pytest.raises(
+        InputMismatch, match="'x': numpy cannot make an array of it: can't convert a cuda"
+    ):
         binding(MATRIX).bind(OnGpu())
 
 
 @pytest.mark.parametrize(
     ("inputs", "feature_names", "message"),
     [
-        ((MATRIX,), ["a", "b"], r"x: FP32\[\?, 3\]: 2 feature_names were given"),
+        ((MATRIX,), ["a", "b"], r"x: FP32\[\?, 3\]: got 2 feature_names"),
         ((MATRIX,), ["a", "b", "b"], "distinct strings, not 'a', 'b', 'b'"),
         ((MATRIX,), ["a", "b", 3], "distinct strings, not 'a', 'b', 3"),
         ((VECTOR,), ["a"], "one input of shape"),
-        ((MATRIX, VECTOR), ["a"], "several inputs are fed by their own names"),
+        ((MATRIX, VECTOR), ["a"], "several inputs have names of their own"),
     ],
 )
 def test_wrong_feature_names(inputs: Any, feature_names: Any, message: str) -> None:
@@ -179,7 +181,7 @@ def test_zero_rows_for_a_fixed_batch() -> None:
 
 def test_zero_rows_without_an_answer() -> None:
     """An output that does not count rows has no empty form."""
-    with pytest.raises(InputMismatch, match=r"zero rows came in, and output s: FP64\[\]"):
+    with pytest.raises(InputMismatch, match=r"got zero rows, and output s: FP64\[\]"):
         binding(MATRIX, SCALAR).empty(["x", "s"])
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel.cascade import Calibration
-from hybridmodel.data.strict_json import MOST_LEVELS, loads
+from hybridmodel.data.json_records import MOST_LEVELS, loads
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.strategies import law
 
@@ -60,24 +60,24 @@ def test_some_nesting_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "here: the key 'c' stands twice in one object"),
-        ('[{"a": 1}, {"a": 1}, NaN]', "here: NaN is no number of JSON"),
-        ("[-Infinity]", "here: -Infinity is no number of JSON"),
-        ("Infinity", "here: Infinity is no number of JSON"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "here: the key 'c' occurs twice in one object"),
+        ('[{"a": 1}, {"a": 1}, NaN]', "here: NaN is not a number in JSON"),
+        ("[-Infinity]", "here: -Infinity is not a number in JSON"),
+        ("Infinity", "here: Infinity is not a number in JSON"),
         ("", "here: Expecting value"),
         ("9" * 5000, "here: Exceeds the limit"),
     ],
 )
 def test_what_readers_differ_about_is_refused(text: str, message: str) -> None:
-    """A key that stands twice, and numbers that are none, are refused."""
+    """A key that occurs twice, and numbers that are none, are refused."""
     with pytest.raises(ConfigurationError, match=f"^{message}"):
         loads(text, "here")
 
 
 def test_many_keys_take_a_moment() -> None:
-    """A hundred thousand keys, of which the last stands twice, are no work for hours."""
+    """A hundred thousand keys, of which the last occurs twice, are no work for hours."""
     pairs = ", ".join(f'"{number}": 0' for number in range(100_000))
-    with pytest.raises(ConfigurationError, match="'99999' stands twice"):
+    with pytest.raises(ConfigurationError, match="'99999' occurs twice"):
         loads(f'{{{pairs}, "99999": 1}}', "here")
 
 

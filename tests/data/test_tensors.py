@@ -169,13 +169,13 @@ def test_output_by_name() -> None:
         (
             ModelSpec((TensorSpec("x", "FP64", (-1, 4)),), (Y,)),
             [
-                "input 'x': FP32 here, FP64 at the endpoint",
-                "input 'x': shape [?, 3] here, [?, 4] at the endpoint",
+                "input 'x': FP32 locally, FP64 at the endpoint",
+                "input 'x': shape [?, 3] locally, [?, 4] at the endpoint",
             ],
         ),
         (
             ModelSpec((TensorSpec("x", "FP32", (-1, 3, 1)),), (Y,)),
-            ["input 'x': shape [?, 3] here, [?, 3, 1] at the endpoint"],
+            ["input 'x': shape [?, 3] locally, [?, 3, 1] at the endpoint"],
         ),
         (
             ModelSpec((X,), (TensorSpec("z", "INT64", (-1,)),)),

@@ -196,7 +196,7 @@ def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     ("arguments", "said"),
     [
         (["--labels", "z", "--epsilon", "0.02"], "has no column 'z'"),
-        (["--labels", "y", "--epsilon", "2"], "epsilon lies between 0 and 1"),
+        (["--labels", "y", "--epsilon", "2"], "epsilon is a number between 0 and 1"),
         (["--labels", "y", "--epsilon", "0.02", "--score", "luck"], "'luck' is not one of"),
     ],
 )

@@ -154,7 +154,7 @@ def test_native_load_to_a_folder(saved: Path, tmp_path: Path) -> None:
 
 def test_loading_something_else(tmp_path: Path) -> None:
     """A folder that is no hybrid model is an error that says so."""
-    with pytest.raises(ConfigurationError, match="no hybrid model"):
+    with pytest.raises(ConfigurationError, match="not a hybrid model"):
         load_model(tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_without_mlflow(saved: Path, frame: pd.DataFrame, monkeypatch: pytest.Mo
         save_model(model, "again")
     with pytest.raises(MissingDependency, match=f"logging a model {needs}"):
         log_model(model)
-    with pytest.raises(MissingDependency, match=f"a model that is no folder {needs}"):
+    with pytest.raises(MissingDependency, match=f"a model that is not a folder {needs}"):
         load_model("models:/digits/1")
 
 
@@ -224,7 +224,7 @@ def test_saving_stays_here(
 def test_what_cannot_be_predicted_is_not_saved(frame: pd.DataFrame) -> None:
     """An example that does not fit, or asks for the endpoint, fails before anything is written."""
     model = HybridOnnxModel(models.linear(), endpoint=NOWHERE)
-    with pytest.raises(InputMismatch, match="3 columns came"):
+    with pytest.raises(InputMismatch, match="3 rows and 3 columns"):
         save_model(model, "saved", input_example=frame[["a", "b", "c"]])
     with pytest.raises(ConfigurationError, match="asks for the endpoint"):
         save_model(model, "saved", input_example=(frame, {"use_azure": True}))

@@ -181,7 +181,7 @@ def test_every_json_for_columns(name: str, body: Any) -> None:
 
 def told(caplog: pytest.LogCaptureFixture) -> int:
     """Count the warnings about columns that are taken by position."""
-    return sum("taken by their position" in record.message for record in caplog.records)
+    return sum("takes the columns" in record.message for record in caplog.records)
 
 
 def test_columns_of_unknown_names(caplog: pytest.LogCaptureFixture) -> None:

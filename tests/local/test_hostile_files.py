@@ -54,7 +54,7 @@ def test_weights_that_hybrid_json_does_not_list_are_refused(way: str, saved: Pat
     """A file inside the folder is read only where the model was saved with it."""
     folder = replace_model(saved, READERS[way]("w.bin"), **XY)
     (folder / "w.bin").write_bytes(SECRET.tobytes())
-    refused(saved, r"the files that it keeps tensors in are others \('w\.bin'\)")
+    refused(saved, r"its tensors are in other files \('w\.bin'\)")
 
 
 @pytest.mark.parametrize("way", ["an initializer", "a constant", "a branch", "a function"])
@@ -129,7 +129,7 @@ def test_only_regular_files_are_opened(kind: str, file: str, saved: Path) -> Non
         path.symlink_to(path)
     refused(
         saved,
-        rf"{file}: (is no regular|is a link that leads out|cannot be read)|holds no hybrid"
+        rf"{file}: (is not a regular|is a link that leads out|cannot be read)|has no hybrid"
         r"|'w.bin' is missing",
     )
 
@@ -145,7 +145,7 @@ def test_devices_are_no_regular_files(saved: Path, monkeypatch: pytest.MonkeyPat
         return os.stat_result((stat.S_IFCHR | 0o666, *tuple(found)[1:]))
 
     monkeypatch.setattr(Path, "stat", as_device)
-    refused(saved, r"model\.onnx: is no regular file")
+    refused(saved, r"model\.onnx: is not a regular file")
 
 
 @pytest.mark.parametrize(

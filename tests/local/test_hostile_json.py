@@ -73,9 +73,9 @@ def test_errors_tell_nothing_about_files_elsewhere(file: str, saved: Path, secre
         ("[" * 100_000, "nests deeper than 50 levels"),
         ("[" * 60 + "]" * 60, "nests deeper than 50 levels"),
         ('{"a":' * 990 + "1" + "}" * 990, "nests deeper than 50 levels"),
-        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' stands twice"),
-        ('{"schema_version": NaN}', "NaN is no number"),
-        ('{"schema_version": -Infinity}', "-Infinity is no number"),
+        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' occurs twice"),
+        ('{"schema_version": NaN}', "NaN is not a number"),
+        ('{"schema_version": -Infinity}', "-Infinity is not a number"),
         ('{"schema_version": ' + "9" * 5000 + "}", "4300 digits"),
         (b"\xff\xfe{\x00}\x00", "codec can't decode"),
         ("x" * (2**24 + 1), "more than 16777216 bytes"),
@@ -108,7 +108,7 @@ def test_hostile_json(content: str | bytes, message: str, saved: Path) -> None:
         (("model", "external_files"), [], "json: model.external_files: expected an object"),
         (("model", "external_files"), {"a": 1}, r"model.external_files\['a'\]: expected an object"),
         (("model", "external_files"), {"a": {}}, r"\['a'\]\.size_bytes: is missing"),
-        (("model", "outputs", 0, "labels"), [1, 2], "its labels are others"),
+        (("model", "outputs", 0, "labels"), [1, 2], "it has other labels"),
         (("model", "outputs", 0, "labels"), [True], r"labels\[0\]: expected a text or a"),
         (("model", "outputs", 0, "labels"), [1.5], r"labels\[0\]: expected a text or a"),
         (("model", "outputs", 0, "labels"), [[]], r"outputs\[0\]\.labels\[0\]: expected a text or"),
@@ -121,7 +121,7 @@ def test_hostile_json(content: str | bytes, message: str, saved: Path) -> None:
         (("feature_names",), "abc", "json: feature_names: expected a list of texts, got 'abc'"),
         (("output",), 1, "json: output: expected a text, got 1"),
         (("use_azure",), "1", "json: use_azure: expected true or false, got '1'"),
-        (("routing",), {"mode": "x"}, "json: routing: not the description of a routing policy"),
+        (("routing",), {"mode": "x"}, "json: routing: not a stored routing policy"),
         (("endpoint",), "https://a.example", "json: endpoint: expected an object, got"),
     ],
 )
@@ -144,7 +144,7 @@ def test_names_that_the_graph_does_not_have(way: tuple[Any, ...], value: Any, sa
     """Inputs and outputs of other names are found out when the session opens, not by a crash."""
     edit(saved, lambda stored: at(stored["model"], *way[:-1]).update({way[-1]: value}))
     model = load_model(saved)
-    with pytest.raises(ConfigurationError, match="but was said to have"):
+    with pytest.raises(ConfigurationError, match="but its description has"):
         model.local.run({"x": ONE}, model.spec.output_names)
 
 
@@ -156,7 +156,7 @@ def test_labels_of_a_zipmap_that_are_not_so(tmp_path: Path) -> None:
             tmp_path / "saved",
             lambda stored, labels=labels: stored["model"]["outputs"][1].update(labels=labels),
         )
-        refused(tmp_path / "saved", "its labels are others")
+        refused(tmp_path / "saved", "it has other labels")
 
 
 def test_a_description_that_could_not_be_read_is_not_written(
@@ -166,5 +166,5 @@ def test_a_description_that_could_not_be_read_is_not_written(
     from hybridmodel.flavor import artifact
 
     monkeypatch.setattr(artifact, "MOST_METADATA_BYTES", 100)
-    with pytest.raises(ConfigurationError, match="would be refused when it is loaded"):
+    with pytest.raises(ConfigurationError, match="loading would refuse it"):
         save_model(HybridOnnxModel(models.two_outputs()), tmp_path / "saved")

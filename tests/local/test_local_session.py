@@ -247,7 +247,7 @@ def test_bfloat16_is_refused() -> None:
 def test_input_that_onnxruntime_refuses() -> None:
     """What only the runtime can see is an input mismatch, too."""
     session = LocalSession(models.lookup())
-    with pytest.raises(InputMismatch, match="onnxruntime cannot compute this input"):
+    with pytest.raises(InputMismatch, match="onnxruntime cannot run the model on this input"):
         session.run({"x": np.array([99])}, ["y"])
 
 
@@ -258,7 +258,7 @@ def test_a_session_options_object_works() -> None:
     session = LocalSession(models.two_outputs(), session_options=options)
     assert session.session.get_session_options().intra_op_num_threads == 1
     assert doubled(session) == [[2.0, 4.0, 6.0]]
-    with pytest.raises(ConfigurationError, match="give session_options as a dict"):
+    with pytest.raises(ConfigurationError, match="pass session_options as a dict"):
         pickle.dumps(session)
 
 

@@ -243,7 +243,7 @@ def test_external_data_of_bytes(as_proto: bool) -> None:
         (b"PK\x03\x04 a zip file", "not an ONNX model"),
         (b"<!doctype html>", "not an ONNX model"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "not an ONNX model"),
-        (onnx.ModelProto(ir_version=9).SerializeToString(), "it holds no graph"),
+        (onnx.ModelProto(ir_version=9).SerializeToString(), "it has no graph"),
         (models.linear()[:-3], "not an ONNX model, or cut short"),
         (models.linear()[: len(models.linear()) // 2], "not an ONNX model, or cut short"),
         (b"\x3a\x04\x0a\x02\x22\xff", "not an ONNX model"),
@@ -273,7 +273,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """A named pipe or a device in place of the file is refused at once."""
     os.mkfifo(tmp_path / "m.onnx")
     for path in (tmp_path / "m.onnx", "/dev/zero"):
-        with pytest.raises(ConfigurationError, match="is no regular file"):
+        with pytest.raises(ConfigurationError, match="is not a regular file"):
             OnnxFile.read(path)
 
 

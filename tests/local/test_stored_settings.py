@@ -96,7 +96,10 @@ def test_other_stored_entries_are_refused(entry: str, saved: Path) -> None:
         ({"providers": [["CPUExecutionProvider", 1]]}, "providers is a list of names, or of pairs"),
         ({"providers": [1]}, "providers is a list of names, or of pairs"),
         ({"providers": "CPUExecutionProvider"}, "providers is a list of names"),
-        ({"provider_options": ["a"]}, "the options of provider 'CPUExecutionProvider' are no dict"),
+        (
+            {"provider_options": ["a"]},
+            "the options of provider 'CPUExecutionProvider' are not a dict",
+        ),
     ],
 )
 def test_other_stored_settings_are_refused(
@@ -126,7 +129,7 @@ def test_provider_options_that_name_something_are_refused(
     way: str, name: str, options: dict[str, Any], saved: Path
 ) -> None:
     """Files, libraries and addresses for a provider are refused, wherever a model brings them."""
-    message = f"option '{next(iter(options))}' of provider '{name}', which only code may give"
+    message = f"option '{next(iter(options))}' of provider '{name}', which only code may pass"
     config: dict[str, Any] | None = None
     if way == "pair":
         settings(saved, providers=[[name, options]])

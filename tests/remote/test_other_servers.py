@@ -198,7 +198,7 @@ def test_another_model_behind_the_name_is_found_out(server: OtherServer) -> None
     """`check_endpoint` says what differs, and a prediction is refused in the model's words."""
     endpoint = server.endpoint("identity_FP32")
     with HybridOnnxModel(models.identity("FP64"), endpoint=endpoint) as model:
-        with pytest.raises(SpecMismatch, match="input 'x': FP64 here, FP32 at the endpoint"):
+        with pytest.raises(SpecMismatch, match="input 'x': FP64 locally, FP32 at the endpoint"):
             model.check_endpoint()
         with pytest.raises(EndpointRefused, match=r"answered 500: .*Unexpected input data type"):
             model.predict(np.ones((1, 3)), use_azure=True)

@@ -104,7 +104,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: HybridOnnxModel(models.mean(), endpoint=DEAD, routing=Cascade(threshold=0.5)),
         "the model's outputs are y",
     ),
-    "damaged": (lambda: policy_from_dict({"mode": "cascade"}), "not the description of a routing"),
+    "damaged": (lambda: policy_from_dict({"mode": "cascade"}), "not a stored routing policy"),
     "score function": (
         lambda: Cascade(threshold=0.5, score=lambda outputs: outputs["label"]).to_dict(),
         "cannot be stored",

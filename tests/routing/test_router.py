@@ -61,7 +61,9 @@ def test_no_policy_sends_zero_rows(policy: Any) -> None:
 def test_without_an_endpoint_only_the_local_route_answers() -> None:
     """The error says how to give the model an endpoint."""
     assert_same(ask(None, Local()).outputs, local_outputs())
-    with pytest.raises(ConfigurationError, match=r"make it with endpoint=TritonEndpoint\(\.\.\.\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"make the model with endpoint=TritonEndpoint\(\.\.\.\)"
+    ):
         ask(None, Azure())
 
 

@@ -230,7 +230,7 @@ def test_a_comparison_that_cannot_begin_is_no_error(
     """Without memory for the copies the caller still gets the answer, and there is room later."""
     shadow = shadows(models.linear(), "linear")
     with monkeypatch.context() as patched:
-        patched.setattr(shadowing, "_own", lambda _: raise_error(MemoryError("full")))
+        patched.setattr(shadowing, "_copied", lambda *_: raise_error(MemoryError("full")))
         assert shadow.ask(X, Shadow(max_pending=1)).route == "local"
     assert "full" in caplog.text
     shadow.ask(X, Shadow(max_pending=1))
