@@ -39,7 +39,7 @@ from hybridmodel.remote.resilience import Deadline, RetryPolicy
 from hybridmodel.remote.retrier import Retrier
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.wire.json_text import answer_limit, description_limit
-from hybridmodel.remote.wire.metadata import decode_metadata
+from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
 from hybridmodel.remote.wire.tensor_data import not_in_json
 from hybridmodel.switch import AZURE

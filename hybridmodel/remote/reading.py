@@ -11,11 +11,14 @@ from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
-from hybridmodel.remote.wire.json_fields import shown
-from hybridmodel.remote.wire.json_text import BYTES_PER_S, JSON_BYTES, JsonLimit
-from hybridmodel.remote.wire.layouts import fill
-from hybridmodel.remote.wire.protocol import read_response
-from hybridmodel.remote.wire.tensor_data import Array
+from hybridmodel.remote.wire.json_text import (
+    BYTES_PER_S,
+    JSON_BYTES,
+    JsonLimit,
+    shown,
+)
+from hybridmodel.remote.wire.layouts import read_response
+from hybridmodel.remote.wire.tensor_data import Array, fill
 
 OutputsRead = tuple[dict[str, Array], str | None, tuple[str, ...]]
 """The outputs, the version of the model, and instead of these how the answer differs."""

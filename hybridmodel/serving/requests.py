@@ -17,14 +17,10 @@ import numpy as np
 
 from hybridmodel.data.tensors import BY_DTYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.wire.json_fields import flag_of, name_of, objects_of, shown
-from hybridmodel.remote.wire.json_text import decode_object
-from hybridmodel.remote.wire.layouts import Slot, fill, slots_of
-from hybridmodel.remote.wire.protocol import (
-    HEADER_LENGTH,
-    InferRequest,
-    split_body,
-)
+from hybridmodel.remote.wire.json_text import decode_object, shown
+from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of
+from hybridmodel.remote.wire.protocol import HEADER_LENGTH, InferRequest, split_body
+from hybridmodel.remote.wire.tensor_data import Slot, fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -39,10 +39,6 @@ class ControlKey:
         """Return what the supervisor reads first."""
         return f"{self._value}\n".encode()
 
-    def is_in(self, text: str) -> bool:
-        """Tell whether a text gives the key away."""
-        return self._value in text
-
     def __repr__(self) -> str:
         return "ControlKey()"
 

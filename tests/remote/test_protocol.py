@@ -11,19 +11,17 @@ import pytest
 
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import InputMismatch, ProtocolError
-from hybridmodel.remote.wire.json_fields import shown
-from hybridmodel.remote.wire.json_text import decode_object
-from hybridmodel.remote.wire.metadata import decode_metadata
+from hybridmodel.remote.wire.json_text import decode_object, shown
+from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.protocol import (
     HEADER_LENGTH,
     decode_request,
-    decode_response,
     encode_metadata,
     encode_request,
     encode_response,
     split_body,
 )
-from tests.support.protocol_parts import OUT, RAW, X, head, response
+from tests.support.protocol_parts import OUT, RAW, X, decode_response, head, response
 
 BINARY = {**OUT, "parameters": {"binary_data_size": 8}}
 

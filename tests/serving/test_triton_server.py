@@ -285,7 +285,7 @@ def test_strangers_control_nothing(triton: TritonServer, method: str, path: str)
     for headers in ({}, {triton_access.HEADER: ""}, {triton_access.HEADER: "(key)"}):
         answer = ask(triton.port, method, path, b"{}", headers)
         assert answer.status == 403
-        assert not triton._key.is_in(answer.body.decode())
+        assert triton._key._value not in answer.body.decode()
     assert ask(triton.port, method, path, b"{}", triton._key.headers()).status != 403
 
 
@@ -329,11 +329,10 @@ def test_nobody_sees_the_key() -> None:
     with TritonServer({"m": models.identity()}) as server:
         seen = [line.read_bytes().decode() for line in map(_cmdline, traces(server).processes)]
         assert len(seen) >= 3
-        assert not any(
-            map(server._key.is_in, [*seen, server.log, repr(server), repr(vars(server))])
-        )
+        shown = [*seen, server.log, repr(server), repr(vars(server))]
+        assert not any(server._key._value in text for text in shown)
         assert any(triton_access.HEADER in line for line in seen)
-        assert not TritonServer({})._key.is_in(server._key.headers()[triton_access.HEADER])
+        assert TritonServer({})._key.headers() != server._key.headers()
 
 
 @needs_triton

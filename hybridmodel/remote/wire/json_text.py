@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hybridmodel.data.tensors import WILDCARD
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ProtocolError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hybridmodel.data.tensors import ModelSpec, TensorSpec
-    from hybridmodel.remote.wire.tensor_data import Buffer
 
 JSON_BYTES = 1 << 20
 """The most that an answer without values in it has: names, shapes, a model's configuration."""
@@ -87,37 +82,28 @@ def answer_limit(
         Whether the tensors were asked for behind the JSON.
     """
     asked = [spec.output(name) for name in outputs]
+    shapes = [expected_shape(item, rows) for item in asked]
+    known = sum(math.prod(shape) for shape in shapes if WILDCARD not in shape)
     most = _VALUES + _VALUES_PER_TENSOR * len(asked)
     texts = any(item.dtype.kind == "O" for item in asked)
-    counts = [_count(item, rows) for item in asked]
-    known = sum(count for count in counts if count is not None)
-    if texts or None in counts:
-        size = JSON_BYTES if binary else UNKNOWN_BYTES
-        if texts:
-            return JsonLimit(max(size, _NUMBER_BYTES * known), None, None)
+    if texts or any(WILDCARD in shape for shape in shapes):
+        size = max(JSON_BYTES if binary else UNKNOWN_BYTES, _NUMBER_BYTES * known)
         # Servers write flat lists, or one for each row.
-        return JsonLimit(max(size, _NUMBER_BYTES * known), None, most + max(rows or 0, 100_000))
-    lists = sum(_lists(_shape(item, rows)) for item in asked)
+        return JsonLimit(size, None, None if texts else most + max(rows or 0, 100_000))
+    # A nested list, which a server may write instead of a flat one, has these lists.
+    lists = sum(math.prod(shape[:depth]) for shape in shapes for depth in range(len(shape)))
     size = max(JSON_BYTES, _NUMBER_BYTES * (known + lists))
     return JsonLimit(size, most + known, most + lists)
 
 
-def _shape(spec: TensorSpec, rows: int | None) -> tuple[int, ...]:
+def expected_shape(spec: TensorSpec, rows: int | None) -> tuple[int, ...]:
+    """Return the shape of an output for so many rows, as far as it is known."""
     return (rows, *spec.shape[1:]) if spec.batched and rows is not None else spec.shape
 
 
-def _count(spec: TensorSpec, rows: int | None) -> int | None:
-    """Return how many elements an output has, None if nobody knows."""
-    shape = _shape(spec, rows)
-    return None if WILDCARD in shape else math.prod(shape)
-
-
-def _lists(shape: tuple[int, ...]) -> int:
-    """Return how many lists a nested one has, where a server does not write a flat one."""
-    return sum(math.prod(shape[:depth]) for depth in range(len(shape)))
-
-
-def decode_object(body: Buffer, limit: JsonLimit | None = None) -> dict[str, Any]:
+def decode_object(
+    body: bytes | bytearray | memoryview, limit: JsonLimit | None = None
+) -> dict[str, Any]:
     """Read a JSON object, the form of every header and of every other answer.
 
     Raises
@@ -127,21 +113,15 @@ def decode_object(body: Buffer, limit: JsonLimit | None = None) -> dict[str, Any
     """
     if limit is not None:
         _look_over(body, limit)
+    many_digits = not 0 < sys.get_int_max_str_digits() <= _MAX_DIGITS
     try:
-        head = _loads(str(body, "utf-8"))
+        text = str(body, "utf-8").removeprefix("\ufeff")
+        head = json.loads(text, parse_int=_short if many_digits else None)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the JSON part cannot be read: {str(error)[:200]}") from error
     if not isinstance(head, dict):
         raise ProtocolError(f"the JSON part is a {type(head).__name__}, not an object")
     return head
-
-
-def _loads(text: str) -> Any:
-    text = text.removeprefix("\ufeff")
-    most = sys.get_int_max_str_digits()
-    if 0 < most <= _MAX_DIGITS:
-        return json.loads(text)
-    return json.loads(text, parse_int=_short)
 
 
 def _short(digits: str) -> int:
@@ -150,7 +130,7 @@ def _short(digits: str) -> int:
     return int(digits)
 
 
-def _look_over(body: Buffer, limit: JsonLimit) -> None:
+def _look_over(body: bytes | bytearray | memoryview, limit: JsonLimit) -> None:
     size = len(body)
     if size > limit.size_bytes:
         raise ProtocolError(
@@ -172,3 +152,12 @@ def _look_over(body: Buffer, limit: JsonLimit) -> None:
 def _at_most(count: int, most: int, what: str) -> None:
     if count > most:
         raise ProtocolError(f"the JSON part holds {count} {what}, and at most {most} were expected")
+
+
+def shown(value: Any) -> str:
+    """Write any JSON value into a message, whatever its size or depth."""
+    try:
+        # Of a text only the beginning is looked at: it may be as long as the answer.
+        return repr(value[:80] if isinstance(value, str) else value)[:80]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"

@@ -12,30 +12,19 @@ binary tensor data extension (docs/protocol/extension_binary_data.md of its serv
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from hybridmodel.data.tensors import BY_DTYPE, ModelSpec, TensorSpec
 from hybridmodel.exceptions import InputMismatch, ProtocolError
-from hybridmodel.remote.wire.json_fields import (
-    flag_of,
-    name_of,
-    objects_of,
-    shown,
-    text_of,
-)
 from hybridmodel.remote.wire.json_text import decode_object
-from hybridmodel.remote.wire.layouts import Layout, fill, layout_of, slots_of
-from hybridmodel.remote.wire.tensor_data import Array, Buffer, to_list, to_raw
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
-
-    from hybridmodel.remote.wire.json_text import JsonLimit
+from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of, text_of
+from hybridmodel.remote.wire.tensor_data import Array, Buffer, fill, to_list, to_raw
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"
@@ -53,39 +42,29 @@ class Message:
         The JSON part.
     tensors : tuple of buffers
         The raw tensors behind it; views of the caller's arrays where these allow it.
+    headers : mapping of str to str
+        HTTP headers that say how the body is laid out.
     """
 
     header: bytes
     tensors: tuple[Buffer, ...] = ()
+    headers: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = {"Content-Type": "application/json"}
+        if any(map(len, self.tensors)):
+            headers["Content-Type"] = "application/octet-stream"
+            headers[HEADER_LENGTH] = str(len(self.header))
+        object.__setattr__(self, "headers", headers)
 
     @property
     def size_bytes(self) -> int:
         """Length of the whole body."""
         return len(self.header) + sum(map(len, self.tensors))
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """HTTP headers that say how the body is laid out."""
-        if not any(map(len, self.tensors)):
-            return {"Content-Type": "application/json"}
-        return {
-            "Content-Type": "application/octet-stream",
-            HEADER_LENGTH: str(len(self.header)),
-        }
-
     def body(self) -> bytes:
         """Join the parts: the only copy that is made of a contiguous tensor."""
         return b"".join((self.header, *self.tensors))
-
-
-@dataclass(frozen=True)
-class InferResponse:
-    """What a server said: the decoded tensors by name, and who computed them."""
-
-    outputs: Mapping[str, Array]
-    model_name: str | None = None
-    model_version: str | None = None
-    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +90,7 @@ class InferRequest:
 
 
 def encode_request(
-    inputs: Mapping[str, Array],
-    outputs: Iterable[str],
-    *,
-    request_id: str,
-    binary: bool = True,
+    inputs: Mapping[str, Array], outputs: Iterable[str], *, request_id: str, binary: bool = True
 ) -> Message:
     """Write an infer request.
 
@@ -128,21 +103,19 @@ def encode_request(
         If a tensor's datatype has no form in JSON and `binary` is off, or if the request is larger
         than any server takes.
     """
+    raw: list[Buffer] = []
     if binary:
-        raw = tuple([to_raw(array) for array in inputs.values()])
-        tensors = tuple(
-            [
-                (name, array.dtype, array.shape, len(buffer))
-                for (name, array), buffer in zip(inputs.items(), raw, strict=True)
-            ]
-        )
-        rest = _binary_request(tensors, tuple(outputs))
+        tensors = []
+        for name, array in inputs.items():
+            raw.append(to_raw(array))
+            tensors.append((name, array.dtype, array.shape, len(raw[-1])))
+        rest = _binary_request(tuple(tensors), tuple(outputs))
     else:
-        described, raw = _encode_tensors(inputs, dict.fromkeys(inputs, False))
+        described, _ = _encode_tensors(inputs, dict.fromkeys(inputs, False))
         rest = _dump({"inputs": described, "outputs": [{"name": name} for name in outputs]})
     # First, so that what follows is the same text each time.
     header = b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:])
-    message = Message(header, raw)
+    message = Message(header, tuple(raw))
     if message.size_bytes > MAX_BODY_BYTES:
         raise InputMismatch(
             f"the request would have {message.size_bytes} bytes, and a server takes at most "
@@ -159,68 +132,15 @@ def encode_response(
     model_version: str,
     request_id: str | None,
 ) -> Message:
-    """Write an infer response; `binary` says for each output which of the two forms it takes.
-
-    Raises
-    ------
-    InputMismatch
-        If a tensor's datatype has no form in JSON and is not wanted binary.
-    """
+    """Write an infer response; `binary` says for each output which of the two forms it takes."""
     tensors, raw = _encode_tensors(outputs, binary)
     head: dict[str, Any] = {"id": request_id} if request_id else {}
     head.update(model_name=model_name, model_version=model_version, outputs=tensors)
     return Message(_dump(head), raw)
 
 
-def read_response(header: Buffer, limit: JsonLimit | None = None) -> tuple[Layout, str | None]:
-    """Read what the header of an infer response says, and the id of the request.
-
-    Nothing is decoded yet, so that it can be held against what was expected first.
-
-    Parameters
-    ----------
-    header : buffer
-        The JSON part.
-    limit : JsonLimit, optional
-        What that may hold.
-
-    Raises
-    ------
-    ProtocolError
-        If it is no such header.
-    """
-    return layout_of(header, lambda text: _read_response(text, limit))
-
-
-def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
-    """Read an infer response, and check every size before believing it.
-
-    Parameters
-    ----------
-    header : buffer
-        The JSON part.
-    tensors : buffer
-        What followed it. Arrays are views of it where it is writable and they fall on aligned
-        addresses, so it must not be used again.
-
-    Raises
-    ------
-    ProtocolError
-        If it is anything but a complete response; partial results are never returned.
-    """
-    layout, request_id = read_response(header)
-    outputs = fill(layout.slots, tensors, "output")
-    return InferResponse(outputs, layout.model_name, layout.model_version, request_id)
-
-
 def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
-    """Read an infer request, as a server does.
-
-    Raises
-    ------
-    ProtocolError
-        If it is not a complete request.
-    """
+    """Read an infer request, as a server does."""
     head = decode_object(header)
     asked = {
         name_of(item, "output"): flag_of(item, "binary_data")
@@ -246,26 +166,14 @@ def encode_metadata(name: str, versions: Sequence[str], spec: ModelSpec) -> dict
 
 
 def split_body(body: Buffer, header_length: str | None) -> tuple[memoryview, memoryview]:
-    """Cut a body at the length that `HEADER_LENGTH` announced; without one, all of it is JSON.
-
-    Raises
-    ------
-    ProtocolError
-        If the length is not a number, or not within the body.
-    """
+    """Cut a body at the length that `HEADER_LENGTH` announced; without one, all of it is JSON."""
     view = memoryview(body)
     length = parse_header_length(header_length, len(view))
     return view[:length], view[length:]
 
 
 def parse_header_length(value: str | None, size_bytes: int) -> int:
-    """Return how many of `size_bytes` are the JSON header: all, where no header says otherwise.
-
-    Raises
-    ------
-    ProtocolError
-        If the value is not a positive number of at most `size_bytes`.
-    """
+    """Return how many of `size_bytes` are the JSON header: all, where no header says otherwise."""
     if value is None:
         return size_bytes
     if not (value.isascii() and value.isdigit()) or len(value) > 10:
@@ -294,18 +202,6 @@ def _encode_tensors(
             tensor["data"] = to_list(name, array)
         described.append(tensor)
     return described, tuple(raw)
-
-
-def _read_response(text: Buffer, limit: JsonLimit | None) -> Layout:
-    head = decode_object(text, limit)
-    if "error" in head:
-        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
-    return Layout(
-        slots_of(head, "output"),
-        text_of(head, "model_name"),
-        text_of(head, "model_version"),
-        text_of(head, "id"),
-    )
 
 
 @lru_cache(maxsize=64)

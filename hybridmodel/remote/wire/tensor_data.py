@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from hybridmodel.data.casting import from_values
 from hybridmodel.data.tensors import BY_DTYPE, format_shape
 from hybridmodel.exceptions import InputMismatch, ProtocolError
+from hybridmodel.remote.wire.json_text import shown
 
 Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview
@@ -40,6 +42,34 @@ _STRINGS_AT_ONCE = 4096
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tensor that a header describes.
+
+    Attributes
+    ----------
+    name : str
+        No other tensor of the message has it.
+    where : str
+        What messages call it.
+    dtype : numpy.dtype
+        Of the array.
+    shape : tuple of int
+        Of the array.
+    size_bytes : int or None
+        Of its raw form behind the header; None where its values stand in the header.
+    data : object
+        What stands there then, unchecked.
+    """
+
+    name: str
+    where: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    size_bytes: int | None
+    data: Any
+
+
 def to_raw(array: Array) -> Buffer:
     """Return the bytes of a tensor: a view of `array` when it is contiguous numbers, and many."""
     if array.dtype.kind == "O":
@@ -51,13 +81,7 @@ def to_raw(array: Array) -> Buffer:
 
 
 def to_list(name: str, array: Array) -> list[Any]:
-    """Return the values of a tensor as a flat list for JSON.
-
-    Raises
-    ------
-    InputMismatch
-        If JSON has no form for its datatype.
-    """
+    """Return the values of a tensor as a flat list for JSON, if that has a form for them."""
     element = BY_DTYPE[array.dtype]
     if not element.in_json:
         raise InputMismatch(
@@ -70,56 +94,74 @@ def to_list(name: str, array: Array) -> list[Any]:
     return values
 
 
-def from_raw(
-    view: memoryview,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    where: str,
-    alive: Callable[[], object] | None = None,
-) -> Array:
-    """Read a raw tensor from exactly the bytes of `view`; see `layouts.fill`.
+def fill(
+    slots: Iterable[Slot], tensors: Buffer, what: str, alive: Callable[[], object] | None = None
+) -> dict[str, Array]:
+    """Make the arrays that a header describes, if what came is that, to the byte.
 
-    Returns a view of `view` where that is writable and aligned, so that callers may own it.
-
-    Raises
-    ------
-    ProtocolError
-        If the bytes are not those of such a tensor.
+    Parameters
+    ----------
+    slots : iterable of Slot
+        In the header's order, which is that of the bytes.
+    tensors : buffer
+        All that follows the header. Arrays are views of it where it is writable and they fall on
+        aligned addresses, so it must not be used again.
+    what : str
+        ``"input"`` or ``"output"``.
+    alive : callable, optional
+        Raises once nobody waits for the arrays any longer; called again and again.
     """
+    view = memoryview(tensors)
+    arrays: dict[str, Array] = {}
+    start = 0
+    for slot in slots:
+        if slot.size_bytes is None:
+            arrays[slot.name] = _from_list(slot)
+            continue
+        end = start + slot.size_bytes
+        if end > len(view):
+            raise ProtocolError(
+                f"{slot.where}: announces {shown(slot.size_bytes)} bytes, {len(view) - start} "
+                "bytes are left"
+            )
+        arrays[slot.name] = _from_raw(view[start:end], slot, alive)
+        start = end
+    if start != len(view):
+        raise ProtocolError(f"{len(view) - start} bytes are left over after the last {what}")
+    return arrays
+
+
+def _from_raw(view: memoryview, slot: Slot, alive: Callable[[], object] | None) -> Array:
+    """Read a raw tensor from exactly the bytes of `view`: a view where callers may own that."""
+    dtype, shape = slot.dtype, slot.shape
     count = math.prod(shape)
     if dtype.kind == "O":
-        return _strings(view, count, where, alive).reshape(shape)
+        return _strings(view, count, slot.where, alive).reshape(shape)
     if count * dtype.itemsize != len(view):
         raise ProtocolError(
-            f"{where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
+            f"{slot.where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
             f"{count * dtype.itemsize} bytes, {len(view)} came"
         )
     if not count:
         return np.empty(shape, dtype)
     if dtype.kind == "b" and np.frombuffer(view, np.uint8).max() > 1:
-        raise ProtocolError(f"{where}: a BOOL byte is neither 0 nor 1")
+        raise ProtocolError(f"{slot.where}: a BOOL byte is neither 0 nor 1")
     array: Array = np.ndarray(shape, dtype, view)
     # Writable, aligned and contiguous.
     return array if array.flags.carray else array.copy()
 
 
-def from_list(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
-    """Read a tensor from what stands in JSON.
-
-    Raises
-    ------
-    ProtocolError
-        If there is nothing, or values are missing, too many, of another type or out of range.
-    """
-    if not isinstance(data, list):
-        raise ProtocolError(f"{where}: has neither data nor a binary_data_size")
-    flat = _flat(data, dtype, where)
-    if len(flat) != math.prod(shape):
+def _from_list(slot: Slot) -> Array:
+    """Read a tensor from what stands in JSON."""
+    if not isinstance(slot.data, list):
+        raise ProtocolError(f"{slot.where}: has neither data nor a binary_data_size")
+    flat = _flat(slot.data, slot.dtype, slot.where)
+    if len(flat) != math.prod(slot.shape):
         raise ProtocolError(
-            f"{where}: shape {format_shape(shape)} takes {math.prod(shape)} values, "
+            f"{slot.where}: shape {format_shape(slot.shape)} takes {math.prod(slot.shape)} values, "
             f"{len(flat)} came"
         )
-    return _array(flat, dtype, where).reshape(shape)
+    return _array(flat, slot.dtype, slot.where).reshape(slot.shape)
 
 
 def _strings(view: memoryview, count: int, where: str, alive: Callable[[], object] | None) -> Array:
