@@ -58,7 +58,7 @@ def _labelled(
 
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        output = _checked(spec.output(name), array, len(index))
+        output = _checked(spec.outputs_by_name[name], array, len(index))
         if _is_table(output, array):
             labels = _column_index(name, output.labels or range(array.shape[1]))
             # A view, so that naming one answer's columns does not name another's.
@@ -82,7 +82,9 @@ def columns_of(spec: ModelSpec, outputs: Mapping[str, Array], rows: int) -> dict
     """
     columns: dict[str, Array] = {}
     for name, array in outputs.items():
-        for column, values in _columns(_checked(spec.output(name), array, rows), array, rows):
+        for column, values in _columns(
+            _checked(spec.outputs_by_name[name], array, rows), array, rows
+        ):
             if column in columns:
                 raise ConfigurationError(
                     f"two outputs make a column {column!r}; ask for one of them with output=, "

@@ -128,7 +128,7 @@ def _checked_slots(head: Mapping[str, Any], spec: ModelSpec) -> Sequence[Slot]:
         _check_parameters(item, "input", f"input {name!r}")
         if "data" in item and "binary_data_size" in item.get("parameters", {}):
             raise ProtocolError(f"input {name!r} has data and a binary_data_size; one is enough")
-    slots = {slot.name: slot for slot in slots_of(head, "input")}
+    slots = slots_of(head, "input")
     for unknown in slots.keys() - set(spec.input_names):
         raise ProtocolError(f"unexpected inference input {unknown!r}")
     for declared in spec.inputs:

@@ -36,7 +36,7 @@ class Response(NamedTuple):
 def decode_response(header: Buffer, tensors: Buffer = b"") -> Response:
     """Read a response as `hybridmodel.remote` does, but for what it knows of the local model."""
     layout, request_id = read_response(header)
-    outputs = fill(layout.slots, tensors, "output")
+    outputs = fill(layout.slots.values(), tensors, "output")
     return Response(outputs, layout.model_name, layout.model_version, request_id)
 
 

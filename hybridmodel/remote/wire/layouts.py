@@ -1,4 +1,4 @@
-"""What the JSON header of a message says of its tensors, each field checked before it is believed.
+"""What the JSON header of a message says of its tensors, with every field checked.
 
 Every function takes what `decode_object` has read and gives values of the promised types, or raises
 a `ProtocolError` that is short whatever the header held. But for the id, a server says the same of
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,31 +26,26 @@ from hybridmodel.remote.wire.tensor_data import Buffer, Slot
 _DECLARED_SIZE = re.compile("-1|[0-9]{1,18}")
 
 _MAX_RANK = 32
-"""Of an array in every numpy since 1.26."""
+"""The limit of numpy 1.26; later versions allow more."""
 
 _MAX_COUNT = 2**60
-"""Numbers of 8 bytes that an address can tell apart; numpy counts so even where a size is 0."""
+"""More values of 8 bytes cannot be addressed; numpy counts so even where a size is 0."""
 
 _ID = re.compile(rb'\{"id":"([\w-]*)"')
-"""As Triton begins, when it was given an id of such letters."""
+"""How Triton begins an answer to a request with an id of such letters."""
 
 _LARGE_BYTES = 4096
-"""A header of more is not copied to be looked up, and not kept."""
+"""A longer header is neither copied nor kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Layout:
     """All that the header of a response says; texts are None where it does not say them."""
 
-    slots: tuple[Slot, ...]
+    slots: Mapping[str, Slot]
     model_name: str | None
     model_version: str | None
     request_id: str | None
-    by_name: Mapping[str, Slot] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # At once: a cached property takes a lock.
-        object.__setattr__(self, "by_name", {slot.name: slot for slot in self.slots})
 
 
 _layouts: Memo[Layout] = Memo()
@@ -80,14 +75,16 @@ def read_response(header: Buffer, limit: JsonLimit | None = None) -> tuple[Layou
 def _read_layout(text: Buffer, limit: JsonLimit | None) -> Layout:
     head = decode_object(text, limit)
     if "error" in head:
-        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
+        raise ProtocolError(
+            f"the answer has status 200 but reports an error: {shown(head['error'])}"
+        )
     texts = (text_of(head, key) for key in ("model_name", "model_version", "id"))
     return Layout(slots_of(head, "output"), *texts)
 
 
 def _is_all_but_the_id(layout: Layout, rest: bytes) -> bool:
     """Tell whether it holds no values, and no second id, plain or with its letters escaped."""
-    in_json = any(slot.size_bytes is None for slot in layout.slots)
+    in_json = any(slot.size_bytes is None for slot in layout.slots.values())
     return not in_json and b'"id"' not in rest and b"\\" not in rest
 
 
@@ -107,21 +104,21 @@ def _declared_tensors(head: Mapping[str, Any], what: str) -> tuple[TensorSpec, .
     return tuple(declared)
 
 
-def slots_of(head: Mapping[str, Any], what: str) -> tuple[Slot, ...]:
-    """Read the descriptions of all tensors; `what` is ``"input"`` or ``"output"``."""
+def slots_of(head: Mapping[str, Any], what: str) -> dict[str, Slot]:
+    """Read the descriptions of all tensors, by name; `what` is ``"input"`` or ``"output"``."""
     slots: dict[str, Slot] = {}
     for item in objects_of(head, f"{what}s"):
         name = name_of(item, what)
         where = f"{what} {shown(name)}"
         if name in slots:
-            raise ProtocolError(f"{where} comes twice")
+            raise ProtocolError(f"{where} appears twice")
         size = _parameters_of(item).get("binary_data_size")
         if size is not None and not _is_size(size):
             raise ProtocolError(f"{where}: announces {shown(size)} bytes")
         slots[name] = Slot(
             name, where, _dtype_of(item, where), _shape_of(item, where), size, item.get("data")
         )
-    return tuple(slots.values())
+    return slots
 
 
 def objects_of(head: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

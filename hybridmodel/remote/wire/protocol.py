@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.data.tensors import BY_DTYPE, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import BY_DTYPE, ModelSpec
 from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote.wire.json_text import decode_object
 from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of, text_of
@@ -36,14 +36,8 @@ MAX_BODY_BYTES = 2**31 - 1
 class Message:
     """An encoded request or response.
 
-    Attributes
-    ----------
-    header : bytes
-        The JSON part.
-    tensors : tuple of buffers
-        The raw tensors behind it; views of the caller's arrays where these allow it.
-    headers : mapping of str to str
-        HTTP headers that say how the body is laid out.
+    `header` is its JSON part. `tensors` are the raw ones behind it: views of the caller's arrays
+    where these allow it. `headers` are those of HTTP that say how the body is laid out.
     """
 
     header: bytes
@@ -57,11 +51,6 @@ class Message:
             headers[HEADER_LENGTH] = str(len(self.header))
         object.__setattr__(self, "headers", headers)
 
-    @property
-    def size_bytes(self) -> int:
-        """Length of the whole body."""
-        return len(self.header) + sum(map(len, self.tensors))
-
     def body(self) -> bytes:
         """Join the parts: the only copy that is made of a contiguous tensor."""
         return b"".join((self.header, *self.tensors))
@@ -71,16 +60,8 @@ class Message:
 class InferRequest:
     """What a client asked.
 
-    Attributes
-    ----------
-    inputs : mapping of str to ndarray
-        The tensors by name.
-    outputs : mapping of str to bool
-        Asked outputs in asked order, and whether each is wanted binary; empty for "all".
-    binary : bool
-        Whether outputs that are not listed are wanted binary.
-    request_id : str or None
-        To be echoed.
+    `outputs` tells in the order asked whether each is wanted binary, and is empty for all; `binary`
+    tells it for those that are not listed.
     """
 
     inputs: Mapping[str, Array]
@@ -95,13 +76,8 @@ def encode_request(
     """Write an infer request.
 
     Each output is asked for by name and marked ``binary_data`` by itself: Triton ignores the
-    request-wide ``binary_data_output`` for every output that is listed.
-
-    Raises
-    ------
-    InputMismatch
-        If a tensor's datatype has no form in JSON and `binary` is off, or if the request is larger
-        than any server takes.
+    request-wide ``binary_data_output`` for every output that is listed. Raises `InputMismatch` if a
+    datatype has no form in JSON, or the request is larger than any server takes.
     """
     raw: list[Buffer] = []
     if binary:
@@ -115,13 +91,13 @@ def encode_request(
         rest = _dump({"inputs": described, "outputs": [{"name": name} for name in outputs]})
     # First, so that what follows is the same text each time.
     header = b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:])
-    message = Message(header, tuple(raw))
-    if message.size_bytes > MAX_BODY_BYTES:
+    size = len(header) + sum(map(len, raw))
+    if size > MAX_BODY_BYTES:
         raise InputMismatch(
-            f"the request would have {message.size_bytes} bytes, and a server takes at most "
+            f"the request would have {size} bytes, and a server takes at most "
             f"{MAX_BODY_BYTES}; send fewer rows at a time"
         )
-    return message
+    return Message(header, tuple(raw))
 
 
 def encode_response(
@@ -147,7 +123,7 @@ def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
         for item in objects_of({"outputs": [], **head}, "outputs")
     }
     return InferRequest(
-        inputs=fill(slots_of(head, "input"), tensors, "input"),
+        inputs=fill(slots_of(head, "input").values(), tensors, "input"),
         outputs=asked,
         binary=flag_of(head, "binary_data_output"),
         request_id=text_of(head, "id"),
@@ -160,8 +136,8 @@ def encode_metadata(name: str, versions: Sequence[str], spec: ModelSpec) -> dict
         "name": name,
         "versions": list(versions),
         "platform": "onnxruntime_onnx",
-        "inputs": [_describe(item) for item in spec.inputs],
-        "outputs": [_describe(item) for item in spec.outputs],
+        "inputs": [_described(item.name, item.datatype, item.shape) for item in spec.inputs],
+        "outputs": [_described(item.name, item.datatype, item.shape) for item in spec.outputs],
     }
 
 
@@ -192,8 +168,7 @@ def _encode_tensors(
 ) -> tuple[list[dict[str, Any]], tuple[Buffer, ...]]:
     described, raw = [], []
     for name, array in named.items():
-        datatype = BY_DTYPE[array.dtype].datatype
-        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        tensor = _described(name, BY_DTYPE[array.dtype].datatype, array.shape)
         if binary[name]:
             buffer = to_raw(array)
             tensor["parameters"] = {"binary_data_size": len(buffer)}
@@ -209,18 +184,13 @@ def _binary_request(
     tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...], outputs: tuple[str, ...]
 ) -> bytes:
     """Write a request without its id; the raw tensors have these names, dtypes, shapes, sizes."""
-    inputs = [
-        {
-            "name": name,
-            "datatype": BY_DTYPE[dtype].datatype,
-            "shape": shape,
-            "parameters": {"binary_data_size": size_bytes},
-        }
-        for name, dtype, shape, size_bytes in tensors
-    ]
+    inputs = []
+    for name, dtype, shape, size_bytes in tensors:
+        inputs.append(_described(name, BY_DTYPE[dtype].datatype, shape))
+        inputs[-1]["parameters"] = {"binary_data_size": size_bytes}
     asked = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
     return _dump({"inputs": inputs, "outputs": asked})
 
 
-def _describe(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+def _described(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape}

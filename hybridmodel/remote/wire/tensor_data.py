@@ -2,7 +2,7 @@
 
 *Raw* is little-endian, row-major bytes, and for ``BYTES`` each element's ``uint32`` length before
 its bytes; *JSON* is a flat or nested list. Every size is compared with what is there before
-anything is allocated or believed.
+anything is allocated.
 
 Sources: as in `hybridmodel.remote.wire.protocol`.
 """
@@ -34,32 +34,20 @@ _TEXTS = frozenset({str})
 _NUMBERS = frozenset({bool, int, float, type(None)})
 
 _FEW_BYTES = 4096
-"""Copied in less time than a view takes to be made."""
+"""So few are copied faster than a view is made."""
 
 _STRINGS_AT_ONCE = 4096
-"""Read in a millisecond, before somebody looks at the time again."""
+"""Read in about a millisecond; then the time is checked again."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One tensor that a header describes.
+    """One tensor that a header describes; no other of the message has its name.
 
-    Attributes
-    ----------
-    name : str
-        No other tensor of the message has it.
-    where : str
-        What messages call it.
-    dtype : numpy.dtype
-        Of the array.
-    shape : tuple of int
-        Of the array.
-    size_bytes : int or None
-        Of its raw form behind the header; None where its values stand in the header.
-    data : object
-        What stands there then, unchecked.
+    `where` is how messages name it. `size_bytes` is that of its raw form behind the header; None
+    where its values are in the header as `data`, unchecked.
     """
 
     name: str
@@ -97,19 +85,11 @@ def to_list(name: str, array: Array) -> list[Any]:
 def fill(
     slots: Iterable[Slot], tensors: Buffer, what: str, alive: Callable[[], object] | None = None
 ) -> dict[str, Array]:
-    """Make the arrays that a header describes, if what came is that, to the byte.
+    """Make the arrays that a header describes, in its order, if the bytes match to the last one.
 
-    Parameters
-    ----------
-    slots : iterable of Slot
-        In the header's order, which is that of the bytes.
-    tensors : buffer
-        All that follows the header. Arrays are views of it where it is writable and they fall on
-        aligned addresses, so it must not be used again.
-    what : str
-        ``"input"`` or ``"output"``.
-    alive : callable, optional
-        Raises once nobody waits for the arrays any longer; called again and again.
+    Arrays are views of `tensors` where these are writable and aligned, so they must not be used
+    again. `alive` is called again and again, and raises once nobody waits for the arrays any
+    longer.
     """
     view = memoryview(tensors)
     arrays: dict[str, Array] = {}
@@ -199,10 +179,10 @@ def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> list[Any]:
         kinds = set(map(type, data))
     if list in kinds:
         raise ProtocolError(
-            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: its lists are ragged"
+            f"{where}: data is not {BY_DTYPE[dtype].datatype}: its lists are ragged"
         )
     if kinds - (_TEXTS if dtype.kind == "O" else _NUMBERS):
-        raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+        raise ProtocolError(f"{where}: data holds values that are not {BY_DTYPE[dtype].datatype}")
     return data
 
 
@@ -215,36 +195,28 @@ def _array(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
         with np.errstate(over="raise", invalid="raise"):
             return raw.astype(dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
-        raise ProtocolError(
-            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: {error}"
-        ) from error
+        raise ProtocolError(f"{where}: data is not {BY_DTYPE[dtype].datatype}: {error}") from error
 
 
 def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
-    if dtype.kind == "O":
-        fits = all(map(_is_utf8, raw))
-    else:
-        fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
-    if fits:
+    if _fits(raw, dtype):
         return
     if dtype.kind != "O" and any(value is None for value in raw):
         raise ProtocolError(
             f"{where}: data holds null, which some servers write for NaN and for infinity; only "
             "binary tensors keep them apart"
         )
-    raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+    raise ProtocolError(f"{where}: data holds values that are not {BY_DTYPE[dtype].datatype}")
 
 
-def _is_utf8(text: str) -> bool:
-    # JSON can name half of a surrogate pair, which UTF-8 cannot.
-    return text.isascii() or _SURROGATE.search(text) is None
-
-
-def _in_range(raw: Array, dtype: np.dtype[Any]) -> bool:
-    if dtype.kind not in "iu":
-        return True
+def _fits(raw: Array, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind == "O":
+        # JSON can name half of a surrogate pair, which UTF-8 cannot.
+        return not any(map(_SURROGATE.search, raw))
+    if raw.dtype.kind not in _JSON_KINDS[dtype.kind] or dtype.kind not in "iu":
+        return raw.dtype.kind in _JSON_KINDS[dtype.kind]
     limits = np.iinfo(dtype)
-    return int(raw.min()) >= limits.min and int(raw.max()) <= limits.max
+    return limits.min <= int(raw.min()) and int(raw.max()) <= limits.max
 
 
 def not_in_json(feeds: Mapping[str, Array]) -> str:
