@@ -58,7 +58,7 @@ def _sent(permission: Permission, secret: str | None) -> Sent:
     if secret is not None and secret == permission.host_key:
         granted, why = True, "the host's own variable"
     elif ground is not None:
-        granted, why = True, ground.words
+        granted, why = True, ground
     else:
         asked = secret is None and not permission.place.is_plain
         granted, why = False, _ASKED if asked else _REFUSED

@@ -1,1 +1,1 @@
-"""All that talks to an endpoint: what it is, its protocol, its transport, its client."""
+"""Everything that talks to an endpoint: its description, protocol, transport and client."""

@@ -1,13 +1,18 @@
-"""Addresses of endpoints: read once, strictly, and compared as places. No I/O."""
+"""Addresses of endpoints: read once, strictly, and compared as places. No I/O.
+
+Libraries read odd spellings of hosts in different ways (a backslash, ``%65vil``, ``0x7f.1``), and a
+check by one of them says nothing about where another one connects. So there is one spelling: what
+is shown is what is dialled.
+"""
 
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.host import in_url, is_loopback, normal_host
 
 PORTS = {"https": 443, "http": 80}
 
@@ -16,21 +21,17 @@ _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,5}))?")
 _PLAIN_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 
 _LONGEST_PREFIX = 256
+_LONGEST_HOST = 253
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class Place(NamedTuple):
-    """Where something may be sent, down to the last sign: nothing is like it but itself.
+    """Where something may be sent; equal only to a place that is the same in every part.
 
-    Attributes
-    ----------
-    scheme : str
-        ``https`` or ``http``; ``unix`` is kept for sockets.
-    host : str
-        Normal, as `hybridmodel.remote.host` has it; of ``unix``, the path.
-    port : int
-        0 for ``unix``.
-    prefix : str
-        Of the path, before ``/v2``; empty as a rule.
+    `host` is what `normal_host` returns, or the path of a ``unix`` socket, whose `port` is 0;
+    grants for sockets are accepted although nothing uses them yet. `prefix` is the path before
+    ``/v2``.
     """
 
     scheme: str
@@ -64,24 +65,16 @@ class Place(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address in its normal form, and the place that it stands for."""
+    """An address in its normal form, and its place."""
 
     uri: str
     place: Place
 
 
 def read_address(uri: Any) -> Address:
-    """Read an address as people write it.
+    """Read an address as people write it, without a query, a final ``/score`` and ``/v2``.
 
-    Parameters
-    ----------
-    uri : str
-        A query, a final ``/score`` and anything from ``/v2`` on are dropped.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none. What might be a password is not shown.
+    Raises `ConfigurationError` for anything else, and does not show what might be a password.
     """
     scheme, host, port, path = _parsed(uri)
     path = _TAILS.sub("", path.rstrip("/")).rstrip("/")
@@ -102,7 +95,8 @@ def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
     if "\\" in uri:
         raise ConfigurationError("uri holds a backslash, which programs read in different ways")
     scheme, mark, rest = uri.partition("://")
-    authority, path = _halves(rest)
+    # Without query and fragment.
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     scheme = scheme.lower()
     if not mark or scheme not in PORTS or not authority:
         known = re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme) if mark else None
@@ -113,14 +107,7 @@ def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
     if not authority.isascii():
         raise ConfigurationError(f"uri has the host {authority!r}; write it as DNS does, with xn--")
     host, port = _host_and_port(authority)
-    return scheme, host, port, path
-
-
-def _halves(rest: str) -> tuple[str, str]:
-    """Return what stands before the path, and the path without query and fragment."""
-    rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    authority, slash, path = rest.partition("/")
-    return authority, slash + path
+    return scheme, host, port, slash + path
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:
@@ -136,3 +123,62 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
             "'_', four numbers as in 10.0.0.1, or an IPv6 address in brackets"
         )
     return host, port
+
+
+def normal_host(text: str) -> str | None:
+    """Return the one spelling of a host in a URL, None for what is not a host.
+
+    ==========================  ===============  =====================================
+    written                     taken as         because
+    ==========================  ===============  =====================================
+    ``A.Example``               ``a.example``    DNS ignores case
+    ``a.example.``              ``a.example``    one dot at the end is the root of DNS
+    ``127.1``, ``0x7f.1``       nothing          resolvers disagree on such numbers
+    ``[::0001]``                ``::1``          one address, one spelling
+    ``[::ffff:10.0.0.1]``       nothing          it is the IPv4 address ``10.0.0.1``
+    ``[fe80::1%eth0]``          nothing          a zone has a meaning on one machine only
+    ``-a.example``, ``a..b``    nothing          such names do not exist
+    letters beyond ASCII        nothing          DNS writes them with ``xn--``
+    ==========================  ===============  =====================================
+    """
+    if text.startswith("[") and text.endswith("]"):
+        return _ip(text[1:-1]) if ":" in text else None
+    text = text.lower().removesuffix(".")
+    labels = text.split(".")
+    if len(text) > _LONGEST_HOST or not text.isascii() or not all(map(_LABEL.fullmatch, labels)):
+        return None
+    return _ip(text) if _NUMBER.fullmatch(labels[-1]) else text
+
+
+def in_url(host: str) -> str:
+    """Return a normal host as URLs write it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a normal host is this machine, whatever any name server says."""
+    return bool(loopback_addresses(host))
+
+
+def loopback_addresses(host: str) -> tuple[str, ...]:
+    """Return the addresses to dial for a normal host that is this machine; none for others.
+
+    Names below ``localhost`` are never looked up (RFC 6761, 6.3): a name server could send them
+    anywhere.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return ("127.0.0.1", "::1")
+    try:
+        return (host,) if ip_address(host).is_loopback else ()
+    except ValueError:
+        return ()
+
+
+def _ip(text: str) -> str | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    # A zone is this machine's own business.
+    is_other = address.version == 6 and (address.scope_id or address.ipv4_mapped)
+    return None if is_other else str(address)

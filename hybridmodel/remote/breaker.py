@@ -1,4 +1,4 @@
-"""A circuit breaker: what has failed again and again is left alone for a while.
+"""A circuit breaker: an endpoint that fails again and again is not asked for a while.
 
 No I/O, and no call waits for another: the lock is held for changes of the state only.
 Source of the pattern: M. Nygard, Release It!, 2nd ed. (2018), chapter 5.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hybridmodel.exceptions import CircuitOpen, EndpointError, HybridModelError, InputMismatch
+from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.faults import fault_of
+from hybridmodel.remote.resilience import Clock
 
 _LEASE_S = 2.0
-"""So long nobody else tries while a probe is under way: it may hang, or be lost altogether."""
+"""No other request is let through for so long after a probe, which may hang or be lost."""
 
 _CLOSED, _OPEN, _PROBING = "closed", "open", "half-open"
 
@@ -39,55 +40,38 @@ class _State(NamedTuple):
 
     def closed(self) -> _State:
         state = self._replace(failures=0)
-        return state if self.name == _CLOSED else state._named(_CLOSED, 0.0)
-
-    def opened(self, until: float) -> _State:
-        return self._named(_OPEN, until)
+        return state if self.name == _CLOSED else state.named(_CLOSED, 0.0)
 
     def probed(self, until: float) -> _State:
         """Let another probe through; what the one before it finds out counts as well."""
         if self.name == _PROBING:
             return self._replace(round=self.round + 1, until=until)
-        return self._named(_PROBING, until)
+        return self.named(_PROBING, until)
 
-    def _named(self, name: str, until: float) -> _State:
+    def named(self, name: str, until: float) -> _State:
         at = self.round + 1
         return self._replace(name=name, round=at, changed=at, until=until)
 
 
 class Breaker:
-    """Count failures in a row; after so many let nothing through, and later one request as a probe.
+    """Counts failures in a row; after so many it lets nothing through, then one request as a probe.
 
-    A probe that has no news after two seconds is not waited for: the next request is one as well.
+    A probe that has no result after two seconds is not waited for: the next request is one as well.
 
     Requests that were under way together and failed together count once: a server that restarts
-    under sixteen threads has failed once, and may be there again at the next attempt.
-
-    Parameters
-    ----------
-    failures : int or None
-        In a row, that open it; None never does.
-    reset_s : float
-        For how long nothing is let through, in seconds.
-    clock : callable, default=time.monotonic
-        Tells the time in seconds.
-    now : callable, default=time.time
-        Tells the date as POSIX seconds, for messages.
+    under sixteen threads has failed once, and may be there again at the next attempt. Without a
+    number of `failures` it never opens. `now` tells the date as POSIX seconds, for messages.
     """
 
     def __init__(
-        self,
-        failures: int | None,
-        reset_s: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        self, failures: int | None, reset_s: float, *, clock: Clock, now: Clock = time.time
     ) -> None:
         self._most = failures
         self._reset_s = reset_s
         self._clock = clock
         self._now = now
         self.reset()
+        reset_in_child(self)
 
     def reset(self) -> None:
         """Close it, and forget what was counted."""
@@ -101,23 +85,14 @@ class Breaker:
         return self._state.name != _CLOSED
 
     def check(self) -> None:
-        """Raise what `admit` would, without becoming the probe.
-
-        Raises
-        ------
-        CircuitOpen
-            If nothing is let through now.
-        """
-        if self._state.name != _CLOSED:
-            self._raise_if_shut(self._state)
+        """Raise what `admit` would, without becoming the probe."""
+        self._raise_if_shut(self._state)
 
     def admit(self) -> int:
-        """Let one request through, and return the number that `note` wants with its result.
+        """Let one request through, and return the number that `note` needs with its result.
 
-        Raises
-        ------
-        CircuitOpen
-            If nothing is let through now: tells since when, why, and when again.
+        Raises `CircuitOpen` if nothing is let through now; it tells since when, why, and when
+        again.
         """
         state = self._state
         if state.name == _CLOSED:
@@ -130,17 +105,10 @@ class Breaker:
             return state.round
 
     def note(self, admitted: int, error: BaseException | None, waited_s: float) -> None:
-        """Take in how a request ended; the second time does nothing.
+        """Note how the request with this number ended; the second time has no effect.
 
-        Parameters
-        ----------
-        admitted : int
-            What `admit` returned for it. The news of a request that was let through before the
-            state last changed is out of date, and changes nothing.
-        error : BaseException or None
-            What it ended with.
-        waited_s : float
-            How long its call was ready to wait, in seconds.
+        Results of requests that were let through before the state last changed are out of date and
+        have no effect either. `waited_s` says how long the call was ready to wait.
         """
         state = self._state
         if error is None and state.name == _CLOSED and not state.failures:
@@ -158,7 +126,7 @@ class Breaker:
                 self._state = self._after(state, error)
             elif state.name == _PROBING:
                 # The next call is the probe then, at once.
-                self._state = state.opened(self._clock())
+                self._state = state.named(_OPEN, self._clock())
 
     def _after(self, state: _State, error: BaseException | None) -> _State:
         """Return what another failure makes of a state."""
@@ -168,11 +136,10 @@ class Breaker:
                 return state
             state = state._replace(since=self._now())
         cause = error.message if isinstance(error, EndpointError) else ""
-        return state._replace(cause=cause).opened(self._clock() + self._reset_s)
+        return state._replace(cause=cause).named(_OPEN, self._clock() + self._reset_s)
 
     def _raise_if_shut(self, state: _State) -> None:
-        left_s = state.until - self._clock()
-        if state.name == _CLOSED or left_s <= 0:
+        if state.name == _CLOSED or (left_s := state.until - self._clock()) <= 0:
             return
         since = datetime.fromtimestamp(state.since, UTC)
         again = f"tried again in {max(left_s, 0.1):.1f} s"

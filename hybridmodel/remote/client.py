@@ -1,7 +1,7 @@
 """The remote route: ask an endpoint for outputs, and believe only an answer that adds up.
 
 Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and checks,
-`hybridmodel.remote.retrier` tries again, and `hybridmodel.remote.exchange` sends one request.
+`hybridmodel.remote.attempts` tries again, and `hybridmodel.remote.exchange` sends one request.
 """
 
 from __future__ import annotations
@@ -14,75 +14,38 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
-
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
-from hybridmodel.exceptions import (
-    EndpointError,
-    EndpointRefused,
-    EndpointUnavailable,
-    ProtocolError,
-    SpecMismatch,
-)
+from hybridmodel.exceptions import EndpointRefused, EndpointUnavailable, ProtocolError, SpecMismatch
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
-from hybridmodel.remote.chunks import can_cut, cut, join
+from hybridmodel.remote import answers
+from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.endpoint_state import EndpointState, state_of
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.http.transport import PooledTransport, Transport
-from hybridmodel.remote.reading import OutputsRead, read_answer
-from hybridmodel.remote.redaction import Redaction
-from hybridmodel.remote.resilience import Deadline, RetryPolicy
-from hybridmodel.remote.retrier import Retrier
+from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import RequestSizes
-from hybridmodel.remote.wire.json_text import answer_limit, description_limit
-from hybridmodel.remote.wire.metadata import decode_metadata
+from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
-from hybridmodel.remote.wire.tensor_data import not_in_json
+from hybridmodel.remote.wire.tensor_data import Array, not_in_json
 from hybridmodel.switch import AZURE
 
-Array = np.ndarray[Any, Any]
-
 _CHUNKS_AT_A_TIME = 4
-"""Of one call: more only queue at the same server, and hold the memory of their answers."""
+"""For one call: more would wait at the same server, and their answers take memory."""
 
 _MOST_VERSIONS, _MOST_DIFFERENCES, _MOST_TENSORS = 5, 100, 2000
-"""That are named, of what a server says; more than any model has are no news."""
+"""At most so many of those that a server names are shown."""
 
 _log = logging.getLogger("hybridmodel")
 
 
 class EndpointClient:
-    """Talks to one model at one endpoint; safe to share between threads, makes no call when made.
+    """Talks to one model at one endpoint; safe to share between threads.
 
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Where.
-    spec : ModelSpec
-        What the local model takes and gives, which the endpoint has to match.
-    credential : object, optional
-        As `hybridmodel.remote.trust.credentials.key_source` takes it.
-    make_transport : callable, default=PooledTransport
-        Makes the transport, once in each process.
-    policy : RetryPolicy, optional
-        How often, and after which pauses, an infer request is sent again; by default as often as
-        the endpoint says.
-    sleep : callable, default=time.sleep
-        Waits for so many seconds.
-    clock : callable, default=time.monotonic
-        Tells the time in seconds, for deadlines, and for what was learned of the endpoint and may
-        have changed.
-    state : EndpointState, optional
-        Instead of the one that all clients of the endpoint share.
-
-    Raises
-    ------
-    ConfigurationError
-        If the credential is of no known kind.
+    Making one sends nothing. The transport is made once in each process. Tests replace the
+    transport, the clock, the pauses and the state that all clients of an endpoint otherwise share.
     """
 
     def __init__(
@@ -94,7 +57,7 @@ class EndpointClient:
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time.monotonic,
         state: EndpointState | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -106,8 +69,8 @@ class EndpointClient:
         self._retrier = Retrier(self._exchanger, self._state, self._counters, policy, sleep)
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
-        self._limit = lru_cache(64)(partial(answer_limit, spec))
-        self._can_cut = lru_cache(64)(partial(can_cut, spec))
+        self._limit = lru_cache(64)(partial(answers.answer_limit, spec))
+        self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
 
     def infer(
         self,
@@ -121,45 +84,30 @@ class EndpointClient:
     ) -> Answer:
         """Ask for the named outputs, in several requests where one would be too large.
 
-        Parameters
-        ----------
-        feeds : mapping of str to ndarray
-            Every input by name, in its declared dtype; at least one row.
-        outputs : sequence of str
-            Names, in the order wanted.
-        rows : int, optional
-            Rows that every batched output must have.
-        timeout_s : float, optional
-            Total time; default is the endpoint's.
-        retry : bool, default=True
-            Whether to try again after a pause; False is for who has another answer at hand.
-        deadline : Deadline, optional
-            Instead of `timeout_s`, for who may end it sooner.
+        `feeds` has every input in its declared dtype, and at least one row. `rows` is what every
+        batched output must have. A caller with another answer at hand passes ``retry=False``; one
+        who may end the call early passes a `deadline` instead of `timeout_s`.
 
-        Raises
-        ------
-        EndpointError
-            One of its kinds, when no good answer came.
-        SpecMismatch
-            When the answer has other names, datatypes or shapes than the local model.
-        InputMismatch
-            When the request is too large to be sent.
+        Raises an `EndpointError` where no good answer came, `SpecMismatch` where its names,
+        datatypes or shapes are not those of the local model, and `InputMismatch` where the request
+        cannot be sent.
         """
-        call = self._begin(timeout_s, _guid(), deadline)
-        if not retry:
-            call = replace(call, retry=False)
-        if rows is None or rows == 1 or not self._can_cut(tuple(outputs)):
-            return self._ask(call, feeds, outputs, rows)
-        size = self._sizes.rows_for(call, feeds, rows)
+        names = tuple(outputs)
+        call = self._exchanger.begin(
+            timeout_s, _guid(), deadline, retry=retry, feeds=feeds, outputs=names, rows=rows
+        )
+        if rows is None or rows == 1 or not self._can_cut(names):
+            return self._ask(call)
+        size = self._sizes.rows_for(call, rows)
         while True:
             try:
                 if size >= rows:
-                    return self._ask(call, feeds, outputs, rows)
-                answer = self._ask_in_chunks(call, feeds, outputs, rows, size)
+                    return self._ask(call)
+                answer = self._ask_in_chunks(call, rows, size)
                 self._sizes.answered()
                 return answer
             except EndpointRefused as error:
-                size = self._sizes.fewer_rows(call, error, feeds, rows, size)
+                size = self._sizes.fewer_rows(call, error, rows, size)
 
     @property
     def hedging(self) -> Crew:
@@ -167,35 +115,31 @@ class EndpointClient:
         return self._state.hedging
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
-        """Ask the endpoint for the inputs and outputs of its model.
-
-        Raises
-        ------
-        EndpointError
-            One of its kinds, when no good answer came.
-        """
-        call = self._begin(timeout_s)
-        reply = self._exchanger.exchange(call, "GET", self.endpoint.model_url)
+        """Ask the endpoint for the inputs and outputs of its model."""
+        call = self._exchanger.begin(timeout_s)
+        reply = self._exchanger.exchange(call, self.endpoint.model_url)
         try:
-            spec = decode_metadata(reply.header, description_limit(self._spec))
+            spec = decode_metadata(reply.header, answers.description_limit(self._spec))
         except ProtocolError as error:
             raise self._exchanger.with_context(call, error, reply) from None
         redaction = self._exchanger.redaction(call)
-        return ModelSpec(*(_fit(tensors, redaction) for tensors in (spec.inputs, spec.outputs)))
+
+        def fit(tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            shown = tensors[:_MOST_TENSORS]
+            return tuple(replace(item, name=redaction(item.name)) for item in shown)
+
+        return ModelSpec(fit(spec.inputs), fit(spec.outputs))
 
     def is_ready(self, timeout_s: float | None = None) -> bool:
         """Tell whether the endpoint says that it can answer for this model now.
 
-        Raises
-        ------
-        EndpointError
-            When it could not be asked, or not with this key.
+        Raises `EndpointError` where it could not be asked, or not with this key.
         """
         url = f"{self.endpoint.model_url}/ready"
         try:
-            self._exchanger.exchange(self._begin(timeout_s), "GET", url)
+            self._exchanger.exchange(self._exchanger.begin(timeout_s), url)
         except (EndpointRefused, EndpointUnavailable) as error:
-            # Servers say "not ready" with one status or another; only silence is no answer.
+            # Servers say "not ready" with one status or another; only silence is an error.
             if error.status is None:
                 raise
             return False
@@ -218,100 +162,75 @@ class EndpointClient:
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
-    def _begin(
-        self,
-        timeout_s: float | None,
-        request_id: str | None = None,
-        deadline: Deadline | None = None,
-    ) -> Call:
-        try:
-            return self._exchanger.begin(timeout_s, request_id, deadline)
-        except EndpointError as error:
-            error.endpoint, error.request_id = self.endpoint.model_url, request_id
-            error.attempts = 0
-            raise
-
-    def _ask(
-        self, call: Call, feeds: Mapping[str, Array], outputs: Sequence[str], rows: int | None
-    ) -> Answer:
+    def _ask(self, call: Call) -> Answer:
+        """Ask for all rows in one request."""
         binary = self._speaks_binary(call)
-        message = encode_request(feeds, outputs, request_id=call.request_id or "", binary=binary)
-        limit = self._limit(tuple(outputs), rows, binary)
+        request_id = call.request_id or ""
+        message = encode_request(call.feeds, call.outputs, request_id=request_id, binary=binary)
+        limit = self._limit(call.outputs, call.rows, binary)
 
-        def send(call: Call) -> tuple[OutputsRead, int]:
-            reply = self._exchanger.exchange(
-                call, "POST", self._infer_url, message, limit.size_bytes
-            )
+        def send(call: Call) -> tuple[answers.OutputsRead, int]:
+            reply = self._exchanger.exchange(call, self._infer_url, message, limit.size_bytes)
             try:
-                read = read_answer(call, reply, self._spec, outputs, rows, limit)
+                return answers.read_answer(call, reply, self._spec, limit), reply.attempts
             except ProtocolError as error:
                 raise self._exchanger.with_context(call, error, reply) from None
-            return read, reply.attempts
 
         try:
             (arrays, version, found), attempts = self._retrier.run(call, send)
         except EndpointRefused as error:
             self._exchanger.doubt_binary()
             if not binary:
-                error.hint = "; ".join(filter(None, (error.hint, not_in_json(feeds))))
+                error.hint = "; ".join(filter(None, (error.hint, not_in_json(call.feeds))))
             raise
         if found:
             raise self._mismatch(call, found)
         version = self._exchanger.version(call, version)
-        _log.debug("version %s answered request %s", version, call.request_id)
+        _log.debug("version %s answered request %s", version, request_id)
         return Answer(
-            {name: arrays[name] for name in outputs},
+            {name: arrays[name] for name in call.outputs},
             AZURE,
             attempts,
             model_version=version,
-            request_id=call.request_id or "",
-            row_count=rows or 1,
+            request_id=request_id,
+            row_count=call.rows or 1,
         )
 
     def _speaks_binary(self, call: Call) -> bool:
-        known = self._exchanger.binary
+        known = self._exchanger.speaks_binary or self._exchanger.binary
         return self._retrier.run(call, self._exchanger.ask_binary)[0] if known is None else known
 
-    def _ask_in_chunks(
-        self,
-        call: Call,
-        feeds: Mapping[str, Array],
-        outputs: Sequence[str],
-        rows: int,
-        size: int,
-    ) -> Answer:
+    def _ask_in_chunks(self, call: Call, rows: int, size: int) -> Answer:
         """Ask for some rows at a time, several at once; all are answered, or it is an error."""
         self._speaks_binary(call)
-        answers: list[Answer] = []
+        answered: list[Answer] = []
         call = replace(call, deadline=call.deadline.part())
 
         def ask(chunk: tuple[slice, Mapping[str, Array]]) -> tuple[slice, Mapping[str, Array]]:
-            part, chunk_feeds = chunk
-            answer = self._ask(call, chunk_feeds, outputs, part.stop - part.start)
-            answers.append(answer)
+            part, feeds = chunk
+            answer = self._ask(replace(call, feeds=feeds, rows=part.stop - part.start))
+            answered.append(answer)
             return part, answer.outputs
 
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
+        chunks, crew = answers.cut(call.feeds, rows, size), self._state.chunks
         try:
-            chunks = cut(feeds, rows, size)
-            parts = map_unordered(
-                ask, chunks, most, crew=self._state.chunks, name="hybridmodel-chunk"
-            )
-            joined = join(parts, rows, self._spec)
+            parts = map_unordered(ask, chunks, most, crew=crew, name="hybridmodel-chunk")
+            joined = answers.join(parts, rows, self._spec)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.with_context(call, error) from None
         finally:
             # Of an error, or of Ctrl-C, the requests that are still under way learn by their time.
             call.deadline.end()
-        attempts = sum(answer.attempts for answer in answers)
-        version = self._version_of(answers)
+        attempts = sum(answer.attempts for answer in answered)
+        version = self._version_of(answered)
         return replace(
-            answers[0], outputs=joined, attempts=attempts, model_version=version, row_count=rows
+            answered[0], outputs=joined, attempts=attempts, model_version=version, row_count=rows
         )
 
-    def _version_of(self, answers: Sequence[Answer]) -> str | None:
+    def _version_of(self, answered: Sequence[Answer]) -> str | None:
         """Return the version that answered the parts of a call; warn where there were several."""
-        versions = sorted({answer.model_version or "" for answer in answers})
+        versions = sorted({answer.model_version or "" for answer in answered})
         shown = versions[:_MOST_VERSIONS]
         if len(versions) > 1:
             _log.warning(
@@ -338,12 +257,7 @@ stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
 """The last one makes the client of each new model: `hybridmodel.testing` puts it there."""
 
 
-def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:
-    """Make the names that a server gives to its tensors fit to be shown."""
-    return tuple(replace(item, name=redaction(item.name)) for item in tensors[:_MOST_TENSORS])
-
-
 def _guid() -> str:
-    """Make what `uuid.uuid4` does, in a third of the time."""
+    """Make a random UUID as `uuid.uuid4` does, in a third of the time."""
     text = os.urandom(16).hex()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -5,7 +5,7 @@ Machine Learning answers 429 above twice the concurrency that a deployment was g
 callers cannot know.
 
 A signal handler can raise between any two steps of what follows. Requests under way are therefore
-a set of permits, which nothing enters or leaves twice, and a waiting request looks again by itself.
+a set of permits, which none enters or leaves twice, and a waiting request looks again by itself.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.faults import NO_PERMIT, new_error
-from hybridmodel.remote.resilience import Deadline
-
-_LONGEST_S = 0.25
-"""Of one wait: how long it takes until a call that was given up is noticed to be."""
+from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
 
 _OVERDUE_S = 1.0
-"""So long after its deadline a request is under way no more, whether or not that was said."""
+"""A request counts as ended so long after its deadline, even if `leave` was never called."""
 
 T = TypeVar("T")
 
@@ -40,17 +38,12 @@ class Permit:
 
 
 class ConcurrencyLimiter:
-    """Let so many requests be under way at a time; a later one waits for its permit.
-
-    Parameters
-    ----------
-    most : int
-        At the start, and at the most.
-    """
+    """Lets so many requests be under way at a time; a later one waits for its permit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.reset()
+        reset_in_child(self)
 
     def reset(self) -> None:
         """Forget what is under way."""
@@ -70,47 +63,25 @@ class ConcurrencyLimiter:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def enter(self, permit: Permit, *, waits: bool = True) -> None:
+    def enter(
+        self, permit: Permit, *, waits: bool = True, first: Callable[[], None] = lambda: None
+    ) -> None:
         """Begin a request when it is permitted; `leave` must follow, whatever this raises.
 
-        Parameters
-        ----------
-        permit : Permit
-            Of the request.
-        waits : bool, default=True
-            Whether to wait for it.
-
-        Raises
-        ------
-        EndpointTimeout
-            If it is not permitted before the deadline.
+        `first` is called before it waits, and raises if waiting is useless. Raises
+        `EndpointTimeout` if the request is not permitted before its deadline, or, without `waits`,
+        at once.
         """
         with self._lock:
             if not self._waiting and len(self._running) < self.limit:
                 permit.round = self._round
                 self._running.add(permit)
                 return
+        first()
         self._wait(permit, waits)
 
     def run(self, deadline: Deadline, function: Callable[[], T], *, waits: bool = True) -> T:
-        """Call a function when it is permitted.
-
-        Parameters
-        ----------
-        deadline : Deadline
-            Ends the wait, and the permit soon after it.
-        function : callable
-            What to call.
-        waits : bool, default=True
-            Whether to wait at all.
-
-        Raises
-        ------
-        EndpointTimeout
-            If it is not permitted in time.
-        BaseException
-            What the function raises.
-        """
+        """Call a function when it is permitted; raises what `enter` and the function do."""
         permit = Permit(deadline)
         try:
             try:
@@ -123,17 +94,10 @@ class ConcurrencyLimiter:
             self.leave(permit, limited=False, answered=True)
 
     def leave(self, permit: Permit, *, limited: bool, answered: bool) -> None:
-        """End a request, or give its place in the queue up; the second time does nothing.
+        """End a request, or its waiting; the second time has no effect.
 
-        Parameters
-        ----------
-        permit : Permit
-            With which it was begun.
-        limited : bool
-            Whether the endpoint said that there were too many at once. Those that were under way
-            together say it together, and count once.
-        answered : bool
-            Whether it was answered.
+        `limited` says that the endpoint had too many at once. Requests that were under way together
+        are told so together, and that counts once.
         """
         with self._lock:
             if permit.called is not None and permit in self._waiting:
@@ -170,7 +134,7 @@ class ConcurrencyLimiter:
             self._call_next()
             if permit in self._running:
                 return True
-        return called.acquire(timeout=min(permit.deadline.remaining_s(), waits * _LONGEST_S))
+        return called.acquire(timeout=min(permit.deadline.remaining_s(), waits * LONGEST_WAIT_S))
 
     def _call_next(self) -> None:
         if self._waiting and len(self._running) >= self.limit:

@@ -205,7 +205,7 @@ class TritonEndpoint:
 
 
 FIELDS = tuple(item.name for item in fields(TritonEndpoint) if item.name != "origin")
-"""What describes an endpoint; where that came from is no part of it."""
+"""The fields that describe an endpoint, without where their values came from."""
 
 _HINTS = get_type_hints(TritonEndpoint)
 FIELD_TYPES: Mapping[str, Any] = {
@@ -228,7 +228,7 @@ def read_field(name: str, text: str, where: str) -> Any:
 
 
 def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:
-    """Leave out whom a saved model trusts: who may sign for a host, this machine knows."""
+    """Drop the authorities that a saved model names: this machine decides whom to trust."""
     named = endpoint.ca_bundle
     if named is None or is_codes(endpoint, "ca_bundle") or is_trusted(named, endpoint.place):
         return endpoint
@@ -279,8 +279,8 @@ def _check_key_env(field: str, name: Any) -> None:
     if name is not None and not (isinstance(name, str) and _ENV_NAME.fullmatch(name)):
         raise ConfigurationError(
             f"{field} is the NAME of an environment variable (letters, digits and "
-            "underscores, at most 64), never a key; what was given is none, and is not shown "
-            "in case it is a key"
+            "underscores, at most 64), never a key; the value given is not such a name, and is "
+            "not shown in case it is a key"
         )
     if name in RESERVED:
         raise ConfigurationError(f"{field}: {name!r} means something else in a grant; rename it")

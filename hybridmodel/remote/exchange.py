@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
@@ -17,63 +17,49 @@ from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.http.connection import HttpRequest, Reply
-from hybridmodel.remote.http.transport import PooledTransport, Transport
-from hybridmodel.remote.redaction import Redaction, Redactions, fit_cause, proxy_secrets
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.http.transport import Transport
+from hybridmodel.remote.redaction import Redaction, fit_cause, proxy_secrets
+from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.statuses import error_from_reply
-from hybridmodel.remote.time_limit import capped
 from hybridmodel.remote.trust.credentials import key_source
 from hybridmodel.remote.trust.key_sources import KeySource
-from hybridmodel.remote.trust.permission import Permission, permission_of
+from hybridmodel.remote.trust.permission import permission_of
+from hybridmodel.remote.trust.variables import capped
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
 from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message
-from hybridmodel.remote.wire.tensor_data import Buffer
+from hybridmodel.remote.wire.tensor_data import Array, Buffer
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
-"""Sent with every request. Triton would compress each answer that may be compressed."""
+"""Sent with every request; without ``identity``, Triton would compress its answers."""
 
 _SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
 _CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
-"""Of a model with hundreds of inputs."""
+"""Large enough for a model with hundreds of inputs."""
 
 DEPLOYMENT = "azureml-model-deployment"
 """Header that picks a deployment of an Azure Machine Learning endpoint."""
 
-_DELAYS = (
-    "ms-azureml-bandwidth-request-delay-ms",
-    "ms-azureml-bandwidth-response-delay-ms",
-)
+_DELAYS = ("ms-azureml-bandwidth-request-delay-ms", "ms-azureml-bandwidth-response-delay-ms")
 
 _MOST_SHOWN = 1000
-"""Characters of a message."""
+"""The most characters of a message."""
 
 _LONGEST_VERSION, _VERSIONS = 100, 64
-"""Characters of a server's version, and versions that are known to be fit to be shown."""
+"""The longest version that is shown, and how many are remembered that need no redaction."""
 
 _AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
-"""What was learned of a server that may have been replaced since, and what was learned just now."""
+"""When to ask a server again, which may have been replaced, and when it is too soon."""
 
 _log = logging.getLogger("hybridmodel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What all requests of one logical call share.
+    """One logical call, which may take several requests.
 
-    Attributes
-    ----------
-    deadline : Deadline
-        When it ends.
-    request_id : str or None
-        For the logs of both sides.
-    key : str or None
-        Never part of a repr or message.
-    renewed : bool
-        Whether the key was asked for again already.
-    retry : bool
-        Whether it is sent again, after a pause, where that may help.
-    earlier_key : str or None
-        That was refused before.
+    `rows` is None where nobody counts them; `renewed` says that the key was asked for again
+    already, and `retry` whether another attempt may follow a pause. Keys and data are never part of
+    a repr.
     """
 
     deadline: Deadline
@@ -82,46 +68,35 @@ class Call:
     renewed: bool = False
     retry: bool = True
     earlier_key: str | None = field(default=None, repr=False)
+    feeds: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    outputs: tuple[str, ...] = ()
+    rows: int | None = None
 
 
 class Exchanger:
-    """Sends requests to one endpoint; makes its transport once in each process.
-
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Where.
-    credential : object, optional
-        As `hybridmodel.remote.trust.credentials.key_source` takes it.
-    make_transport : callable, default=PooledTransport
-        Makes the transport.
-    clock : callable, default=time.monotonic
-        Tells the time in seconds.
-
-    Raises
-    ------
-    ConfigurationError
-        If the credential is of no known kind.
-    """
+    """Sends requests to one endpoint; makes its transport once in each process."""
 
     def __init__(
         self,
         endpoint: TritonEndpoint,
-        credential: Any = None,
-        make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
-        clock: Callable[[], float] = time.monotonic,
+        credential: Any,
+        make_transport: Callable[[TritonEndpoint], Transport],
+        clock: Clock,
     ) -> None:
         self.endpoint = endpoint
         self._permission = permission_of(endpoint)
-        self.keys: KeySource = key_source(endpoint, credential, self._permission)
-        self._make_transport = make_transport
+        self.keys: KeySource = key_source(endpoint, credential)
+        self._check_key: Callable[[], None] = getattr(self.keys, "check", lambda: None)
+        self._known_keys: Callable[[], tuple[str, ...]] = getattr(self.keys, "known", tuple)
+        self._connect = partial(make_transport, endpoint)
         self._transport: PerProcess[Transport] = PerProcess()
         self._clock = clock
-        self._speaks_binary = endpoint.binary
+        self.speaks_binary = endpoint.binary
         self._binary_since = float("inf") if endpoint.binary is not None else 0.0
         self._told_of_delay = False
         self._fit_versions: set[str] = set()
-        self._redactions = Redactions()
+        # Kept, because it takes time to make; where `vars` does not show the keys.
+        self._redaction = lru_cache(maxsize=1)(Redaction)
         self._headers = dict(_HEADERS)
         if endpoint.deployment is not None:
             self._headers[DEPLOYMENT] = endpoint.deployment
@@ -131,32 +106,32 @@ class Exchanger:
         timeout_s: float | None,
         request_id: str | None = None,
         deadline: Deadline | None = None,
+        **asked: Any,
     ) -> Call:
-        """Start a call: its deadline, where it has none yet, and its key."""
-        if deadline is None:
-            seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
-            deadline = Deadline(capped(seconds), self._clock)
-        return Call(deadline=deadline, request_id=request_id, key=self.keys.key(deadline))
+        """Start a call: its deadline, where it has none yet, and its key; `asked` as in `Call`."""
+        try:
+            if deadline is None:
+                seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
+                deadline = Deadline(capped(seconds), self._clock)
+            key = self.keys.key(deadline)
+        except EndpointError as error:
+            error.endpoint, error.request_id = self.endpoint.model_url, request_id
+            error.attempts = 0
+            raise
+        return Call(deadline=deadline, request_id=request_id, key=key, **asked)
 
     def exchange(
-        self,
-        call: Call,
-        method: str,
-        url: str,
-        message: Message | None = None,
-        json_bytes: int = JSON_BYTES,
+        self, call: Call, url: str, message: Message | None = None, json_bytes: int = JSON_BYTES
     ) -> Reply:
         """Send one request, and return its reply if it is a 200 with at most so much JSON.
 
-        Raises
-        ------
-        EndpointError
-            Of the kind that the status, or what happened instead, stands for.
-        ConfigurationError
-            If a saved model wants what is not, or no longer, granted.
+        Raises the `EndpointError` that the status, or what happened instead, stands for, and
+        `ConfigurationError` if a saved model wants what is not granted, or no longer.
         """
         if self._permission is not None:
-            self._check_granted(self._permission, call, url)
+            self._permission.check_request(url)
+            if call.key is not None:
+                self._check_key()
         headers = {**self._headers, **trace_context()}
         if call.key is not None:
             headers["Authorization"] = f"Bearer {call.key}"
@@ -167,7 +142,7 @@ class Exchanger:
             headers.update(message.headers)
             body = (message.header, *message.tensors)
         request = HttpRequest(
-            method=method,
+            method="GET" if message is None else "POST",
             url=url,
             headers=headers,
             body=body,
@@ -180,7 +155,8 @@ class Exchanger:
             raise self.with_context(call, error) from error.__cause__
         if reply.status != 200:
             raise self.with_context(call, error_from_reply(reply, self.redaction(call)), reply)
-        self._note_delay(call, reply)
+        if not self._told_of_delay:
+            self._note_delay(call, reply)
         return reply
 
     def with_context(
@@ -203,9 +179,8 @@ class Exchanger:
 
     def redaction(self, call: Call) -> Redaction:
         """Return what keeps the keys of a call, and others that are known, out of what is shown."""
-        known = getattr(self.keys, "known", tuple)
-        keys = (call.key, call.earlier_key, *known())
-        return self._redactions.of((*filter(None, keys), *proxy_secrets()))
+        keys = filter(None, (call.key, call.earlier_key, *self._known_keys()))
+        return self._redaction((*keys, *proxy_secrets()))
 
     def version(self, call: Call, said: str | None) -> str | None:
         """Return the version that a server says has answered, fit to be shown."""
@@ -219,7 +194,7 @@ class Exchanger:
     @property
     def binary(self) -> bool | None:
         """Whether the server takes binary tensors; None where it has to be asked."""
-        speaks = self._speaks_binary
+        speaks = self.speaks_binary
         # JSON does everywhere, but a server that takes more may have come in its place.
         fresh = speaks or self._clock() - self._binary_since < _AGAIN_S
         return speaks if fresh else None
@@ -227,43 +202,38 @@ class Exchanger:
     def ask_binary(self, call: Call) -> tuple[bool, int]:
         """Ask whether the server takes binary tensors, unless another thread did meanwhile.
 
-        Returns
-        -------
-        tuple of (bool, int)
-            The number is that of requests.
+        The number that is returned beside the answer is that of requests.
         """
         known = self.binary
         if known is not None:
             return known, 0
         attempts = 1
         try:
-            reply = self.exchange(call, "GET", f"{self.endpoint.uri}/v2")
+            reply = self.exchange(call, f"{self.endpoint.uri}/v2")
             attempts = reply.attempts
             extensions = decode_object(reply.header, _SMALL).get("extensions")
         except (EndpointRefused, ProtocolError):
-            # Endpoints may hide their metadata; what hides it is as a rule a gateway to Triton.
+            # Endpoints may hide their metadata; what hides it is usually a gateway to Triton.
             extensions = [BINARY_EXTENSION]
         speaks = isinstance(extensions, list) and BINARY_EXTENSION in extensions
-        self._speaks_binary = speaks
+        self.speaks_binary = speaks
         self._binary_since = self._clock()
         return speaks, attempts
 
     def doubt_binary(self) -> None:
         """Ask the server again before the next request, unless it was asked just now."""
         if self._clock() - self._binary_since >= _ASKED_LATELY_S:
-            self._speaks_binary = None
+            self.speaks_binary = None
 
     def max_batch_size(self, call: Call) -> int | None:
         """Ask how many rows the server takes at a time: `sys.maxsize` for any, None if unsaid."""
         try:
-            reply = self.exchange(call, "GET", f"{self.endpoint.model_url}/config")
+            reply = self.exchange(call, f"{self.endpoint.model_url}/config")
             most = decode_object(reply.header, _CONFIG).get("max_batch_size")
         except EndpointError:
-            # What was refused is the caller's news, not that the reason cannot be found.
+            # The caller learns what was refused, and not that the reason is unknown.
             return None
-        if type(most) is not int:
-            return None
-        return most if most > 0 else sys.maxsize
+        return (most if most > 0 else sys.maxsize) if type(most) is int else None
 
     def close(self) -> None:
         """Close the connections of this process; the next request opens others."""
@@ -271,30 +241,20 @@ class Exchanger:
         if transport is not None:
             transport.close()
 
-    def _check_granted(self, permission: Permission, call: Call, url: str) -> None:
-        permission.check_request(url)
-        if call.key is not None:
-            check: Callable[[], None] | None = getattr(self.keys, "check", None)
-            if check is not None:
-                check()
-
     def _note_delay(self, call: Call, reply: Reply) -> None:
         delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]
-        if delays and not self._told_of_delay:
+        if delays:
             self._told_of_delay = True
             _log.warning(
                 "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
-                "send fewer rows or ask for fewer outputs; said once",
+                "send fewer rows or ask for fewer outputs; this is logged once",
                 self.endpoint.model_url,
                 self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
             )
 
-    def _connect(self) -> Transport:
-        return self._make_transport(self.endpoint)
-
 
 def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:
-    """Show the beginning of what should have been JSON: a login page as a rule."""
+    """Show the beginning of what should have been JSON: usually a login page."""
     if reply.status != 200 or reply.header[:1] == b"{":
         return ""
     kind = redaction(reply.headers.get("content-type", "none"), _LONGEST_VERSION)

@@ -20,38 +20,26 @@ from hybridmodel.exceptions import (
     ProtocolError,
     RateLimited,
 )
-from hybridmodel.remote.trust.variables import AZURE_ML_SCOPE
 
-Retry = Literal["yes", "no", "new key"]
-Speaks = Literal["failure", "answer", "nothing"]
+AZURE_ML_SCOPE = "https://ml.azure.com/.default"
+"""Scope of Entra ID tokens for calling (not managing) Azure Machine Learning endpoints."""
 
 
 @dataclass(frozen=True, slots=True)  # Not kw_only, so that the table has a line for each row.
 class Fault:
     """One row of the table.
 
-    Attributes
-    ----------
-    name : str
-        A status, or what happened instead of one.
-    error : type of EndpointError
-        What is raised.
-    retry : str
-        Whether the same request may be answered when it is sent again: ``"yes"``, after a pause;
-        ``"no"``; ``"new key"``, once and only with another key.
-    breaker : str
-        What the circuit breaker takes it for: a ``"failure"`` of the endpoint; an ``"answer"``,
-        which closes the breaker; ``"nothing"``, which leaves it as it is.
-    hint : str
-        What may help.
-    fair_s : float
-        A call that could wait less than that, in seconds, says nothing about the endpoint's health.
+    `name` is a status, or what happened instead of one; `error` is raised. `retry` says whether the
+    same request may be answered when it is sent again: after a pause, or once with another key. For
+    the circuit breaker it is a ``"failure"`` of the endpoint, an ``"answer"``, which closes the
+    breaker, or ``"nothing"``. A call that could wait less than `fair_s` seconds says nothing about
+    the endpoint's health. `hint` says what may help.
     """
 
     name: str
     error: type[EndpointError]
-    retry: Retry
-    breaker: Speaks
+    retry: Literal["yes", "no", "new key"]
+    breaker: Literal["failure", "answer", "nothing"]
     hint: str = ""
     fair_s: float = 0.0
 
@@ -103,16 +91,9 @@ FAULTS = (
 
 BY_NAME: Mapping[str, Fault] = {row.name: row for row in FAULTS}
 
-_USUAL: Mapping[type, str] = {
-    EndpointRefused: "4xx",
-    AuthenticationFailed: "403",
-    EndpointUnavailable: BROKE,
-    RateLimited: "429",
-    EndpointTimeout: LATE,
-    CircuitOpen: CIRCUIT_OPEN,
-    ProtocolError: NOT_THE_PROTOCOL,
-}
-"""The row of an error that was raised without naming one."""
+_USUAL = ("4xx", "403", BROKE, "429", LATE, CIRCUIT_OPEN, NOT_THE_PROTOCOL)
+_NAME_OF: Mapping[type, str] = {BY_NAME[name].error: name for name in _USUAL}
+"""The name of the row for errors that were raised without one."""
 
 
 def fault_of(error: EndpointError) -> Fault:
@@ -121,8 +102,8 @@ def fault_of(error: EndpointError) -> Fault:
     if fault is not None and isinstance(error, fault.error):
         return fault
     for kind in type(error).__mro__:
-        if kind in _USUAL:
-            return BY_NAME[_USUAL[kind]]
+        if kind in _NAME_OF:
+            return BY_NAME[_NAME_OF[kind]]
     return BY_NAME[OTHER]
 
 

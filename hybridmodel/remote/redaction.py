@@ -20,18 +20,18 @@ HIDDEN = "***"
 """Stands for a secret."""
 
 _RUN = 8
-"""So many characters of a secret, one after the other, are not shown; all of a shorter one."""
+"""So many successive characters of a secret are hidden; a shorter secret is hidden as a whole."""
 
 _BASE64_RUN = 4
 _ROUNDS = 6
-"""Of unescaping: what was escaped once at each of several stations."""
+"""Text may have been escaped so often on its way."""
 
 _MOST = 300
 _READ = 8
-"""Times what is shown at the most: so much is looked at, since escapes make text longer."""
+"""So many times the length that is shown is examined, since escapes make text longer."""
 
 _LINKS, _LONGEST_LINK = 16, 2000
-"""Errors that an error came from, and characters of each: what has more is not shown."""
+"""The longest chain of causes, and the longest text of each, that is shown."""
 
 _ESCAPE = re.compile(
     r"[%=][0-9a-fA-F]{2}"
@@ -50,13 +50,7 @@ _FOLDED = {
 
 
 class Redaction:
-    """Makes text fit to be shown.
-
-    Parameters
-    ----------
-    secrets : iterable of str
-        What must not show up; empty ones are ignored.
-    """
+    """Makes text fit to be shown: without the secrets that it was made with."""
 
     # Not to be seen by `vars`.
     __slots__ = ("_runs",)
@@ -88,10 +82,6 @@ class Redaction:
                 break
         return text
 
-    def is_fit(self, text: str, most: int = _MOST) -> bool:
-        """Tell whether text would be shown as it is."""
-        return len(text) <= most and self(text, most) == text
-
     def _found(self, text: str) -> bytearray:
         """Return a 1 for each character that belongs to a secret."""
         hidden = bytearray(len(text))
@@ -110,24 +100,6 @@ class Redaction:
         return hidden
 
 
-class Redactions:
-    """Keeps the last redaction: that of the same secrets is the same, and takes time to make."""
-
-    __slots__ = ("_last",)
-
-    def __init__(self) -> None:
-        self._last: tuple[tuple[str, ...], Redaction] = ((), Redaction())
-
-    def of(self, secrets: Iterable[str]) -> Redaction:
-        """Return the redaction of these secrets."""
-        wanted = tuple(secrets)
-        kept, redaction = self._last
-        if kept != wanted:
-            redaction = Redaction(wanted)
-            self._last = wanted, redaction
-        return redaction
-
-
 def escaped(text: str) -> str:
     """Return text in one line: what does not print by itself is written as Python would."""
     if text.isprintable():
@@ -144,7 +116,8 @@ def fit_cause(error: BaseException, redaction: Redaction) -> BaseException | Non
     for _ in range(_LINKS):
         if link is None:
             return cause
-        if not redaction.is_fit(f"{link}{link.args}", _LONGEST_LINK):
+        text = f"{link}{link.args}"
+        if redaction(text, _LONGEST_LINK) != text:
             return None
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None

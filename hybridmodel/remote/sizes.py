@@ -1,30 +1,24 @@
 """How much goes into one request: as the endpoint is set up, and as it was found to take.
 
-What was found out is not believed for ever, since servers are replaced and gateways set up anew.
+What was found out expires, since servers are replaced and gateways are configured anew.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
-from hybridmodel.process.per_process import reset_in_child
-from hybridmodel.remote.chunks import rows_within, size_of
 from hybridmodel.remote.concurrency import ConcurrencyLimiter
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call
-
-Array = np.ndarray[Any, Any]
+from hybridmodel.remote.resilience import Clock
+from hybridmodel.remote.wire.tensor_data import Array
 
 _AGAIN_S = 60.0
-"""After that, more is tried than was once refused."""
+"""After this pause, a larger request is tried again."""
 
 _LONGEST_PAUSE_S = 600.0
 
@@ -32,27 +26,18 @@ _ASKED_LATELY_S = 5.0
 """A refusal so shortly after the server said how many rows it takes is about something else."""
 
 _SHARE = 0.25
-"""Of a call's time, for finding out whether the server takes more rows by now."""
+"""Share of a call's time for finding out whether the server takes more rows now."""
 
 
 class RequestSizes:
     """What one request to an endpoint may hold. Safe to share between threads.
 
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Its ``max_batch_size`` and ``max_request_bytes`` are never exceeded.
-    ask : callable
-        Asks the server how many rows it takes; returns None where it does not say.
-    clock : callable
-        Tells the time in seconds.
+    The endpoint's ``max_batch_size`` and ``max_request_bytes`` are never exceeded. `ask` asks the
+    server how many rows it takes, and returns None where it does not say.
     """
 
     def __init__(
-        self,
-        endpoint: TritonEndpoint,
-        ask: Callable[[Call], int | None],
-        clock: Callable[[], float] = time.monotonic,
+        self, endpoint: TritonEndpoint, ask: Callable[[Call], int | None], clock: Clock
     ) -> None:
         self._ask = ask
         self._clock = clock
@@ -61,42 +46,30 @@ class RequestSizes:
         self._learns_rows = endpoint.max_batch_size is None
         self._asked_at = -sys.float_info.max
         self._asking = ConcurrencyLimiter(1)
-        reset_in_child(self._asking)
+        self.answered = self._bytes.answered
 
-    def rows_for(self, call: Call, feeds: Mapping[str, Array], rows: int) -> int:
+    def rows_for(self, call: Call, rows: int) -> int:
         """Return how many of so many rows to send at a time; at least one."""
-        if self._rows < rows and self._learns_rows and self._asked_s_ago() >= _AGAIN_S:
+        if self._rows < rows and self._learns_rows and self._clock() - self._asked_at >= _AGAIN_S:
             self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
-        return self._fitting(feeds, rows)
+        return self._fitting(call, rows)
 
-    def fewer_rows(
-        self, call: Call, error: EndpointRefused, feeds: Mapping[str, Array], rows: int, size: int
-    ) -> int:
+    def fewer_rows(self, call: Call, error: EndpointRefused, rows: int, size: int) -> int:
         """Return how many rows to send at a time after so many were refused.
 
-        Raises
-        ------
-        EndpointRefused
-            What was given, if it is not for their number.
+        Raises the refusal again if it is not for their number.
         """
         if size > 1 and error.status == 413:
-            self._bytes.refused(size_of(feeds) / rows * size)
+            self._bytes.refused(_size_of(call.feeds) / rows * size)
         elif size > 1 and error.status in (400, 424):
             self._learn(call, size)
-        fewer = self._fitting(feeds, rows)
+        fewer = self._fitting(call, rows)
         if fewer >= size:
             raise error
         return fewer
 
-    def answered(self) -> None:
-        """Note that a call was answered whose requests were as large as is known to do."""
-        self._bytes.answered()
-
-    def _fitting(self, feeds: Mapping[str, Array], rows: int) -> int:
-        return min(rows, self._rows, rows_within(feeds, rows, self._bytes.now))
-
-    def _asked_s_ago(self) -> float:
-        return self._clock() - self._asked_at
+    def _fitting(self, call: Call, rows: int) -> int:
+        return min(rows, self._rows, rows_within(call.feeds, rows, self._bytes.now))
 
     def _learn(self, call: Call, refused: int | None = None) -> None:
         """Ask the server how many rows it takes, one thread at a time, unless that was just done.
@@ -105,7 +78,9 @@ class RequestSizes:
         """
 
         def ask() -> None:
-            if refused is None or self._may_be_too_many(refused):
+            lately = self._clock() - self._asked_at < _ASKED_LATELY_S
+            too_many = self._learns_rows and not lately and (refused or 0) <= self._rows
+            if refused is None or too_many:
                 most = self._ask(call)
                 self._asked_at = self._clock()
                 self._rows = self._rows if most is None else most
@@ -113,9 +88,23 @@ class RequestSizes:
         with suppress(EndpointTimeout):
             self._asking.run(call.deadline, ask, waits=refused is not None)
 
-    def _may_be_too_many(self, rows: int) -> bool:
-        lately = self._asked_s_ago() < _ASKED_LATELY_S
-        return self._learns_rows and rows <= self._rows and not lately
+
+def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: float) -> int:
+    """Return how many rows have at most so many bytes; at least one."""
+    row_bytes = _size_of(feeds) / max(rows, 1)
+    return max(1, int(size_bytes / row_bytes)) if row_bytes else rows
+
+
+def _size_of(feeds: Mapping[str, Array]) -> int:
+    """Return about how many bytes feeds have in a request."""
+    return sum(map(_size_bytes, feeds.values()))
+
+
+def _size_bytes(array: Array) -> int:
+    """Count strings by their length and the number before each, and not by where they lie."""
+    if array.dtype.kind == "O":
+        return sum(map(len, array.flat)) + 4 * array.size
+    return array.nbytes
 
 
 class _Bytes:
@@ -125,7 +114,7 @@ class _Bytes:
     of twice the length. Of two threads that change it together, either may be the last.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+    def __init__(self, most: int, clock: Clock) -> None:
         self.now = self._most = float(most)
         self._clock = clock
         self._pause_s = _AGAIN_S
@@ -141,6 +130,7 @@ class _Bytes:
         self._larger_at = self._clock() + self._pause_s
 
     def answered(self) -> None:
+        """Note that a call was answered whose requests were as large as is known to do."""
         if self.now < self._most and self._clock() >= self._larger_at:
             self._growing = True
             self.now = min(self._most, 2 * self.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -11,7 +12,6 @@ from urllib.parse import urlsplit
 from hybridmodel.exceptions import EndpointError, EndpointUnavailable, ProtocolError
 from hybridmodel.remote.faults import fault_of_status, new_error
 from hybridmodel.remote.http.connection import Reply
-from hybridmodel.remote.redaction import escaped
 from hybridmodel.remote.wire.json_text import ERROR_LIMIT, decode_object
 
 MODEL_STATUS = "ms-azureml-model-error-statuscode"
@@ -24,47 +24,38 @@ _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 """Headers of Azure's services that are finer than ``Retry-After``."""
 
 _READ_BYTES = 4000
-"""Of what a server says; most of that is not shown."""
+"""So much of what a server says is read; less is shown."""
 
 
-def error_from_reply(reply: Reply, show: Callable[[str], str] = escaped) -> EndpointError:
+def error_from_reply(reply: Reply, show: Callable[[str], str]) -> EndpointError:
     """Return the error that a reply of another status than 200 stands for.
 
-    Parameters
-    ----------
-    reply : Reply
-        Whose body may be the protocol's ``{"error": ...}``, a gateway's text or a web page.
-    show : callable
-        Makes what the server says fit for a message: without secrets, and bounded.
+    Its body may be the protocol's ``{"error": ...}``, a gateway's text or a web page; `show` makes
+    it fit for a message: without secrets, and bounded.
     """
-    status = _own_status(reply)
+    own = reply.headers.get(MODEL_STATUS, "") if reply.status == 424 else ""
+    status = int(own) if re.fullmatch("[0-9]{3}", own) else reply.status
+    said = _protocol_error(reply)
     shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
-    text = _said(reply, show)
-    message = ": ".join(part for part in (f"answered {shown}", text) if part)
+    message = ": ".join(filter(None, (f"answered {shown}", _text(reply, said, show))))
     # A 500 with the protocol's own error, or behind a 424, is the model that failed; it will again.
-    of_model = reply.status == 424 != status or _protocol_error(reply) is not None
+    of_model = reply.status == 424 != status or said is not None
     error = new_error(fault_of_status(status, of_model=of_model).name, message)
     if isinstance(error, EndpointUnavailable):
         error.retry_after_s = _retry_after_s(reply.headers)
     return error
 
 
-def _own_status(reply: Reply) -> int:
-    own = reply.headers.get(MODEL_STATUS, "") if reply.status == 424 else ""
-    return int(own) if own.isascii() and own.isdigit() and len(own) == 3 else reply.status
-
-
-def _said(reply: Reply, show: Callable[[str], str]) -> str:
+def _text(reply: Reply, said: str | None, show: Callable[[str], str]) -> str:
     if 300 <= reply.status < 400:
         host = show(_redirected_to(reply))
         return f"a redirect to {host}, which is not followed; check the uri"
     encoding = reply.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        return f"its text is encoded as {show(repr(encoding[:40]))}, which nobody asked for"
-    text = _protocol_error(reply)
-    if text is None:
-        text = bytes(reply.header[:_READ_BYTES]).decode("utf-8", "replace")
-    return show(" ".join(text[:_READ_BYTES].split()) or reply.headers.get(_MODEL_REASON, ""))
+        return f"its text is encoded as {show(repr(encoding[:40]))}, which was not asked for"
+    if said is None:
+        said = bytes(reply.header[:_READ_BYTES]).decode("utf-8", "replace")
+    return show(" ".join(said[:_READ_BYTES].split()) or reply.headers.get(_MODEL_REASON, ""))
 
 
 def _redirected_to(reply: Reply) -> str:

@@ -11,7 +11,7 @@ from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
-from hybridmodel.remote.time_limit import capped
+from hybridmodel.remote.trust.variables import capped
 from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:

@@ -18,15 +18,10 @@ import numpy as np
 
 from hybridmodel.data.tensors import BY_DTYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.wire.json_fields import flag_of, name_of, objects_of, shown
-from hybridmodel.remote.wire.json_text import decode_object
-from hybridmodel.remote.wire.layouts import Slot, fill, slots_of
-from hybridmodel.remote.wire.protocol import (
-    HEADER_LENGTH,
-    InferRequest,
-    split_body,
-)
-from hybridmodel.remote.wire.tensor_data import Buffer
+from hybridmodel.remote.wire.json_text import decode_object, shown
+from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of
+from hybridmodel.remote.wire.protocol import HEADER_LENGTH, InferRequest, split_body
+from hybridmodel.remote.wire.tensor_data import Buffer, Slot, fill
 from hybridmodel.serving.limits import Limits
 
 _SUPPORTED = {"request": "binary_data_output", "input": "binary_data_size", "output": "binary_data"}
@@ -106,7 +101,7 @@ def _checked_slots(head: Mapping[str, Any], spec: ModelSpec) -> Sequence[Slot]:
         _check_parameters(item, "input", f"input {name!r}")
         if "data" in item and "binary_data_size" in item.get("parameters", {}):
             raise ProtocolError(f"input {name!r} has data and binary_data_size; send only one")
-    slots = {slot.name: slot for slot in slots_of(head, "input")}
+    slots = slots_of(head, "input")
     for unknown in slots.keys() - set(spec.input_names):
         raise ProtocolError(f"unexpected inference input {unknown!r}")
     for declared in spec.inputs:

@@ -14,9 +14,9 @@ import numpy as np
 from hybridmodel.checks import check_count, check_seconds
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.attempts import EndpointState
 from hybridmodel.remote.client import EndpointClient, stand_ins
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.endpoint_state import EndpointState
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.wire.protocol import HEADER_LENGTH, decode_request, split_body

@@ -171,7 +171,7 @@ def test_revoking(tmp_path: Path, user: Path) -> None:
         (["trust"], "name a model"),
         (["trust", "--list", "--revoke", "x"], "take no other options"),
         (["trust", "x", "--list"], "take no other options"),
-        (["trust", "--revoke", "a/../b"], "no grant"),
+        (["trust", "--revoke", "a/../b"], "not a grant"),
         (["trust", "@lone"], "has no endpoint"),
         (["trust", "@odd", "--yes"], "no grant can name"),
     ],

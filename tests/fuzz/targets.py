@@ -21,9 +21,10 @@ from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire import layouts
 from hybridmodel.remote.wire.json_text import ERROR_BYTES
+from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.memo import Memo
-from hybridmodel.remote.wire.metadata import decode_metadata
-from hybridmodel.remote.wire.protocol import decode_request, decode_response
+from hybridmodel.remote.wire.protocol import decode_request
+from tests.support.protocol_parts import decode_response
 
 OBJECTS = 60
 """Bytes that one byte can take: of JSON, seven for an empty object with one key take 232."""

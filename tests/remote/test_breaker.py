@@ -19,9 +19,9 @@ from hybridmodel import (
     ProtocolError,
     RateLimited,
 )
+from hybridmodel.remote.attempts import state_of
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
-from hybridmodel.remote.endpoint_state import state_of
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, error, good, http
 
 GOOD = good()

@@ -15,8 +15,9 @@ from hybridmodel import (
     ProtocolError,
     TensorSpec,
 )
-from hybridmodel.remote.chunks import can_cut, cut, join, rows_within
+from hybridmodel.remote.answers import can_cut, cut, join
 from hybridmodel.remote.http.connection import HttpRequest, Reply
+from hybridmodel.remote.sizes import rows_within
 from hybridmodel.serving import TritonServer
 from hybridmodel.serving.triton_files import unsupported
 from tests.support import models

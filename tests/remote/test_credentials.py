@@ -209,7 +209,7 @@ def test_a_key_that_is_refused_and_stays_the_same_is_sent_once() -> None:
 
 def test_variables_are_read_for_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first that is set counts; none at all is an error that names both."""
-    source = VariableKey("FIRST_KEY", "SECOND_KEY")
+    source = VariableKey(("FIRST_KEY", "SECOND_KEY"))
     monkeypatch.delenv("FIRST_KEY", raising=False)
     monkeypatch.delenv("SECOND_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="FIRST_KEY or SECOND_KEY, which is not set"):

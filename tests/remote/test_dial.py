@@ -136,7 +136,7 @@ def test_an_interrupted_connect_leaves_no_socket(monkeypatch: pytest.MonkeyPatch
 
 def test_a_name_that_cannot_be_looked_up_is_said() -> None:
     """A label longer than any is an error of the network's kind, not Python's."""
-    with pytest.raises(OSError, match="no name that can be looked up"):
+    with pytest.raises(OSError, match="not a name that can be looked up"):
         addresses_of(f"{'a' * 70}.test", 80)
 
 

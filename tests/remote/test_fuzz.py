@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.http import connection, http1
 from hybridmodel.remote.wire import layouts
-from hybridmodel.remote.wire.protocol import decode_response
 from tests.fuzz import targets
 from tests.fuzz.mutator import mutate
 from tests.fuzz.seeds import RESPONSES, SEEDS, WORDS
 from tests.fuzz.targets import TARGETS
+from tests.support.protocol_parts import decode_response
 from tests.support.strategies import damaged, law
 
 

@@ -10,11 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hybridmodel import ConfigurationError, TritonEndpoint
-from hybridmodel.remote.address import read_address
-from hybridmodel.remote.host import normal_host
+from hybridmodel.remote.address import normal_host, read_address
 from hybridmodel.remote.http import connect
 from hybridmodel.remote.trust.grants import Grant, parse_grants
-from hybridmodel.remote.trust.key_names import host_key_names
+from hybridmodel.remote.trust.permission import host_key_names
 from tests.support.strategies import law
 
 WRITTEN = {

@@ -27,11 +27,12 @@ from hybridmodel import (
     TensorSpec,
     TritonEndpoint,
 )
+from hybridmodel.remote.answers import answer_limit
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply
 from hybridmodel.remote.resilience import Deadline
-from hybridmodel.remote.wire import layouts
-from hybridmodel.remote.wire.json_text import JsonLimit, answer_limit, decode_object
+from hybridmodel.remote.wire import layouts, tensor_data
+from hybridmodel.remote.wire.json_text import JsonLimit, decode_object
 from hybridmodel.remote.wire.protocol import encode_response
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, Script, http, raw
 
@@ -234,7 +235,7 @@ def cost(case: Case) -> tuple[int, int, float]:
     """Ask once; return how many bytes came, how many were taken, and the seconds."""
     client, wire = client_of(case.sent, case.model, case.binary)
     feeds = {"x": np.zeros(case.rows, np.float32)}
-    layouts._layouts.keep(b"", layouts.Layout((), None, None, None))  # Imported and warm.
+    layouts._layouts.keep(b"", layouts.Layout({}, None, None, None))  # Imported and warm.
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -293,7 +294,7 @@ def test_strings_are_not_decoded_where_numbers_were_asked_for(
 ) -> None:
     """Names, datatypes and shapes are held against the model before anything is made of them."""
     made: list[object] = []
-    monkeypatch.setattr(layouts, "from_raw", lambda *given: made.append(given))
+    monkeypatch.setattr(tensor_data, "_from_raw", lambda *given: made.append(given))
     for described in (output([1], "BYTES", 8), output([1, 3], size=12), output([9, 2], size=72)):
         client, _ = client_of(binary(described, bytes(100)), spec("FP32", 2))
         with pytest.raises(SpecMismatch):

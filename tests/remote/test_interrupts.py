@@ -21,10 +21,10 @@ from hybridmodel import (
     TritonEndpoint,
 )
 from hybridmodel.process.background import Background
+from hybridmodel.remote.attempts import EndpointState
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
-from hybridmodel.remote.endpoint_state import EndpointState
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.sizes import RequestSizes
@@ -86,6 +86,11 @@ def state_with(clock: Clock) -> EndpointState:
     return state
 
 
+def call_within(timeout_s: float, feeds: Any = None) -> Call:
+    """Make a call that wants no key."""
+    return Call(deadline=Deadline(timeout_s), request_id=None, key=None, feeds=feeds or {})
+
+
 def free(_: EndpointState, __: Clock) -> None:
     """Leave it as it is: the request goes through at once."""
 
@@ -127,12 +132,12 @@ def test_wherever_a_handler_raises_nothing_is_lost(
         clock = Clock()
         state = state_with(clock)
         situation(state, clock)
-        raised = interrupted(step, lambda state=state: state.run(Deadline(60.0), send, None))
+        raised = interrupted(step, lambda state=state: state.run(call_within(60.0), send))
         while situation is busy and state.limiter.running:
             time.sleep(0.001)  # The request before, which its own thread ends.
         assert (state.limiter.running, len(state.limiter._waiting)) == (0, 0), step
         clock.time_s += 10
-        state.run(Deadline(5.0), answered, None)
+        state.run(call_within(5.0), answered)
         assert not state.breaker.is_open
     assert step > 10
 
@@ -210,10 +215,10 @@ def test_wherever_a_handler_raises_the_rows_of_a_server_can_be_asked_for_again()
         step += 1
         clock = Clock()
         sizes = RequestSizes(endpoint, lambda _: 4, clock)
-        call = Call(deadline=Deadline(5.0), request_id=None, key=None)
+        call = call_within(5.0, feeds)
 
         def fewer(sizes: RequestSizes = sizes, call: Call = call) -> int:
-            return sizes.fewer_rows(call, refused, feeds, 20, 20)
+            return sizes.fewer_rows(call, refused, 20, 20)
 
         raised = interrupted(step, fewer)
         clock.time_s += 6  # What it asked just before it was interrupted is not asked again.
@@ -247,7 +252,7 @@ def test_real_signals_leave_nothing_behind() -> None:
         raise Interrupt
 
     before, tracer = signal.signal(signal.SIGALRM, raising), sys.gettrace()
-    hits = 0
+    hits, later = 0, Call(deadline=LATER, request_id=None, key=None)
     try:
         with FaultyEndpoint(good()) as faulty:
             client = EndpointClient(faulty.endpoint(max_in_flight=2), SPEC)
@@ -258,7 +263,7 @@ def test_real_signals_leave_nothing_behind() -> None:
                 try:
                     signal.setitimer(signal.ITIMER_REAL, 1e-4 + number * 1e-6)
                     while True:
-                        state.run(LATER, answered, None)
+                        state.run(later, answered)
                 except Interrupt:
                     hits += 1
             signal.setitimer(signal.ITIMER_REAL, 0)

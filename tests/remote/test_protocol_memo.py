@@ -14,10 +14,9 @@ from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.wire import layouts, protocol
 from hybridmodel.remote.wire.memo import Memo
 from hybridmodel.remote.wire.protocol import (
-    decode_response,
     encode_request,
 )
-from tests.support.protocol_parts import OUT, RAW
+from tests.support.protocol_parts import OUT, RAW, decode_response
 
 
 @pytest.fixture

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from hybridmodel.exceptions import ProtocolError
 from hybridmodel.remote.wire import layouts
+from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.memo import Memo
-from hybridmodel.remote.wire.metadata import decode_metadata
 from hybridmodel.remote.wire.protocol import (
     HEADER_LENGTH,
     Message,
     decode_request,
-    decode_response,
     encode_request,
     encode_response,
     split_body,
 )
+from tests.support.protocol_parts import decode_response
 from tests.support.strategies import Array, arrays, damaged, datatypes, json_values, law, names
 
 OBJECTS = 60

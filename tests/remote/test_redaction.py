@@ -429,5 +429,6 @@ def test_records_that_hold_a_key_do_not_show_it() -> None:
     assert {item.name for item in dataclasses.fields(call) if not item.repr} == {
         "key",
         "earlier_key",
+        "feeds",
     }
     assert sys.getsizeof(call)

@@ -21,9 +21,10 @@ from hybridmodel import (
     RateLimited,
     TritonEndpoint,
 )
+from hybridmodel.remote.attempts import RetryBudget, RetryPolicy
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.faults import fault_of
-from hybridmodel.remote.resilience import Deadline, RetryBudget, RetryPolicy
+from hybridmodel.remote.resilience import Deadline
 from tests.support.faulty import FEEDS, SPEC, FaultyEndpoint, Script, error, good, http
 
 GOOD = good()

@@ -15,7 +15,7 @@ from hybridmodel.cascade.scores import as_score
 from hybridmodel.checks import check_seconds, shown
 from hybridmodel.flavor.pyfunc import PyfuncModel
 from hybridmodel.remote.endpoint import read_field
-from hybridmodel.remote.time_limit import capped
+from hybridmodel.remote.trust.variables import capped
 from hybridmodel.routing import AzureFirst, Cascade, Hedge, Shadow, Split, parse_use_azure
 from tests.support import models
 from tests.support.faulty import FaultyEndpoint

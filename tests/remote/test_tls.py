@@ -271,7 +271,7 @@ def test_a_dripping_proxy_leaves_nothing_behind(
         (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", EndpointUnavailable, "password"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n<html>", EndpointUnavailable, "answered 403 to CONNECT"),
         (b"SSH-2.0-OpenSSH\r\n", EndpointError, "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n\r\nsurprise", EndpointUnavailable, "the proxy speaks before"),
+        (b"HTTP/1.1 200 OK\r\n\r\nsurprise", EndpointUnavailable, "the proxy sent data before"),
         (b"", EndpointUnavailable, "in its answer to CONNECT"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 4000, EndpointError, "interim"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", EndpointError, "100 headers"),

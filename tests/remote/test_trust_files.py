@@ -92,7 +92,6 @@ def test_who_has_no_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "another")
     monkeypatch.setattr(Path, "home", nobody)
     assert trust_file.path() is None
-    assert trust_file.stamp() is None
     assert trust_file.read() == ()
     with pytest.raises(ConfigurationError, match="HYBRIDMODEL_ALLOW"):
         trust_file.write(())
@@ -205,7 +204,7 @@ def test_nothing_is_decided_for_code(monkeypatch: pytest.MonkeyPatch, wire: Wire
     def never() -> None:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(trust_file, "stamp", never)
+    monkeypatch.setattr(trust_file, "read", never)
     monkeypatch.setattr(permission.Permission, "ground", never)
     ask(HybridOnnxModel(models.linear(), endpoint=TritonEndpoint(**STORED)))
     assert wire.keys == [f"digits_api_key-{KEY}"]

@@ -1,76 +1,47 @@
 """A connected socket whose every wait ends at a deadline, and that listens while it sends.
 
-It never blocks by itself: what cannot be done at once is waited for, and only then tried again.
-That is also the cheapest way, since a timeout of the socket costs a look before each operation.
+The socket itself never blocks: what cannot be done at once is waited for, then tried again. That is
+also the cheapest way, since a socket with a timeout polls before each operation.
 `hybridmodel.remote.http.tls` does the same over it.
 """
 
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any
 
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
 
 Hear = Callable[[bytes], bool]
 
 AT_ONCE_BYTES = 1 << 16
-"""Asked for at a time. An object of four times that costs 12 µs, in fresh pages from the system."""
+"""Received at a time; four times as much would cost 12 µs for fresh memory."""
 
-_READ, _WRITE = 1, 4  # POLLIN and POLLOUT everywhere; Windows has no names for them.
-_LONGEST_S = 0.25
-"""Of one wait: how long it takes until a call that was given up is noticed to be."""
-
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)  # Windows has no poll.
 _SENDING, _READING, _CONNECTING = "sending the request", "reading the answer", "connecting"
 
 
-class Stream(Protocol):
-    """Bytes both ways before a deadline, over TCP or over TLS; for one thread at a time."""
-
-    def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
-        """Send everything, and return whether that was done; see `BoundedSocket.send`."""
-
-    def receive(self, deadline: Deadline) -> bytes:
-        """Return what came, empty at the end; see `BoundedSocket.receive`."""
-
-    def receive_into(self, view: memoryview, deadline: Deadline) -> int:
-        """Fill the beginning of `view`, and say how much that was."""
-
-    def has_something(self) -> bool:
-        """Tell whether there is something to read, or the end."""
-
-    def close(self) -> None:
-        """Close the socket."""
-
-
 class BoundedSocket:
-    """Sends and receives before a deadline; for one thread at a time.
+    """Sends and receives over TCP before a deadline; for one thread at a time.
 
-    Parameters
-    ----------
-    sock : socket
-        Of TCP. It is made non-blocking.
+    Every method raises `EndpointTimeout` or OSError if that was not possible in time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
         self._socket = sock
-        self._poll = select.poll() if hasattr(select, "poll") else _Select()
-        self._poll.register(sock, _READ)
+        self._selector: selectors.BaseSelector = _Selector()
+        self._selector.register(sock, _READ)
         self._events = _READ
 
     def connect(self, address: Any, deadline: Deadline) -> None:
-        """Connect to an address as `socket.getaddrinfo` gives it.
-
-        Raises
-        ------
-        EndpointTimeout, OSError
-            Then the socket is of no use any more.
-        """
+        """Connect to an address of `socket.getaddrinfo`; after an error the socket is useless."""
         deadline.check(_CONNECTING)
         if self._socket.connect_ex(address) == 0:
             return
@@ -88,20 +59,8 @@ class BoundedSocket:
     def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
         """Send everything, and return whether that was done.
 
-        Parameters
-        ----------
-        parts : iterable of buffers
-            Sent as they lie.
-        deadline : Deadline
-            Ends it.
-        hear : callable
-            Gets what the other side says before it has read everything, empty at its end, and
-            returns whether to stop.
-
-        Raises
-        ------
-        EndpointTimeout, OSError
-            Then some of it may have been sent.
+        `hear` is called with what the other side says before it has read everything, empty at its
+        end, and returns whether to stop. After an error, some of it may have been sent.
         """
         for part in parts:
             view = memoryview(part)
@@ -116,37 +75,22 @@ class BoundedSocket:
         return True
 
     def receive(self, deadline: Deadline) -> bytes:
-        """Return what came, empty at the end.
-
-        Raises
-        ------
-        EndpointTimeout, OSError
-            If nothing came in time, or the connection broke.
-        """
+        """Return what came, empty at the end."""
         while True:
             self._ready(_READ, deadline.check(_READING))
-            try:
+            with suppress(BlockingIOError):
                 return self._socket.recv(AT_ONCE_BYTES)
-            except BlockingIOError:
-                continue
 
     def receive_into(self, view: memoryview, deadline: Deadline) -> int:
-        """Fill the beginning of `view` with what came, and return how much that was.
-
-        Raises
-        ------
-        EndpointTimeout, OSError
-            If nothing came in time, or the connection broke.
-        """
+        """Fill the beginning of `view` with what came, and return how much that was."""
         while True:
             self._ready(_READ, deadline.check(_READING))
-            try:
+            with suppress(BlockingIOError):
                 return self._socket.recv_into(view)
-            except BlockingIOError:
-                continue
 
     def close(self) -> None:
         """Close the socket."""
+        self._selector.close()
         self._socket.close()
 
     def _heard(self, hear: Hear) -> bool:
@@ -157,25 +101,9 @@ class BoundedSocket:
         return hear(piece)
 
     def _ready(self, events: int, timeout_s: float) -> int:
-        """Wait until one of the events, and return which there are, and others for an error."""
+        """Wait until one of the events, and return which there are; all of them for an error."""
         if events != self._events:
-            self._poll.modify(self._socket, events)
+            self._selector.modify(self._socket, events)
             self._events = events
-        found = self._poll.poll(min(timeout_s, _LONGEST_S) * 1000)
-        return int(found[0][1]) if found else 0
-
-
-class _Select:
-    """As much of `select.poll` as is used here, for systems without it (Windows)."""
-
-    def register(self, sock: socket.socket, events: int) -> None:
-        self._socket, self._events = [sock], events
-
-    modify = register
-
-    def poll(self, timeout_ms: float) -> list[tuple[int, int]]:
-        reading = self._socket if self._events & _READ else []
-        writing = self._socket if self._events & _WRITE else []
-        found = select.select(reading, writing, self._socket, timeout_ms / 1000)
-        events = _READ * bool(found[0] or found[2]) | _WRITE * bool(found[1])
-        return [(0, events)] if events else []
+        found = self._selector.select(min(timeout_s, LONGEST_WAIT_S))
+        return found[0][1] if found else 0

@@ -1,8 +1,8 @@
 """How a connection to an endpoint is opened, in a bounded time.
 
 ``requests`` decides how (proxies, certificates, the settings of the environment); everything that
-goes over the network is done by `hybridmodel.remote.http.dial`, `hybridmodel.remote.http.tls` and
-`hybridmodel.remote.http.tunnel`, of which no step runs past the deadline. What follows goes over
+goes over the network is done here, by `hybridmodel.remote.http.dial` and by
+`hybridmodel.remote.http.tls`, and no step of it runs past the deadline. What follows goes over
 `hybridmodel.remote.http.connection`.
 """
 
@@ -11,57 +11,48 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.bounded import call_with_timeout, crew_for
-from hybridmodel.remote.host import is_loopback
-from hybridmodel.remote.http.bounded_socket import BoundedSocket, Stream
+from hybridmodel.remote.address import in_url, is_loopback
+from hybridmodel.remote.http.bounded_socket import BoundedSocket
 from hybridmodel.remote.http.connection import Connection
 from hybridmodel.remote.http.dial import Address, Connecting, Shared, addresses_of, dial
-from hybridmodel.remote.http.tls import TlsStream
-from hybridmodel.remote.http.tunnel import open_tunnel
+from hybridmodel.remote.http.http1 import Head, HeadReader, encode_head
+from hybridmodel.remote.http.tls import Stream, TlsStream
 from hybridmodel.remote.resilience import Deadline
 
 _MOST_CONNECTING = 32
-"""Threads for one host behind a SOCKS proxy, each of which may be held up by it."""
+"""Threads for one host behind a SOCKS proxy, which may block each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Where a connection to an endpoint begins, and what it goes through.
 
-    Attributes
-    ----------
-    addresses : tuple of Address
-        Of the proxy, where there is one; else of the endpoint.
-    socks : urllib3 pool or None
-        For a proxy that speaks SOCKS, which only PySocks knows.
-    context : ssl.SSLContext or None
-        For TLS on the way; None where there is none.
-    proxy_tls : str or None
-        Whose certificate a proxy shows that is itself asked over TLS.
-    tunnel : str or None
-        Host and port that a proxy carries the bytes to.
-    tls : str or None
-        Whose certificate the endpoint shows.
-    prefix : str
-        What stands before the path in a request.
-    headers : mapping of str to str
-        For the proxy.
+    `addresses` are those of the proxy, where there is one; `socks` is urllib3's pool for a proxy
+    that speaks SOCKS, which only PySocks knows. `proxy_tls` and `tls` are the names that the
+    certificates of proxy and endpoint must have. The proxy is asked for a `tunnel` to a host and
+    port, or it gets the whole URL, which begins with `prefix`; `headers` are for the proxy.
     """
 
-    addresses: tuple[Address, ...]
-    socks: Any
-    context: ssl.SSLContext | None
-    proxy_tls: str | None
-    tunnel: str | None
-    tls: str | None
-    prefix: str
-    headers: Mapping[str, str]
+    addresses: tuple[Address, ...] = ()
+    socks: Any = None
+    context: ssl.SSLContext | None = None
+    proxy_tls: str | None = None
+    tunnel: str | None = None
+    tls: str | None = None
+    prefix: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
+
+_HINTS = {
+    403: "the proxy does not let this machine reach the endpoint",
+    407: "the proxy wants a user and a password, as in http://user:password@proxy:3128",
+}
 
 _routes: Shared[Route] = Shared("hybridmodel-connect")
 
@@ -71,38 +62,22 @@ def connect_within(
 ) -> Connection:
     """Connect to a URL's host as requests would, in a bounded time whatever holds it up.
 
-    Parameters
-    ----------
-    url : str
-        Decides, with the environment, which proxy and which certificates count.
-    deadline : Deadline
-        Of the call.
-    timeout_s : float
-        For connecting, in seconds.
-    ca_bundle : str, optional
-        File or folder of the authorities to trust, instead of what the environment names.
-
-    Raises
-    ------
-    ConnectionError
-        If it takes longer.
-    ConfigurationError
-        If a certificate file that is named is not there, or a proxy is no URL.
-    ProtocolError, requests.RequestException, OSError
-        If no connection can be made.
+    The URL and the environment decide on the proxy and the certificates, unless `ca_bundle` names
+    these. Raises ConnectionError if it takes longer than `timeout_s`, and `ConfigurationError` for
+    settings of the environment that cannot be used.
     """
     connecting = Connecting(deadline, timeout_s)
     parts = urlsplit(url)
     key = (parts.scheme, parts.netloc, ca_bundle)
     route = _routes.get(key, lambda: route_to(url, ca_bundle), connecting)
-    stream = _begun(route, connecting)
+    socket_ = _begun(route, connecting)
     try:
-        through = _through(stream, route, connecting)
+        stream = _through(socket_, route, connecting)
     except BaseException:
-        stream.close()
+        socket_.close()
         raise
     for_proxy = {} if route.tunnel else route.headers
-    return Connection(through, route.prefix, {"Host": parts.netloc, **for_proxy})
+    return Connection(stream, route.prefix, {"Host": parts.netloc, **for_proxy})
 
 
 def _begun(route: Route, deadline: Deadline) -> BoundedSocket:
@@ -125,62 +100,72 @@ def _by_socks(pool: Any, timeout_s: float) -> Any:
     return opened._new_conn()
 
 
-def _through(stream: BoundedSocket, route: Route, deadline: Deadline) -> Stream:
-    """Go through the proxy, and agree on keys with whoever wants TLS."""
-    found: Stream = stream
-    if route.context is not None and route.proxy_tls is not None:
-        found = _secured(found, route.context, route.proxy_tls, deadline)
+def _through(stream: Stream, route: Route, deadline: Deadline) -> Stream:
+    """Go through the proxy, and begin TLS with proxy and endpoint where they use it."""
+    stream = _secured(stream, route.context, route.proxy_tls, deadline)
     if route.tunnel is not None:
-        open_tunnel(found, route.tunnel, route.headers, deadline)
-    if route.context is not None and route.tls is not None:
-        found = _secured(found, route.context, route.tls, deadline)
-    return found
+        _open_tunnel(stream, route.tunnel, route.headers, deadline)
+    return _secured(stream, route.context, route.tls, deadline)
 
 
-def _secured(below: Stream, context: ssl.SSLContext, host: str, deadline: Deadline) -> TlsStream:
+def _secured(
+    below: Stream, context: ssl.SSLContext | None, host: str | None, deadline: Deadline
+) -> Stream:
+    if context is None or host is None:
+        return below
     secured = TlsStream(below, context, host)
     secured.shake_hands(deadline)
     return secured
 
 
-def route_to(url: str, ca_bundle: str | None = None) -> Route:
-    """Ask the environment, and look up the host; takes as long as the system likes.
+def _open_tunnel(
+    stream: Stream, target: str, headers: Mapping[str, str], deadline: Deadline
+) -> None:
+    """Ask a proxy by ``CONNECT`` to carry bytes to a host and port (RFC 9110, 9.3.6)."""
+    reader = HeadReader()
+    found: tuple[Head, bytes] | None = None
 
-    Raises
-    ------
-    ConfigurationError
-        If a certificate file that is named is not there, or a proxy is no URL.
-    requests.RequestException, OSError
-        If there is no such host.
-    """
+    def hear(piece: bytes) -> bool:
+        nonlocal found
+        found = reader.feed(piece)
+        return not piece or found is not None
+
+    head = encode_head("CONNECT", target, {"Host": target, **headers})
+    stream.send((head,), deadline, hear)
+    while found is None:
+        piece = stream.receive(deadline)
+        if not piece:
+            raise ConnectionResetError("the proxy closed the connection in its answer to CONNECT")
+        found = reader.feed(piece)
+    status, rest = found[0].status, found[1]
+    if not 200 <= status < 300:
+        hint = f"; {_HINTS[status]}" if status in _HINTS else ""
+        raise ConnectionRefusedError(f"the proxy answered {status} to CONNECT{hint}")
+    if rest:
+        raise ConnectionResetError("the proxy sent data before the endpoint was asked")
+
+
+def route_to(url: str, ca_bundle: str | None = None) -> Route:
+    """Read the environment, and look up the host; takes as long as the system needs."""
     pool = _pool(url, ca_bundle)
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    tls = _certified(pool.host) if secure else None
+    tls = _certified(pool.host) if parts.scheme == "https" else None
     if pool.proxy is not None:
         return _by_proxy(pool, tls, parts.netloc)
-    socks = "_socks_options" in pool.conn_kw
-    return Route(
-        addresses=() if socks else addresses_of(_bare(pool.host), pool.port),
-        socks=pool if socks else None,
-        context=_context(pool) if secure else None,
-        proxy_tls=None,
-        tunnel=None,
-        tls=tls,
-        prefix="",
-        headers={},
-    )
+    context = _context(pool) if tls else None
+    if "_socks_options" in pool.conn_kw:
+        return Route(socks=pool, context=context, tls=tls)
+    return Route(addresses=addresses_of(_bare(pool.host), pool.port), context=context, tls=tls)
 
 
 def _by_proxy(pool: Any, tls: str | None, netloc: str) -> Route:
     proxy = pool.proxy
-    proxy_tls = proxy.scheme == "https"
+    proxy_tls = _certified(proxy.host) if proxy.scheme == "https" else None
     return Route(
         addresses=addresses_of(_bare(proxy.host), proxy.port),
-        socks=None,
         context=_context(pool) if tls or proxy_tls else None,
-        proxy_tls=_certified(proxy.host) if proxy_tls else None,
-        tunnel=_target(pool) if tls else None,
+        proxy_tls=proxy_tls,
+        tunnel=f"{in_url(_bare(pool.host))}:{pool.port}" if tls else None,
         tls=tls,
         prefix="" if tls else f"http://{netloc}",
         headers=dict(pool.proxy_headers),
@@ -197,13 +182,8 @@ def _certified(host: str) -> str:
     return _bare(host).partition("%")[0].rstrip(".")
 
 
-def _target(pool: Any) -> str:
-    host = _bare(pool.host)
-    return f"[{host}]:{pool.port}" if ":" in host else f"{host}:{pool.port}"
-
-
 def _context(pool: Any) -> ssl.SSLContext:
-    """Trust whom urllib3's pool was told to trust, and agree on what urllib3 agrees on."""
+    """Make a context with the authorities of urllib3's pool, and urllib3's settings."""
     from urllib3.util.ssl_ import create_urllib3_context
 
     context: ssl.SSLContext = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
@@ -229,12 +209,12 @@ def _pool(url: str, ca_bundle: str | None) -> Any:
         except (requests.RequestException, LocationParseError, TypeError, ValueError):
             # Not shown: what cannot be parsed may be a password.
             raise ConfigurationError(
-                "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) is no "
-                "URL; characters such as / # @ in its password have to be percent-encoded"
+                "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) is not "
+                "a URL; characters such as / # @ in its password have to be percent-encoded"
             ) from None
         try:
             # Gives the pool the authorities that requests trusts where the environment names none.
-            # A proxy that is asked over TLS has to be whom we mean, whatever is asked through it.
+            # A proxy that is asked over TLS has to show a valid certificate, too.
             secure = pool.proxy is not None and pool.proxy.scheme == "https"
             adapter.cert_verify(pool, "https://" if secure else url, verify, cert)
         except OSError as error:

@@ -1,6 +1,6 @@
 """One open connection to an endpoint: a request and its reply over a stream of our own.
 
-Only so does one deadline bound the whole exchange, and do large tensors move without a copy.
+So one deadline bounds the whole exchange, and large tensors move without a copy.
 `hybridmodel.remote.http.connect` opens it.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.http.bounded_socket import Stream
 from hybridmodel.remote.http.http1 import ChunkedBody, Head, HeadReader, encode_head
+from hybridmodel.remote.http.tls import Stream
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.json_text import ERROR_BYTES, JSON_BYTES
 from hybridmodel.remote.wire.protocol import HEADER_LENGTH, MAX_BODY_BYTES, parse_header_length
@@ -22,6 +22,9 @@ from hybridmodel.remote.wire.tensor_data import Buffer
 
 _HEADER_LENGTH = HEADER_LENGTH.lower()
 _SMALL_BYTES = 1 << 16
+Body = tuple[bytes | bytearray, Buffer]
+"""The JSON part of a body, and the rest."""
+
 _BROKE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -29,18 +32,8 @@ _BROKE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 class HttpRequest:
     """One request, from the exchange through the transport to the connection.
 
-    Attributes
-    ----------
-    method, url : str
-        What to ask.
-    headers : mapping of str to str
-        All but ``Host`` and ``Content-Length``; the key is among them.
-    body : sequence of buffers
-        Sent one after the other, without being joined.
-    deadline : Deadline
-        Ends the exchange, wherever it stands.
-    json_bytes : int
-        The most JSON that the reply may have.
+    The key is among the `headers`; ``Host`` and ``Content-Length`` are added later. The parts of
+    `body` are sent without being joined. The reply may have at most `json_bytes` of JSON.
     """
 
     method: str
@@ -55,19 +48,10 @@ class HttpRequest:
 class Reply:
     """What came back.
 
-    Attributes
-    ----------
-    status : int
-        HTTP status.
-    headers : mapping of str to str
-        Names in lower case.
-    header : bytes or bytearray
-        The JSON part of the body, or all of it.
-    tensors : buffer
-        The rest, writable, in a buffer of its own so that the first tensor starts on an aligned
-        address.
-    attempts : int
-        Times that the request was sent: twice where the first connection was closed already.
+    Names of `headers` are in lower case. `header` is the JSON part of the body, or all of it.
+    `tensors` is the rest, writable and in a buffer of its own, so that the first tensor has an
+    aligned address. `attempts` is 2 where the first connection was closed before the server read
+    the request.
     """
 
     status: int
@@ -82,16 +66,11 @@ class StaleConnection(ConnectionError):
 
 
 class Connection:
-    """One open stream, and how requests have to be addressed on it.
+    """One open stream, and how requests are addressed on it.
 
-    Parameters
-    ----------
-    stream : Stream
-        Connected, through a proxy where there is one.
-    prefix : str
-        What stands before the path in a request.
-    headers : mapping of str to str
-        Of every request: ``Host``, and what a proxy wants.
+    `prefix` comes before the path in a request, and `headers` are those of every request.
+    `reusable` says whether another request may follow; `has_ended`, whether the server closed the
+    connection or sent something unasked.
     """
 
     def __init__(self, stream: Stream, prefix: str, headers: Mapping[str, str]) -> None:
@@ -100,42 +79,33 @@ class Connection:
         self._headers = headers
         self._reader = HeadReader()
         self._found: tuple[Head, bytes] | None = None
+        self._has_begun = False
         self.reusable = False
+        self.has_ended = stream.has_something
+        self.close = stream.close
 
     def exchange(self, request: HttpRequest) -> Reply:
         """Send one request and read its reply; afterwards `reusable` says whether to go on.
 
         A reply that comes before everything is sent, as a refusal may, ends the sending. No more
-        than `json_bytes` of JSON are taken, and of a refusal no more than is ever shown.
-
-        Raises
-        ------
-        EndpointTimeout, ProtocolError, OSError
-            The connection must be closed then.
+        than `json_bytes` of JSON are read, and of a refusal no more than is ever shown. After an
+        error, the connection must be closed.
         """
         url, body = request.url, request.body
         headers = {**self._headers, **request.headers}
         if body:
             headers["Content-Length"] = str(sum(map(len, body)))
         head = encode_head(request.method, self._prefix + url[url.index("/", 8) :], headers)
-        self._found = None
-        whole = self._send(_packed((head, *body)), request.deadline)
-        reply = self._receive(request.deadline, request.json_bytes)
+        self._found, self._has_begun, self._deadline = None, False, request.deadline
+        whole = self._send(_packed((head, *body)))
+        reply = self._receive(request.json_bytes)
         self.reusable = self.reusable and whole
         return reply
 
-    def has_ended(self) -> bool:
-        """Tell whether the server closed it, or sent something that nobody asked for."""
-        return self._stream.has_something()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._stream.close()
-
-    def _send(self, parts: Iterable[Buffer], deadline: Deadline) -> bool:
+    def _send(self, parts: Iterable[Buffer]) -> bool:
         """Return whether everything was sent."""
         try:
-            return self._stream.send(parts, deadline, self._hear)
+            return self._stream.send(parts, self._deadline, self._hear)
         except _BROKE as error:
             # A server that refuses a request early closes; what it said may still be there.
             if not self.has_ended():
@@ -144,37 +114,46 @@ class Connection:
 
     def _hear(self, piece: bytes) -> bool:
         if piece:
+            self._has_begun = True
             self._found = self._reader.feed(piece)
         return not piece or self._found is not None
 
-    def _receive(self, deadline: Deadline, json_bytes: int) -> Reply:
-        found = self._found
-        while found is None:
-            some = self._some if self._reader.has_begun else self._first
-            found = self._reader.feed(some(deadline))
-        head, received = found
+    def _receive(self, json_bytes: int) -> Reply:
+        head, received = self._found or self._next_head()
+        tensors: Buffer = b""
         try:
             if head.status == 200:
-                header, tensors = self._body(head, received, deadline, json_bytes)
+                header, tensors = self._body(head, received, json_bytes)
                 whole = True
             else:
-                tensors = b""
-                header, whole = self._beginning(head, received, deadline)
+                # No more than may be shown.
+                header, whole = self._gathered(head, received, ERROR_BYTES)
+                del header[ERROR_BYTES:]
         except ProtocolError as error:
             error.status = head.status
             raise
         self.reusable = whole and head.reusable and (head.chunked or head.length is not None)
         return Reply(head.status, head.headers, header, tensors)
 
-    def _first(self, deadline: Deadline) -> bytes:
+    def _next_head(self) -> tuple[Head, bytes]:
+        """Return the head of the answer, and what came with it of the body."""
         try:
-            return _unless_ended(self._stream.receive(deadline))
+            while (found := self._reader.feed(self._some())) is None:
+                pass
         except _BROKE as error:
+            if self._has_begun:
+                raise
             raise StaleConnection("the server closed the connection without an answer") from error
+        return found
 
-    def _body(
-        self, head: Head, received: bytes, deadline: Deadline, json_bytes: int
-    ) -> tuple[bytes | bytearray, Buffer]:
+    def _some(self) -> bytes:
+        piece = self._stream.receive(self._deadline)
+        if not piece:
+            raise ConnectionResetError("the server closed the connection in the answer")
+        self._has_begun = True
+        return piece
+
+    def _body(self, head: Head, received: bytes, json_bytes: int) -> Body:
         if head.encoding:
             raise ProtocolError(
                 f"the answer is encoded as {head.encoding!r}, which was not asked for"
@@ -182,85 +161,67 @@ class Connection:
         split = head.headers.get(_HEADER_LENGTH)
         length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
-        if length is not None and length > most:
-            _check_length(length, most)
+        _check_length(length or 0, most)
         if split is None or not length:
-            whole = self._gathered(head, received, deadline, most)
+            whole, _ = self._gathered(head, received, most)
+            _check_length(len(whole), most)
             at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)
             return (whole, b"") if at == len(whole) else (whole[:at], whole[at:])
         at = _json_length(split, length, json_bytes)
         header = received[:at]
         if len(header) < at:
-            header = bytes(self._exactly(at, header, deadline))
-        return header, self._exactly(length - at, received[at:], deadline)
+            header = bytes(self._exactly(at, header))
+        return header, self._exactly(length - at, received[at:])
 
-    def _gathered(self, head: Head, received: bytes, deadline: Deadline, most: int) -> bytearray:
+    def _gathered(self, head: Head, received: bytes, most: int) -> tuple[bytearray, bool]:
+        """Read the body until it is longer than `most`; return whether that was all of it."""
         whole = bytearray()
-        for piece in self._pieces(head, received, deadline):
+        chunked = head.chunked
+        for piece in self._chunks(received) if chunked else self._pieces(head.length, received):
             whole += piece
-            _check_length(len(whole), most)
-        return whole
+            if len(whole) > most:
+                return whole, False
+        return whole, True
 
-    def _beginning(self, head: Head, received: bytes, deadline: Deadline) -> tuple[bytearray, bool]:
-        """Read as much of a refusal as may be shown; return whether that was all of it."""
-        text = bytearray()
-        for piece in self._pieces(head, received, deadline):
-            text += piece
-            if len(text) > ERROR_BYTES:
-                del text[ERROR_BYTES:]
-                return text, False
-        return text, True
+    def _chunks(self, received: bytes) -> Iterator[Buffer]:
+        chunks = ChunkedBody()
+        yield chunks.feed(received)
+        while not chunks.done:
+            yield chunks.feed(self._some())
 
-    def _pieces(self, head: Head, received: bytes, deadline: Deadline) -> Iterator[Buffer]:
-        """Yield the body as it comes."""
-        if head.chunked:
-            chunks = ChunkedBody()
-            yield chunks.feed(received)
-            while not chunks.done:
-                yield chunks.feed(self._some(deadline))
-        elif head.length is None:
-            yield received
-            while piece := self._stream.receive(deadline):
-                yield piece
-        else:
-            length, came = head.length, len(received)
-            yield received
-            while came < length:
-                piece = self._stream.receive(deadline)
-                if not piece:
-                    raise ConnectionResetError(f"{came} of {length} bytes came, then the end")
-                came += len(piece)
-                yield piece
-            if came > length:
-                raise ProtocolError(f"{came - length} bytes follow the answer")
+    def _pieces(self, length: int | None, received: bytes) -> Iterator[Buffer]:
+        """Yield a body of this length, or one that ends with the connection, as it comes."""
+        came = len(received)
+        yield received
+        while length is None or came < length:
+            piece = self._stream.receive(self._deadline)
+            if not piece and length is None:
+                return
+            if not piece:
+                raise ConnectionResetError(f"{came} of {length} bytes came, then the end")
+            came += len(piece)
+            yield piece
+        if came > length:
+            raise ProtocolError(f"{came - length} bytes follow the answer")
 
-    def _exactly(self, length: int, received: bytes, deadline: Deadline) -> Buffer:
+    def _exactly(self, length: int, received: bytes) -> Buffer:
         if len(received) > length:
             raise ProtocolError(f"{len(received) - length} bytes follow the answer")
         if len(received) == length:
             return bytearray(received)
         try:
-            # Memory that nobody has written to takes none: it may announce more than it sends.
+            # Untouched memory is not allocated yet: the server may announce more than it sends.
             body = np.empty(length, np.uint8).data
         except MemoryError:
             raise ProtocolError(f"the answer announces {length} bytes, too many to hold") from None
         body[: len(received)] = received
         at = len(received)
         while at < length:
-            count = self._stream.receive_into(body[at:], deadline)
+            count = self._stream.receive_into(body[at:], self._deadline)
             if count == 0:
                 raise ConnectionResetError(f"{at} of {length} bytes came, then the end")
             at += count
         return body
-
-    def _some(self, deadline: Deadline) -> bytes:
-        return _unless_ended(self._stream.receive(deadline))
-
-
-def _unless_ended(piece: bytes) -> bytes:
-    if not piece:
-        raise ConnectionResetError("the server closed the connection in the answer")
-    return piece
 
 
 def _packed(parts: Iterable[Buffer]) -> list[Buffer]:

@@ -10,60 +10,41 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from hybridmodel.process.per_process import reset_in_child
-from hybridmodel.remote.host import loopback_addresses
+from hybridmodel.remote.address import loopback_addresses
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
 
 T = TypeVar("T")
 
 Address = tuple[int, int, int, Any]
 """Family, kind and protocol of a socket, and where it connects to."""
 
-_LONGEST_S = 0.25
-"""Of one wait: how long it takes until a call that was given up is noticed to be."""
-
 
 class Connecting(Deadline):
-    """A part of the time of a call, after which there is no connection, but perhaps another try.
-
-    Parameters
-    ----------
-    call : Deadline
-        Of the whole call.
-    timeout_s : float
-        For the part, in seconds.
-    """
+    """The part of a call's time after which there is no connection, but perhaps another attempt."""
 
     def __init__(self, call: Deadline, timeout_s: float) -> None:
-        super().__init__(timeout_s, call._clock)
-        self._call = call
+        super().__init__(timeout_s, call.clock)
+        self._call: Deadline = call._call if isinstance(call, Connecting) else call
 
     def remaining_s(self) -> float:
         """Return the seconds left, 0.0 once it has passed or the call was given up.
 
         A call whose time has run out does not end it: the connection serves the next call.
         """
-        return 0.0 if self._is_given_up() else super().remaining_s()
+        return 0.0 if self._call.given_up else super().remaining_s()
 
     def check(self, doing: str) -> float:  # noqa: ARG002 - it is always the connecting
-        """Return the seconds left.
-
-        Raises
-        ------
-        ConnectionError
-            If none are.
-        """
+        """Return the seconds left, or raise ConnectionError."""
         left_s = self.remaining_s()
         if left_s <= 0:
             raise ConnectionError(f"no connection within {self.timeout_s:g} s")
         return left_s
-
-    def _is_given_up(self) -> bool:
-        call = self._call
-        return call._is_given_up() if isinstance(call, Connecting) else call.given_up
 
 
 class Shared(Generic[T]):
@@ -80,13 +61,7 @@ class Shared(Generic[T]):
         self._running: dict[object, Future[T]] = {}
 
     def get(self, key: object, function: Callable[[], T], deadline: Deadline) -> T:
-        """Return what `function` gives, or what it gives who asked for the same before.
-
-        Raises
-        ------
-        Exception
-            What the function raises, or the deadline.
-        """
+        """Return what `function` returns, or what it returned to an earlier caller for this key."""
         with self._lock:
             future = self._running.get(key)
             if future is None:
@@ -94,74 +69,46 @@ class Shared(Generic[T]):
                 args = (key, future, function)
                 threading.Thread(target=self._run, name=self._name, args=args, daemon=True).start()
         while not future.done():
-            wait((future,), min(deadline.check("looking up the host"), _LONGEST_S))
+            wait((future,), min(deadline.check("looking up the host"), LONGEST_WAIT_S))
         return future.result()
 
     def _run(self, key: object, future: Future[T], function: Callable[[], T]) -> None:
         try:
-            result = function()
+            end = partial(future.set_result, function())
         except BaseException as error:  # noqa: BLE001 - raised by the threads that wait
-            self._forget(key)
-            future.set_exception(error)
-        else:
-            self._forget(key)
-            future.set_result(result)
-
-    def _forget(self, key: object) -> None:
+            end = partial(future.set_exception, error)
         with self._lock:
             self._running.pop(key, None)
+        end()
 
 
 def addresses_of(host: str, port: int) -> tuple[Address, ...]:
-    """Look up a name; takes as long as the system likes.
-
-    Raises
-    ------
-    OSError
-        If there is no such name.
-    """
-    if names := loopback_addresses(host):
-        return tuple(found for name in names for found in _looked_up(name, port))
-    return _looked_up(host, port)
-
-
-def _looked_up(host: str, port: int) -> tuple[Address, ...]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise OSError(f"{host[:80]!r} is no name that can be looked up") from None
-    return tuple((family, kind, proto, address) for family, kind, proto, _, address in found)
+    """Look up a name; takes as long as the system likes, and raises OSError for an unknown one."""
+    found: list[Address] = []
+    for name in loopback_addresses(host) or (host,):
+        try:
+            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise OSError(f"{host[:80]!r} is not a name that can be looked up") from None
+        found += ((family, kind, proto, address) for family, kind, proto, _, address in infos)
+    return tuple(found)
 
 
 def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
-    """Connect to the first address that lets us.
-
-    Raises
-    ------
-    EndpointTimeout, OSError
-        If none does in time; each gets its share of the time.
-    """
+    """Connect to the first address that accepts; each gets its share of the time."""
     failure: OSError = OSError("the host has no address")
     for number, (family, kind, proto, address) in enumerate(addresses):
         share_s = deadline.check("connecting") / (len(addresses) - number)
         try:
-            sock = socket.socket(family, kind, proto)
-        except OSError as error:  # Of a family that this machine does not know.
-            failure = error
-            continue
-        try:
-            return _connected(sock, address, Connecting(deadline, share_s))
-        except BaseException as error:
-            sock.close()
-            if not isinstance(error, OSError):
-                raise
+            with ExitStack() as begun:
+                # Raises for a family that this machine does not know.
+                sock = begun.enter_context(socket.socket(family, kind, proto))
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                opened = BoundedSocket(sock)
+                opened.connect(address, Connecting(deadline, share_s))
+                begun.pop_all()
+                return opened
+        except OSError as error:
             failure = error
     deadline.check("connecting")  # If it has passed, that is the reason.
     raise failure
-
-
-def _connected(sock: socket.socket, address: Any, deadline: Deadline) -> BoundedSocket:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    opened = BoundedSocket(sock)
-    opened.connect(address, deadline)
-    return opened

@@ -1,15 +1,15 @@
 """As much of HTTP/1.1 as one request and one response need, as pure functions of bytes.
 
-The general clients spend more time on each exchange than a small model takes to answer, and bound
-the wait for each piece of an answer instead of the whole. Sources: RFC 9112 (framing), RFC 9110
+General clients spend more time on each exchange than a small model takes to answer, and bound
+the wait for each piece of an answer, but not for the whole. Sources: RFC 9112 (framing), RFC 9110
 (status, ``Connection``, ``Content-Encoding``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 from hybridmodel.exceptions import ProtocolError
@@ -17,94 +17,42 @@ from hybridmodel.remote.wire.memo import Memo
 
 MAX_HEAD_BYTES = 1 << 16
 _MAX_HEADERS = 100
+_LENGTH = re.compile("[0-9]{1,15}")
+_STATUS_LINE = re.compile("(HTTP/1[.][01]) ([0-9]{3})")
 _END = b"\r\n\r\n"
 
 
-@dataclass(frozen=True)  # Without slots, for what is worked out once.
+@dataclass(frozen=True, slots=True)
 class Head:
     """The first part of a response.
 
-    Attributes
-    ----------
-    status : int
-        Three digits.
-    headers : mapping of str to str
-        Names in lower case; of repeated ones the last.
-    reusable : bool
-        Whether the connection may carry another request.
+    Names of `headers` are in lower case; of repeated ones the last counts. `encoding` is the body's
+    compression, empty for none. `length` is the announced one, None where the body ends with the
+    connection.
     """
 
     status: int
     headers: Mapping[str, str]
     reusable: bool
-
-    @cached_property
-    def encoding(self) -> str:
-        """What the body has to be unpacked with, which nobody asked for; empty for nothing."""
-        value = self.headers.get("content-encoding", "").strip().lower()
-        return "" if value == "identity" else value[:40]
-
-    @cached_property
-    def chunked(self) -> bool:
-        """Whether the body comes in chunks of announced length.
-
-        Raises
-        ------
-        ProtocolError
-            If it comes in another encoding.
-        """
-        value = self.headers.get("transfer-encoding", "").strip().lower()
-        if value not in ("", "chunked"):
-            raise ProtocolError(f"the answer has the Transfer-Encoding {value[:40]!r}")
-        return value == "chunked"
-
-    @cached_property
-    def length(self) -> int | None:
-        """Announced length of the body in bytes, None where it ends with the connection.
-
-        Raises
-        ------
-        ProtocolError
-            If what is announced is no length.
-        """
-        if self.status in (204, 304):
-            return 0
-        value = self.headers.get("content-length")
-        if value is None:
-            return None
-        if not (value.isascii() and value.isdigit()) or len(value) > 15:
-            raise ProtocolError(f"Content-Length is {value[:40]!r}, not a number of bytes")
-        return int(value)
+    encoding: str
+    chunked: bool
+    length: int | None
 
 
 def encode_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Write a request's first part.
-
-    Raises
-    ------
-    ProtocolError
-        If a header would end early; what it holds is not shown.
-    """
+    """Write a request's first part; refuse a header with control characters without showing it."""
     values = "".join(headers.values())
     if not (values.isascii() and values.isprintable()):
-        bad = next(name for name, value in headers.items() if not _is_sendable(value))
+        bad = next(
+            name for name, value in headers.items() if not (value.isascii() and value.isprintable())
+        )
         raise ProtocolError(f"the header {bad} holds control characters, or others beyond ASCII")
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
 
-def _is_sendable(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
-    """Read a response's first part, and say where it ends; None while it is not complete.
-
-    Raises
-    ------
-    ProtocolError
-        If it is not HTTP, or longer than `MAX_HEAD_BYTES`.
-    """
+    """Read a response's first part, and say where it ends; None while it is not complete."""
     end = data.find(_END)
     if end < 0:
         if len(data) > MAX_HEAD_BYTES or b"\n\n" in data or not data[:5] == b"HTTP/"[: len(data)]:
@@ -120,7 +68,7 @@ def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:
 
 
 _PLAIN = {"content-type", "content-length", "inference-header-content-length"}
-"""All that Triton says with an answer, neither time of day nor secret; a gateway says more."""
+"""The headers of Triton, which hold neither a time nor a secret; a gateway sends more."""
 
 _heads: Memo[Head] = Memo()
 
@@ -134,19 +82,8 @@ class HeadReader:
         self._data = b""
         self._dropped_bytes = 0
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything has come."""
-        return bool(self._data or self._dropped_bytes)
-
     def feed(self, piece: bytes) -> tuple[Head, bytes] | None:
-        """Take bytes from the connection; return the head and what follows it once it is there.
-
-        Raises
-        ------
-        ProtocolError
-            If it is not HTTP, or longer than `MAX_HEAD_BYTES`, or if as many come before it.
-        """
+        """Take bytes from the connection; return the head and what follows it once it is there."""
         data = self._data + piece if self._data else piece
         while (found := split_head(data)) is not None:
             head, end = found
@@ -156,7 +93,7 @@ class HeadReader:
                 return head, data
             self._dropped_bytes += end
             if self._dropped_bytes > MAX_HEAD_BYTES:
-                raise ProtocolError("interim answers come, and no answer")
+                raise ProtocolError("only interim answers came")
         self._data = data
         return None
 
@@ -167,8 +104,28 @@ def _read_head(text: bytes) -> Head:
     connection = headers.get("connection", "").lower()
     keeps = "keep-alive" in connection or (version == "HTTP/1.1" and "close" not in connection)
     if "transfer-encoding" in headers and "content-length" in headers:
-        keeps = False  # RFC 9112, 6.3: where the two meet, somebody between may be deceived.
-    return Head(status, MappingProxyType(headers), keeps)
+        keeps = False  # RFC 9112, 6.3: a proxy may have read the other of the two.
+    encoding = headers.get("content-encoding", "").strip().lower()
+    encoding = "" if encoding == "identity" else encoding[:40]
+    try:
+        chunked, length = _framing(status, headers)
+    except ProtocolError as error:
+        error.status = status
+        raise
+    return Head(status, MappingProxyType(headers), keeps, encoding, chunked, length)
+
+
+def _framing(status: int, headers: Mapping[str, str]) -> tuple[bool, int | None]:
+    """Return whether a body comes in chunks, and its announced length."""
+    coding = headers.get("transfer-encoding", "").strip().lower()
+    if coding not in ("", "chunked"):
+        raise ProtocolError(f"the answer has the Transfer-Encoding {coding[:40]!r}")
+    length = headers.get("content-length")
+    if status < 200 or status in (204, 304):
+        length = "0"
+    if length is not None and not _LENGTH.fullmatch(length):
+        raise ProtocolError(f"Content-Length is {length[:40]!r}, not a number of bytes")
+    return coding == "chunked", None if length is None else int(length)
 
 
 def _status_line(head: bytes) -> tuple[str, int, list[str]]:
@@ -176,14 +133,13 @@ def _status_line(head: bytes) -> tuple[str, int, list[str]]:
         raise ProtocolError(f"the answer has more than {_MAX_HEADERS} headers")
     first, *lines = head.decode("latin-1").split("\r\n")
     if head.count(b"\n") != len(lines):
-        raise ProtocolError("the answer is not HTTP: it has line feeds by themselves")
-    version, _, rest = first.partition(" ")
-    status = rest[:3]
-    if version not in ("HTTP/1.1", "HTTP/1.0") or not (status.isascii() and status.isdigit()):
+        raise ProtocolError("the answer is not HTTP: it has line feeds without carriage returns")
+    found = _STATUS_LINE.match(first)
+    if found is None:
         raise ProtocolError(f"the answer is not HTTP: it begins {first[:40]!r}")
-    if status == "101":
-        raise ProtocolError("the answer changes to another protocol, which nobody asked for")
-    return version, int(status), lines
+    if found[2] == "101":
+        raise ProtocolError("the answer changes to another protocol, which was not asked for")
+    return found[1], int(found[2]), lines
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
@@ -191,7 +147,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name.strip() != name:
-            raise ProtocolError(f"the answer has a line that is no header: {line[:40]!r}")
+            raise ProtocolError(f"the answer has a line that is not a header: {line[:40]!r}")
         name, value = name.lower(), value.strip()
         if name == "content-length" and headers.get(name, value) != value:
             raise ProtocolError("the answer has two lengths")
@@ -200,13 +156,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 
 class ChunkedBody:
-    """Puts a chunked body together as its bytes come in.
-
-    Attributes
-    ----------
-    done : bool
-        Whether the last chunk has come.
-    """
+    """Puts a chunked body together as its bytes come in, until it is `done`."""
 
     def __init__(self) -> None:
         self.done = False
@@ -216,13 +166,7 @@ class ChunkedBody:
         self._trailer_bytes = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> bytearray:
-        """Take bytes from the connection and return those that belong to the body.
-
-        Raises
-        ------
-        ProtocolError
-            If they are not chunks, or something follows the last.
-        """
+        """Take bytes from the connection and return those that belong to the body."""
         self._pending += data
         body = bytearray()
         at = 0

@@ -12,30 +12,23 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any, TypeVar
 
-from hybridmodel.remote.http.bounded_socket import AT_ONCE_BYTES, Hear, Stream
+from hybridmodel.remote.http.bounded_socket import AT_ONCE_BYTES, BoundedSocket, Hear
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
 
+T = TypeVar("T")
+
 _RECORD_BYTES = 1 << 14
-"""The most that one record holds, and that OpenSSL gives at a time."""
+"""The most that one record holds, and that OpenSSL returns at a time."""
 
 _UNREAD_BYTES = 1 << 20
-"""Kept, while there is something to be sent first, of what came."""
+"""The most that is received and kept while something has to be sent first."""
 
 
 class TlsStream:
-    """Sends and receives over TLS; for one thread at a time.
-
-    Parameters
-    ----------
-    below : Stream
-        Connected.
-    context : ssl.SSLContext
-        Says whom to trust.
-    host : str
-        Whose certificate is expected.
-    """
+    """Sends and receives over TLS; for one thread at a time. `host` must be in the certificate."""
 
     def __init__(self, below: Stream, context: ssl.SSLContext, host: str) -> None:
         self._below = below
@@ -43,18 +36,9 @@ class TlsStream:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
     def shake_hands(self, deadline: Deadline) -> None:
-        """Agree on keys, and check the certificate.
-
-        Raises
-        ------
-        ssl.SSLError
-            If there is no agreement, or the certificate is not accepted.
-        EndpointTimeout, OSError
-            If it takes too long, or the connection breaks.
-        """
+        """Agree on keys, and check the certificate; raises ssl.SSLError if that fails."""
         try:
-            while not self._done(self._tls.do_handshake):
-                self._feed(deadline)
+            self._do(deadline, self._tls.do_handshake)
         except ssl.SSLError:
             # The other side learns why, if it is still there.
             with suppress(OSError):
@@ -75,46 +59,42 @@ class TlsStream:
 
         def heard(piece: bytes) -> bool:
             self._take(piece)
-            while (text := self._decrypted()) is not None:
-                if hear(text) or not text:
-                    return True
-            return False
+            try:
+                while text := self._tls.read(_RECORD_BYTES):
+                    if hear(text):
+                        return True
+            except ssl.SSLWantReadError:
+                return False
+            except ssl.SSLEOFError:
+                pass
+            hear(b"")
+            return True
 
         for part in parts:
             view = memoryview(part)
             while view:
-                view = view[self._encrypted(view, deadline) :]
+                # OpenSSL takes all that it is given, and a copy of it, before it comes back.
+                view = view[self._do(deadline, self._tls.write, view[:AT_ONCE_BYTES]) :]
                 if self._outgoing.pending >= AT_ONCE_BYTES and not self._push(deadline, heard):
                     return False
         return self._push(deadline, heard)
 
     def receive(self, deadline: Deadline) -> bytes:
-        """Return what came, empty at the end.
-
-        Raises
-        ------
-        EndpointTimeout, OSError
-            If nothing came in time, or the connection broke.
-        """
-        if not self._has_some():
-            self._feed(deadline)
-        while (text := self._decrypted()) is None:
-            self._feed(deadline)
-        return text
+        """Return what came, empty at the end."""
+        return bytes(self._read(deadline, _RECORD_BYTES))
 
     def receive_into(self, view: memoryview, deadline: Deadline) -> int:
-        """Fill the beginning of `view` with what came, and return how much that was.
+        """Fill the beginning of `view` with what came, and return how much that was."""
+        return int(self._read(deadline, len(view), view))
 
-        Raises
-        ------
-        EndpointTimeout, OSError
-            If nothing came in time, or the connection broke.
-        """
+    def _read(self, deadline: Deadline, *into: Any) -> Any:
         if not self._has_some():
             self._feed(deadline)
-        while (count := self._decrypted_into(view)) is None:
-            self._feed(deadline)
-        return count
+        try:
+            return self._do(deadline, self._tls.read, *into)
+        except ssl.SSLEOFError:
+            # Many servers end without TLS's closing message.
+            return 0 if len(into) > 1 else b""
 
     def close(self) -> None:
         """Close the socket."""
@@ -124,42 +104,15 @@ class TlsStream:
         """Tell whether OpenSSL has something to work on; to ask it in vain costs an exception."""
         return self._incoming.pending or self._tls.pending()
 
-    def _done(self, step: Callable[[], object]) -> bool:
-        try:
-            step()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def _encrypted(self, view: memoryview, deadline: Deadline) -> int:
-        """Take the beginning of `view` to be sent, and return how much that was."""
+    def _do(self, deadline: Deadline, step: Callable[..., T], *arguments: Any) -> T:
+        """Take a step as soon as all has come that OpenSSL needs for it, such as other keys."""
         while True:
-            try:
-                # OpenSSL takes all that it is given, and a copy of it, before it comes back.
-                return self._tls.write(view[:AT_ONCE_BYTES])
-            except ssl.SSLWantReadError:  # The server wants other keys first.
-                pass
+            with suppress(ssl.SSLWantReadError):
+                return step(*arguments)
             self._feed(deadline)
 
-    def _decrypted(self) -> bytes | None:
-        """Return what came as far as it is here, empty at the end; None if more has to come."""
-        try:
-            return self._tls.read(_RECORD_BYTES)
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLEOFError:
-            return b""  # Many servers end without the farewell of TLS.
-
-    def _decrypted_into(self, view: memoryview) -> int | None:
-        try:
-            return self._tls.read(len(view), view)  # type: ignore[return-value]
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLEOFError:
-            return 0
-
     def _feed(self, deadline: Deadline) -> None:
-        """Receive one piece for OpenSSL to work on; first send what it has to say itself."""
+        """Send what OpenSSL has to send, then receive one piece for it."""
         if self._outgoing.pending:
             self._flush(deadline)
         self._take(self._below.receive(deadline))
@@ -181,3 +134,7 @@ class TlsStream:
     def _push(self, deadline: Deadline, heard: Hear) -> bool:
         """Send what is encrypted; `heard` gets what comes meanwhile, as it is on the wire."""
         return self._below.send((self._outgoing.read(),), deadline, heard)
+
+
+Stream = BoundedSocket | TlsStream
+"""Bytes both ways before a deadline, over TCP or over TLS; for one thread at a time."""

@@ -1,4 +1,4 @@
-"""One HTTP exchange: bytes out, bytes in, before a deadline; every failure in our own words.
+"""One HTTP exchange: bytes out, bytes in, before a deadline; failures become our errors.
 
 Anything with the same `send` and `close` can stand in for `PooledTransport`.
 """
@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
 from hybridmodel.exceptions import EndpointError, HybridModelError
+from hybridmodel.remote import faults
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.faults import (
-    BROKE,
-    CERTIFICATE,
-    LATE,
-    NO_CONNECTION,
-    NOT_SECURE,
-    new_error,
-)
 from hybridmodel.remote.http.connect import connect_within
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply, StaleConnection
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import Clock, Deadline
 
 MAX_IDLE_S = 60.0
-"""Age at which an unused connection is closed: gateways drop idle ones without a word."""
+"""Age at which an unused connection is closed: gateways drop idle ones silently."""
 
 
 class Transport(Protocol):
@@ -42,19 +34,9 @@ class Transport(Protocol):
 
 
 class PooledTransport:
-    """HTTP/1.1 over connections that are kept for the next call. Safe to share between threads.
+    """HTTP/1.1 over connections that are kept for the next call. Safe to share between threads."""
 
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Bounds the time for connecting, and says how many connections are kept, and whom to trust.
-    clock : callable, default=time.monotonic
-        Tells the age of idle connections, in seconds.
-    """
-
-    def __init__(
-        self, endpoint: TritonEndpoint, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, endpoint: TritonEndpoint, clock: Clock = time.monotonic) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._idle: list[tuple[float, Connection]] = []
@@ -63,18 +45,9 @@ class PooledTransport:
     def send(self, request: HttpRequest, /) -> Reply:
         """Exchange one request for one reply; it, or the error, tells how often it was sent.
 
-        Raises
-        ------
-        EndpointTimeout
-            If the deadline passes.
-        EndpointUnavailable
-            If no connection can be made, or it breaks.
-        EndpointRefused
-            If the certificate is not accepted.
-        ProtocolError
-            If what comes back is not HTTP, or its lengths do not add up.
+        Raises an `EndpointError` for whatever goes wrong on the network.
         """
-        attempts = 1
+        attempts, broke = 1, faults.BROKE
         try:
             connection = self._idle_connection()
             if connection is not None:
@@ -82,9 +55,12 @@ class PooledTransport:
                 with suppress(StaleConnection):
                     return self._exchange(connection, request)
                 attempts = 2
-            reply = self._exchange(self._connected(request), request)
+            broke = faults.NO_CONNECTION
+            connection = self._connected(request)
+            broke = faults.BROKE
+            reply = self._exchange(connection, request)
         except Exception as error:
-            raised = _translated(error, request.deadline)
+            raised = _translated(error, request.deadline, broke)
             if isinstance(raised, EndpointError):
                 raised.attempts = attempts
             if raised is error:
@@ -99,7 +75,10 @@ class PooledTransport:
             # Also when the user interrupts: what is still under way would answer the next call.
             connection.close()
             raise
-        self._keep(connection)
+        if connection.reusable and len(self._idle) < self._endpoint.max_in_flight:
+            self._idle.append((self._clock(), connection))
+        else:
+            connection.close()
         return reply
 
     def close(self) -> None:
@@ -117,23 +96,10 @@ class PooledTransport:
             connection.close()
         return None
 
-    def _keep(self, connection: Connection) -> None:
-        if connection.reusable and len(self._idle) < self._endpoint.max_in_flight:
-            self._idle.append((self._clock(), connection))
-        else:
-            connection.close()
-
     def _connected(self, request: HttpRequest) -> Connection:
         deadline = request.deadline
-        left_s = deadline.check("waiting to connect")
-        timeout_s = min(self._endpoint.connect_timeout_s, left_s)
-        try:
-            opened = connect_within(request.url, deadline, timeout_s, self._endpoint.ca_bundle)
-        except Exception as error:
-            raised = _translated(error, deadline, broke=NO_CONNECTION)
-            if raised is error:
-                raise
-            raise raised from error
+        timeout_s = min(self._endpoint.connect_timeout_s, deadline.check("waiting to connect"))
+        opened = connect_within(request.url, deadline, timeout_s, self._endpoint.ca_bundle)
         if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
             # It took longer than this call could wait; the next one need not wait again.
             self._idle.append((self._clock(), opened))
@@ -146,36 +112,37 @@ def _close_all(idle: list[tuple[float, Connection]]) -> None:
         idle.pop()[1].close()
 
 
-def _translated(error: Exception, deadline: Deadline, broke: str = BROKE) -> Exception:
-    """Return what a failure of the network means; what is none stays itself."""
+def _translated(error: Exception, deadline: Deadline, broke: str) -> Exception:
+    """Return what a failure of the network means; any other error stays itself."""
     if isinstance(error, HybridModelError):
         return error
     for kinds, fault, meaning in _translations():
         if isinstance(error, kinds):
             cause = _root_cause(error)
-            if fault in (LATE, BROKE) and deadline.remaining_s() == 0:
+            if fault in (faults.LATE, faults.BROKE) and deadline.remaining_s() == 0:
                 text = f"no answer within the deadline of {deadline.timeout_s:g} s"
-                return new_error(LATE, f"{text}: {cause}")
-            name = fault if meaning or fault != BROKE else broke
-            return new_error(name, f"{meaning or name}: {cause}")
+                return faults.new_error(faults.LATE, f"{text}: {cause}")
+            name = fault if meaning or fault != faults.BROKE else broke
+            return faults.new_error(name, f"{meaning or name}: {cause}")
     return error
 
 
 @cache
 def _translations() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
-    """List what the libraries raise, most specific first, its fault, and what it means here."""
+    """List the errors of the libraries, most specific first, with their fault and its meaning."""
     import ssl
     from http.client import HTTPException
 
     import urllib3.exceptions as from_urllib3
 
     broken_tls = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    refused = (ssl.SSLCertVerificationError,)
     return (
-        ((TimeoutError,), LATE, "connected, but no answer in time"),
-        (broken_tls, BROKE, "the secure connection broke"),
-        ((ssl.SSLCertVerificationError,), CERTIFICATE, "the certificate was not accepted"),
-        ((ssl.SSLError, from_urllib3.SSLError), NOT_SECURE, ""),
-        ((from_urllib3.HTTPError, HTTPException, OSError), BROKE, ""),
+        ((TimeoutError,), faults.LATE, "connected, but no answer in time"),
+        (broken_tls, faults.BROKE, "the secure connection broke"),
+        (refused, faults.CERTIFICATE, "the certificate was not accepted"),
+        ((ssl.SSLError, from_urllib3.SSLError), faults.NOT_SECURE, ""),
+        ((from_urllib3.HTTPError, HTTPException, OSError), faults.BROKE, ""),
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from hybridmodel.exceptions import (
@@ -21,67 +22,50 @@ from hybridmodel.exceptions import (
     MissingDependency,
 )
 from hybridmodel.process.bounded import Crew, NotDone, call_with_timeout
-from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.concurrency import ConcurrencyLimiter
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.faults import AZURE_ML_SCOPE
 from hybridmodel.remote.redaction import Redaction, fit_cause
-from hybridmodel.remote.resilience import Deadline
+from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.trust.grants import CREDENTIAL, ENTRA
 from hybridmodel.remote.trust.key_sources import GrantedKey, KeySource, checked_key, variable_key
 from hybridmodel.remote.trust.origin import is_paired, pair, place_is_codes
-from hybridmodel.remote.trust.permission import Permission, permission_of
-from hybridmodel.remote.trust.variables import AZURE_ML_SCOPE
+from hybridmodel.remote.trust.permission import permission_of
 
 _FRESH_S = 300.0
-"""A key without a date is asked for again after that, and a token so long before it expires."""
+"""A key without a date is renewed after this time, and a token so long before it expires."""
 
 _REMEMBERED = 8
-"""Keys from before, which a server may still repeat."""
+"""Number of earlier keys that are still hidden in what a server says."""
 
 _MOST_ASKING = 2
-"""Threads: the second for when the first hangs for ever."""
+"""Threads: the second is for when the first hangs."""
+
+_NAMES = ("token", "access_token", "primary_key")
+"""Attributes with the key; a str has none of them and is the key itself."""
 
 _log = logging.getLogger("hybridmodel")
 
 
-def key_source(
-    endpoint: TritonEndpoint, credential: Any = None, permission: Permission | None = None
-) -> KeySource:
+def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     """Return what gives the key or token for each request.
 
-    Parameters
-    ----------
-    endpoint : TritonEndpoint
-        Says what to do when there is no `credential`.
-    credential : object with ``get_token``, callable, KeySource or None
-        Such as a credential of azure-identity; or a function without arguments that returns the
-        key, or what azure-ai-ml's ``online_endpoints.get_keys`` does: an object with
-        ``access_token`` or ``primary_key``. Not a string: a key in a variable of the program ends
-        up in logs and pickles.
-    permission : Permission, optional
-        Says what an endpoint of a saved model may be sent; made from the endpoint when it is None.
-
-    Raises
-    ------
-    ConfigurationError
-        If `credential` is none of these.
-    MissingDependency
-        If the endpoint wants azure-identity and it is not installed.
+    The credential has ``get_token``, as those of azure-identity have, or it is a function without
+    arguments that returns the key, or what azure-ai-ml's ``online_endpoints.get_keys`` does: an
+    object with ``access_token`` or ``primary_key``. It is not a string: a key in a variable of the
+    program ends up in logs and pickles. Without one, the endpoint says where the key is.
     """
-    permission = permission or permission_of(endpoint)
+    permission = permission_of(endpoint)
     if credential is None and not endpoint.entra_id:
         return variable_key(endpoint, permission)
-    given = credential is not None
-    source, secret = _asked_source(credential if given else _default_azure_credential())
-    if permission is None or (given and _names_the_place(endpoint)):
-        pair(secret, endpoint.place)
-        return source
-    return GrantedKey(source, permission, secret)
-
-
-def _names_the_place(endpoint: TritonEndpoint) -> bool:
-    """Tell whether the program, which gives the credential, has named the place as well."""
-    return place_is_codes(endpoint) or is_paired(None, endpoint.place)
+    given = _default_azure_credential() if credential is None else credential
+    source, secret = _asked_source(given)
+    # The program that gives the credential may have named the place as well, now or before.
+    named = place_is_codes(endpoint) or is_paired(None, endpoint.place)
+    if permission is not None and (credential is None or not named):
+        return GrantedKey(source, permission, secret)
+    pair(secret, endpoint.place)
+    return source
 
 
 def _asked_source(credential: Any) -> tuple[KeySource, str]:
@@ -92,7 +76,7 @@ def _asked_source(credential: Any) -> tuple[KeySource, str]:
             "credential is asynchronous (azure.identity.aio?); pass one that is not"
         )
     if get_token is not None:
-        return AskedKey(lambda: get_token(AZURE_ML_SCOPE)), ENTRA
+        return AskedKey(partial(get_token, AZURE_ML_SCOPE)), ENTRA
     if hasattr(credential, "other_than"):
         return credential, CREDENTIAL
     if callable(credential):
@@ -125,39 +109,22 @@ class _Token:
 class AskedKey:
     """A key or token that somebody is asked for, and that is kept until it should be renewed.
 
-    Asking is bounded by the deadline of the call, and one thread at a time asks.
-
-    Parameters
-    ----------
-    ask : callable
-        Returns a str, an ``AccessToken`` of azure-core, or what azure-ai-ml's ``get_keys`` does.
-    now : callable, default=time.time
-        Tells the date as POSIX seconds.
+    Asking is bounded by the deadline of the call, and one thread at a time asks. `now` tells the
+    date as POSIX seconds.
     """
 
     __slots__ = ("_ask", "_asking", "_before", "_crew", "_now", "_token")
 
-    def __init__(self, ask: Callable[[], Any], now: Callable[[], float] = time.time) -> None:
+    def __init__(self, ask: Callable[[], Any], now: Clock = time.time) -> None:
         self._ask = ask
         self._now = now
         self._token: _Token | None = None
         self._before: tuple[str, ...] = ()
         self._asking = ConcurrencyLimiter(1)
-        reset_in_child(self._asking)
         self._crew = Crew(_MOST_ASKING)
 
     def key(self, deadline: Deadline) -> str | None:
-        """Return the key or token, asked for anew where it is about to expire.
-
-        Raises
-        ------
-        AuthenticationFailed
-            If whoever is asked fails.
-        EndpointTimeout
-            If the answer does not come before the deadline.
-        ConfigurationError
-            If what comes cannot be sent.
-        """
+        """Return the key or token, asked for anew where it is about to expire."""
         token = self._token
         if token is None or self._now() >= token.ask_again:
             token = self._renewed(token, deadline)
@@ -168,16 +135,15 @@ class AskedKey:
         token = self._token
         if token is None or token.keys[0] == refused:
             token = self._renewed(token, deadline, wanted=True)
-        keys = [key for key in token.keys if key != refused]
-        if not keys:
+        keys = sorted(token.keys, key=lambda key: key == refused)
+        if keys[0] == refused:
             return None
-        self._token = replace(token, keys=(keys[0], *(k for k in token.keys if k != keys[0])))
+        self._token = replace(token, keys=tuple(keys))
         return keys[0]
 
     def known(self) -> tuple[str, ...]:
         """Return every key that may show up in what a server says, those before today's as well."""
-        token = self._token
-        return self._before if token is None else (*token.keys, *self._before)
+        return (*(self._token.keys if self._token else ()), *self._before)
 
     def _renewed(self, known: _Token | None, deadline: Deadline, wanted: bool = False) -> _Token:
         valid = known is not None and not wanted and self._now() < known.expires
@@ -200,7 +166,7 @@ class AskedKey:
             if known is not None and valid:
                 return known
             raise EndpointTimeout(
-                "the deadline passed while another call waits for the credential"
+                "the deadline passed while another call waited for the credential"
             ) from None
 
     def _asked(self, valid: _Token | None, deadline: Deadline) -> _Token:
@@ -239,14 +205,8 @@ class AskedKey:
 
 def _token(given: Any, now: float) -> _Token:
     """Read what a credential returned, by the attributes that it has."""
-    value = given
-    if hasattr(given, "token"):
-        value = given.token
-    elif hasattr(given, "access_token"):
-        value = given.access_token
-    elif hasattr(given, "primary_key"):
-        value = given.primary_key
-    keys = [checked_key(value)]
+    name = next((name for name in _NAMES if hasattr(given, name)), None)
+    keys = [checked_key(given if name is None else getattr(given, name))]
     if other := getattr(given, "secondary_key", None):
         keys.append(checked_key(other))
     expires = getattr(given, "expires_on", None) or getattr(given, "expiry_time_utc", None)

@@ -10,7 +10,7 @@ text                                        means
 ``VAR@http://host:8000``                    the same without encryption
 ``entra@host``                              data, and Entra ID tokens
 ``credential@host``                         data, and what the function given as credential returns
-``unix:/path``                              kept for sockets
+``unix:/path``                              reserved for sockets
 ``*``                                       everything
 ==========================================  ======================================================
 """
@@ -25,25 +25,20 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.address import Place, read_address
 
 ENTRA = "entra"
-"""Stands for tokens of Entra ID, where a grant else names a variable."""
+"""Stands for tokens of Entra ID, in the place of a variable."""
 CREDENTIAL = "credential"
 """Stands for what a function that was given as credential returns."""
 RESERVED = (ENTRA, CREDENTIAL)
-"""What no variable can be called."""
+"""Names that no variable may have."""
 
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,319}")
 _HOW = "a grant is host, VAR@host[:port][/prefix], entra@host or VAR@http://host:port"
 
 
 class Grant(NamedTuple):
-    """A place, and what may be sent there besides data.
+    """A place, and what may be sent there besides data; without a place, everything everywhere.
 
-    Attributes
-    ----------
-    secret : str or None
-        Name of a variable, `ENTRA`, `CREDENTIAL`, or None for data alone.
-    place : Place or None
-        None for every place, and every secret.
+    `secret` is the name of a variable, `ENTRA`, `CREDENTIAL`, or None for data alone.
     """
 
     secret: str | None
@@ -65,19 +60,9 @@ EVERYTHING = Grant(None, None)
 
 
 def parse_grants(text: str | Iterable[str], where: str) -> tuple[Grant, ...]:
-    """Read grants.
+    """Read grants, separated by commas or white space; `where` is named in the error.
 
-    Parameters
-    ----------
-    text : str or iterable of str
-        Separated by commas or white space.
-    where : str
-        Named in the error.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is none. It is not shown: people put keys where names belong.
+    An invalid one is not shown: people put keys where names belong.
     """
     texts = [text] if isinstance(text, str) else list(text)
     if not all(isinstance(item, str) for item in texts):
@@ -91,7 +76,7 @@ def _grant(word: str, where: str) -> Grant:
         return EVERYTHING
     secret, at, rest = word.rpartition("@")
     if at and not _SECRET.fullmatch(secret):
-        raise ConfigurationError(f"{where} is no grant: {_HOW}")
+        raise ConfigurationError(f"{where} is not a grant: {_HOW}")
     return Grant(secret if at else None, _place(rest, where))
 
 
@@ -101,36 +86,23 @@ def _place(text: str, where: str) -> Place:
     try:
         place = read_address(text if "://" in text else f"https://{text}").place
     except ConfigurationError:
-        raise ConfigurationError(f"{where} is no grant: {_HOW}") from None
+        raise ConfigurationError(f"{where} is not a grant: {_HOW}") from None
     if not place.can_be_named:
-        raise ConfigurationError(f"{where} is no grant: a path of this kind cannot be named")
+        raise ConfigurationError(f"{where} is not a grant: a path of this kind cannot be named")
     return place
 
 
 def shell_line(wanted: Iterable[Grant], variable: str, known: str | None) -> str:
-    """Return the line that, pasted into a shell, sets a variable to these grants besides others.
+    """Return the shell command that adds grants to those a variable holds already.
 
-    Parameters
-    ----------
-    wanted : iterable of Grant
-        Their grammar leaves nothing that a shell would read as a command.
-    variable : str
-        Its name.
-    known : str or None
-        What it holds already.
+    Their grammar has nothing that a shell would execute.
     """
     added = ", ".join(map(str, wanted))
     return f'export {variable}="{f"${variable}, " if known else ""}{added}"'
 
 
 def checked_allow(allow: Any) -> tuple[Grant, ...]:
-    """Return the grants that a caller gives in ``allow``.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is none.
-    """
+    """Return the grants that a caller gives in ``allow``."""
     if allow is None:
         return ()
     if not isinstance(allow, (str, list, tuple, set, frozenset)):

@@ -1,74 +1,61 @@
 """Who said what an endpoint is: this program, or a saved model that it loaded.
 
-A saved model is data. Which secret goes to which place is only known to be meant where the program
-said both; an endpoint therefore remembers which of its values were stored, and this module what
+A saved model is data. A secret is known to be meant for a place only where the program
+named both; an endpoint therefore remembers which of its values were stored, and this module what
 the program itself has paired.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.remote.address import Place
 from hybridmodel.remote.trust.grants import ENTRA, Grant
 
+if TYPE_CHECKING:
+    from hybridmodel.remote.endpoint import TritonEndpoint
+
 GUARDED = ("uri", "allow_http", "auth_key_env", "secondary_key_env", "entra_id", "ca_bundle")
-"""Fields of an endpoint that decide what is sent where, and who is believed to be there."""
+"""Fields of an endpoint that decide what is sent where, and which certificates are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the values of an endpoint came from; part of it, and of its copies and pickles.
 
-    Attributes
-    ----------
-    stored : tuple of (str, value)
-        Guarded fields, with the value that a saved model gave them. A field that holds another
-        value by now has it from the program.
-    allow : tuple of Grant
-        What the program allows this endpoint, whoever named it.
-    unread : tuple of str
-        Fields that come from a saved model, before the endpoint has read their values.
+    `stored` has guarded fields with the values that a saved model gave them: a field with another
+    value has it from the program. `allow` is what the program allows this endpoint, whoever named
+    it. `unread` names fields that come from a saved model, before the endpoint has read their
+    values.
     """
 
     stored: tuple[tuple[str, Any], ...] = ()
     allow: tuple[Grant, ...] = ()
     unread: tuple[str, ...] = ()
 
-    def read(self, endpoint: Any) -> Origin:
+    def read(self, endpoint: TritonEndpoint) -> Origin:
         """Return the origin with the values that the endpoint has made of what was stored."""
         return Origin(tuple((name, getattr(endpoint, name)) for name in self.unread), self.allow)
 
-    def without(self, names: Any) -> Origin:
+    def without(self, names: Collection[str]) -> Origin:
         """Return the origin of an endpoint in which the program gave these fields."""
         kept = tuple(item for item in self.stored if item[0] not in names)
         return Origin(kept, self.allow)
 
 
 CODE = Origin()
-"""Of an endpoint that is all the program's own."""
+"""For an endpoint whose values are all the program's own."""
 
 
-class Described(Protocol):
-    """What is asked of an endpoint here."""
-
-    @property
-    def origin(self) -> Origin:
-        """Where its values came from."""
-
-    @property
-    def place(self) -> Place:
-        """Where it is."""
-
-
-def is_codes(endpoint: Described, field: str) -> bool:
+def is_codes(endpoint: TritonEndpoint, field: str) -> bool:
     """Tell whether the program gave a field its value."""
     stored = dict(endpoint.origin.stored)
     return field not in stored or stored[field] != getattr(endpoint, field)
 
 
-def place_is_codes(endpoint: Described) -> bool:
+def place_is_codes(endpoint: TritonEndpoint) -> bool:
     """Tell whether the program said where the endpoint is, and that it need not be encrypted."""
     return is_codes(endpoint, "uri") and (
         not endpoint.place.is_plain or is_codes(endpoint, "allow_http")
@@ -97,19 +84,17 @@ def is_trusted(ca_bundle: str, place: Place) -> bool:
     return (ca_bundle, place) in _trusted
 
 
-def note_code(endpoint: Any) -> None:
+def note_code(endpoint: TritonEndpoint) -> None:
     """Remember what the program paired when it made an endpoint.
 
     A notebook that saves and loads its own model is asked nothing therefore.
     """
     if not place_is_codes(endpoint):
         return
-    pair(None, endpoint.place)
-    for field in ("auth_key_env", "secondary_key_env"):
-        name = getattr(endpoint, field)
-        if name is not None and is_codes(endpoint, field):
-            pair(name, endpoint.place)
-    if endpoint.entra_id and is_codes(endpoint, "entra_id"):
-        pair(ENTRA, endpoint.place)
+    place = endpoint.place
+    pair(None, place)
+    for field in ("auth_key_env", "secondary_key_env", "entra_id"):
+        if (value := getattr(endpoint, field)) and is_codes(endpoint, field):
+            pair(ENTRA if value is True else value, place)
     if endpoint.ca_bundle is not None and is_codes(endpoint, "ca_bundle"):
-        _trusted.add((endpoint.ca_bundle, endpoint.place))
+        _trusted.add((endpoint.ca_bundle, place))

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.trust.grants import Grant, parse_grants
@@ -20,14 +19,6 @@ from hybridmodel.remote.trust.variables import value_of
 
 _HEADER = "# What saved models may send where; written by `hybridmodel trust`.\n"
 _MOST_BYTES = 1 << 20
-
-
-class Stamp(NamedTuple):
-    """Tells one state of the file from another."""
-
-    inode: int
-    size_bytes: int
-    changed_ns: int
 
 
 def path() -> Path | None:
@@ -45,52 +36,32 @@ def _path(folder: str | None, home: str | None) -> Path | None:  # noqa: ARG001 
         return None
 
 
-def stamp() -> Stamp | None:
-    """Return the file's state, None where there is no file."""
-    file = path()
-    try:
-        found = None if file is None else os.stat(file)  # noqa: PTH116 - half of the time
-    except OSError:
-        return None
-    return None if found is None else Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
 def read() -> tuple[Grant, ...]:
-    """Return the grants in the file.
+    """Return the grants in the file, none where there is no file.
 
-    Raises
-    ------
-    ConfigurationError
-        If others may write it, or it holds what is no grant.
+    Raises `ConfigurationError` if others may write it, or it holds anything else.
     """
     file = path()
     if file is None:
         return ()
     try:
-        with file.open("rb") as opened:
-            _check_owner(os.fstat(opened.fileno()), file)
-            text = opened.read(_MOST_BYTES).decode("utf-8", "replace")
+        found = os.stat(file)  # noqa: PTH116 - half of the time
+        return _read(file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)
     except OSError:
         return ()
-    lines = [line.partition("#")[0] for line in text.splitlines()]
-    return parse_grants(lines, str(file))
+
+
+@lru_cache(maxsize=1)
+def _read(file: Path, *_: object) -> tuple[Grant, ...]:
+    """Read a file, once for each state of it."""
+    with file.open("rb") as opened:
+        _check_owner(os.fstat(opened.fileno()), file)
+        text = opened.read(_MOST_BYTES).decode("utf-8", "replace")
+    return parse_grants([line.partition("#")[0] for line in text.splitlines()], str(file))
 
 
 def write(grants: Iterable[Grant]) -> Path:
-    """Put grants in the place of those in the file, readable by the user alone.
-
-    Returns
-    -------
-    Path
-        Of the file.
-
-    Raises
-    ------
-    ConfigurationError
-        If the user has no home.
-    OSError
-        If it cannot be written.
-    """
+    """Replace the grants in the file, readable by the user alone, and return its path."""
     file = path()
     if file is None:
         raise ConfigurationError("there is no home folder to write to; use HYBRIDMODEL_ALLOW")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
-AZURE_ML_SCOPE = "https://ml.azure.com/.default"
-"""Scope of Entra ID tokens for calling (not managing) Azure Machine Learning endpoints."""
+from hybridmodel.checks import check_seconds
+from hybridmodel.exceptions import ConfigurationError
+
+MAX_TIMEOUT_ENV = "HYBRIDMODEL_MAX_TIMEOUT_S"
 
 
 def is_set(name: str) -> bool:
     """Tell whether a variable is set.
 
-    ``name in os.environ`` does the same by an exception, which takes ten times as long; it stands
-    in where the mapping is another than CPython's.
+    ``name in os.environ`` does the same by an exception, which takes ten times as long; it is used
+    where the mapping is not CPython's.
     """
     held = getattr(os.environ, "_data", None)
     if held is None:
@@ -21,5 +24,24 @@ def is_set(name: str) -> bool:
 
 
 def value_of(name: str) -> str | None:
-    """Return what a variable holds, None where it is not set."""
+    """Return the value of a variable, None where it is not set."""
     return os.environ.get(name) if is_set(name) else None
+
+
+def capped(timeout_s: float) -> float:
+    """Return a time in seconds, or this machine's limit where that is shorter.
+
+    Whoever runs a server sets the limit: its callers may send any ``timeout``.
+    """
+    text = value_of(MAX_TIMEOUT_ENV)
+    return timeout_s if not text else min(timeout_s, _limit_s(text))
+
+
+@lru_cache(maxsize=8)
+def _limit_s(text: str) -> float:
+    where = f"the environment variable {MAX_TIMEOUT_ENV}"
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ConfigurationError(f"{where} is a positive number of seconds") from None
+    return check_seconds(where, seconds)

@@ -7,53 +7,27 @@ a text is looked over before it is read: how long it is, and how many values and
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hybridmodel.data.tensors import WILDCARD
 from hybridmodel.exceptions import ProtocolError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hybridmodel.data.tensors import ModelSpec, TensorSpec
-    from hybridmodel.remote.wire.tensor_data import Buffer
-
 JSON_BYTES = 1 << 20
-"""The most that an answer without values in it has: names, shapes, a model's configuration."""
+"""The largest JSON without values: names, shapes, a model's configuration."""
 
 ERROR_BYTES = 1 << 16
-"""The most that is read of a refusal, and of any text that takes several times its size."""
-
-UNKNOWN_BYTES = 1 << 26
-"""The most of an answer whose size the model does not tell; Triton takes no more JSON either."""
-
-BYTES_PER_S = 20e6
-"""Of JSON that are read on a slow machine."""
-
-_VALUES = 1000
-_VALUES_PER_TENSOR = 32
-_NUMBER_BYTES = 64
-"""Of a number with its comma, or the brackets of a list, each on a line of its own."""
+"""The most that is read of a refusal, and of text that needs several times its size in memory."""
 
 _MAX_DIGITS = 4300
-"""Of a whole number, as Python itself has it unless told otherwise: more take time squared."""
+"""Python's default limit for integers: the time grows with the square of the digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonLimit:
-    """What a JSON text may hold.
+    """What a JSON text may hold: its size, commas (also in texts), and lists with objects.
 
-    Attributes
-    ----------
-    size_bytes : int
-        Of the text.
-    values : int or None
-        Commas, in texts as well; None for any number.
-    lists : int or None
-        Lists and objects; None for any number.
+    None stands for any number of them.
     """
 
     size_bytes: int
@@ -61,87 +35,24 @@ class JsonLimit:
     lists: int | None
 
 
-ERROR_LIMIT = JsonLimit(ERROR_BYTES, _VALUES, _VALUES)
+ERROR_LIMIT = JsonLimit(ERROR_BYTES, 1000, 1000)
 
 
-def description_limit(spec: ModelSpec) -> JsonLimit:
-    """Return what a server's description of a model may hold."""
-    most = _VALUES + _VALUES_PER_TENSOR * (len(spec.inputs) + len(spec.outputs))
-    return JsonLimit(JSON_BYTES, most, most)
-
-
-def answer_limit(
-    spec: ModelSpec, outputs: Sequence[str], rows: int | None, binary: bool
-) -> JsonLimit:
-    """Return what the JSON of an answer may hold.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        Of the local model.
-    outputs : sequence of str
-        Names that were asked for.
-    rows : int or None
-        That were sent; None where nobody counts them.
-    binary : bool
-        Whether the tensors were asked for behind the JSON.
-    """
-    asked = [spec.output(name) for name in outputs]
-    most = _VALUES + _VALUES_PER_TENSOR * len(asked)
-    texts = any(item.dtype.kind == "O" for item in asked)
-    counts = [_count(item, rows) for item in asked]
-    known = sum(count for count in counts if count is not None)
-    if texts or None in counts:
-        size = JSON_BYTES if binary else UNKNOWN_BYTES
-        if texts:
-            return JsonLimit(max(size, _NUMBER_BYTES * known), None, None)
-        # Servers write flat lists, or one for each row.
-        return JsonLimit(max(size, _NUMBER_BYTES * known), None, most + max(rows or 0, 100_000))
-    lists = sum(_lists(_shape(item, rows)) for item in asked)
-    size = max(JSON_BYTES, _NUMBER_BYTES * (known + lists))
-    return JsonLimit(size, most + known, most + lists)
-
-
-def _shape(spec: TensorSpec, rows: int | None) -> tuple[int, ...]:
-    return (rows, *spec.shape[1:]) if spec.batched and rows is not None else spec.shape
-
-
-def _count(spec: TensorSpec, rows: int | None) -> int | None:
-    """Return how many elements an output has, None if nobody knows."""
-    shape = _shape(spec, rows)
-    return None if WILDCARD in shape else math.prod(shape)
-
-
-def _lists(shape: tuple[int, ...]) -> int:
-    """Return how many lists a nested one has, where a server does not write a flat one."""
-    return sum(math.prod(shape[:depth]) for depth in range(len(shape)))
-
-
-def decode_object(body: Buffer, limit: JsonLimit | None = None) -> dict[str, Any]:
-    """Read a JSON object, the form of every header and of every other answer.
-
-    Raises
-    ------
-    ProtocolError
-        If it is anything else, or more than the limit.
-    """
+def decode_object(
+    body: bytes | bytearray | memoryview, limit: JsonLimit | None = None
+) -> dict[str, Any]:
+    """Read a JSON object within a limit; every header and every other answer is one."""
     if limit is not None:
         _look_over(body, limit)
+    many_digits = not 0 < sys.get_int_max_str_digits() <= _MAX_DIGITS
     try:
-        head = _loads(str(body, "utf-8"))
+        text = str(body, "utf-8").removeprefix("\ufeff")
+        head = json.loads(text, parse_int=_short if many_digits else None)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the JSON part cannot be read: {str(error)[:200]}") from error
     if not isinstance(head, dict):
         raise ProtocolError(f"the JSON part is a {type(head).__name__}, not an object")
     return head
-
-
-def _loads(text: str) -> Any:
-    text = text.removeprefix("\ufeff")
-    most = sys.get_int_max_str_digits()
-    if 0 < most <= _MAX_DIGITS:
-        return json.loads(text)
-    return json.loads(text, parse_int=_short)
 
 
 def _short(digits: str) -> int:
@@ -150,7 +61,7 @@ def _short(digits: str) -> int:
     return int(digits)
 
 
-def _look_over(body: Buffer, limit: JsonLimit) -> None:
+def _look_over(body: bytes | bytearray | memoryview, limit: JsonLimit) -> None:
     size = len(body)
     if size > limit.size_bytes:
         raise ProtocolError(
@@ -172,3 +83,12 @@ def _look_over(body: Buffer, limit: JsonLimit) -> None:
 def _at_most(count: int, most: int, what: str) -> None:
     if count > most:
         raise ProtocolError(f"the JSON part holds {count} {what}, and at most {most} were expected")
+
+
+def shown(value: Any) -> str:
+    """Write any JSON value into a message, whatever its size or depth."""
+    try:
+        # Of a text only the beginning is looked at: it may be as long as the answer.
+        return repr(value[:80] if isinstance(value, str) else value)[:80]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"

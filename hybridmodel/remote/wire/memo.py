@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 V = TypeVar("V")
 
@@ -10,25 +10,19 @@ _MOST_ENTRIES = 64
 _MOST_BYTES = 2048
 
 
-class Memo(Generic[V]):
-    """Keeps what was read of at most 64 texts of at most 2 kB each; safe to share between threads.
+class Memo(dict[bytes, V]):
+    """What was read of at most 64 texts of at most 2 kB each; safe to share between threads.
 
     What it gives out is shared as well, so that nobody may change it. Texts that can hold a secret
     or a caller's data have no place in it.
     """
 
-    def __init__(self) -> None:
-        self._kept: dict[bytes, V] = {}
-        self.get = self._kept.get
-        """Return what was kept for a text, None where nothing was."""
+    __slots__ = ()
 
     def keep(self, text: bytes, value: V) -> None:
         """Keep what was read of a text, if that is short; when there are too many, start anew."""
         if len(text) > _MOST_BYTES:
             return
-        if len(self._kept) >= _MOST_ENTRIES:
-            self._kept.clear()
-        self._kept[text] = value
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        if len(self) >= _MOST_ENTRIES:
+            self.clear()
+        self[text] = value

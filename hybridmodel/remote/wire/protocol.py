@@ -12,30 +12,19 @@ binary tensor data extension (docs/protocol/extension_binary_data.md of its serv
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hybridmodel.data.tensors import BY_DTYPE, ModelSpec, TensorSpec
+import numpy as np
+
+from hybridmodel.data.tensors import BY_DTYPE, ModelSpec
 from hybridmodel.exceptions import InputMismatch, ProtocolError
-from hybridmodel.remote.wire.json_fields import (
-    flag_of,
-    name_of,
-    objects_of,
-    shown,
-    text_of,
-)
 from hybridmodel.remote.wire.json_text import decode_object
-from hybridmodel.remote.wire.layouts import Layout, fill, layout_of, slots_of
-from hybridmodel.remote.wire.tensor_data import Array, Buffer, to_list, to_raw
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
-
-    from hybridmodel.remote.wire.json_text import JsonLimit
+from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of, text_of
+from hybridmodel.remote.wire.tensor_data import Array, Buffer, fill, to_list, to_raw
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"
@@ -47,31 +36,20 @@ MAX_BODY_BYTES = 2**31 - 1
 class Message:
     """An encoded request or response.
 
-    Attributes
-    ----------
-    header : bytes
-        The JSON part.
-    tensors : tuple of buffers
-        The raw tensors behind it; views of the caller's arrays where these allow it.
+    `header` is its JSON part. `tensors` are the raw ones behind it: views of the caller's arrays
+    where these allow it. `headers` are those of HTTP that say how the body is laid out.
     """
 
     header: bytes
     tensors: tuple[Buffer, ...] = ()
+    headers: Mapping[str, str] = field(init=False)
 
-    @property
-    def size_bytes(self) -> int:
-        """Length of the whole body."""
-        return len(self.header) + sum(map(len, self.tensors))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """HTTP headers that say how the body is laid out."""
-        if not any(map(len, self.tensors)):
-            return {"Content-Type": "application/json"}
-        return {
-            "Content-Type": "application/octet-stream",
-            HEADER_LENGTH: str(len(self.header)),
-        }
+    def __post_init__(self) -> None:
+        headers = {"Content-Type": "application/json"}
+        if any(map(len, self.tensors)):
+            headers["Content-Type"] = "application/octet-stream"
+            headers[HEADER_LENGTH] = str(len(self.header))
+        object.__setattr__(self, "headers", headers)
 
     def body(self) -> bytes:
         """Join the parts: the only copy that is made of a contiguous tensor."""
@@ -79,29 +57,11 @@ class Message:
 
 
 @dataclass(frozen=True)
-class InferResponse:
-    """What a server said: the decoded tensors by name, and who computed them."""
-
-    outputs: Mapping[str, Array]
-    model_name: str | None = None
-    model_version: str | None = None
-    request_id: str | None = None
-
-
-@dataclass(frozen=True)
 class InferRequest:
     """What a client asked.
 
-    Attributes
-    ----------
-    inputs : mapping of str to ndarray
-        The tensors by name.
-    outputs : mapping of str to bool
-        Asked outputs in asked order, and whether each is wanted binary; empty for "all".
-    binary : bool
-        Whether outputs that are not listed are wanted binary.
-    request_id : str or None
-        To be echoed.
+    `outputs` tells in the order asked whether each is wanted binary, and is empty for all; `binary`
+    tells it for those that are not listed.
     """
 
     inputs: Mapping[str, Array]
@@ -111,44 +71,33 @@ class InferRequest:
 
 
 def encode_request(
-    inputs: Mapping[str, Array],
-    outputs: Iterable[str],
-    *,
-    request_id: str,
-    binary: bool = True,
+    inputs: Mapping[str, Array], outputs: Iterable[str], *, request_id: str, binary: bool = True
 ) -> Message:
     """Write an infer request.
 
     Each output is asked for by name and marked ``binary_data`` by itself: Triton ignores the
-    request-wide ``binary_data_output`` for every output that is listed.
-
-    Raises
-    ------
-    InputMismatch
-        If a tensor's datatype has no form in JSON and `binary` is off, or if the request is larger
-        than any server takes.
+    request-wide ``binary_data_output`` for every output that is listed. Raises `InputMismatch` if a
+    datatype has no form in JSON, or the request is larger than any server takes.
     """
+    raw: list[Buffer] = []
     if binary:
-        raw = tuple([to_raw(array) for array in inputs.values()])
-        tensors = tuple(
-            [
-                (name, array.dtype, array.shape, len(buffer))
-                for (name, array), buffer in zip(inputs.items(), raw, strict=True)
-            ]
-        )
-        rest = _binary_request(tensors, tuple(outputs))
+        tensors = []
+        for name, array in inputs.items():
+            raw.append(to_raw(array))
+            tensors.append((name, array.dtype, array.shape, len(raw[-1])))
+        rest = _binary_request(tuple(tensors), tuple(outputs))
     else:
-        described, raw = _encode_tensors(inputs, dict.fromkeys(inputs, False))
+        described, _ = _encode_tensors(inputs, dict.fromkeys(inputs, False))
         rest = _dump({"inputs": described, "outputs": [{"name": name} for name in outputs]})
     # First, so that what follows is the same text each time.
     header = b'{"id":%b,%b' % (encode_basestring_ascii(request_id).encode(), rest[1:])
-    message = Message(header, raw)
-    if message.size_bytes > MAX_BODY_BYTES:
+    size = len(header) + sum(map(len, raw))
+    if size > MAX_BODY_BYTES:
         raise InputMismatch(
-            f"the request would have {message.size_bytes} bytes, and a server takes at most "
+            f"the request would have {size} bytes, and a server takes at most "
             f"{MAX_BODY_BYTES}; send fewer rows at a time"
         )
-    return message
+    return Message(header, tuple(raw))
 
 
 def encode_response(
@@ -159,75 +108,22 @@ def encode_response(
     model_version: str,
     request_id: str | None,
 ) -> Message:
-    """Write an infer response; `binary` says for each output which of the two forms it takes.
-
-    Raises
-    ------
-    InputMismatch
-        If a tensor's datatype has no form in JSON and is not wanted binary.
-    """
+    """Write an infer response; `binary` says for each output which of the two forms it takes."""
     tensors, raw = _encode_tensors(outputs, binary)
     head: dict[str, Any] = {"id": request_id} if request_id else {}
     head.update(model_name=model_name, model_version=model_version, outputs=tensors)
     return Message(_dump(head), raw)
 
 
-def read_response(header: Buffer, limit: JsonLimit | None = None) -> tuple[Layout, str | None]:
-    """Read what the header of an infer response says, and the id of the request.
-
-    Nothing is decoded yet, so that it can be held against what was expected first.
-
-    Parameters
-    ----------
-    header : buffer
-        The JSON part.
-    limit : JsonLimit, optional
-        What that may hold.
-
-    Raises
-    ------
-    ProtocolError
-        If it is no such header.
-    """
-    return layout_of(header, lambda text: _read_response(text, limit))
-
-
-def decode_response(header: Buffer, tensors: Buffer = b"") -> InferResponse:
-    """Read an infer response, and check every size before believing it.
-
-    Parameters
-    ----------
-    header : buffer
-        The JSON part.
-    tensors : buffer
-        What followed it. Arrays are views of it where it is writable and they fall on aligned
-        addresses, so it must not be used again.
-
-    Raises
-    ------
-    ProtocolError
-        If it is anything but a complete response; partial results are never returned.
-    """
-    layout, request_id = read_response(header)
-    outputs = fill(layout.slots, tensors, "output")
-    return InferResponse(outputs, layout.model_name, layout.model_version, request_id)
-
-
 def decode_request(header: Buffer, tensors: Buffer = b"") -> InferRequest:
-    """Read an infer request, as a server does.
-
-    Raises
-    ------
-    ProtocolError
-        If it is not a complete request.
-    """
+    """Read an infer request, as a server does."""
     head = decode_object(header)
     asked = {
         name_of(item, "output"): flag_of(item, "binary_data")
         for item in objects_of({"outputs": [], **head}, "outputs")
     }
     return InferRequest(
-        inputs=fill(slots_of(head, "input"), tensors, "input"),
+        inputs=fill(slots_of(head, "input").values(), tensors, "input"),
         outputs=asked,
         binary=flag_of(head, "binary_data_output"),
         request_id=text_of(head, "id"),
@@ -240,32 +136,20 @@ def encode_metadata(name: str, versions: Sequence[str], spec: ModelSpec) -> dict
         "name": name,
         "versions": list(versions),
         "platform": "onnxruntime_onnx",
-        "inputs": [_describe(item) for item in spec.inputs],
-        "outputs": [_describe(item) for item in spec.outputs],
+        "inputs": [_described(item.name, item.datatype, item.shape) for item in spec.inputs],
+        "outputs": [_described(item.name, item.datatype, item.shape) for item in spec.outputs],
     }
 
 
 def split_body(body: Buffer, header_length: str | None) -> tuple[memoryview, memoryview]:
-    """Cut a body at the length that `HEADER_LENGTH` announced; without one, all of it is JSON.
-
-    Raises
-    ------
-    ProtocolError
-        If the length is not a number, or not within the body.
-    """
+    """Cut a body at the length that `HEADER_LENGTH` announced; without one, all of it is JSON."""
     view = memoryview(body)
     length = parse_header_length(header_length, len(view))
     return view[:length], view[length:]
 
 
 def parse_header_length(value: str | None, size_bytes: int) -> int:
-    """Return how many of `size_bytes` are the JSON header: all, where no header says otherwise.
-
-    Raises
-    ------
-    ProtocolError
-        If the value is not a positive number of at most `size_bytes`.
-    """
+    """Return how many of `size_bytes` are the JSON header: all, where no header says otherwise."""
     if value is None:
         return size_bytes
     if not (value.isascii() and value.isdigit()) or len(value) > 10:
@@ -284,8 +168,7 @@ def _encode_tensors(
 ) -> tuple[list[dict[str, Any]], tuple[Buffer, ...]]:
     described, raw = [], []
     for name, array in named.items():
-        datatype = BY_DTYPE[array.dtype].datatype
-        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        tensor = _described(name, BY_DTYPE[array.dtype].datatype, array.shape)
         if binary[name]:
             buffer = to_raw(array)
             tensor["parameters"] = {"binary_data_size": len(buffer)}
@@ -296,35 +179,18 @@ def _encode_tensors(
     return described, tuple(raw)
 
 
-def _read_response(text: Buffer, limit: JsonLimit | None) -> Layout:
-    head = decode_object(text, limit)
-    if "error" in head:
-        raise ProtocolError(f"the answer is an error in disguise: {shown(head['error'])}")
-    return Layout(
-        slots_of(head, "output"),
-        text_of(head, "model_name"),
-        text_of(head, "model_version"),
-        text_of(head, "id"),
-    )
-
-
 @lru_cache(maxsize=64)
 def _binary_request(
     tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...], outputs: tuple[str, ...]
 ) -> bytes:
     """Write a request without its id; the raw tensors have these names, dtypes, shapes, sizes."""
-    inputs = [
-        {
-            "name": name,
-            "datatype": BY_DTYPE[dtype].datatype,
-            "shape": shape,
-            "parameters": {"binary_data_size": size_bytes},
-        }
-        for name, dtype, shape, size_bytes in tensors
-    ]
+    inputs = []
+    for name, dtype, shape, size_bytes in tensors:
+        inputs.append(_described(name, BY_DTYPE[dtype].datatype, shape))
+        inputs[-1]["parameters"] = {"binary_data_size": size_bytes}
     asked = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
     return _dump({"inputs": inputs, "outputs": asked})
 
 
-def _describe(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+def _described(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape}

@@ -2,7 +2,7 @@
 
 *Raw* is little-endian, row-major bytes, and for ``BYTES`` each element's ``uint32`` length before
 its bytes; *JSON* is a flat or nested list. Every size is compared with what is there before
-anything is allocated or believed.
+anything is allocated.
 
 Sources: as in `hybridmodel.remote.wire.protocol`.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from hybridmodel.data.casting import from_values
 from hybridmodel.data.tensors import BY_DTYPE, format_shape
 from hybridmodel.exceptions import InputMismatch, ProtocolError
+from hybridmodel.remote.wire.json_text import shown
 
 Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview
@@ -32,12 +34,28 @@ _TEXTS = frozenset({str})
 _NUMBERS = frozenset({bool, int, float, type(None)})
 
 _FEW_BYTES = 4096
-"""Copied in less time than a view takes to be made."""
+"""So few are copied faster than a view is made."""
 
 _STRINGS_AT_ONCE = 4096
-"""Read in a millisecond, before somebody looks at the time again."""
+"""Read in about a millisecond; then the time is checked again."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tensor that a header describes; no other of the message has its name.
+
+    `where` is how messages name it. `size_bytes` is that of its raw form behind the header; None
+    where its values are in the header as `data`, unchecked.
+    """
+
+    name: str
+    where: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    size_bytes: int | None
+    data: Any
 
 
 def to_raw(array: Array) -> Buffer:
@@ -51,13 +69,7 @@ def to_raw(array: Array) -> Buffer:
 
 
 def to_list(name: str, array: Array) -> list[Any]:
-    """Return the values of a tensor as a flat list for JSON.
-
-    Raises
-    ------
-    InputMismatch
-        If JSON has no form for its datatype.
-    """
+    """Return the values of a tensor as a flat list for JSON, if that has a form for them."""
     element = BY_DTYPE[array.dtype]
     if not element.in_json:
         raise InputMismatch(
@@ -70,56 +82,66 @@ def to_list(name: str, array: Array) -> list[Any]:
     return values
 
 
-def from_raw(
-    view: memoryview,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    where: str,
-    alive: Callable[[], object] | None = None,
-) -> Array:
-    """Read a raw tensor from exactly the bytes of `view`; see `layouts.fill`.
+def fill(
+    slots: Iterable[Slot], tensors: Buffer, what: str, alive: Callable[[], object] | None = None
+) -> dict[str, Array]:
+    """Make the arrays that a header describes, in its order, if the bytes match to the last one.
 
-    Returns a view of `view` where that is writable and aligned, so that callers may own it.
-
-    Raises
-    ------
-    ProtocolError
-        If the bytes are not those of such a tensor.
+    Arrays are views of `tensors` where these are writable and aligned, so they must not be used
+    again. `alive` is called again and again, and raises once nobody waits for the arrays any
+    longer.
     """
+    view = memoryview(tensors)
+    arrays: dict[str, Array] = {}
+    start = 0
+    for slot in slots:
+        if slot.size_bytes is None:
+            arrays[slot.name] = _from_list(slot)
+            continue
+        end = start + slot.size_bytes
+        if end > len(view):
+            raise ProtocolError(
+                f"{slot.where}: announces {shown(slot.size_bytes)} bytes, {len(view) - start} "
+                "bytes are left"
+            )
+        arrays[slot.name] = _from_raw(view[start:end], slot, alive)
+        start = end
+    if start != len(view):
+        raise ProtocolError(f"{len(view) - start} bytes are left over after the last {what}")
+    return arrays
+
+
+def _from_raw(view: memoryview, slot: Slot, alive: Callable[[], object] | None) -> Array:
+    """Read a raw tensor from exactly the bytes of `view`: a view where callers may own that."""
+    dtype, shape = slot.dtype, slot.shape
     count = math.prod(shape)
     if dtype.kind == "O":
-        return _strings(view, count, where, alive).reshape(shape)
+        return _strings(view, count, slot.where, alive).reshape(shape)
     if count * dtype.itemsize != len(view):
         raise ProtocolError(
-            f"{where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
+            f"{slot.where}: {BY_DTYPE[dtype].datatype}{format_shape(shape)} takes "
             f"{count * dtype.itemsize} bytes, {len(view)} came"
         )
     if not count:
         return np.empty(shape, dtype)
     if dtype.kind == "b" and np.frombuffer(view, np.uint8).max() > 1:
-        raise ProtocolError(f"{where}: a BOOL byte is neither 0 nor 1")
+        raise ProtocolError(f"{slot.where}: a BOOL byte is neither 0 nor 1")
     array: Array = np.ndarray(shape, dtype, view)
     # Writable, aligned and contiguous.
     return array if array.flags.carray else array.copy()
 
 
-def from_list(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Array:
-    """Read a tensor from what stands in JSON.
-
-    Raises
-    ------
-    ProtocolError
-        If there is nothing, or values are missing, too many, of another type or out of range.
-    """
-    if not isinstance(data, list):
-        raise ProtocolError(f"{where}: has neither data nor a binary_data_size")
-    flat = _flat(data, dtype, where)
-    if len(flat) != math.prod(shape):
+def _from_list(slot: Slot) -> Array:
+    """Read a tensor from what stands in JSON."""
+    if not isinstance(slot.data, list):
+        raise ProtocolError(f"{slot.where}: has neither data nor a binary_data_size")
+    flat = _flat(slot.data, slot.dtype, slot.where)
+    if len(flat) != math.prod(slot.shape):
         raise ProtocolError(
-            f"{where}: shape {format_shape(shape)} takes {math.prod(shape)} values, "
+            f"{slot.where}: shape {format_shape(slot.shape)} takes {math.prod(slot.shape)} values, "
             f"{len(flat)} came"
         )
-    return _array(flat, dtype, where).reshape(shape)
+    return _array(flat, slot.dtype, slot.where).reshape(slot.shape)
 
 
 def _strings(view: memoryview, count: int, where: str, alive: Callable[[], object] | None) -> Array:
@@ -157,10 +179,10 @@ def _flat(data: list[Any], dtype: np.dtype[Any], where: str) -> list[Any]:
         kinds = set(map(type, data))
     if list in kinds:
         raise ProtocolError(
-            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: its lists are ragged"
+            f"{where}: data is not {BY_DTYPE[dtype].datatype}: its lists are ragged"
         )
     if kinds - (_TEXTS if dtype.kind == "O" else _NUMBERS):
-        raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+        raise ProtocolError(f"{where}: data holds values that are not {BY_DTYPE[dtype].datatype}")
     return data
 
 
@@ -173,36 +195,28 @@ def _array(data: list[Any], dtype: np.dtype[Any], where: str) -> Array:
         with np.errstate(over="raise", invalid="raise"):
             return raw.astype(dtype)
     except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
-        raise ProtocolError(
-            f"{where}: data is no {BY_DTYPE[dtype].datatype} tensor: {error}"
-        ) from error
+        raise ProtocolError(f"{where}: data is not {BY_DTYPE[dtype].datatype}: {error}") from error
 
 
 def _check_json_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
-    if dtype.kind == "O":
-        fits = all(map(_is_utf8, raw))
-    else:
-        fits = raw.dtype.kind in _JSON_KINDS[dtype.kind] and _in_range(raw, dtype)
-    if fits:
+    if _fits(raw, dtype):
         return
     if dtype.kind != "O" and any(value is None for value in raw):
         raise ProtocolError(
             f"{where}: data holds null, which some servers write for NaN and for infinity; only "
             "binary tensors keep them apart"
         )
-    raise ProtocolError(f"{where}: data holds values that are no {BY_DTYPE[dtype].datatype}")
+    raise ProtocolError(f"{where}: data holds values that are not {BY_DTYPE[dtype].datatype}")
 
 
-def _is_utf8(text: str) -> bool:
-    # JSON can name half of a surrogate pair, which UTF-8 cannot.
-    return text.isascii() or _SURROGATE.search(text) is None
-
-
-def _in_range(raw: Array, dtype: np.dtype[Any]) -> bool:
-    if dtype.kind not in "iu":
-        return True
+def _fits(raw: Array, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind == "O":
+        # JSON can name half of a surrogate pair, which UTF-8 cannot.
+        return not any(map(_SURROGATE.search, raw))
+    if raw.dtype.kind not in _JSON_KINDS[dtype.kind] or dtype.kind not in "iu":
+        return raw.dtype.kind in _JSON_KINDS[dtype.kind]
     limits = np.iinfo(dtype)
-    return int(raw.min()) >= limits.min and int(raw.max()) <= limits.max
+    return limits.min <= int(raw.min()) and int(raw.max()) <= limits.max
 
 
 def not_in_json(feeds: Mapping[str, Array]) -> str:
