@@ -162,8 +162,8 @@ def _column(values: Any) -> Any:
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
         return _column(pa.chunked_array([chunk.storage for chunk in values.chunks]))
-    is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    if is_number and not values.null_count:
+    numbers = (types.is_integer, types.is_floating, types.is_boolean)
+    if any(is_kind(kind) for is_kind in numbers) and not values.null_count:
         whole = values.chunk(0) if values.num_chunks == 1 else values
         return whole.to_numpy(zero_copy_only=False) if whole is not values else whole.to_numpy()
     if types.is_dictionary(kind):

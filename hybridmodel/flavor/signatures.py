@@ -109,6 +109,14 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
     """
     has_params = isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], dict)
     data, params = example if has_params else (example, {})
+    _check_params(params)
+    if speaks_arrow(data) and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
+    return np.asarray(data) if isinstance(data, list) else data, dict(params)
+
+
+def _check_params(params: Mapping[str, Any]) -> None:
+    """Refuse what is no param, and a call of the endpoint."""
     known = [name for name, _ in PARAMS]
     for name in params:
         if name not in known:
@@ -122,9 +130,6 @@ def split_example(example: Any) -> tuple[Any, dict[str, Any]]:
             "input_example asks for the endpoint (use_azure, mode); MLflow runs the example while "
             "it saves the model, and saving makes no network call"
         )
-    if speaks_arrow(data) and hasattr(data, "to_pandas"):
-        data = data.to_pandas()
-    return np.asarray(data) if isinstance(data, list) else data, dict(params)
 
 
 def feature_names_of(

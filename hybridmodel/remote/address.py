@@ -85,16 +85,7 @@ def read_address(uri: Any) -> Address:
 
 
 def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
-    if not isinstance(uri, str):
-        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
-    uri = uri.strip()
-    if "@" in uri.partition("?")[0]:
-        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
-    if any(ord(char) <= 32 or ord(char) == 127 for char in uri):
-        raise ConfigurationError("uri holds blanks or control characters")
-    if "\\" in uri:
-        raise ConfigurationError("uri holds a backslash, which programs read in different ways")
-    scheme, mark, rest = uri.partition("://")
+    scheme, mark, rest = _legible(uri).partition("://")
     # Without query and fragment.
     authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     scheme = scheme.lower()
@@ -108,6 +99,20 @@ def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
         raise ConfigurationError(f"uri has the host {authority!r}; write it as DNS does, with xn--")
     host, port = _host_and_port(authority)
     return scheme, host, port, slash + path
+
+
+def _legible(uri: Any) -> str:
+    """Return the text of a URI that every program reads in the same way, and without a secret."""
+    if not isinstance(uri, str):
+        raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
+    uri = uri.strip()
+    if "@" in uri.partition("?")[0]:
+        raise ConfigurationError("uri must not hold a user or password; name a variable instead")
+    if any(ord(char) <= 32 or ord(char) == 127 for char in uri):
+        raise ConfigurationError("uri holds blanks or control characters")
+    if "\\" in uri:
+        raise ConfigurationError("uri holds a backslash, which programs read in different ways")
+    return uri
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:
