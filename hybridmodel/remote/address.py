@@ -105,14 +105,14 @@ def _legible(uri: Any) -> str:
     """Return the text of a URI that every program reads in the same way, and without a secret."""
     if not isinstance(uri, str):
         raise ConfigurationError(f"uri is a str, not a {type(uri).__name__}")
-    uri = uri.strip()
-    if "@" in uri.partition("?")[0]:
+    text = str(uri).strip()
+    if "@" in text.partition("?")[0]:
         raise ConfigurationError("uri must not hold a user or password; name a variable instead")
-    if any(ord(char) <= 32 or ord(char) == 127 for char in uri):
+    if any(ord(char) <= 32 or ord(char) == 127 for char in text):
         raise ConfigurationError("uri holds blanks or control characters")
-    if "\\" in uri:
+    if "\\" in text:
         raise ConfigurationError("uri holds a backslash, which programs read in different ways")
-    return uri
+    return text
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:
