@@ -51,7 +51,7 @@ class Container:
         """
         import pyarrow as pa
 
-        table = pa.table({name: _arrow(values) for name, values in columns.items()})
+        table = pa.table({name: as_arrow(values) for name, values in columns.items()})
         if not self.is_polars:
             return table
         import polars as pl
@@ -192,7 +192,7 @@ def _cells(values: Any) -> Array:
     return made
 
 
-def _arrow(values: Array) -> Any:
+def as_arrow(values: Array) -> Any:
     """Return a column for a table, of nested lists for an array of a higher rank."""
     import pyarrow as pa
 
