@@ -93,7 +93,7 @@ def place_of(path: Location) -> Place:
 def _remote(url: str, scheme: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    with needed_for(f"{scheme}:// paths", "fsspec"):
+    with needed_for(f"a path of {scheme}://"):
         import fsspec
     try:
         filesystem, path = fsspec.core.url_to_fs(url)

@@ -74,7 +74,7 @@ def read_from(
     if kind == PARQUET:
         yield from parquet.read(file, name, rows=rows, start_row=start_row)
     else:
-        raise NotImplementedError(kind)
+        raise NotImplementedError(kind, spec, reading)
 
 
 def count_rows(file: InputFile) -> int | None:
