@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @click.option(
     "--mode",
     metavar="MODE",
-    help="Who answers: local, azure, azure_first, local_first, cascade, shadow, split or hedge; "
-    "with the settings that the model holds for it.",
+    help="Who answers: local, azure, azure_first, local_first, cascade, budget, shadow, split or "
+    "hedge; with the settings that the model holds for it.",
 )
 @click.option(
     "--provenance", is_flag=True, help="Add the columns route, score and reason to each row."

@@ -5,15 +5,22 @@ No I/O and no threads; `hybridmodel.remote.client` sends what is cut here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import WILDCARD, ModelSpec
 from hybridmodel.exceptions import ProtocolError
 
 Array = np.ndarray[Any, Any]
+
+_MOST_VERSIONS = 5
+"""That are named, of what a server says."""
+
+_log = logging.getLogger("hybridmodel")
 
 
 def can_cut(spec: ModelSpec, outputs: Sequence[str]) -> bool:
@@ -84,6 +91,20 @@ def join(
             whole[name][part] = array
     whole.update((name, _together(name, found)) for name, found in pieces.items())
     return whole
+
+
+def one_version(answers: Sequence[Answer], model_url: str) -> str | None:
+    """Return the version that answered the parts of a call; warn where there were several."""
+    versions = sorted({answer.model_version or "" for answer in answers})
+    shown = versions[:_MOST_VERSIONS]
+    if len(versions) > 1:
+        _log.warning(
+            "%s: versions %s of the model answered for parts of one call; pin one by "
+            "model_version or deployment",
+            model_url,
+            " and ".join(shown),
+        )
+    return ", ".join(shown) or None
 
 
 def _together(name: str, pieces: list[tuple[slice, Array]]) -> Array:

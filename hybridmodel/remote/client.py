@@ -7,7 +7,6 @@ Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and che
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,10 +27,10 @@ from hybridmodel.exceptions import (
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
-from hybridmodel.remote.chunks import can_cut, cut, join
+from hybridmodel.remote.chunks import can_cut, cut, join, one_version
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.endpoint_state import EndpointState, state_of
-from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.reading import OutputsRead, read_answer
 from hybridmodel.remote.redaction import Redaction
@@ -49,7 +48,7 @@ Array = np.ndarray[Any, Any]
 _CHUNKS_AT_A_TIME = 4
 """Of one call: more only queue at the same server, and hold the memory of their answers."""
 
-_MOST_VERSIONS, _MOST_DIFFERENCES, _MOST_TENSORS = 5, 100, 2000
+_MOST_DIFFERENCES, _MOST_TENSORS = 100, 2000
 """That are named, of what a server says; more than any model has are no news."""
 
 _log = logging.getLogger("hybridmodel")
@@ -118,6 +117,7 @@ class EndpointClient:
         timeout_s: float | None = None,
         retry: bool = True,
         deadline: Deadline | None = None,
+        request_rows: int | None = None,
     ) -> Answer:
         """Ask for the named outputs, in several requests where one would be too large.
 
@@ -135,6 +135,8 @@ class EndpointClient:
             Whether to try again after a pause; False is for who has another answer at hand.
         deadline : Deadline, optional
             Instead of `timeout_s`, for who may end it sooner.
+        request_rows : int, optional
+            Send so many rows at a time, and never fewer; see `request_rows`.
 
         Raises
         ------
@@ -145,12 +147,12 @@ class EndpointClient:
         InputMismatch
             When the request is too large to be sent.
         """
-        call = self._begin(timeout_s, _guid(), deadline)
+        call = self._begin(timeout_s, new_request_id(), deadline)
         if not retry:
             call = replace(call, retry=False)
         if rows is None or rows == 1 or not self._can_cut(tuple(outputs)):
             return self._ask(call, feeds, outputs, rows)
-        size = self._sizes.rows_for(call, feeds, rows)
+        size = request_rows or self._sizes.rows_for(call, feeds, rows)
         while True:
             try:
                 if size >= rows:
@@ -160,6 +162,20 @@ class EndpointClient:
                 return answer
             except EndpointRefused as error:
                 size = self._sizes.fewer_rows(call, error, feeds, rows, size)
+                if request_rows is not None:
+                    raise
+
+    def request_rows(
+        self, feeds: Mapping[str, Array], rows: int, timeout_s: float | None = None
+    ) -> int:
+        """Return how many of so many rows one request takes; the server is asked if need be.
+
+        Raises
+        ------
+        EndpointError
+            If no request can be begun, such as without a key.
+        """
+        return self._sizes.told_for(self._begin(timeout_s), feeds, rows)
 
     @property
     def hedging(self) -> Crew:
@@ -304,23 +320,10 @@ class EndpointClient:
             # Of an error, or of Ctrl-C, the requests that are still under way learn by their time.
             call.deadline.end()
         attempts = sum(answer.attempts for answer in answers)
-        version = self._version_of(answers)
+        version = one_version(answers, self.endpoint.model_url)
         return replace(
             answers[0], outputs=joined, attempts=attempts, model_version=version, row_count=rows
         )
-
-    def _version_of(self, answers: Sequence[Answer]) -> str | None:
-        """Return the version that answered the parts of a call; warn where there were several."""
-        versions = sorted({answer.model_version or "" for answer in answers})
-        shown = versions[:_MOST_VERSIONS]
-        if len(versions) > 1:
-            _log.warning(
-                "%s: versions %s of the model answered for parts of one call; pin one by "
-                "model_version or deployment",
-                self.endpoint.model_url,
-                " and ".join(shown),
-            )
-        return ", ".join(shown) or None
 
     def _mismatch(self, call: Call, found: tuple[str, ...]) -> SpecMismatch:
         redaction = self._exchanger.redaction(call)
@@ -341,9 +344,3 @@ stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
 def _fit(tensors: tuple[TensorSpec, ...], redaction: Redaction) -> tuple[TensorSpec, ...]:
     """Make the names that a server gives to its tensors fit to be shown."""
     return tuple(replace(item, name=redaction(item.name)) for item in tensors[:_MOST_TENSORS])
-
-
-def _guid() -> str:
-    """Make what `uuid.uuid4` does, in a third of the time."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

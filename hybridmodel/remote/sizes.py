@@ -69,6 +69,12 @@ class RequestSizes:
             self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
         return self._fitting(feeds, rows)
 
+    def told_for(self, call: Call, feeds: Mapping[str, Array], rows: int) -> int:
+        """Return what `rows_for` does, having asked the server unless that was done lately."""
+        if self._learns_rows and self._asked_s_ago() >= _AGAIN_S:
+            self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
+        return self._fitting(feeds, rows)
+
     def fewer_rows(
         self, call: Call, error: EndpointRefused, feeds: Mapping[str, Array], rows: int, size: int
     ) -> int:

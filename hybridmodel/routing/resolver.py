@@ -13,7 +13,9 @@ from typing import Any
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
+from hybridmodel.routing.budget import Budget
+from hybridmodel.routing.policies import Azure, Cascade, Local, as_policy
+from hybridmodel.routing.policy import Policy
 from hybridmodel.routing.routes import check_rows
 from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
@@ -143,10 +145,10 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
             f"mode {mode!r} needs an endpoint: make the model with endpoint=TritonEndpoint(...), "
             "or load it with model_config={'uri': ..., 'model_name': ...}"
         )
-    return _validate_cascade(policy, session) if isinstance(policy, Cascade) else policy
+    return _validate_cascade(policy, session) if isinstance(policy, Cascade | Budget) else policy
 
 
-def _validate_cascade(policy: Cascade, session: LocalSession) -> Cascade:
+def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
     from hybridmodel.routing.audit import judge_of
 
     check_rows(session.spec, ())

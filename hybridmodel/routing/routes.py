@@ -101,6 +101,7 @@ class Routes:
         retry: bool = True,
         count: bool = True,
         deadline: Deadline | None = None,
+        request_rows: int | None = None,
     ) -> Answer:
         """Answer with the endpoint; see `EndpointClient.infer`, and `run_local` for `count`."""
         bound, names, timeout_s = request
@@ -111,6 +112,7 @@ class Routes:
             timeout_s=timeout_s,
             retry=retry,
             deadline=deadline,
+            request_rows=request_rows,
         )
         if count:
             self.counters.answered(AZURE, bound.rows or 1)
