@@ -10,7 +10,7 @@ from hybridmodel.batch.formats.kinds import (
     find_format,
     format_of,
 )
-from hybridmodel.batch.formats.reader import count_rows, read
+from hybridmodel.batch.formats.reader import count_rows, line_of, read, read_from
 from hybridmodel.batch.formats.writer import Writer
 
 __all__ = [
@@ -25,5 +25,7 @@ __all__ = [
     "count_rows",
     "find_format",
     "format_of",
+    "line_of",
     "read",
+    "read_from",
 ]

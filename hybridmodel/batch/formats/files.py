@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
+
+from hybridmodel.batch.formats.streams import unzipped
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -55,8 +56,7 @@ class InputFile:
         """
         with self.filesystem.open_input_file(self.path) as file:
             if self.zipped:
-                unzipped: Any = gzip.GzipFile(fileobj=file, mode="rb")
-                yield unzipped
+                yield unzipped(file)
             else:
                 yield file
 

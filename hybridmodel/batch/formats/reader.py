@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any
 
-from hybridmodel.batch.formats import parquet
+from hybridmodel.batch.formats import arrow_ipc, csv_text, json_lines, parquet
 from hybridmodel.batch.formats.files import InputFile, Reading
-from hybridmodel.batch.formats.kinds import PARQUET
+from hybridmodel.batch.formats.kinds import ARROW, CSV, JSON_LINES, PARQUET
 from hybridmodel.data.tensors import ModelSpec
 
 
@@ -71,10 +71,11 @@ def read_from(
     reading: Reading,
 ) -> Iterator[Any]:
     """Yield the rows of an open file of a kind; see `read`."""
-    if kind == PARQUET:
-        yield from parquet.read(file, name, rows=rows, start_row=start_row)
-    else:
-        raise NotImplementedError(kind, spec, reading)
+    part = {"rows": rows, "start_row": start_row}
+    if kind == CSV:
+        return csv_text.read(file, name, spec=spec, reading=reading, **part)
+    by_kind = {PARQUET: parquet.read, ARROW: arrow_ipc.read, JSON_LINES: json_lines.read}
+    return by_kind[kind](file, name, **part)
 
 
 def count_rows(file: InputFile) -> int | None:
@@ -83,3 +84,13 @@ def count_rows(file: InputFile) -> int | None:
         return None
     with file.opened() as opened:
         return parquet.count_rows(opened, file.name)
+
+
+def line_of(file: InputFile, row: int, reading: Reading | None = None) -> int | None:
+    """Return the line of a text, counted from 1, on which a row stands; None where none does."""
+    if file.kind not in (CSV, JSON_LINES):
+        return None
+    with file.opened() as opened:
+        if file.kind == CSV:
+            return csv_text.line_of(opened, file.name, reading or Reading(), row)
+        return json_lines.line_of(opened, row)

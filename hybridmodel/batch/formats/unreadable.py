@@ -11,6 +11,8 @@ from hybridmodel.exceptions import InputMismatch
 
 _KINDS: tuple[type[Exception], ...] = (
     ValueError,
+    TypeError,
+    KeyError,
     NotImplementedError,
     EOFError,
     gzip.BadGzipFile,
@@ -26,4 +28,13 @@ def readable(name: str, kind: str, *others: type[Exception]) -> Iterator[None]:
     except InputMismatch:
         raise
     except (*_KINDS, *others) as error:
-        raise InputMismatch(f"{name}: cannot be read as {kind}: {error}") from error
+        raise _unreadable(name, kind, error) from error
+    except OSError as error:
+        # Arrow's readers say with it that bytes are no good, and then there is no number.
+        if error.errno is not None:
+            raise
+        raise _unreadable(name, kind, error) from error
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> InputMismatch:
+    return InputMismatch(f"{name}: cannot be read as {kind}: {error}")

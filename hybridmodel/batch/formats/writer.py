@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+import gzip
+import io
+from typing import IO, Any, cast
 
-from hybridmodel.batch.formats import parquet
-from hybridmodel.batch.formats.kinds import PARQUET, Format
+from hybridmodel.batch.formats import arrow_ipc, parquet
+from hybridmodel.batch.formats.csv_text import CsvWriter
+from hybridmodel.batch.formats.json_lines import JsonLinesWriter
+from hybridmodel.batch.formats.kinds import CSV, NAMES, PARQUET, Format
 from hybridmodel.exceptions import ConfigurationError
 
 
 class Writer:
-    """Append record batches of one schema to an open file.
+    """Append record batches to an open file.
 
     Parameters
     ----------
@@ -19,7 +23,10 @@ class Writer:
     kind : str or Format
         What is written.
     schema : pyarrow.Schema
-        Of all batches.
+        Of the first batch. Later ones have the same columns, in types that fit into these; in
+        texts any types.
+    header : bool, default=True
+        Whether CSV begins with the names of the columns.
 
     Raises
     ------
@@ -27,13 +34,19 @@ class Writer:
         If the format has no place for a type of the schema.
     """
 
-    def __init__(self, sink: IO[bytes], kind: str | Format, schema: Any) -> None:
-        written = Format(kind) if isinstance(kind, str) else kind
-        self._schema = schema
-        if written.kind == PARQUET:
-            self._writer = parquet.open_writer(sink, schema)
+    def __init__(
+        self, sink: IO[bytes], kind: str | Format, schema: Any, *, header: bool = True
+    ) -> None:
+        self._format = Format(kind) if isinstance(kind, str) else kind
+        self._schema = schema.remove_metadata()
+        self._text = _Text(sink, zipped=self._format.zipped) if self._format.is_text else None
+        if self._text is None:
+            self._writer = self._opened(sink)
+        elif self._format.kind == CSV:
+            names, separator = schema.names, self._format.separator
+            self._writer = CsvWriter(self._text.file, names, separator, header=header)
         else:
-            raise NotImplementedError(kind)
+            self._writer = JsonLinesWriter(self._text.file)
 
     def write(self, batch: Any) -> None:
         """Append a batch.
@@ -41,29 +54,67 @@ class Writer:
         Raises
         ------
         ConfigurationError
-            If a column has another type than in the schema.
+            If it has other columns, or one of a type that does not fit.
         """
-        if not batch.schema.equals(self._schema):
-            batch = _fitted(batch, self._schema)
+        if batch.schema.names != self._schema.names:
+            raise ConfigurationError(
+                f"the columns {', '.join(batch.schema.names)} came after "
+                f"{', '.join(self._schema.names)}"
+            )
+        if self._text is None and not batch.schema.equals(self._schema):
+            batch = self._fitted(batch)
         self._writer.write_batch(batch)
+
+    def flush(self) -> None:
+        """Hand to the sink what it has not got yet, as far as the format allows."""
+        if self._text is not None:
+            self._text.file.flush()
 
     def close(self) -> None:
         """Write what ends the file; the sink stays open."""
-        self._writer.close()
+        if self._text is None:
+            self._writer.close()
+        else:
+            self._text.close()
+
+    def _opened(self, sink: IO[bytes]) -> Any:
+        import pyarrow as pa
+
+        writers = parquet if self._format.kind == PARQUET else arrow_ipc
+        try:
+            return writers.open_writer(sink, self._schema)
+        except pa.ArrowException as error:
+            raise self._refused(error) from error
+
+    def _fitted(self, batch: Any) -> Any:
+        """Return a batch in the types of the first, where no value is lost."""
+        import pyarrow as pa
+
+        try:
+            columns = [
+                column.cast(field.type)
+                for column, field in zip(batch.columns, self._schema, strict=True)
+            ]
+        except pa.ArrowException as error:
+            raise self._refused(error) from error
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _refused(self, error: Exception) -> ConfigurationError:
+        name = NAMES[self._format.kind]
+        return ConfigurationError(f"cannot be written as {name}, try csv: {error}")
 
 
-def _fitted(batch: Any, schema: Any) -> Any:
-    """Return a batch in the types of a schema, where no value is lost."""
-    import pyarrow as pa
+class _Text:
+    """A file of text over a binary one that stays open, with gzip between them where wanted."""
 
-    if batch.schema.names != schema.names:
-        raise ConfigurationError(
-            f"the columns {', '.join(batch.schema.names)} came after {', '.join(schema.names)}"
-        )
-    try:
-        columns = [
-            column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)
-        ]
-    except pa.ArrowException as error:
-        raise ConfigurationError(f"cannot be written as parquet, try csv: {error}") from error
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    def __init__(self, sink: IO[bytes], *, zipped: bool) -> None:
+        # Without a time and a name, so that the same rows give the same bytes.
+        self._zip = gzip.GzipFile(fileobj=sink, mode="wb", filename="", mtime=0) if zipped else None
+        inner = cast("IO[bytes]", self._zip or sink)
+        self.file = io.TextIOWrapper(inner, "utf-8", newline="")
+
+    def close(self) -> None:
+        self.file.flush()
+        self.file.detach()
+        if self._zip is not None:
+            self._zip.close()
