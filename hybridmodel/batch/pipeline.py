@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hybridmodel.batch.summary import Counts
+from hybridmodel.exceptions import InputMismatch
 
 __all__ = ["Counts", "Piece", "Score", "Scored", "scored"]
 
 Score = Callable[[Any], tuple[Any, Counts]]
 """Takes a record batch and returns the scored one."""
+
+_PATIENCE_S = 1.0
+"""For what is under way when nobody wants it any more."""
 
 _LONGEST_S = 0.25
 """Of one wait: a signal may reach another thread than the one that has to handle it."""
@@ -35,10 +41,16 @@ class Piece:
         The number of the part.
     batch : pyarrow.RecordBatch
         The rows.
+    start : int
+        Rows of the file before them.
     """
 
     part: int
     batch: Any
+    start: int = 0
+
+
+Explain = Callable[[Piece, InputMismatch], Exception]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +72,13 @@ class Scored:
     counts: Counts
 
 
-def scored(pieces: Iterable[Piece], score: Score, workers: int) -> Iterator[Scored]:
+def scored(
+    pieces: Iterable[Piece], score: Score, workers: int, explain: Explain | None = None
+) -> Iterator[Scored]:
     """Score pieces, and yield what comes of them in their order.
 
-    When reading or scoring raises, or the caller stops asking, nothing more is begun, and nobody
-    waits for what is under way.
+    When reading or scoring raises, or the caller stops asking, nothing more is begun, and what is
+    under way is waited for no longer than a second.
 
     Parameters
     ----------
@@ -74,20 +88,22 @@ def scored(pieces: Iterable[Piece], score: Score, workers: int) -> Iterator[Scor
         Called in `workers` threads at a time.
     workers : int
         At least 1; with 0 everything happens in the caller's thread, one after the other.
+    explain : callable, optional
+        Makes the error that is raised of an `InputMismatch` about a piece.
 
     Raises
     ------
     Exception
         What the first piece that failed raised, in the order of the pieces.
     """
+    work = partial(_score, score, explain)
     if workers < 1:
-        for piece in pieces:
-            yield Scored(piece.part, *score(piece.batch))
+        yield from map(work, pieces)
         return
-    line = _Line(2 * workers)
+    line = _Line(workers + 2)
     threads = [threading.Thread(target=line.read, args=(pieces,), daemon=True)]
     threads += [
-        threading.Thread(target=line.work, args=(score,), daemon=True) for _ in range(workers)
+        threading.Thread(target=line.work, args=(work,), daemon=True) for _ in range(workers)
     ]
     for thread in threads:
         thread.start()
@@ -95,6 +111,23 @@ def scored(pieces: Iterable[Piece], score: Score, workers: int) -> Iterator[Scor
         yield from line.results()
     finally:
         line.stop()
+        _join(threads)
+
+
+def _score(score: Score, explain: Explain | None, piece: Piece) -> Scored:
+    try:
+        return Scored(piece.part, *score(piece.batch))
+    except InputMismatch as error:
+        if explain is None:
+            raise
+        raise explain(piece, error) from error
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait for threads, since one inside of onnxruntime at the end of the process aborts it."""
+    until = time.monotonic() + _PATIENCE_S
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 class _Line:
@@ -126,15 +159,15 @@ class _Line:
             self._places.put(None)
             self._waiting.put(None)
 
-    def work(self, score: Score) -> None:
+    def work(self, score: Callable[[Piece], Scored]) -> None:
         """Score pieces until there is none left."""
         while (taken := self._waiting.get()) is not None and not self._stopped.is_set():
             piece, future = taken
             try:
-                future.set_result(Scored(piece.part, *score(piece.batch)))
+                future.set_result(score(piece))
             except BaseException as error:  # noqa: BLE001 - raised where the results are taken
                 future.set_exception(error)
-            del taken, piece, future  # Else an idle thread would hold the last rows.
+            del taken, piece, future  # Else an idle thread would hold its last rows.
         self._waiting.put(None)  # For the next thread.
 
     def results(self) -> Iterator[Scored]:

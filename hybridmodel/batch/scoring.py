@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybridmodel.answer import PROVENANCE
+from hybridmodel.batch.columns import Columns, check_apart, split
 from hybridmodel.batch.summary import Counts
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.outputs import columns_of
@@ -16,27 +17,7 @@ from hybridmodel.data.tensors import ModelSpec
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Which columns of the input are features, and which are kept beside the predictions.
-
-    Parameters
-    ----------
-    ids : tuple of str
-        Kept, and no features.
-    keep : tuple of str
-        Kept; features too where the model knows its features' names and this is one.
-    keep_input : bool, default=False
-        Keep all columns.
-    ignore_extra : bool, default=False
-        Leave out columns that the model does not take.
-    """
-
-    ids: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    keep_input: bool = False
-    ignore_extra: bool = False
+__all__ = ["Columns", "Scorer", "can_be_split", "counts_of", "split"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +38,17 @@ class Scorer:
         Total time of a call to the endpoint.
     provenance : bool, default=False
         Add the route, score and reason of each row.
+    where : str
+        What messages call the table.
     """
 
     model: HybridOnnxModel
     policy: Any
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     output: str | None = None
     timeout_s: float | None = None
     provenance: bool = False
+    where: str = "the input"
 
     def __call__(self, batch: Any) -> tuple[Any, Counts]:
         """Return the scored batch, in the order of the rows, and who has answered them.
@@ -74,7 +58,7 @@ class Scorer:
         InputMismatch, ConfigurationError, EndpointError, SpecMismatch
             As `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
         """
-        features, kept = split(batch, self.columns, self.model)
+        features, kept = split(batch, self.columns, self.model, self.where)
         answer = self.answer(features)
         return self.assembled(kept, answer, batch.num_rows), counts_of(answer, batch.num_rows)
 
@@ -94,18 +78,9 @@ class Scorer:
         if self.provenance:
             scores = np.full(rows, np.nan) if answer.scores is None else answer.scores
             columns |= dict(zip(PROVENANCE, (answer.routes, scores, answer.reasons), strict=True))
+        check_apart(kept.schema.names, columns, self.columns)
         arrays = [*kept.columns, *map(as_arrow, columns.values())]
         return pa.RecordBatch.from_arrays(arrays, [*kept.schema.names, *columns])
-
-
-def split(batch: Any, columns: Columns, model: HybridOnnxModel) -> tuple[Any, Any]:
-    """Return the features of a batch, and the columns that are kept."""
-    names = batch.schema.names
-    kept = [name for name in names if columns.keep_input or name in (*columns.ids, *columns.keep)]
-    known = model.feature_names or []
-    apart = {*columns.ids, *(name for name in columns.keep if name not in known)}
-    features = [name for name in names if name not in apart]
-    return batch.select(features), batch.select(kept)
 
 
 def counts_of(answer: Answer, rows: int) -> Counts:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridmodel.answer import PROVENANCE
+from hybridmodel.batch.columns import Columns, split
+from hybridmodel.batch.formats import format_of
+from hybridmodel.batch.formats.frames import frame_of
+from hybridmodel.batch.pipeline import Piece, Scored, scored
+from hybridmodel.batch.scoring import Scorer
+from hybridmodel.batch.summary import Counts
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.replacing import check_targets
-from hybridmodel.cli.source import Source, format_of
-from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.routing import AZURE
+from hybridmodel.cli.source import Source
+from hybridmodel.cli.writing import writing
+from hybridmodel.exceptions import InputMismatch
 from hybridmodel.routing.resolver import LOCAL_POLICY, REMOTE_POLICY
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hybridmodel.model import HybridOnnxModel
 
 
@@ -49,7 +53,16 @@ if TYPE_CHECKING:
     help="Write to this .csv, .tsv, .jsonl (with .gz behind it, if you like) or .parquet file, "
     "once all rows are answered; default is CSV on stdout.",
 )
-@click.option("--output-name", metavar="NAME", help="Only this output of the model.")
+@click.option("--output-name", "output", metavar="NAME", help="Only this output of the model.")
+@click.option(
+    "--keep",
+    metavar="NAME,...",
+    multiple=True,
+    callback=lambda _context, _option, given: tuple(
+        name.strip() for text in given for name in text.split(",")
+    ),
+    help="Put these columns of INPUT before the predictions. Repeatable.",
+)
 @click.option("--keep-input", is_flag=True, help="Put the columns of INPUT before the predictions.")
 @options.batch_rows
 @options.timeout
@@ -61,8 +74,10 @@ def predict(
     config: dict[str, Any],
     use_azure: bool | None,
     mode: str | None,
+    keep: tuple[str, ...],
     keep_input: bool,
     batch_rows: int,
+    timeout: float | None,
     **call: Any,
 ) -> None:
     """Predict for every row of INPUT: a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
@@ -75,63 +90,67 @@ def predict(
     """
     target = None if target == Path("-") else target
     if target is not None:
-        format_of(target)
+        format_of(str(target))
     check_targets(source, target)
     with options.open_model(model_uri, config) as model:
         policy = model.policies.for_call(use_azure, mode)
-        rows = asked = 0
+        scorer = _scorer(model, policy, source, keep, keep_input, timeout_s=timeout, **call)
+        counts = Counts()
         with (
-            tables.writing(target) as write,
+            writing(target) as write,
             progress(tables.count_rows(source), streams=target is None) as advance,
         ):
-            for frame in tables.read(source, model, batch_rows):
-                with explained(source, model, frame, rows):
-                    answer, remote = _answer(model, frame, policy, **call)
-                write(_beside(frame, answer, keep_input, bool(source.id_columns)))
-                rows += len(frame)
-                asked += remote
-                advance(len(frame))
-        if asked < rows or policy is LOCAL_POLICY:
-            click.echo(f"{rows - asked} rows answered by the local model", err=True)
-        if asked or policy is REMOTE_POLICY:
-            url = model.client.endpoint.model_url
-            click.echo(f"{asked} rows answered by the endpoint {url}", err=True)
+            for result in _scored(scorer, source, batch_rows):
+                write(result.batch)
+                counts += result.counts
+                advance(result.counts.rows)
+        _tell(counts, policy, model)
 
 
-def _answer(
+def _scorer(
     model: HybridOnnxModel,
-    frame: pd.DataFrame,
     policy: Any,
-    output_name: str | None,
-    timeout: float | None,
-    provenance: bool,
-) -> tuple[pd.DataFrame, int]:
-    """Return the predictions, and how many rows the endpoint has answered."""
-    plain = policy is LOCAL_POLICY or policy is REMOTE_POLICY
-    told = provenance or not plain
-    answer = model.predict(frame, mode=policy, output=output_name, timeout=timeout, provenance=told)
-    predictions: pd.DataFrame = answer.to_frame() if answer.ndim == 1 else answer
-    if not told:
-        return predictions, len(frame) if policy is REMOTE_POLICY else 0
-    remote = int((predictions["route"] == AZURE).sum())
-    return predictions if provenance else predictions.drop(columns=list(PROVENANCE)), remote
+    source: Source,
+    keep: tuple[str, ...],
+    keep_input: bool,
+    **call: Any,
+) -> Scorer:
+    columns = Columns(
+        ids=source.id_columns,
+        keep=keep,
+        keep_input=keep_input,
+        ignore_extra=source.ignore_extra,
+        for_command=True,
+    )
+    return Scorer(model=model, policy=policy, columns=columns, where=source.name, **call)
 
 
-def _beside(
-    frame: pd.DataFrame, answer: pd.DataFrame, keep_input: bool, keep_index: bool
-) -> pd.DataFrame:
-    """Put the kept columns and identifiers of the input before the predictions."""
-    import pandas as pd
+def _scored(scorer: Scorer, source: Source, batch_rows: int) -> Iterator[Scored]:
+    """Yield the answers for a table as they come, each in its place."""
+    model = scorer.model
+    as_text = scorer.columns.as_text(model)
 
-    if not keep_input and not keep_index:
-        return answer
-    kept = frame if keep_input else frame[[]]
-    kept = kept.reset_index() if any(frame.index.names) else kept.reset_index(drop=True)
-    both = sorted(set(map(str, kept.columns)) & set(map(str, answer.columns)))
-    if both:
-        option = "--keep-input" if keep_input else "--id-column"
-        raise ConfigurationError(
-            f"{option}: the input and the predictions both have a column "
-            f"{', '.join(map(repr, both))}"
-        )
-    return pd.concat([kept, answer.reset_index(drop=True)], axis=1)
+    def pieces() -> Iterator[Piece]:
+        start = 0
+        for batch in tables.read_batches(source, model.spec, batch_rows, as_text):
+            yield Piece(0, batch, start)
+            start += batch.num_rows
+
+    def explain(piece: Piece, error: InputMismatch) -> Exception:
+        features, _ = split(piece.batch, scorer.columns, model, source.name)
+        try:
+            with explained(source, model, frame_of(features), piece.start):
+                raise error
+        except InputMismatch as located:
+            return located
+
+    return scored(pieces(), scorer, 1, explain)
+
+
+def _tell(counts: Counts, policy: Any, model: HybridOnnxModel) -> None:
+    """Say on stderr who has answered."""
+    if counts.remote < counts.rows or policy is LOCAL_POLICY:
+        click.echo(f"{counts.local} rows answered by the local model", err=True)
+    if counts.remote or policy is REMOTE_POLICY:
+        url = model.client.endpoint.model_url
+        click.echo(f"{counts.remote} rows answered by the endpoint {url}", err=True)

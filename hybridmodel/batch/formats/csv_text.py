@@ -81,20 +81,21 @@ def line_of(file: IO[bytes], name: str, reading: Reading, row: int) -> int | Non
 
 
 class CsvWriter:
-    """Append batches to a file of text, with the names of the columns in its first line."""
+    """Append batches to a file, with the names of the columns in its first line."""
 
-    def __init__(self, file: IO[str], names: list[str], separator: str, *, header: bool) -> None:
+    def __init__(self, file: IO[bytes], names: list[str], separator: str, *, header: bool) -> None:
         self._file = file
         self._separator = separator
         if header:
-            csv.writer(file, delimiter=separator, lineterminator="\n").writerow(names)
+            line = io.StringIO()
+            csv.writer(line, delimiter=separator, lineterminator="\n").writerow(names)
+            file.write(line.getvalue().encode())
 
     def write_batch(self, batch: Any) -> None:
         """Append a batch; lists in cells are written as Python writes them."""
         frame = _as_text(batch).to_pandas(integer_object_nulls=True)
-        frame.to_csv(
-            self._file, sep=self._separator, index=False, header=False, lineterminator="\n"
-        )
+        text = frame.to_csv(sep=self._separator, index=False, header=False, lineterminator="\n")
+        self._file.write(text.encode())
 
 
 def _as_text(batch: Any) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from hybridmodel.batch.formats.kinds import TEXTS
 from hybridmodel.batch.formats.streams import unzipped
 
 if TYPE_CHECKING:
@@ -54,11 +58,26 @@ class InputFile:
         OSError
             If it cannot be opened.
         """
-        with self.filesystem.open_input_file(self.path) as file:
-            if self.zipped:
-                yield unzipped(file)
-            else:
+        with self._open() as file:
+            if self.kind not in TEXTS:
                 yield file
+                return
+            # Arrow's files do not know lines.
+            lines: Any = io.BufferedReader(file, READ_BYTES)
+            yield unzipped(lines) if self.zipped else lines
+
+    def _open(self) -> Any:
+        try:
+            return self.filesystem.open_input_file(self.path)
+        except OSError as error:
+            number = error.errno or (errno.EISDIR if self._is_folder() else None)
+            if number is None:
+                raise OSError(f"{self.name}: {error}") from error
+            # In the words of Python, since those of Arrow are longer and name C++ functions.
+            raise OSError(number, os.strerror(number), self.name) from error
+
+    def _is_folder(self) -> bool:
+        return bool(self.filesystem.get_file_info(self.path).type.name == "Directory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,14 +51,14 @@ def lines(batch: Any) -> Iterator[str]:
 
 
 class JsonLinesWriter:
-    """Append batches to a file of text."""
+    """Append batches to a file."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write_batch(self, batch: Any) -> None:
         """Append a batch."""
-        self._file.writelines(lines(batch))
+        self._file.write("".join(lines(batch)).encode())
 
 
 def _records(file: IO[bytes], name: str) -> Iterator[Record]:

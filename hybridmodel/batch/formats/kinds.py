@@ -24,7 +24,8 @@ _KINDS = {
     ".ipc": ARROW,
 }
 _ZIPPED = ".gz"
-_TEXTS = (CSV, JSON_LINES)
+TEXTS = (CSV, JSON_LINES)
+"""Kinds that have lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Format:
     @property
     def is_text(self) -> bool:
         """Whether it has lines."""
-        return self.kind in _TEXTS
+        return self.kind in TEXTS
 
 
 def find_format(path: str) -> Format | None:
@@ -57,7 +58,7 @@ def find_format(path: str) -> Format | None:
     zipped = name.endswith(_ZIPPED)
     suffix = PurePosixPath(name.removesuffix(_ZIPPED)).suffix
     kind = _KINDS.get(suffix)
-    if kind is None or (zipped and kind not in _TEXTS):
+    if kind is None or (zipped and kind not in TEXTS):
         return None
     return Format(kind, zipped, "\t" if suffix == ".tsv" else ",")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from hybridmodel.batch.formats import arrow_ipc, parquet
 from hybridmodel.batch.formats.csv_text import CsvWriter
@@ -39,14 +38,11 @@ class Writer:
     ) -> None:
         self._format = Format(kind) if isinstance(kind, str) else kind
         self._schema = schema.remove_metadata()
-        self._text = _Text(sink, zipped=self._format.zipped) if self._format.is_text else None
-        if self._text is None:
-            self._writer = self._opened(sink)
-        elif self._format.kind == CSV:
-            names, separator = schema.names, self._format.separator
-            self._writer = CsvWriter(self._text.file, names, separator, header=header)
-        else:
-            self._writer = JsonLinesWriter(self._text.file)
+        self._zip: Any = None
+        if self._format.zipped:
+            # Without a time and a name, so that the same rows give the same bytes.
+            self._zip = gzip.GzipFile(fileobj=sink, mode="wb", filename="", mtime=0)
+        self._writer = self._opened(self._zip or sink, header)
 
     def write(self, batch: Any) -> None:
         """Append a batch.
@@ -61,25 +57,25 @@ class Writer:
                 f"the columns {', '.join(batch.schema.names)} came after "
                 f"{', '.join(self._schema.names)}"
             )
-        if self._text is None and not batch.schema.equals(self._schema):
+        if not self._format.is_text and not batch.schema.equals(self._schema):
             batch = self._fitted(batch)
         self._writer.write_batch(batch)
 
-    def flush(self) -> None:
-        """Hand to the sink what it has not got yet, as far as the format allows."""
-        if self._text is not None:
-            self._text.file.flush()
-
     def close(self) -> None:
         """Write what ends the file; the sink stays open."""
-        if self._text is None:
+        if not self._format.is_text:
             self._writer.close()
-        else:
-            self._text.close()
+        if self._zip is not None:
+            self._zip.close()
 
-    def _opened(self, sink: IO[bytes]) -> Any:
+    def _opened(self, sink: IO[bytes], header: bool) -> Any:
         import pyarrow as pa
 
+        if self._format.kind == CSV:
+            names, separator = self._schema.names, self._format.separator
+            return CsvWriter(sink, names, separator, header=header)
+        if self._format.is_text:
+            return JsonLinesWriter(sink)
         writers = parquet if self._format.kind == PARQUET else arrow_ipc
         try:
             return writers.open_writer(sink, self._schema)
@@ -102,19 +98,3 @@ class Writer:
     def _refused(self, error: Exception) -> ConfigurationError:
         name = NAMES[self._format.kind]
         return ConfigurationError(f"cannot be written as {name}, try csv: {error}")
-
-
-class _Text:
-    """A file of text over a binary one that stays open, with gzip between them where wanted."""
-
-    def __init__(self, sink: IO[bytes], *, zipped: bool) -> None:
-        # Without a time and a name, so that the same rows give the same bytes.
-        self._zip = gzip.GzipFile(fileobj=sink, mode="wb", filename="", mtime=0) if zipped else None
-        inner = cast("IO[bytes]", self._zip or sink)
-        self.file = io.TextIOWrapper(inner, "utf-8", newline="")
-
-    def close(self) -> None:
-        self.file.flush()
-        self.file.detach()
-        if self._zip is not None:
-            self._zip.close()
