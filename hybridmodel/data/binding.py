@@ -322,4 +322,5 @@ def _listed(names: Iterable[Any], most: int = 30) -> str:
 
 def _is_pandas(data: Any, kind: str) -> bool:
     pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(data, getattr(pandas, kind))
+    # While another thread imports it, it is there without its classes, and nobody has one of them.
+    return pandas is not None and isinstance(data, getattr(pandas, kind, ()))

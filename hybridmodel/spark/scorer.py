@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.answer import PROVENANCE
-from hybridmodel.batch.scoring import Columns, can_be_split
+from hybridmodel.batch.columns import Columns, names_of
 from hybridmodel.batch.scoring import Scorer as BatchScorer
+from hybridmodel.batch.scoring import can_be_split
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.flavor.loading import load_model
@@ -71,7 +72,7 @@ class Scorer:
         InputMismatch
             If its columns do not fit the model.
         ConfigurationError
-            If a column to keep is missing or has the name of a prediction, or there are more
+            If a column to keep is missing, or has the name of a prediction, or there are more
             executors by now than `executors`.
         """
         from pyspark.sql.types import StructField, StructType
@@ -103,14 +104,8 @@ class Scorer:
 
     def _selected(self, frame: Any) -> tuple[Any, Columns]:
         """Return the frame with the columns that are read, and what each of them is."""
-        known = self.model.feature_names or _input_names(self.model)
+        known = names_of(self.model)
         keep = frame.columns if self._keep is None else self._keep
-        missing = [name for name in keep if name not in frame.columns]
-        if missing:
-            raise ConfigurationError(
-                f"keep: the DataFrame has no column {missing[0]!r}; it has "
-                f"{', '.join(map(repr, frame.columns))}"
-            )
         if known is None:
             ids = () if self._keep is None else tuple(keep)
             return frame, Columns(ids=ids, keep_input=self._keep is None)
@@ -131,6 +126,7 @@ class Scorer:
             columns=columns,
             output=job.output,
             provenance=bool(job.added),
+            where="the DataFrame",
         )
         found = scorer(empty)[0].schema
         kept = [item for item in empty.schema if _is_kept(item.name, columns)]
@@ -140,12 +136,6 @@ class Scorer:
             for item in list(found)[len(kept) :]
             if item.name not in hidden
         ]
-        clash = {item.name for item in kept} & {item.name for item in predicted}
-        if clash:
-            raise ConfigurationError(
-                f"the column {min(clash)!r} is kept, and a prediction has the same name: rename "
-                "it, or pass keep= without it"
-            )
         return pa.schema(kept), pa.schema(predicted)
 
 
@@ -298,14 +288,6 @@ def _send(context: Any, folder: Path, key: str) -> str:
     archive = shutil.make_archive(str(Path(place, f"hybridmodel-{key}")), "zip", folder)
     context.addFile(archive)
     return Path(archive).name
-
-
-def _input_names(model: HybridOnnxModel) -> list[str] | None:
-    """Return the columns that a model without names of features takes; None for any."""
-    lone = model.inputs[0] if len(model.inputs) == 1 else None
-    if lone is not None and len(lone.shape) == 2:
-        return None
-    return [tensor.name for tensor in model.inputs]
 
 
 def _is_kept(name: str, columns: Columns) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel import exceptions
+from hybridmodel.batch.columns import Columns
 from hybridmodel.batch.pipeline import Piece, scored
-from hybridmodel.batch.scoring import Columns, Scorer
+from hybridmodel.batch.scoring import Scorer
 from hybridmodel.exceptions import EndpointUnavailable, HybridModelError
 from hybridmodel.flavor.loading import load_model
 from hybridmodel.process.per_process import PerProcess

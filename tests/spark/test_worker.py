@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybridmodel import ConfigurationError, EndpointRefused, RateLimited
+from hybridmodel import ConfigurationError, EndpointRefused, HybridOnnxModel, RateLimited
 from hybridmodel.batch.scoring import Columns
 from hybridmodel.routing import Azure
 from hybridmodel.spark import worker
 from hybridmodel.spark.schemas import as_spark_holds, spark_type
 from hybridmodel.spark.worker import Job, Task, folder_of, model_of, score_batches
+from tests.support import models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,3 +142,9 @@ def test_a_type_that_spark_does_not_have() -> None:
     """What Spark cannot hold is refused by name."""
     with pytest.raises(ConfigurationError, match=r"duration\[s\]"):
         spark_type(pa.duration("s"))
+
+
+def test_while_another_thread_imports_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is being imported has no classes yet, which is no reason to fail."""
+    monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))
+    assert HybridOnnxModel(models.linear()).predict(np.zeros((3, 4), np.float32)).shape == (3, 2)
