@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.checks import needed_for
+from hybridmodel.data.plain import Table, read_table
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
@@ -76,6 +77,36 @@ def speaks_arrow(data: Any) -> bool:
     return hasattr(kind, _STREAM) or hasattr(kind, _ARRAY)
 
 
+def read_plain(data: Any, *, texts: bool) -> tuple[Table, Container] | None:
+    """Return a table without the help of pandas, and what the answer is to be.
+
+    Parameters
+    ----------
+    data : object
+        For which `speaks_arrow` is true.
+    texts : bool
+        Whether the model takes texts.
+
+    Returns
+    -------
+    (Table, Container) or None
+        None where it takes pandas: for a lone column, and where a column is not of numbers or
+        texts.
+
+    Raises
+    ------
+    InputMismatch
+        If its library does not hand out what it holds.
+    MissingDependency
+        If pyarrow is not installed.
+    """
+    values = _imported(data)
+    if not _is_struct(values.type):
+        return None
+    table = read_table(values, texts=texts)
+    return None if table is None else (table, _container(data, values))
+
+
 def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     """Return a table as a frame and a column as a series, and what the answer is to be.
 
@@ -91,10 +122,10 @@ def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     MissingDependency
         If pyarrow or pandas is not installed.
     """
+    with needed_for("a table of Arrow or polars"):
+        import pandas as pd
     values = _imported(data)
-    import pandas as pd
-
-    container = Container(type(data).__module__.partition(".")[0] == "polars", len(values))
+    container = _container(data, values)
     if not _is_struct(values.type):
         return _series(values, getattr(data, "name", None) or None), container
     # By position first, since names may come twice.
@@ -114,6 +145,8 @@ def read_column(data: Any) -> pd.Series[Any]:
     MissingDependency
         If pyarrow or pandas is not installed.
     """
+    with needed_for("a column of Arrow or polars"):
+        import pandas  # noqa: F401, ICN001 - Arrow's values become its column.
     values = _imported(data)
     if _is_struct(values.type):
         raise InputMismatch(
@@ -126,7 +159,6 @@ def read_column(data: Any) -> pd.Series[Any]:
 def _imported(data: Any) -> Any:
     """Return anything that speaks Arrow as a chunked array, of structs for a table."""
     with needed_for("a table of Arrow or polars"):
-        import pandas  # noqa: F401, ICN001 - Arrow's values become its columns.
         import pyarrow as pa
     try:
         if isinstance(data, pa.ChunkedArray):
@@ -139,6 +171,10 @@ def _imported(data: Any) -> Any:
             f"a {type(data).__module__}.{type(data).__qualname__} cannot be read as Arrow data: "
             f"{error}"
         ) from error
+
+
+def _container(data: Any, values: Any) -> Container:
+    return Container(type(data).__module__.partition(".")[0] == "polars", len(values))
 
 
 def _is_struct(kind: Any) -> bool:
