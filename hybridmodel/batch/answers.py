@@ -7,18 +7,19 @@ run has sent without getting an answer is known by that, and counted when it is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hybridmodel.batch.durable import Written
-from hybridmodel.batch.manifest import JOB, SCHEMA_VERSION, Entry, Manifest
+from hybridmodel.batch.manifest import Entry, Manifest
 from hybridmodel.batch.packing import Request
 from hybridmodel.batch.store import Store
 from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
-SENT, ANSWERED = "sent", "answered"
+PLAN, SENT, ANSWERED = "plan", "sent", "answered"
+"""Kinds of lines in the manifest of a job, behind those of its parts."""
 
 Ask = Callable[[Request], tuple[Any, int]]
 """Returns a record batch of predictions, and how many rows were sent again to get it."""
@@ -67,18 +68,27 @@ class Answers:
     Parameters
     ----------
     store : Store
-        An empty folder, or what an earlier run has left there.
+        The folder of a job.
+    manifest : Manifest
+        In it.
+    earlier : iterable of Entry
+        What earlier runs have left in the manifest, of the kinds `PLAN`, `SENT` and `ANSWERED`.
+
+    Raises
+    ------
+    ConfigurationError
+        If that does not fit together.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, manifest: Manifest, earlier: Iterable[Entry] = ()) -> None:
         self._store = store
-        self._manifest = Manifest(store)
+        self._manifest = manifest
         self._lock = threading.Lock()
         self._sent: dict[int, int] = {}
         self._answered: dict[int, Written] = {}
         self._resent = 0
         self.plan: Plan | None = None
-        for entry in self._manifest.entries():
+        for entry in earlier:
             self._take(entry)
 
     def begin(self, plan: Plan) -> Plan:
@@ -92,8 +102,7 @@ class Answers:
             If it cannot be written.
         """
         if self.plan is None:
-            facts = {"schema_version": SCHEMA_VERSION, **plan.to_dict()}
-            self._manifest.begin([Entry(JOB, facts)])
+            self._note(PLAN, plan.to_dict())
             self.plan = plan
         elif self.plan.rows != plan.rows:
             raise ConfigurationError(
@@ -148,15 +157,13 @@ class Answers:
         Raises
         ------
         ConfigurationError
-            If it is not there, or not as it was written.
+            If it is not there.
         """
         import pyarrow as pa
 
-        name, written = _name(request), self._answered.get(request)
-        if written is None or not self._store.holds(name, written):
-            raise ConfigurationError(
-                f"{self._store.name}: {name} is not as it was written; begin anew with --overwrite"
-            )
+        name = _name(request)
+        if request not in self._answered:
+            raise ConfigurationError(f"{self._store.name}: {name} is not there")
         with self._store.open(name) as file, pa.ipc.open_file(file) as reader:
             return reader.get_batch(0)
 
@@ -181,7 +188,7 @@ class Answers:
         """Learn from a line of an earlier run."""
         facts = entry.facts
         match entry.kind, facts:
-            case "job", _:
+            case "plan", _:
                 self.plan = Plan.from_dict(facts)
             case "sent", {"request": int(number)}:
                 if number in self._sent:
@@ -189,10 +196,14 @@ class Answers:
                 self._sent[number] = self._sent.get(number, 0) + 1
             case "answered", {"request": int(number), "resent": int(resent), "written": written}:
                 self._planned(number)
-                self._answered[number] = Written.from_dict(written)
                 self._resent += resent
+                self._answered.pop(number, None)
+                if self._store.holds(_name(number), found := Written.from_dict(written)):
+                    self._answered[number] = found
             case _:
-                raise ConfigurationError(f"{self._store.name}: {entry.kind!r} is not expected")
+                raise ConfigurationError(
+                    f"{self._store.name}: the manifest's {entry.kind:.20} is not expected"
+                )
 
     def _planned(self, number: int) -> int:
         """Return the rows of a request that must be one of the plan."""

@@ -16,14 +16,10 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.least_sure import order_keys
-from hybridmodel.exceptions import ConfigurationError
 
 Array = np.ndarray[Any, Any]
 Blocks = Callable[[], Iterable[Array]]
 """Reads all scores again, in the order of the rows, some at a time."""
-
-STORED = np.dtype("<f4")
-"""How scores lie in a file."""
 
 _BLOCK_ROWS = 1 << 16
 _BINS = 1 << 16
@@ -68,49 +64,28 @@ def find_cut(scores: Blocks, count: int) -> Cut:
     return Cut(high << 16 | low, count - before - earlier)
 
 
-def masks(cut: Cut, blocks: Iterable[Array]) -> Iterator[Array]:
-    """Yield which rows of each block go: bool of shape (n,), for all blocks in their order."""
-    ties = cut.ties
-    for block in blocks:
-        keys = order_keys(block)
-        chosen: Array = keys < cut.key
-        if ties:
-            equal = np.flatnonzero(keys == cut.key)[:ties]
-            chosen[equal] = True
-            ties -= len(equal)
-        yield chosen
-
-
-def read_scores(file: Any, rows: int) -> Iterator[Array]:
-    """Yield the scores that a file holds, 256 KiB at a time.
+class Marker:
+    """Marks the rows that go, in blocks of scores that are given in the order of the rows.
 
     Parameters
     ----------
-    file : binary file
-        Four bytes for each row, float32 in little-endian order.
-    rows : int
-        That must be in it.
-
-    Raises
-    ------
-    ConfigurationError
-        If it holds another number of bytes.
+    cut : Cut
+        Where the rows that go end.
     """
-    left = rows * STORED.itemsize
-    while left:
-        data = file.read(min(left, _BLOCK_ROWS * STORED.itemsize))
-        left -= len(data)
-        if not data or len(data) % STORED.itemsize:
-            break
-        yield np.frombuffer(data, STORED)
-    if left or file.read(1):
-        raise ConfigurationError(f"the stored scores are not those of {rows} rows")
 
+    def __init__(self, cut: Cut) -> None:
+        self._key = cut.key
+        self._ties = cut.ties
 
-def to_store(scores: Array) -> bytes:
-    """Return scores as `read_scores` reads them."""
-    with np.errstate(over="ignore"):
-        return scores.astype(STORED).tobytes()
+    def __call__(self, scores: Array) -> Array:
+        """Return which rows of the next block go: bool of shape (n,)."""
+        keys = order_keys(scores)
+        chosen: Array = keys < self._key
+        if self._ties:
+            equal = np.flatnonzero(keys == self._key)[: self._ties]
+            chosen[equal] = True
+            self._ties -= len(equal)
+        return chosen
 
 
 def _keys(blocks: Iterable[Array]) -> Iterator[Array]:

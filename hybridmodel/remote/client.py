@@ -168,7 +168,7 @@ class EndpointClient:
     def request_rows(
         self, feeds: Mapping[str, Array], rows: int, timeout_s: float | None = None
     ) -> int:
-        """Return how many of so many rows one request takes; the server is asked if need be.
+        """Return how many rows like so many one request takes; the server is asked if need be.
 
         Raises
         ------

@@ -70,10 +70,10 @@ class RequestSizes:
         return self._fitting(feeds, rows)
 
     def told_for(self, call: Call, feeds: Mapping[str, Array], rows: int) -> int:
-        """Return what `rows_for` does, having asked the server unless that was done lately."""
+        """Return how many rows like so many may go at a time; the server was asked lately."""
         if self._learns_rows and self._asked_s_ago() >= _AGAIN_S:
             self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
-        return self._fitting(feeds, rows)
+        return min(self._rows, rows_within(feeds, rows, self._bytes.now))
 
     def fewer_rows(
         self, call: Call, error: EndpointRefused, feeds: Mapping[str, Array], rows: int, size: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import tracemalloc
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridmodel import ConfigurationError
-from hybridmodel.batch.selection import Cut, find_cut, masks, read_scores, to_store
+from hybridmodel.batch.selection import Cut, Marker, find_cut
 from hybridmodel.cascade.least_sure import least_sure
 
 Array = np.ndarray[Any, Any]
@@ -41,13 +39,14 @@ def test_the_rows_are_those_of_a_stable_sort(
     scores: list[float], share: float, ends: list[int]
 ) -> None:
     """Whatever the scores, their number, and the blocks they come in; NaN before all others."""
-    stored = np.frombuffer(to_store(np.array(scores, np.float64)), np.float32)
+    with np.errstate(over="ignore"):
+        stored = np.array(scores, np.float64).astype(np.float32)
     count = int(share * len(stored))
     order = np.lexsort((np.arange(len(stored)), stored, ~np.isnan(stored)))
     wanted = np.zeros(len(stored), bool)
     wanted[order[: max(count, 0)]] = True
     blocks = in_blocks(stored, ends)
-    found = list(masks(find_cut(lambda: blocks, count), blocks))
+    found = list(map(Marker(find_cut(lambda: blocks, count)), blocks))
     assert [len(mask) for mask in found] == [len(block) for block in blocks]
     np.testing.assert_array_equal(np.concatenate(found), wanted)
     np.testing.assert_array_equal(least_sure(np.array(scores, np.float64), count), wanted)
@@ -64,7 +63,7 @@ def test_many_rows_are_chosen_in_constant_memory() -> None:
     tracemalloc.start()
     try:
         cut = find_cut(made, count)
-        chosen = sum(int(mask.sum()) for mask in masks(cut, made()))
+        chosen = sum(int(mask.sum()) for mask in map(Marker(cut), made()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -78,23 +77,9 @@ def test_none_and_all_rows_may_go(count: int, wanted: int) -> None:
     """More than there are is all of them."""
     blocks = [np.float32([0.5, np.nan]), np.float32([]), np.float32([np.inf, 0.1])]
     cut = find_cut(lambda: blocks, count)
-    assert sum(int(mask.sum()) for mask in masks(cut, blocks)) == wanted
+    assert sum(int(mask.sum()) for mask in map(Marker(cut), blocks)) == wanted
 
 
 def test_no_score_is_read_where_no_row_goes() -> None:
     """A budget of nothing costs nothing."""
     assert find_cut(pytest.fail, 0) == Cut(0, 0)
-
-
-@pytest.mark.parametrize("rows", [0, 1, 7, 65_536, 65_537])
-def test_scores_are_read_as_they_were_stored(rows: int) -> None:
-    """In blocks, and never more or fewer than the rows."""
-    scores = np.random.default_rng(0).random(rows, np.float32)
-    data = to_store(scores)
-    assert len(data) == 4 * rows
-    found = [np.float32([]), *read_scores(io.BytesIO(data), rows)]
-    np.testing.assert_array_equal(np.concatenate(found), scores)
-    for wrong in (data + b"\0", data[:-1], data + b"\0" * 4):
-        if wrong != data:
-            with pytest.raises(ConfigurationError, match=f"not those of {rows} rows"):
-                list(read_scores(io.BytesIO(wrong), rows))
