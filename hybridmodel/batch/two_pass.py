@@ -8,6 +8,7 @@ each answer is written into its place.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from hybridmodel.batch.scoring import Scorer, split
 from hybridmodel.batch.selection import Cut, Marker, find_cut
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.work import Work
+from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.switch import AZURE
 
@@ -103,6 +105,7 @@ class SecondPass:
         self._has_provenance = scorer.provenance
         self._answers = Answers(work.store, work.manifest, work.others)
         self._cut = Cut(0, 0)
+        self._has_failed = threading.Event()
 
     def run(self) -> Iterator[int]:
         """Send what has no answer yet, and yield how many rows were answered, as they are.
@@ -163,7 +166,14 @@ class SecondPass:
         return self._answers.begin(Plan(rows=count, size=size))
 
     def _get(self, request: Any) -> tuple[None, Counts]:
-        self._answers.get(request, self._asking)
+        """Get an answer, unless another request has failed: nothing more is sent then."""
+        if self._has_failed.is_set():
+            raise EndpointUnavailable("an earlier request has failed")  # Raised there first.
+        try:
+            self._answers.get(request, self._asking)
+        except BaseException:
+            self._has_failed.set()
+            raise
         return None, Counts(rows=request.rows, remote=request.rows)
 
     def _numbers(self) -> Iterator[Array]:

@@ -137,7 +137,6 @@ def test_a_job_that_is_killed_in_between_goes_on(model: HybridOnnxModel, tmp_pat
     with fake_endpoint(model, REMOTE) as fake:
         summary = predict_files(model, source, tmp_path / "out.parquet", resume=True, **options)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), wanted)
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "out.parquet", "whole.parquet"}
     assert (summary.rows, summary.remote) == (ROWS, 300)
     again = before * SIZE + sum(sizes(fake)) - 300
     assert summary.resent == again <= 2 * SIZE
