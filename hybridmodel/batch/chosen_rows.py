@@ -64,7 +64,8 @@ class ChosenRows:
         self._work = work
         self._pieces = pieces
         self._mend = mend
-        self._bind = Binding(scorer.model.spec, scorer.model.feature_names).bind
+        model = scorer.model
+        self._bind = Binding(model.spec, model.feature_names, has_told=True).bind
 
     def sample(self) -> Bound:
         """Return some good rows of the first part that has any.

@@ -70,6 +70,8 @@ class Binding:
         Its inputs and outputs.
     feature_names : sequence of str, optional
         For a model with one input of shape (n, k): the columns of a frame, in the model's order.
+    has_told : bool, default=False
+        Whether it was said already that columns are taken by position.
 
     Raises
     ------
@@ -77,10 +79,15 @@ class Binding:
         If the names do not fit the input.
     """
 
-    _has_told = False
-
-    def __init__(self, spec: ModelSpec, feature_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        feature_names: Sequence[str] | None = None,
+        *,
+        has_told: bool = False,
+    ) -> None:
         self._spec = spec
+        self._has_told = has_told
         self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
         self.feature_names = checked_names(feature_names, self._single)
 
