@@ -18,23 +18,18 @@ _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,12})?)\s*%")
 _MODES = (None, "budget", "cascade")
 
 
-class _Share(click.ParamType):
-    """A share as ``5%`` or ``0.05``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return a number from 0 to 1."""
-        if isinstance(value, float):
-            return value
-        percent = _PERCENT.fullmatch(value)
-        try:
-            share = float(percent[1] + "e-2") if percent else float(value)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 1:
-            self.fail(f"{value!r} is no share; write 5% or 0.05", param, ctx)
-        return share
+def _share(context: click.Context, option: click.Parameter, given: str | None) -> float | None:
+    """Read a share as ``5%`` or ``0.05``."""
+    if given is None:
+        return None
+    percent = _PERCENT.fullmatch(given)
+    try:
+        share = float(percent[1] + "e-2") if percent else float(given)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{given!r} is no share; write 5% or 0.05", context, option)
+    return share
 
 
 _OPTIONS = (
@@ -47,7 +42,7 @@ _OPTIONS = (
     click.option(
         "--max-remote-share",
         metavar="SHARE",
-        type=_Share(),
+        callback=_share,
         help="The same for a share of all rows, such as 5%.",
     ),
     click.option(
