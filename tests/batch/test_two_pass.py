@@ -16,6 +16,7 @@ from hybridmodel.batch import parts, predict_files
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.testing import FakeEndpoint, fake_endpoint
 from tests.support import models
+from tests.support.batches import DyingDisk, Killed
 from tests.support.two_routes import DEAD, REMOTE
 
 ROWS, PART_ROWS, SIZE = 1000, 128, 32
@@ -43,10 +44,21 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", PART_ROWS)
 
 
+def made(**endpoint: Any) -> HybridOnnxModel:
+    """Make a model whose endpoint takes few rows at a time."""
+    return HybridOnnxModel(
+        models.graded(),
+        endpoint=replace(DEAD, **{"max_batch_size": SIZE, **endpoint}),
+        feature_names=list("abc"),
+        # With settings of its own a job takes its session as it is, which saves making another.
+        session_options={"intra_op_num_threads": 1},
+    )
+
+
 @pytest.fixture
 def model() -> HybridOnnxModel:
-    """Return a model whose endpoint takes few rows at a time."""
-    return HybridOnnxModel(models.graded(), endpoint=replace(DEAD, max_batch_size=SIZE))
+    """Return such a model."""
+    return made()
 
 
 @pytest.fixture
@@ -115,10 +127,6 @@ def test_files_get_the_answers_of_one_call(
             assert told[column].tolist() == expected[column].tolist()
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 def test_a_job_that_is_killed_in_between_goes_on(model: HybridOnnxModel, tmp_path: Path) -> None:
     """The output is the same; what is sent again is no more than what was under way."""
     source, policy = files(tmp_path, table()), Budget(rows=300)
@@ -126,9 +134,7 @@ def test_a_job_that_is_killed_in_between_goes_on(model: HybridOnnxModel, tmp_pat
     with fake_endpoint(model, REMOTE):
         predict_files(model, source, tmp_path / "whole.parquet", **options)
     wanted = pd.read_parquet(tmp_path / "whole.parquet")
-    model = HybridOnnxModel(
-        models.graded(), endpoint=replace(DEAD, max_batch_size=SIZE, max_in_flight=2)
-    )
+    model = made(max_in_flight=2)
     sent: list[Any] = []
     with fake_endpoint(model, lambda x: _killing(sent, x, 3)), pytest.raises(Killed):
         predict_files(model, source, tmp_path / "out.parquet", **options)
@@ -146,6 +152,44 @@ def test_a_job_that_is_killed_in_between_goes_on(model: HybridOnnxModel, tmp_pat
 def parts_of(rows: int) -> int:
     """Return the number of parts of the three files."""
     return sum(-(-size // PART_ROWS) for size in (300, 10, rows - 310))
+
+
+def test_a_job_that_is_killed_at_any_step_of_the_disk_goes_on(tmp_path: Path) -> None:
+    """In the second pass and after it; each row that was chosen is counted once."""
+    model, frame, policy = made(max_in_flight=1, max_batch_size=16), table(100), Budget(0.25)
+    frame.to_parquet(tmp_path / "in.parquet", index=False)
+
+    def run(folder: Path, disk: DyingDisk, **options: Any) -> Any:
+        folder.mkdir(exist_ok=True)
+        return predict_files(
+            model,
+            tmp_path / "in.parquet",
+            folder / "out.parquet",
+            mode=policy,
+            keep=["id"],
+            workers=0,
+            disk=disk,
+            **options,
+        )
+
+    with fake_endpoint(model, REMOTE) as fake:
+        whole = DyingDisk()
+        run(tmp_path / "whole", whole)
+        wanted = pd.read_parquet(tmp_path / "whole" / "out.parquet")
+        assert sizes(fake) == [16, 9]
+        begun = whole.steps.index("append") + 1  # The only part of the first pass is done.
+        places = [(at, False) for at in range(begun, len(whole.steps))]
+        places += [(at, True) for at, _ in places if whole.steps[at] == "append"]
+        for at, is_torn in places:
+            folder, before = tmp_path / f"{at} {is_torn}", len(fake.requests)
+            with pytest.raises(Killed):
+                run(folder, DyingDisk(at, is_torn))
+            if not (folder / "out.parquet").exists():
+                summary = run(folder, DyingDisk(), resume=True)
+                sent = [len(request.inputs["x"]) for request in fake.requests[before:]]
+                assert (summary.rows, summary.remote) == (100, 25)
+                assert sum(sent) - 25 <= summary.resent <= 16
+            pd.testing.assert_frame_equal(pd.read_parquet(folder / "out.parquet"), wanted)
 
 
 def _killing(sent: list[Any], x: Any, last: int) -> Any:
