@@ -19,7 +19,7 @@ from hybridmodel.batch.rules import Rules
 from hybridmodel.batch.running import Progress, Run, Speed
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.source import Source
-from hybridmodel.batch.store import Store
+from hybridmodel.batch.store import LAST, NEVER, Store
 from hybridmodel.batch.summary import Summary
 from hybridmodel.batch.target import Target, target_of
 from hybridmodel.batch.work import Work
@@ -86,7 +86,8 @@ def predict_files(
         Threads that score.
     resume : bool, default=False
         Go on with a half-done job, if there is one. Nothing that changes the answers may be another
-        than it was.
+        than it was. The manifest is kept at the end, in a folder whose name begins with a dot, so
+        that the same call finds that all is done; without it there would be an error.
     overwrite : bool, default=False
         Replace an output that is there, at the end, and drop a half-done job.
     on_bad_rows : str, default="fail"
@@ -136,7 +137,7 @@ def predict_files(
                 run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
                 done = work.done or run.make(overwrite=overwrite)
                 target.publish(store, done)
-            store.clear(log_first=False)
+            store.clear(NEVER if resume else LAST)
     return Summary(
         **done.counts.to_dict(),
         parts=done.parts,
@@ -150,20 +151,27 @@ def predict_files(
 def _work(store: Store, source: Source, target: Target, *, resume: bool, overwrite: bool) -> Work:
     """Begin a job, or go on with one."""
     form = source.form_of_parts
-    if works.find(store):
-        if resume:
-            return works.resume(
+    if resume and works.is_begun(store):
+        try:
+            work = works.resume(
                 store,
                 source.task,
                 form=form,
                 output=target.name,
                 holds=lambda done: target.holds(store, done),
             )
-        if not overwrite:
-            raise ConfigurationError(
-                f"{target.name}: a half-done job is there: --resume goes on with it, --overwrite "
-                "begins anew"
-            )
+        except ConfigurationError:
+            if not (overwrite and works.is_done(store)):
+                raise
+        else:
+            if work.done is None:
+                target.check_free(overwrite=overwrite)
+            return work
+    if not overwrite and works.is_begun(store) and not works.is_done(store):
+        raise ConfigurationError(
+            f"{target.name}: a half-done job is there: --resume goes on with it, --overwrite "
+            "begins anew"
+        )
     target.check_free(overwrite=overwrite)
     return works.begin(store, source.task, form=form)
 

@@ -9,7 +9,7 @@ from typing import Any
 from hybridmodel.batch import bad_cells
 from hybridmodel.batch.bad_rows import Allowance, Sifter, numbers_mended
 from hybridmodel.batch.columns import split
-from hybridmodel.batch.formats import CSV, InputFile, Reading, read
+from hybridmodel.batch.formats import ARROW, CSV, PARQUET, InputFile, Reading, read
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
 from hybridmodel.batch.scoring import Scorer
@@ -79,16 +79,24 @@ class Rules:
         return Sifter(score=score, locate=self.located, mend=self.mended, most=self.allowance.rows)
 
     def mended(self, rows: Rows) -> tuple[Any, dict[int, str]]:
-        """Make numbers of texts in CSV; see `numbers_mended`."""
-        if rows.file.kind != CSV:
-            return rows.batch, {}
+        """Make numbers of texts in CSV, see `numbers_mended`; refuse columns that cannot be any.
+
+        Raises
+        ------
+        InputMismatch
+            If a column has a type of which no row fits.
+        """
         model = self.scorer.model
         features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)
         inputs = {tensor.name: tensor for tensor in model.inputs}
         if len(inputs) == 1:
             inputs = dict.fromkeys(features.schema.names, model.inputs[0])
         numbers = [name for name, tensor in inputs.items() if _is_number(tensor)]
-        return numbers_mended(rows.batch, numbers, self.reading.decimal)
+        if rows.file.kind == CSV:
+            return numbers_mended(rows.batch, numbers, self.reading.decimal)
+        if rows.file.kind in (PARQUET, ARROW):
+            _check_types(rows, numbers)
+        return rows.batch, {}
 
     def located(self, error: InputMismatch, rows: Rows) -> InputMismatch:
         """Return an error about rows that says where in their file the cell is."""
@@ -106,6 +114,25 @@ class Rules:
             start=rows.start,
             reading=self.reading,
         )
+
+
+def _check_types(rows: Rows, numbers: list[str]) -> None:
+    """Refuse columns of files with types, of which each row would be bad."""
+    from pyarrow import types
+
+    for field in rows.batch.schema:
+        foreign = (
+            types.is_string(field.type)
+            or types.is_large_string(field.type)
+            or types.is_binary(field.type)
+            or types.is_temporal(field.type)
+            or types.is_dictionary(field.type)
+        )
+        if foreign and field.name in numbers:
+            raise InputMismatch(
+                f"{rows.file.name}: column {field.name!r} is {field.type}, where numbers are "
+                "expected"
+            )
 
 
 def _is_number(tensor: TensorSpec) -> bool:

@@ -17,6 +17,8 @@ from hybridmodel.batch.lock import LOCK
 LINE_BYTES = 1 << 16
 """Of the longest line that a log may have; what is longer is not read on."""
 LOG = "manifest"
+FIRST, LAST, NEVER = "first", "last", "never"
+"""When the log is removed: before all else, so that nothing was begun, or after it."""
 
 
 class Store(Protocol):
@@ -67,8 +69,8 @@ class Store(Protocol):
         """Keep only the first so many lines of the log."""
         ...
 
-    def clear(self, *, log_first: bool) -> None:
-        """Remove all files: the log first if the job counts as never begun, else last."""
+    def clear(self, log: str) -> None:
+        """Remove all files, the log `FIRST`, `LAST` or `NEVER`."""
         ...
 
 
@@ -144,14 +146,15 @@ class LocalStore:
         kept = (line for _, line in zip(range(lines), self.lines(), strict=False))
         self.disk.cut(self.path(LOG), sum(map(len, kept)))
 
-    def clear(self, *, log_first: bool) -> None:
+    def clear(self, log: str) -> None:
         """See `Store`; the lock stays."""
-        if log_first:
+        if log == FIRST:
             self.disk.remove(self.path(LOG))
         for path in sorted(self.folder.iterdir()):
             if path.name not in (LOG, LOCK):
                 self.disk.remove(path)
-        self.disk.remove(self.path(LOG))
+        if log == LAST:
+            self.disk.remove(self.path(LOG))
         self.disk.sync_folder(self.folder)
 
 
@@ -255,20 +258,17 @@ class RemoteStore:
             self.filesystem.delete_file(self.path(_line_name(at)))
         self._appended = number
 
-    def clear(self, *, log_first: bool) -> None:
-        """See `Store`."""
+    def clear(self, log: str) -> None:
+        """See `Store`; the first file of the log stands for all of it."""
         from pyarrow import fs
 
-        begin = self.path(_line_name(0))
-        if log_first and self.exists(_line_name(0)):
-            self.filesystem.delete_file(begin)
-        for info in self.filesystem.get_file_info(
-            fs.FileSelector(self.folder, allow_not_found=True, recursive=True)
-        ):
-            if info.is_file and not info.path.endswith(_line_name(0)):
-                self.filesystem.delete_file(info.path)
-        if not log_first:
-            self.filesystem.delete_file(begin)
+        selector = fs.FileSelector(self.folder, allow_not_found=True, recursive=True)
+        files = [info.path for info in self.filesystem.get_file_info(selector) if info.is_file]
+        logs = sorted(path for path in files if PurePosixPath(path).name.startswith(LOG))
+        others = [path for path in files if path not in logs]
+        order = {FIRST: [*logs, *others], LAST: [*others, *reversed(logs)], NEVER: others}
+        for path in order[log]:
+            self.filesystem.delete_file(path)
 
     def _read(self, name: str) -> Iterator[bytes]:
         with self.filesystem.open_input_stream(self.path(name)) as file:

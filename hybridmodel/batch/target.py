@@ -230,7 +230,7 @@ class LocalTarget:
         ):
             return False
         if done.whole is None:
-            return store.exists(PARTS) or self.path.is_dir()
+            return store.exists(PARTS) or (self.path / part_name(done.parts - 1)).exists()
         return store.holds(WHOLE, done.whole) or is_at(self.path, done.whole)
 
     def publish(self, store: LocalStore, done: Done) -> None:

@@ -12,9 +12,9 @@ from hybridmodel.batch.fingerprint import InputIdentity, changed_inputs, changes
 from hybridmodel.batch.formats import PARQUET, Format
 from hybridmodel.batch.manifest import Entry, Manifest
 from hybridmodel.batch.parts import PartRecord, Position
-from hybridmodel.batch.store import Store
+from hybridmodel.batch.store import FIRST, Store
 from hybridmodel.batch.summary import Counts
-from hybridmodel.batch.target import PARTS, Done, part_name
+from hybridmodel.batch.target import BAD, PARTS, WHOLE, Done, part_name
 from hybridmodel.exceptions import ConfigurationError
 
 _log = logging.getLogger("hybridmodel")
@@ -115,7 +115,7 @@ class Work:
 
 def begin(store: Store, task: Task, *, form: Format) -> Work:
     """Begin a job in a folder, from which all else is removed; raises `OSError`."""
-    store.clear(log_first=True)
+    store.clear(FIRST)
     if form.kind == PARQUET:
         store.make_folder(PARTS)
     made = Manifest(store)
@@ -123,9 +123,21 @@ def begin(store: Store, task: Task, *, form: Format) -> Work:
     return Work(store=store, manifest=made, part_rows=task.part_rows, form=form)
 
 
-def find(store: Store) -> bool:
-    """Tell whether there is a job that was begun."""
+def is_begun(store: Store) -> bool:
+    """Tell whether there is a job that was begun, and is perhaps done."""
     return next(store.lines(), None) is not None
+
+
+def is_done(store: Store) -> bool:
+    """Tell whether there is a job that is done, and has its output where it belongs.
+
+    Raises
+    ------
+    ConfigurationError
+        If its manifest is not as it was written.
+    """
+    _, done = _find_done(Manifest(store))
+    return done is not None and not any(map(store.exists, (WHOLE, PARTS, BAD)))
 
 
 def resume(
@@ -138,7 +150,7 @@ def resume(
     Parameters
     ----------
     store : Store
-        For which `find` is true.
+        For which `is_begun` is true.
     task : Task
         What is wanted now.
     form : Format

@@ -65,17 +65,24 @@ def write_parts(
     OSError
         If something cannot be written.
     """
-    schema = _schema(work)
-    for number, group in groupby(results, lambda result: result.part):
+    schema, coming = _schema(work), iter(results)
+    result = next(coming, None)
+    while result is not None:
+        number = result.part
         with _Part(work, number, schema) as part:
-            for result in group:
+            while result is not None and result.part == number:
                 part.write(result.batch, result.counts)
                 if whole is not None:
                     whole.write(result.batch.batch)
+                if part.rows >= work.part_rows:
+                    break  # It is full, so it need not wait for what comes behind it.
+                result = next(coming, None)
         schema = part.schema
         record = part.record(*starts.pop(number))
         work.commit(record)
         yield record
+        if part.rows >= work.part_rows:
+            result = next(coming, None)
 
 
 def read_part(work: Work, number: int) -> Iterator[Any]:
@@ -202,6 +209,11 @@ class _Part:
                 self._bad = self._stack.enter_context(self._work.store.create(name))
             self._bad.write(row.line())
         self._counts += counts
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input that it has so far."""
+        return self._counts.rows
 
     def record(self, file: int, row: int) -> PartRecord:
         """Return what the manifest says of it."""
