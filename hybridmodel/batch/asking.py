@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.batch.packing import Request, request_rows
+from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.binding import Bound
@@ -25,9 +26,13 @@ class Asking:
     ----------
     scorer : Scorer
         Its policy is a `Budget` or a `Cascade`.
+    patience : Patience, optional
+        With an endpoint that is asked too much or away; by default for the time of a call.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, patience: Patience | None = None) -> None:
+        timeout_s = scorer.timeout_s or scorer.model.client.endpoint.timeout_s
+        self._patience = patience or Patience(away_s=timeout_s)
         self._policy = scorer.policy
         self._scorer = replace(scorer, policy=REMOTE_POLICY, provenance=False)
         self._is_counted = getattr(scorer.policy, "counts_requests", False)
@@ -52,10 +57,11 @@ class Asking:
         """
         import pyarrow as pa
 
-        answer = self._answer(request)
+        answer, refused = self._patience(lambda: self._answer(request))
         self._policy.score.check_endpoint(answer.outputs)
         kept = pa.RecordBatch.from_arrays([], [])
-        return self._scorer.assembled(kept, answer, request.rows), self._resent(request, answer)
+        batch = self._scorer.assembled(kept, answer, request.rows)
+        return batch, self._resent(request, answer) + refused * request.rows
 
     def _answer(self, request: Request) -> Answer:
         if not self._is_counted:

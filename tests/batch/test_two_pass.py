@@ -204,7 +204,7 @@ def test_a_job_stops_where_the_endpoint_is_gone_and_goes_on_when_it_is_back(
 ) -> None:
     """A local answer is never kept instead: the result would depend on the weather."""
     source = files(tmp_path, table())
-    options: dict[str, Any] = {"mode": Budget(0.1), "timeout": 5, "keep": ["id"]}
+    options: dict[str, Any] = {"mode": Budget(0.1), "timeout": 0.5, "keep": ["id"]}
     fake.fail(503)
     with pytest.raises(EndpointUnavailable):
         predict_files(model, source, tmp_path / "out.parquet", **options)
