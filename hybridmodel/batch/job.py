@@ -22,8 +22,11 @@ from hybridmodel.batch.source import Source
 from hybridmodel.batch.store import LAST, NEVER, Store
 from hybridmodel.batch.summary import Summary
 from hybridmodel.batch.target import Target, target_of
+from hybridmodel.batch.tuning import tuned
+from hybridmodel.batch.two_pass import has_two_passes
 from hybridmodel.batch.work import Work
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.routing.resolver import LOCAL_POLICY
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -119,9 +122,12 @@ def predict_files(
     """
     started = clock()
     with _opened(model) as opened:
+        policy = opened.policies.for_call(use_azure, mode)
+        first = LOCAL_POLICY if has_two_passes(policy) else policy
+        found = tuned(opened, first, workers=workers, batch_rows=batch_rows)
         scorer = Scorer(
-            model=opened,
-            policy=opened.policies.for_call(use_azure, mode),
+            model=found.model,
+            policy=policy,
             columns=columns or Columns(keep=tuple(keep), keep_input=keep_input),
             output=output_name,
             timeout_s=timeout,
@@ -130,7 +136,7 @@ def predict_files(
         rules = Rules.of(scorer, reading, on_bad_rows, max_errors)
         target = target_of(output, disk or Disk())
         source = Source.looked_at(find(inputs), rules, target)
-        speed = Speed(batch_rows=batch_rows, workers=workers)
+        speed = Speed(batch_rows=found.batch_rows, workers=found.workers)
         with clear_errors(target.name), target.held() as store:
             work = _work(store, source, target, resume=resume, overwrite=overwrite)
             with told_how_to_go_on(target.name):

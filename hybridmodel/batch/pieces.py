@@ -13,7 +13,7 @@ from hybridmodel.batch.pipeline import Piece
 Read = Callable[[InputFile, int, int], Iterator[Any]]
 """Takes a file, its first row that is wanted, and the rows of a batch."""
 
-_READ_ROWS = 1 << 14
+_READ_ROWS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Pieces:
         # Texts have the types of what is read together, which must not change when a job goes on.
         rows = self.part_rows
         if rows < WHOLE:
-            rows = max(1, min(_READ_ROWS, rows // 16))
+            rows = max(1, min(_READ_ROWS, rows // 8))
         return self.read(self.files[number], start, rows)
 
     def _cut(self, first: Any, batches: Iterator[Any], part: int) -> Iterator[tuple[int, Any]]:

@@ -233,7 +233,29 @@ def as_arrow(values: Array) -> Any:
     import pyarrow as pa
 
     flat = values.reshape(-1)
-    made = pa.array(flat, pa.string() if values.dtype == object else None)
+    made = _texts(flat.tolist()) if values.dtype.kind in "OU" else _numbers(flat)
     for size in reversed(values.shape[1:]):
         made = pa.FixedSizeListArray.from_arrays(made, size)
     return made
+
+
+# Arrow's own way from numpy imports pandas, which costs more than a small file.
+
+
+def _numbers(values: Array) -> Any:
+    import pyarrow as pa
+
+    kind = pa.from_numpy_dtype(values.dtype)
+    packed = np.packbits(values, bitorder="little") if values.dtype.kind == "b" else values
+    buffer = pa.py_buffer(np.ascontiguousarray(packed))
+    return pa.Array.from_buffers(kind, len(values), [None, buffer], null_count=0)
+
+
+def _texts(values: list[str]) -> Any:
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in values]
+    ends = np.cumsum([0, *map(len, encoded)])
+    kind, size = (pa.string(), np.int32) if ends[-1] < 2**31 else (pa.large_string(), np.int64)
+    buffers = [None, pa.py_buffer(ends.astype(size)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(kind, len(values), buffers, null_count=0)

@@ -134,31 +134,53 @@ def _column(name: str, values: Any, texts: bool) -> Column | None:
 
     kind = values.type
     if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        if not values.null_count:
-            return Column(name, _array(values))
-        missing = _array(values.is_null())
-        return Column(name, _filled(values, missing), missing)
+        whole = _whole(values)
+        missing = _missing(whole) if whole.null_count else None
+        return Column(name, _numbers(whole, missing), missing)
     is_text = types.is_string(kind) or types.is_large_string(kind)
     if texts and is_text and not values.null_count:
         return Column(name, np.array(values.to_pylist(), dtype=object))
     return None
 
 
-def _filled(values: Any, missing: Array) -> Array:
-    """Return values with zeros for what is missing."""
-    from pyarrow import types
+def _whole(values: Any) -> Any:
+    import pyarrow as pa
 
-    if types.is_floating(values.type):
-        made = _array(values).copy()
-        made[missing] = 0
-        return made
-    return _array(values.fill_null(values.type.to_pandas_dtype()(0).item()))
+    if values.num_chunks == 1:
+        return values.chunk(0)
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.nulls(0, values.type)
 
 
-def _array(values: Any) -> Array:
-    whole = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
-    made: Array = whole.to_numpy(zero_copy_only=False)
-    return made
+_DTYPES = {"halffloat": "f2", "float": "f4", "double": "f8"}
+"""How numpy calls what Arrow calls otherwise."""
+
+# What follows reads Arrow's buffers with numpy: its own functions for that import pandas.
+
+
+def _numbers(values: Any, missing: Array | None) -> Array:
+    """Return the values of an array, zeros for those that are missing."""
+    buffer, start, rows = values.buffers()[1], values.offset, len(values)
+    word = str(values.type)
+    dtype = np.dtype(_DTYPES.get(word, word))
+    if buffer is None:
+        return np.zeros(rows, dtype)
+    if dtype.kind == "b":
+        made = _bits(buffer, start, rows).view(np.bool_)
+    else:
+        made = np.frombuffer(buffer, dtype, start + rows)[start:]
+    return made if missing is None else np.where(missing, dtype.type(0), made)
+
+
+def _missing(values: Any) -> Array:
+    missing: Array = _bits(values.buffers()[0], values.offset, len(values)) == 0
+    return missing
+
+
+def _bits(buffer: Any, start: int, rows: int) -> Array:
+    first = start // 8
+    packed = np.frombuffer(buffer, np.uint8)[first : (start + rows + 7) // 8]
+    bits: Array = np.unpackbits(packed, bitorder="little")
+    return bits[start - 8 * first :][:rows]
 
 
 def _through(column: Column, common: np.dtype[Any] | None, dtype: np.dtype[Any]) -> Array:

@@ -61,6 +61,10 @@ class Routes:
         self._client = client
         self._all_by_row = all(item.batched for item in (*self.spec.inputs, *self.spec.outputs))
 
+    def with_session(self, session: LocalSession) -> Routes:
+        """Return routes with another local one; the client and the counts are shared."""
+        return Routes(session, self._client, self.counters)
+
     @property
     def client(self) -> EndpointClient:
         """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""

@@ -42,7 +42,8 @@ def empty(schema: Any) -> Any:
     """Return a batch of a schema without rows."""
     import pyarrow as pa
 
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    columns = [pa.nulls(0, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _opened(file: IO[bytes]) -> tuple[Any, Iterator[Any]]:

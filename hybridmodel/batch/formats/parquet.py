@@ -11,6 +11,13 @@ from hybridmodel.batch.formats.pandas_index import Numbering
 from hybridmodel.batch.formats.unreadable import readable
 from hybridmodel.checks import needed_for
 
+_GROUP_ROWS, _GROUP_BYTES = 1 << 17, 1 << 24
+"""Of a row group that is written: so many rows, or fewer that are larger."""
+_BATCH_BYTES, _FEWEST_ROWS, _TEXT_BYTES = 1 << 23, 256, 32
+"""Of a batch that is read at the most, whatever its rows; what a text is taken for."""
+_ALL_ROWS = 1 << 31
+"""More than any batch has."""
+
 
 def count_rows(file: IO[bytes], name: str) -> int:
     """Return the rows of a file."""
@@ -25,7 +32,8 @@ def read(file: IO[bytes], name: str, *, rows: int, start_row: int = 0) -> Iterat
         parquet = _parquet().ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
         numbering = Numbering(parquet.schema_arrow, parquet.metadata.num_rows)
         groups, skipped = _groups_from(parquet.metadata, start_row)
-        batches = parquet.iter_batches(batch_size=rows, row_groups=groups, use_threads=False)
+        size = _narrow_enough(rows, parquet.schema_arrow)
+        batches = parquet.iter_batches(batch_size=size, row_groups=groups, use_threads=False)
     row = skipped
     if start_row >= parquet.metadata.num_rows:
         yield numbering.added(empty(parquet.schema_arrow), 0)
@@ -42,19 +50,57 @@ def read(file: IO[bytes], name: str, *, rows: int, start_row: int = 0) -> Iterat
         row = behind
 
 
-def open_writer(sink: IO[bytes], schema: Any) -> Any:
-    """Return what appends batches of a schema to a file, with ``write_batch`` and ``close``."""
-    import pyarrow as pa
+class GroupedWriter:
+    """Append batches to a file, many of them to each row group."""
 
-    # Floats never repeat: a dictionary of them costs time and space.
-    texts = [
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
-    return _parquet().ParquetWriter(
-        sink, schema, compression="zstd", compression_level=1, use_dictionary=texts
-    )
+    def __init__(self, sink: IO[bytes], schema: Any) -> None:
+        import pyarrow as pa
+
+        # Floats never repeat: a dictionary of them costs time and space.
+        texts = [
+            field.name
+            for field in schema
+            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ]
+        self._writer = _parquet().ParquetWriter(
+            sink, schema, compression="zstd", compression_level=1, use_dictionary=texts
+        )
+        self._waiting: list[Any] = []
+        self._rows = self._bytes = 0
+
+    def write_batch(self, batch: Any) -> None:
+        """Append a batch."""
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write what ends the file."""
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting, self._rows, self._bytes = [], 0, 0
+
+
+def _narrow_enough(rows: int, schema: Any) -> int:
+    """Return fewer rows where they are wide, unless all are wanted at once."""
+    row_bytes = sum(_width_bytes(field.type) for field in schema)
+    most = max(_FEWEST_ROWS, _BATCH_BYTES // max(1, row_bytes))
+    return rows if rows >= _ALL_ROWS else min(rows, most)
+
+
+def _width_bytes(kind: Any) -> int:
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # Texts and lists, of any width.
+        return _TEXT_BYTES
 
 
 def _groups_from(metadata: Any, start_row: int) -> tuple[list[int], int]:

@@ -76,9 +76,10 @@ class Writer:
             return CsvWriter(sink, names, separator, header=header)
         if self._format.is_text:
             return JsonLinesWriter(sink)
-        writers = parquet if self._format.kind == PARQUET else arrow_ipc
+        is_parquet = self._format.kind == PARQUET
+        open_writer: Any = parquet.GroupedWriter if is_parquet else arrow_ipc.open_writer
         try:
-            return writers.open_writer(sink, self._schema)
+            return open_writer(sink, self._schema)
         except pa.ArrowException as error:
             raise self._refused(error) from error
 
