@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybridmodel.answer import PROVENANCE
 from hybridmodel.batch.columns import Columns, check_apart, split
+from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.summary import Counts
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.outputs import columns_of
@@ -40,6 +41,8 @@ class Scorer:
         Add the route, score and reason of each row.
     where : str
         What messages call the table.
+    patience : Patience
+        With an endpoint that is asked too much.
     """
 
     model: HybridOnnxModel
@@ -49,6 +52,7 @@ class Scorer:
     timeout_s: float | None = None
     provenance: bool = False
     where: str = "the input"
+    patience: Patience = field(default_factory=lambda: Patience(away_s=0.0))
 
     def __call__(self, batch: Any) -> tuple[Any, Counts]:
         """Return the scored batch, in the order of the rows, and who has answered them.
@@ -59,8 +63,11 @@ class Scorer:
             As `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
         """
         features, kept = split(batch, self.columns, self.model, self.where)
-        answer = self.answer(features)
-        return self.assembled(kept, answer, batch.num_rows), counts_of(answer, batch.num_rows)
+        answer, refused = self.patience(lambda: self.answer(features))
+        counts = counts_of(answer, batch.num_rows)
+        if refused:
+            counts = replace(counts, resent=refused * counts.remote)
+        return self.assembled(kept, answer, batch.num_rows), counts
 
     def answer(self, features: Any) -> Answer:
         """Return what the model says of features."""
