@@ -48,7 +48,8 @@ class Budget(Policy):
         ``"raise"``. A job over files stops, and can be resumed.
     audit_rate : float
         Share of the rows allowed that are drawn from all the others instead, and sent only to
-        estimate how often the two models differ on rows that are kept.
+        estimate how often the two models differ on rows that are kept. A job over files audits
+        none.
 
     Raises
     ------

@@ -90,13 +90,14 @@ class Cascade(Policy):
         a function of the outputs.
     max_escalation : float or None
         Largest share of the rows of a call that is escalated, those of the lowest scores first.
-        Fractions of rows that remain are added to those of the next calls.
+        Fractions of rows that remain are added to those of the next calls. In a job over files it
+        is a share of all rows.
     on_unavailable : str
         ``"keep"`` the local answer where the endpoint is unavailable, with the error as reason; or
-        ``"raise"``.
+        ``"raise"``. A job over files stops, and can be resumed.
     audit_rate : float
         Share of the kept rows that are sent as well, to check whether the threshold is still right.
-        Their local answer is returned.
+        Their local answer is returned. A job over files audits none.
     calibration : Calibration or None
         Has the threshold and the score, where these are not given.
 
