@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -49,14 +48,16 @@ from _measure import (
     recorded_feeds,
     report,
     spread_us,
-    table,
     take_turns,
 )
 from _models import FEATURES, NAMES, Saved, linear_model, mlp_model, save_both
+from _results import Ratio, Results
 
 ROWS = (1, 1_000, 100_000)
 INPUTS = ("ndarray f4", "frame f4", "frame f8")
 OURS = ("native", "pyfunc")
+MLFLOW = "mlflow.onnx's pyfunc"
+PACKAGES = ("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow")
 FLOAT32_BYTES, SLACK_BYTES = 4, 200_000
 
 
@@ -77,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = _options(arguments)
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_UV_AUTO_DETECT="false")
-    print(machine("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow"))
-    print(f"onnxruntime threads in a session: {options.threads or 'as many as it likes'}\n")
+    results = Results("local", "What the local route costs", PACKAGES)
+    print(machine(*PACKAGES))
+    results.note(f"onnxruntime threads in a session: {options.threads or 'as many as it likes'}.")
     seconds = 0.3 if options.quick else 3.0
     with tempfile.TemporaryDirectory() as folder:
         small = save_both(Path(folder, "small"), linear_model(), options.threads)
@@ -89,13 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for item in (small, large)
         }
         memory = measure_memory(small)
-    print_predict(cells)
-    print_load(loads)
+    show_predict(results, cells)
+    show_load(results, loads)
+    results.ratios += [*predict_ratios(cells), *load_ratios(loads)]
     if options.plot:
         plot(cells, options.plot)
     aims = [*predict_aims(cells), *load_aims(loads), *memory_aims(memory)]
     if options.json:
-        options.json.write_text(json.dumps(as_json(cells, loads, memory, aims), indent=2) + "\n")
+        results.write(options.json, aims, as_json(cells, loads, memory), [options.plot])
     return report(aims)
 
 
@@ -238,8 +241,22 @@ def memory_aims(memory: dict[str, Any]) -> Iterator[Aim]:
     )
 
 
-def print_predict(cells: list[Cell]) -> None:
-    """Print the costs of a call."""
+def predict_ratios(cells: list[Cell]) -> Iterator[Ratio]:
+    """Compare calls with those of MLflow's own flavor."""
+    for cell in cells:
+        if cell.kind != "frame f4":
+            what = f"local, {cell.name}, as pyfunc"
+            yield Ratio(what, MLFLOW, ratio(cell.times, "pyfunc", "mlflow"))
+
+
+def load_ratios(loads: dict[str, Times]) -> Iterator[Ratio]:
+    """Compare loading."""
+    for size, times in loads.items():
+        yield Ratio(f"loading {size}", MLFLOW, ratio(times, "pyfunc", "mlflow"))
+
+
+def show_predict(results: Results, cells: list[Cell]) -> None:
+    """Show the costs of a call."""
     head = ["rows", "input", "run µs", "native µs", "pyfunc µs", "mlflow µs"]
     head += ["native-run", "pyfunc-run", "mlflow-run", "native/mlflow", "pyfunc/mlflow"]
     contestants = (*OURS, "mlflow")
@@ -257,12 +274,12 @@ def print_predict(cells: list[Cell]) -> None:
         ]
         for cell in cells
     ]
-    print(f"One call with {FEATURES} columns, medians; ± is half of the middle half\n")
-    print(table(head, rows))
+    caption = f"One call with {FEATURES} columns, medians; ± is half of the middle half"
+    results.show(caption, head, rows)
 
 
-def print_load(loads: dict[str, Times]) -> None:
-    """Print what loading takes."""
+def show_load(results: Results, loads: dict[str, Times]) -> None:
+    """Show what loading takes."""
     rows = [
         [
             size,
@@ -272,8 +289,7 @@ def print_load(loads: dict[str, Times]) -> None:
         for size, times in loads.items()
     ]
     head = ["file", "native ms", "pyfunc ms", "mlflow ms", "native/mlflow", "pyfunc/mlflow"]
-    print("\nLoading, with the first row predicted\n")
-    print(table(head, rows))
+    results.show("Loading, with the first row predicted", head, rows)
 
 
 def plot(cells: list[Cell], path: Path) -> None:
@@ -305,12 +321,9 @@ def plot(cells: list[Cell], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def as_json(
-    cells: list[Cell], loads: dict[str, Times], memory: dict[str, Any], aims: list[Aim]
-) -> dict[str, Any]:
+def as_json(cells: list[Cell], loads: dict[str, Times], memory: dict[str, Any]) -> dict[str, Any]:
     """Return everything measured, times as medians in µs."""
     return {
-        "machine": machine("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow"),
         "predict": [
             {
                 "rows": cell.rows,
@@ -328,7 +341,6 @@ def as_json(
             size: {name: median_us(times, name) for name in times} for size, times in loads.items()
         },
         "memory": memory,
-        "aims": [vars(aim) for aim in aims],
     }
 
 
