@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import mkdtemp
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +34,18 @@ class Killed(BaseException):
     """What stands for SIGKILL: nothing in the package may catch it, and nothing works after it."""
 
 
-class DyingDisk(Disk):
+class QuickDisk(Disk):
+    """A disk that is not waited for, which nobody can tell while the machine runs."""
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Flush."""
+        file.flush()
+
+    def sync_folder(self, folder: Path) -> None:
+        """Do nothing."""
+
+
+class DyingDisk(QuickDisk):
     """A disk of a process that is killed at one of its steps.
 
     Parameters
@@ -120,7 +135,10 @@ def folder_of_files(folder: Path, *rows: int, suffix: str = ".parquet") -> Path:
 def run(source: Path, output: Path, model: Any = None, **options: Any) -> Summary:
     """Run a job that keeps the numbers of the rows, in the caller's thread."""
     return predict_files(
-        model or linear(), source, output, **{"keep": ["id"], "workers": 0, **options}
+        model or linear(),
+        source,
+        output,
+        **{"keep": ["id"], "workers": 0, "disk": QuickDisk(), **options},
     )
 
 
@@ -142,3 +160,86 @@ def rows_of(output: Path) -> pd.DataFrame:
 def names(folder: Path) -> set[str]:
     """List a folder, with what is hidden."""
     return {path.name for path in folder.iterdir()}
+
+
+class PowerDisk(DyingDisk):
+    """A disk that loses with the power what was not brought to it: contents, and names as well.
+
+    Parameters
+    ----------
+    at : int
+        The step at which the power fails.
+    seed : int, optional
+        Draws which of the names are lost; by default all that can be.
+    """
+
+    def __init__(self, at: int, seed: int | None = None) -> None:
+        super().__init__(at)
+        self._random = None if seed is None else random.Random(seed)
+        self._unwritten: set[int] = set()
+        self._undo: list[tuple[Path, Callable[[], None]]] = []
+        self._attic = Path(mkdtemp())
+
+    def create(self, path: Path) -> IO[bytes]:
+        """See `Disk`."""
+        self._keep(path)
+        file = super().create(path)
+        self._unwritten.add(os.fstat(file.fileno()).st_ino)
+        return file
+
+    def sync(self, file: IO[bytes]) -> None:
+        """See `Disk`."""
+        super().sync(file)
+        self._unwritten.discard(os.fstat(file.fileno()).st_ino)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """See `Disk`."""
+        self._keep(new)
+        self._undo.append((new.parent, lambda: _move(new, old)))
+        super().rename(old, new)
+
+    def make_folder(self, folder: Path) -> None:
+        """See `Disk`."""
+        if not folder.exists():
+            self._undo.append((folder.parent, lambda: shutil.rmtree(folder, ignore_errors=True)))
+        super().make_folder(folder)
+
+    def remove(self, path: Path) -> None:
+        """See `Disk`."""
+        self._keep(path)
+        super().remove(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        """See `Disk`."""
+        super().sync_folder(folder)
+        self._undo = [pair for pair in self._undo if pair[0] != folder]
+
+    def fail(self, folder: Path) -> None:
+        """Lose what was not brought to the disk, in this folder."""
+        for _, undo in reversed(self._undo):
+            if self._random is None or self._random.random() < 0.5:
+                undo()
+        for path in folder.rglob("*"):
+            if path.is_file() and path.stat().st_ino in self._unwritten:
+                path.write_bytes(b"")
+        shutil.rmtree(self._attic)
+
+    def _keep(self, path: Path) -> None:
+        """Keep what is about to lose its name."""
+        if not path.is_file():
+            return
+        kept = self._attic / str(len(self._undo))
+        kept.unlink(missing_ok=True)
+        os.link(path, kept)
+
+        def restore() -> None:
+            if path.parent.is_dir():
+                path.unlink(missing_ok=True)
+                os.link(kept, path)
+
+        self._undo.append((path.parent, restore))
+
+
+def _move(new: Path, old: Path) -> None:
+    if new.exists() and old.parent.is_dir() and not old.exists():
+        new.rename(old)
