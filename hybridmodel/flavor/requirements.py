@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,22 @@ _logger = logging.getLogger("hybridmodel.flavor")
 
 def package_version() -> str:
     """Return the installed version of hybridmodel."""
+    # Imported where it is used, as below: it takes 35 ms, and loading a model needs none of it.
+    from importlib import metadata
+
     try:
-        return version(_PACKAGE)
-    except PackageNotFoundError:
+        return metadata.version(_PACKAGE)
+    except metadata.PackageNotFoundError:
         return "0+unknown"
 
 
 def is_release() -> bool:
     """Tell whether the installed hybridmodel is one that pip finds by its version."""
+    from importlib import metadata
+
     try:
-        installed = distribution(_PACKAGE)
-    except PackageNotFoundError:
+        installed = metadata.distribution(_PACKAGE)
+    except metadata.PackageNotFoundError:
         return False
     from_elsewhere = installed.read_text("direct_url.json") is not None
     return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
@@ -62,9 +66,11 @@ def requirements_with(code_paths: Sequence[str] | None, extra: Any) -> list[str]
 
 def pinned(module: str) -> str:
     """Return the distribution that a module is installed from, with its version."""
+    from importlib import metadata
+
     try:
-        return f"{module}=={version(module)}"
-    except PackageNotFoundError:
+        return f"{module}=={metadata.version(module)}"
+    except metadata.PackageNotFoundError:
         # Such as onnxruntime, which comes from onnxruntime-gpu as well.
-        name = packages_distributions()[module][0]
-        return f"{name}=={version(name)}"
+        name = metadata.packages_distributions()[module][0]
+        return f"{name}=={metadata.version(name)}"
