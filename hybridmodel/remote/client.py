@@ -152,7 +152,7 @@ class EndpointClient:
             call = replace(call, retry=False)
         if rows is None or rows == 1 or not self._can_cut(tuple(outputs)):
             return self._ask(call, feeds, outputs, rows)
-        size = request_rows or self._sizes.rows_for(call, feeds, rows)
+        size = min(rows, request_rows or self._sizes.rows_for(call, feeds, rows))
         while True:
             try:
                 if size >= rows:
