@@ -129,7 +129,7 @@ class TestEdgeDevice:
 
     def test_what_needs_more_says_how_to_get_it(self, told: Mapping[str, Any]) -> None:
         """In one sentence that ends with what to install."""
-        needed = {"save": "mlflow", "log": "mlflow", "uri": "mlflow", "arrow": "pandas"}
+        needed = {"save": "mlflow", "log": "mlflow", "uri": "mlflow", "arrow": "pyarrow"}
         for what, library in needed.items():
             _, _, said = told["missing"][what].partition(" needs ")
             assert said == f"{library}, which is not installed: pip install hybridmodel"
