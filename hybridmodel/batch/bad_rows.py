@@ -145,6 +145,8 @@ class Sifter:
             if self.most == -1:
                 raise self.locate(error, rows) from error
             return self._sifted(rows, error)
+        except ConfigurationError as error:  # Such as a column that is to be kept.
+            raise ConfigurationError(f"{rows.file.name}: {error}") from error
         return Sifted(answer), counts
 
     def _sifted(self, rows: Rows, error: InputMismatch) -> tuple[Sifted, Counts]:

@@ -18,7 +18,7 @@ from hybridmodel.batch.target import Target
 from hybridmodel.batch.two_pass import LocalPass, has_two_passes
 from hybridmodel.batch.work import Task
 from hybridmodel.batch.writing import form_of_parts
-from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.exceptions import ConfigurationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ class Source:
             "ignore_extra": scorer.columns.ignore_extra,
             "separator": reading.separator,
             "decimal": reading.decimal,
+            "as_text": reading.as_text,
         }
         model = scorer.model
         return Task(
@@ -139,11 +140,10 @@ class Source:
 
     def _answered(self, file: InputFile, told: Look) -> Any:
         (empty,) = self.rules.read(file, told.rows or 0, 1)
-        try:
-            made, _ = self.score(empty)
-        except InputMismatch as error:
-            raise self.rules.located(error, Rows(empty, file, 0)) from error
-        return made.schema
+        rows = Rows(empty, file, 0)
+        answer, _ = self.rules.sifter(self.score)(rows)
+        self.rules.mended(rows)
+        return answer.batch.schema
 
 
 def _has_nulls(schema: Any) -> bool:

@@ -272,9 +272,9 @@ class _Reader:
         return fits and (begins or begins_file)
 
     def _refusal(self, what: str) -> ConfigurationError:
+        job = "half-done job cannot go on" if self._work.done is None else "job was done, but"
         return ConfigurationError(
-            f"{self._output}: the half-done job cannot go on: {what}; make it as it was, or begin "
-            "anew with --overwrite"
+            f"{self._output}: the {job}: {what}; make it as it was, or begin anew with --overwrite"
         )
 
 
