@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.batch.formats import InputFile, Reading, line_of
+from hybridmodel.batch.formats import CSV, InputFile, Reading, line_of, read
 from hybridmodel.batch.formats.frames import frame_of
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.casting import cast_column
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Take = Callable[["pd.Series[Any]"], object]
 
 _SHOWN = 60
+_READ_ROWS = 1 << 15
 _FLAGS = (True, False, "True", "False", "TRUE", "FALSE", "true", "false")
 
 
@@ -88,11 +90,33 @@ def located(
         How the file is read.
     """
     cell = find(frame_of(features), spec, feature_names)
+    if cell is None and file.kind == CSV:
+        # One word makes texts of all that is read with it: it may stand further on.
+        cell = _find_later(file, features.schema.names, spec, feature_names, start, reading)
     if cell is None:
         rows = f", rows from {start}" if start else ""
         return InputMismatch(f"{file.name}{rows}: {error}")
     row = start + cell.row
     return InputMismatch(f"{file.name}, {at_row(row, line_of(file, row, reading))}, {cell}")
+
+
+def _find_later(
+    file: InputFile,
+    names: list[str],
+    spec: ModelSpec,
+    feature_names: list[str] | None,
+    start: int,
+    reading: Reading | None,
+) -> BadCell | None:
+    """Return the first cell that does not fit from a row on, in what is read with that row."""
+    row = 0
+    batches = read(file, spec=spec, rows=_READ_ROWS, start_row=start, reading=reading)
+    for batch in islice(batches, 2):
+        cell = find(frame_of(batch.select(names)), spec, feature_names)
+        if cell is not None:
+            return replace(cell, row=row + cell.row)
+        row += batch.num_rows
+    return None
 
 
 def at_row(row: int, line: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hybridmodel.exceptions import ConfigurationError, HybridModelError
@@ -23,16 +23,23 @@ def clear_errors(output: str) -> Iterator[None]:
 
 
 @contextmanager
-def told_how_to_go_on(output: str) -> Iterator[None]:
-    """Add to any error how the job goes on: to errors of a full disk in the message itself."""
+def told_how_to_go_on(output: str, has_parts: Callable[[], bool]) -> Iterator[None]:
+    """Add to any error how the job goes on: to errors of a full disk in the message itself.
+
+    Parameters
+    ----------
+    output : str
+        For messages.
+    has_parts : callable
+        Tells whether any part is done; where none is, there is nothing to go on with.
+    """
     try:
         with clear_errors(output):
             yield
-    except ConfigurationError as error:
-        if isinstance(error.__cause__, OSError):
-            raise ConfigurationError(f"{error}; {_TO_GO_ON}") from error.__cause__
-        error.add_note(_TO_GO_ON)
-        raise
     except BaseException as error:
+        if not has_parts():
+            raise
+        if isinstance(error, ConfigurationError) and isinstance(error.__cause__, OSError):
+            raise ConfigurationError(f"{error}; {_TO_GO_ON}") from error.__cause__
         error.add_note(_TO_GO_ON)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +139,8 @@ def predict_files(
         speed = Speed(batch_rows=found.batch_rows, workers=found.workers)
         with clear_errors(target.name), target.held() as store:
             work = _work(store, source, target, resume=resume, overwrite=overwrite)
-            with told_how_to_go_on(target.name):
-                run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
+            run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
+            with _kept(store, work, target.name):
                 done = work.done or run.make(overwrite=overwrite)
                 target.publish(store, done)
             store.clear(NEVER if resume else LAST)
@@ -183,14 +183,31 @@ def _work(store: Store, source: Source, target: Target, *, resume: bool, overwri
 
 
 @contextmanager
+def _kept(store: Store, work: Work, output: str) -> Iterator[None]:
+    """Keep what is done when something is raised, and leave nothing where nothing is done."""
+    try:
+        with told_how_to_go_on(output, lambda: work.position.part > 0):
+            yield
+    except BaseException:
+        if work.position.part == 0:
+            with suppress(OSError):
+                store.clear(LAST)
+        raise
+
+
+@contextmanager
 def _opened(model: Any) -> Iterator[HybridOnnxModel]:
     """Yield a model, which is closed again if it was opened here."""
     if not isinstance(model, (str, os.PathLike)):
         yield model
         return
-    from hybridmodel.flavor import load_model
-    from hybridmodel.model import HybridOnnxModel
+    if Path(model).suffix.lower() == ".onnx" and Path(model).is_file():
+        from hybridmodel.model import HybridOnnxModel
 
-    is_file = Path(model).suffix.lower() == ".onnx" and Path(model).is_file()
-    with HybridOnnxModel(model) if is_file else load_model(model) as opened:
+        opened = HybridOnnxModel(model)
+    else:
+        from hybridmodel.flavor import load_model
+
+        opened = load_model(model)
+    with opened:
         yield opened

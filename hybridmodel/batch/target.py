@@ -171,7 +171,7 @@ class LocalTarget:
         if self.path.exists() and self.path.is_dir() != (self.form is None):
             kind = "folder" if self.form is None else "file"
             raise ConfigurationError(
-                f"{self.name}: exists already and is no {kind}; choose another output"
+                f"{self.name}: exists already and is not a {kind}; choose another output"
             )
         for file in inputs:
             path = Path(os.path.realpath(file.path))

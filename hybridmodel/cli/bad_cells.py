@@ -41,5 +41,6 @@ def explained(
             place = at_row(row, tables.line_of(source, row))
             raise InputMismatch(f"{source.name}, {place}, {cell}") from error
         rows = f", rows from {start}" if start else ""
-        advice = columns.hint(list(map(str, frame.columns)), model, source, label, labels)
+        names = list(map(str, frame.columns))
+        advice = columns.hint(names, model, source.separator, label, labels)
         raise InputMismatch(f"{source.name}{rows}: {error}{advice}") from error

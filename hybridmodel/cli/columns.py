@@ -34,23 +34,28 @@ def arranged(
 
 
 def hint(
-    given: list[str], model: HybridOnnxModel, source: Source, label: str | None, labels: bool
+    given: list[str],
+    model: HybridOnnxModel,
+    separator: str | None,
+    label: str | None,
+    labels: bool,
 ) -> str:
     """Suggest what to do about columns that do not fit; empty without a suggestion.
 
-    `labels` says whether the command has ``--labels``, and `label` what was passed to it.
+    `separator` is the one that was said; `labels` says whether the command has ``--labels``, and
+    `label` what was passed to it.
     """
     wanted = names_of(model)
     return (
-        _unnamed_hint(given, wanted or [], source)
+        _unnamed_hint(given, wanted or [], separator)
         or _separator_hint(given)
         or ("" if wanted is None else _extra_hint(given, wanted, label, labels))
     )
 
 
-def _unnamed_hint(given: list[str], wanted: list[str], source: Source) -> str:
+def _unnamed_hint(given: list[str], wanted: list[str], separator: str | None) -> str:
     unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in wanted]
-    if not unnamed or source.separator is not None:
+    if not unnamed or separator is not None:
         return ""
     return (
         f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import click
 
+from hybridmodel.cli.inputs import Inputs
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
@@ -119,6 +120,32 @@ _TABLE = (
 )
 
 
+def tables(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command an argument for tables, and options to read them, as `Inputs`; see `table`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(
+            *args: Any,
+            paths: tuple[str, ...],
+            separator: str | None,
+            decimal: str,
+            **options: Any,
+        ) -> Any:
+            own = {name: options.pop(name) for name in ("id_columns", "ignore_extra")}
+            inputs = Inputs(
+                paths=paths,
+                separator=_mark("--separator", separator),
+                decimal=_mark("--decimal", decimal) or ".",
+                **own,
+            )
+            return command(*args, inputs=inputs, **options)
+
+        return click.argument("paths", metavar=metavar, nargs=-1, required=True)(_readable(run))
+
+    return decorate
+
+
 def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command an argument for a table, and options to read it, as one `Source`.
 
@@ -148,12 +175,17 @@ def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             table = Source(source, *marks, id_columns, ignore_extra)
             return command(*args, source=table, **options)
 
-        made: Callable[..., Any] = run
-        for option in reversed(_TABLE):
-            made = option(made)
-        return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))(made)
+        argument = click.argument("source", metavar=metavar, type=click.Path(path_type=Path))
+        return argument(_readable(run))
 
     return decorate
+
+
+def _readable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options to read tables."""
+    for option in reversed(_TABLE):
+        command = option(command)
+    return command
 
 
 def _mark(option: str, given: str | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hybridmodel.batch.formats.files import InputFile, Reading
 from hybridmodel.batch.formats.kinds import Format, format_of
@@ -77,10 +77,14 @@ class Source:
             zipped=found.zipped,
         )
 
-    def reading(self, more: tuple[str, ...] = ()) -> Reading:
-        """Return how its text is read, with columns that are kept as they are written."""
-        as_text = (*self.id_columns, *more)
-        return Reading(separator=self.separator, decimal=self.decimal, as_text=as_text)
+    def named(self) -> list[tuple[Any, str]]:
+        """Return what is read, with its name."""
+        return [(sys.stdin if self.is_stream else self.path, self.name)]
+
+    @property
+    def reading(self) -> Reading:
+        """How its text is read: identifiers as they are written."""
+        return Reading(separator=self.separator, decimal=self.decimal, as_text=self.id_columns)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[str, IO[bytes]]]:

@@ -39,24 +39,12 @@ def read(
 
 def read_raw(source: Source, spec: ModelSpec, batch_rows: int) -> Iterator[pd.DataFrame]:
     """Yield the rows as they stand in the table; see `read`."""
-    return map(frame_of, read_batches(source, spec, batch_rows))
-
-
-def read_batches(
-    source: Source, spec: ModelSpec, batch_rows: int, as_text: tuple[str, ...] = ()
-) -> Iterator[Any]:
-    """Yield the rows as record batches; the columns `as_text` of CSV as they are written."""
     rows = batch_rows if can_be_split(spec) else sys.maxsize
     with source.opened() as (kind, file):
-        yield from formats.read_from(
-            file,
-            kind,
-            source.name,
-            spec=spec,
-            rows=rows,
-            start_row=0,
-            reading=source.reading(as_text),
+        batches = formats.read_from(
+            file, kind, source.name, spec=spec, rows=rows, start_row=0, reading=source.reading
         )
+        yield from map(frame_of, batches)
 
 
 def take_labels(frame: pd.DataFrame, labels: str | None, source: Source) -> pd.Series[Any] | None:
@@ -69,4 +57,4 @@ def take_labels(frame: pd.DataFrame, labels: str | None, source: Source) -> pd.S
 
 def line_of(source: Source, row: int) -> int | None:
     """Return the line of a file, counted from 1, on which a row stands; None where none does."""
-    return None if source.is_stream else formats.line_of(source.file, row, source.reading())
+    return None if source.is_stream else formats.line_of(source.file, row, source.reading)

@@ -10,8 +10,24 @@ from typing import IO, Any
 
 from hybridmodel.batch.formats import CSV, Format, Writer, format_of
 from hybridmodel.cli.replacing import replacing
+from hybridmodel.exceptions import ConfigurationError
 
 Write = Callable[[Any], None]
+
+
+def check_free(target: str | None, *, overwrite: bool) -> None:
+    """Refuse a file that is there already, unless it may be overwritten.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is, or the name says no format.
+    """
+    if target is None:
+        return
+    format_of(target)
+    if Path(target).is_file() and not overwrite:
+        raise ConfigurationError(f"{target}: exists already; --overwrite replaces it")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.batch import predict_files
 from hybridmodel.batch.columns import Columns
 from hybridmodel.batch.durable import Disk
+from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from tests.support import models
 from tests.support.batches import (
@@ -158,8 +159,8 @@ def test_a_folder_of_other_things_is_not_replaced(tmp_path: Path) -> None:
         ("in/0.parquet", "hard.parquet", "is the input .* and would overwrite it"),
         ("in", "nowhere/o.csv", "there is no folder"),
         ("in", "o.txt", r"a name that ends with \.csv"),
-        ("in", "file", "exists already and is no folder"),
-        ("in", "folder.csv", "exists already and is no file"),
+        ("in", "file", "exists already and is not a folder"),
+        ("in", "folder.csv", "exists already and is not a file"),
         ("gone.csv", "o.csv", "there is no such file"),
         ("empty", "o.csv", "no file of a known format"),
     ],
@@ -232,8 +233,9 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C stops cleanly, and the exception says how the job goes on."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(counts: Counts, _rows: object) -> None:
+        if counts.rows > 70:
+            raise KeyboardInterrupt
 
     source = folder_of_files(tmp_path / "in", 70, 30)
     with pytest.raises(KeyboardInterrupt) as caught:
