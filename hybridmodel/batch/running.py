@@ -11,6 +11,7 @@ from hybridmodel.batch.bad_rows import Sifted
 from hybridmodel.batch.parts import WHOLE, Position
 from hybridmodel.batch.pieces import Pieces
 from hybridmodel.batch.pipeline import Scored, scored
+from hybridmodel.batch.sending import Answer, SentRows
 from hybridmodel.batch.source import Source
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.target import PARTS, Done, Target
@@ -80,8 +81,7 @@ class Run:
         self._check_errors(self.work.counts, self.source.rows)
         with ExitStack() as stack:
             whole = self._begun(stack)
-            self._answer_parts(whole)
-            counts = self.work.counts
+            counts = self._answer_parts(whole)
             self._check_errors(counts, counts.rows)
             if self.source.is_two_pass:
                 whole, counts = self._second_pass(stack)
@@ -99,12 +99,19 @@ class Run:
             whole.write(batch)
         return whole
 
-    def _answer_parts(self, whole: Whole | None) -> None:
-        rules = self.source.rules
-        pieces = self._pieces(self.work.position)
-        results = scored(iter(pieces), rules.sifter(self.source.score), self._workers())
-        for _ in write_parts(self.work, self._watched(results), pieces.starts, whole):
+    def _answer_parts(self, whole: Whole | None) -> Counts:
+        work = self.work
+        answer: Answer = self.source.rules.sifter(self.source.score)
+        sent = SentRows(work.manifest, work.others) if self.source.is_remote else None
+        if sent is not None:
+            answer = sent.noting(answer)
+        pieces = self._pieces(work.position)
+        results = scored(iter(pieces), answer, self._workers())
+        for _ in write_parts(work, self._watched(results), pieces.starts, whole):
             pass
+        if sent is None:
+            return work.counts
+        return work.counts + Counts(resent=sent.again(work.counts.rows))
 
     def _second_pass(self, stack: ExitStack) -> tuple[Whole | None, Counts]:
         rules, counts = self.source.rules, self.work.counts

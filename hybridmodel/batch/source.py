@@ -19,6 +19,7 @@ from hybridmodel.batch.two_pass import LocalPass, has_two_passes
 from hybridmodel.batch.work import Task
 from hybridmodel.batch.writing import form_of_parts
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.routing.resolver import REMOTE_POLICY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ class Source:
     def is_two_pass(self) -> bool:
         """Whether all rows are answered locally first, and then some of them by the endpoint."""
         return has_two_passes(self.rules.scorer.policy)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the endpoint answers all rows."""
+        return self.rules.scorer.policy is REMOTE_POLICY
 
     @property
     def score(self) -> Score:
