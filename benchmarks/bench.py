@@ -26,29 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", choices=[[], *page.NAMES], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="less of everything, more noise")
+    parser.add_argument("--large", action="store_true", help="batch with 20 M rows as well")
     parser.add_argument("--log", action="store_true", help="log to MLflow; docs stay as they are")
     given = parser.parse_args(arguments)
     names = given.names or page.NAMES
     if not given.log:
-        missed = run(names, given.quick, page.DOCS)
+        missed = run(names, page.DOCS, given)
         page.main([])
         return missed
     import mlflow
 
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
-        missed = run(names, given.quick, Path(folder))
+        missed = run(names, Path(folder), given)
         mlflow.log_artifacts(folder)
         mlflow.log_metric("aims_missed_in", missed)
     return 0
 
 
-def run(names: Sequence[str], quick: bool, folder: Path) -> int:
+def run(names: Sequence[str], folder: Path, given: argparse.Namespace) -> int:
     """Run some benchmarks, each in a process of its own; return how many missed an aim."""
     missed = 0
     for name in names:
         print(f"\n== {name}\n", flush=True)
         (folder / "results").mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(HERE / f"{name}.py"), *["--quick"] * quick]
+        command = [sys.executable, str(HERE / f"{name}.py"), *["--quick"] * given.quick]
+        command += ["--large"] * (given.large and name == "batch")
         command += ["--json", str(folder / "results" / f"{name}.json")]
         command += ["--plot", str(folder / f"{name}.png")]
         missed += bool(subprocess.run(command, check=False).returncode)

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _local_plot import plot
 from _measure import (
     Aim,
     Call,
@@ -93,10 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         memory = measure_memory(small)
     show_predict(results, cells)
     show_load(results, loads)
-    results.ratios += [*predict_ratios(cells), *load_ratios(loads)]
-    if options.plot:
-        plot(cells, options.plot)
+    results.ratios += ratios(cells, loads)
     aims = [*predict_aims(cells), *load_aims(loads), *memory_aims(memory)]
+    if options.plot:
+        plot(cells, ROWS, options.plot)
     if options.json:
         results.write(options.json, aims, as_json(cells, loads, memory), [options.plot])
     return report(aims)
@@ -241,16 +242,11 @@ def memory_aims(memory: dict[str, Any]) -> Iterator[Aim]:
     )
 
 
-def predict_ratios(cells: list[Cell]) -> Iterator[Ratio]:
-    """Compare calls with those of MLflow's own flavor."""
+def ratios(cells: list[Cell], loads: dict[str, Times]) -> Iterator[Ratio]:
+    """Compare with MLflow's own flavor, both as pyfunc."""
     for cell in cells:
         if cell.kind != "frame f4":
-            what = f"local, {cell.name}, as pyfunc"
-            yield Ratio(what, MLFLOW, ratio(cell.times, "pyfunc", "mlflow"))
-
-
-def load_ratios(loads: dict[str, Times]) -> Iterator[Ratio]:
-    """Compare loading."""
+            yield Ratio(f"local, {cell.name}", MLFLOW, ratio(cell.times, "pyfunc", "mlflow"))
     for size, times in loads.items():
         yield Ratio(f"loading {size}", MLFLOW, ratio(times, "pyfunc", "mlflow"))
 
@@ -259,23 +255,21 @@ def show_predict(results: Results, cells: list[Cell]) -> None:
     """Show the costs of a call."""
     head = ["rows", "input", "run µs", "native µs", "pyfunc µs", "mlflow µs"]
     head += ["native-run", "pyfunc-run", "mlflow-run", "native/mlflow", "pyfunc/mlflow"]
-    contestants = (*OURS, "mlflow")
     rows = [
         [
             f"{cell.rows:,}",
             cell.kind,
-            *(f"{median_us(cell.times, name):.1f}" for name in ("run", *contestants)),
+            *(f"{median_us(cell.times, name):.1f}" for name in ("run", *OURS, "mlflow")),
             *(
                 f"{difference_us(cell.times, name, 'run'):+.1f} ±"
                 f"{spread_us(cell.times, name, 'run'):.1f}"
-                for name in contestants
+                for name in (*OURS, "mlflow")
             ),
             *(f"{ratio(cell.times, name, 'mlflow'):.2f}" for name in OURS),
         ]
         for cell in cells
     ]
-    caption = f"One call with {FEATURES} columns, medians; ± is half of the middle half"
-    results.show(caption, head, rows)
+    results.show(f"One call of {FEATURES} columns, medians; ± half of the middle half", head, rows)
 
 
 def show_load(results: Results, loads: dict[str, Times]) -> None:
@@ -290,35 +284,6 @@ def show_load(results: Results, loads: dict[str, Times]) -> None:
     ]
     head = ["file", "native ms", "pyfunc ms", "mlflow ms", "native/mlflow", "pyfunc/mlflow"]
     results.show("Loading, with the first row predicted", head, rows)
-
-
-def plot(cells: list[Cell], path: Path) -> None:
-    """Draw what each contestant adds to ``run``."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, len(ROWS), figsize=(12, 3.8), constrained_layout=True)
-    looks = {"native": "#0b6e4f", "pyfunc": "#6bbf8a", "mlflow": "#c8553d"}
-    titles = {"native": "HybridOnnxModel", "pyfunc": "the same as pyfunc", "mlflow": "mlflow.onnx"}
-    for rows, panel in zip(ROWS, panels, strict=True):
-        here = [cell for cell in cells if cell.rows == rows]
-        floor = np.median([median_us(cell.times, "run") for cell in here])
-        for place, (name, color) in enumerate(looks.items()):
-            values = [difference_us(cell.times, name, "run") for cell in here]
-            height = 0.26
-            at = np.arange(len(here)) + (place - 1) * height
-            bars = panel.barh(at, values, height, color=color, label=titles[name])
-            panel.bar_label(bars, fmt="{:.0f}", padding=3, fontsize=8)
-        panel.set_title(f"{rows:,} row{'s' * (rows > 1)} (run: {floor:,.0f} µs)", fontsize=10)
-        panel.set_yticks(range(len(here)), [cell.kind for cell in here])
-        panel.invert_yaxis()
-        panel.margins(x=0.16)
-        panel.set_xlabel("µs added to InferenceSession.run")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
 
 
 def as_json(cells: list[Cell], loads: dict[str, Times], memory: dict[str, Any]) -> dict[str, Any]:

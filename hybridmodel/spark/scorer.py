@@ -152,6 +152,7 @@ def udf(
     provenance: bool = False,
     max_in_flight: int | None = None,
     executors: int | None = None,
+    patience_s: float = 600.0,
     allow: Sequence[str] | None = None,
     credential: Any = None,
     model_config: Mapping[str, Any] | None = None,
@@ -181,6 +182,9 @@ def udf(
         executor gets an equal share of it, which its Python workers divide among themselves.
     executors : int, optional
         The most that there will be, where Spark's settings do not say.
+    patience_s : float, default=600.0
+        For how many seconds a batch of rows waits, and is sent again, where the endpoint says 429,
+        before its task fails: cheaper than a new attempt, which begins the partition anew.
     allow : sequence of str, optional
         As `hybridmodel.load_model` takes it; counts on the driver and on all workers.
     credential : object with ``get_token`` or callable, optional
@@ -204,22 +208,14 @@ def udf(
     >>> score = udf(spark, "models:/digits@champion", keep=["id"], route=True)  # doctest: +SKIP
     >>> score(spark.read.parquet("rows")).write.parquet("scored")  # doctest: +SKIP
     """
-    context = _context_of(spark)
-    folder = _folder_of(model_uri)
-    loading: dict[str, Any] = {
-        "allow": None if allow is None else tuple([allow] if isinstance(allow, str) else allow),
-        "credential": credential,
-        "model_config": None if model_config is None else dict(model_config),
-        "session_options": session_options,
-    }
-    model = load_model(folder, **loading)
-    if session_options is None and not model.local.session_options:
-        loading["session_options"] = _ONE_THREAD
-    if not can_be_split(model.spec):
-        raise ConfigurationError(
-            "the first dimension of an input or output of the model does not count rows, so rows "
-            "cannot go to it in batches"
-        )
+    context, folder = _context_of(spark), _folder_of(model_uri)
+    model, loading = _loaded(
+        folder,
+        allow=None if allow is None else _as_tuple(allow),
+        credential=credential,
+        model_config=None if model_config is None else dict(model_config),
+        session_options=session_options,
+    )
     policy = model.policies.for_call(use_azure, mode)
     cluster, requests = _shares(spark, model, policy, max_in_flight, executors)
     key = uuid.uuid4().hex
@@ -233,6 +229,7 @@ def udf(
         added=PROVENANCE if provenance else ("route",) * bool(route),
         requests=requests,
         threads=-(-requests // cluster.tasks),
+        patience_s=patience_s,
     )
     return Scorer(
         model=model,
@@ -240,7 +237,7 @@ def udf(
         executors=cluster.executors if requests else 0,
         _spark=spark,
         _job=job,
-        _keep=None if keep is None else tuple([keep] if isinstance(keep, str) else keep),
+        _keep=None if keep is None else _as_tuple(keep),
         _asked_executors=executors,
     )
 
@@ -267,6 +264,23 @@ def _folder_of(model_uri: str | os.PathLike[str]) -> Path:
         from mlflow.artifacts import download_artifacts
 
     return Path(download_artifacts(artifact_uri=os.fspath(model_uri)))
+
+
+def _loaded(folder: Path, **loading: Any) -> tuple[HybridOnnxModel, dict[str, Any]]:
+    """Load the driver's model; return it with what the workers load theirs with."""
+    model = load_model(folder, **loading)
+    if not can_be_split(model.spec):
+        raise ConfigurationError(
+            "the first dimension of an input or output of the model does not count rows, so rows "
+            "cannot go to it in batches"
+        )
+    if loading["session_options"] is None and not model.local.session_options:
+        loading["session_options"] = _ONE_THREAD
+    return model, loading
+
+
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _shares(

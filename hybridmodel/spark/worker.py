@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel import exceptions
 from hybridmodel.batch.columns import Columns
+from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.pipeline import Piece, scored
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.exceptions import EndpointUnavailable, HybridModelError
@@ -59,6 +60,8 @@ class Job:
         The most under way from one executor; 0 where none is ever sent.
     threads : int
         Batches that one task scores at a time; 0 for one after the other.
+    patience_s : float
+        For how long a batch is sent again after a 429, before its task fails.
     """
 
     key: str
@@ -70,6 +73,7 @@ class Job:
     added: tuple[str, ...]
     requests: int
     threads: int
+    patience_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ def score_batches(
         output=job.output,
         timeout_s=job.timeout_s,
         provenance=bool(job.added),
+        patience=Patience(busy_s=job.patience_s, away_s=0.0),
     )
     score = _Scoring(scorer, task, fatal)
     for done in scored(_placed(batches), score, job.threads):

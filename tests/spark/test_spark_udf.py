@@ -153,7 +153,7 @@ def test_failures_are_typed(
 ) -> None:
     """Spark's attempts ask again only where that may help; the error names its kind and rows."""
     counting.refusals = statuses
-    score = udf(spark, saved, use_azure=True, max_in_flight=1)
+    score = udf(spark, saved, use_azure=True, max_in_flight=1, patience_s=0.0)
     with pytest.raises(PythonException) as raised:
         score(rows.coalesce(1)).collect()
     told = f"{raised.value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def a_job(key: str) -> Job:
         added=("route",),
         requests=1,
         threads=1,
+        patience_s=0.0,
     )
 
 
@@ -148,3 +150,10 @@ def test_while_another_thread_imports_pandas(monkeypatch: pytest.MonkeyPatch) ->
     """A library that is being imported has no classes yet, which is no reason to fail."""
     monkeypatch.setitem(sys.modules, "pandas", ModuleType("pandas"))
     assert HybridOnnxModel(models.linear()).predict(np.zeros((3, 4), np.float32)).shape == (3, 2)
+
+
+def test_a_busy_endpoint_is_waited_for(job: Job, counting: CountingServer) -> None:
+    """Where there is patience, a 429 is no failure of the task."""
+    counting.refusals = [429]
+    assert scored(replace(job, patience_s=30.0)).num_rows == 12
+    assert counting.rows == [4, 4, 4, 4]
