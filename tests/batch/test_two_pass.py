@@ -16,7 +16,7 @@ from hybridmodel.batch import parts, predict_files
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.testing import FakeEndpoint, fake_endpoint
 from tests.support import models
-from tests.support.batches import DyingDisk, Killed
+from tests.support.batches import DyingDisk, Killed, PowerDisk
 from tests.support.two_routes import DEAD, REMOTE
 
 ROWS, PART_ROWS, SIZE = 1000, 128, 32
@@ -178,12 +178,15 @@ def test_a_job_that_is_killed_at_any_step_of_the_disk_goes_on(tmp_path: Path) ->
         wanted = pd.read_parquet(tmp_path / "whole" / "out.parquet")
         assert sizes(fake) == [16, 9]
         begun = whole.steps.index("append") + 1  # The only part of the first pass is done.
-        places = [(at, False) for at in range(begun, len(whole.steps))]
-        places += [(at, True) for at, _ in places if whole.steps[at] == "append"]
-        for at, is_torn in places:
-            folder, before = tmp_path / f"{at} {is_torn}", len(fake.requests)
+        places = range(begun, len(whole.steps))
+        disks = [*map(DyingDisk, places), *map(PowerDisk, places)]
+        disks += [DyingDisk(at, True) for at in places if whole.steps[at] == "append"]
+        for number, disk in enumerate(disks):
+            folder, before = tmp_path / str(number), len(fake.requests)
             with pytest.raises(Killed):
-                run(folder, DyingDisk(at, is_torn))
+                run(folder, disk)
+            if isinstance(disk, PowerDisk):
+                disk.fail(folder)
             if not (folder / "out.parquet").exists():
                 summary = run(folder, DyingDisk(), resume=True)
                 sent = [len(request.inputs["x"]) for request in fake.requests[before:]]
