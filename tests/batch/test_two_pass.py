@@ -220,6 +220,20 @@ def test_a_job_stops_where_the_endpoint_is_gone_and_goes_on_when_it_is_back(
     assert found["label"].tolist() == expected["label"].tolist()
 
 
+@pytest.mark.parametrize("status", [503, 413])
+def test_rows_that_a_retry_sends_again_are_counted(
+    model: HybridOnnxModel, fake: FakeEndpoint, tmp_path: Path, status: int
+) -> None:
+    """Of a failure all rows of the request; one that was too large is cut, and not repeated."""
+    fake.fail(status, times=1)
+    options: dict[str, Any] = {"mode": Budget(0.1), "keep": ["id"]}
+    summary = predict_files(model, files(tmp_path, table()), tmp_path / "out.parquet", **options)
+    assert (summary.remote, summary.resent) == (100, SIZE if status == 503 else 0)
+    expected = model.predict(table()[list("abc")], mode=Budget(0.1))
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found["label"].tolist() == expected["label"].tolist()
+
+
 def test_bad_rows_are_neither_counted_nor_sent(
     model: HybridOnnxModel, fake: FakeEndpoint, tmp_path: Path
 ) -> None:
