@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from _measure import Aim, machine, report, table
+from _models import NAMES
 
 FEATURES, CLASSES, ROWS, CALL_ROWS, SHARE = 30, 3, 200_000, 1_000, 0.05
 FEWER, COST, PER_CALL, PER_ROW = 15, 50.0, 1.0, 0.01
@@ -97,7 +98,9 @@ def measure(rows: int = ROWS) -> Budgets:
     shifted = np.float32(0.6) * usual + np.float32(0.1)
     budget, cost = Budget(SHARE), Budget(cost=COST, cost_per_call=PER_CALL, cost_per_row=PER_ROW)
     with tempfile.TemporaryDirectory() as folder, serve({"big": classifier(256, 1)}) as server:
-        counted = _Counted(HybridOnnxModel(classifier(16, 0), endpoint=server.endpoint("big")))
+        counted = _Counted(
+            HybridOnnxModel(classifier(16, 0), endpoint=server.endpoint("big"), feature_names=NAMES)
+        )
         files = [Path(folder) / name for name in ("usual.parquet", "drifted.parquet")]
         for file, values in zip(files, (usual, shifted), strict=True):
             write(file, values)
@@ -153,8 +156,7 @@ def write(file: Path, values: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    names = [f"feature_{number}" for number in range(values.shape[1])]
-    made = pa.table(dict(zip(names, values.T.copy(), strict=True)))
+    made = pa.table(dict(zip(NAMES, values.T.copy(), strict=True)))
     pyarrow.parquet.write_table(made, file, compression="zstd", row_group_size=1 << 16)
 
 

@@ -39,7 +39,7 @@ class RowChooser:
         self._lock = threading.Lock()
         self._left_over = 0.0
         self._budget: Budget | None = None
-        self._left_of_budget = Fraction(0)
+        self._left_of_budget: Fraction | int = 0
 
     def of_cascade(self, policy: Cascade, scores: Array, audits: bool) -> Chosen:
         """Choose the rows under the threshold, up to the limit."""
@@ -70,7 +70,7 @@ class RowChooser:
             return policy.most_rows(rows, request_rows)[0]
         with self._lock:
             if policy != self._budget:
-                self._budget, self._left_of_budget = policy, Fraction(0)
+                self._budget, self._left_of_budget = policy, 0
             allowed, self._left_of_budget = policy.most_rows(rows, left_over=self._left_of_budget)
         return allowed
 
