@@ -24,6 +24,7 @@ __all__ = ["Counts", "Piece", "Score", "Scored", "scored"]
 Score = Callable[[Any], tuple[Any, Counts]]
 """Takes a record batch and returns the scored one."""
 
+_NAME = "hybridmodel-batch"
 _PATIENCE_S = 1.0
 """For what is under way when nobody wants it any more."""
 
@@ -101,10 +102,8 @@ def scored(
         yield from map(work, pieces)
         return
     line = _Line(workers + 2)
-    threads = [threading.Thread(target=line.read, args=(pieces,), daemon=True)]
-    threads += [
-        threading.Thread(target=line.work, args=(work,), daemon=True) for _ in range(workers)
-    ]
+    tasks = [partial(line.read, pieces), *[partial(line.work, work)] * workers]
+    threads = [threading.Thread(target=task, name=_NAME, daemon=True) for task in tasks]
     for thread in threads:
         thread.start()
     try:

@@ -11,13 +11,14 @@ _PANDAS = b"pandas"
 def index_columns(schema: Any) -> dict[str, str | None]:
     """Return the columns of a schema that are an index of pandas, with the name of each level."""
     stored = _stored(schema)
-    columns = [item for item in stored.get("index_columns", []) if isinstance(item, str)]
+    columns = [item for item in _members(stored, "index_columns") if isinstance(item, str)]
     names = {
         item.get("field_name"): item.get("name")
-        for item in stored.get("columns", [])
-        if isinstance(item, dict)
+        for item in _members(stored, "columns")
+        if isinstance(item, dict) and isinstance(item.get("field_name"), str)
     }
-    return {item: names.get(item) for item in columns if item in schema.names}
+    found = {item: names.get(item) for item in columns if item in schema.names}
+    return {item: name if isinstance(name, str) else None for item, name in found.items()}
 
 
 class Numbering:
@@ -33,7 +34,7 @@ class Numbering:
 
     def __init__(self, schema: Any, rows: int) -> None:
         self._stored = _stored(schema)
-        self._rule = _rule(self._stored.get("index_columns", []), rows)
+        self._rule = _rule(_members(self._stored, "index_columns"), rows)
 
     def added(self, batch: Any, start: int) -> Any:
         """Return a batch, `start` rows behind the first, with that index as its first column."""
@@ -51,14 +52,20 @@ class Numbering:
             "numpy_type": "int64",
             "metadata": None,
         }
-        columns = [*self._stored.get("columns", []), described]
+        columns = [*_members(self._stored, "columns"), described]
         stored = {**self._stored, "index_columns": [name], "columns": columns}
         metadata = {**batch.schema.metadata, _PANDAS: json.dumps(stored).encode()}
         schema = pa.schema([pa.field(name, pa.int64()), *batch.schema], metadata=metadata)
         return pa.RecordBatch.from_arrays([pa.array(values), *batch.columns], schema=schema)
 
 
-def _rule(stored: Any, rows: int) -> tuple[range, str] | None:
+def _members(stored: dict[str, Any], name: str) -> list[Any]:
+    """Return a list of the description, which anything may have written."""
+    found = stored.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _rule(stored: list[Any], rows: int) -> tuple[range, str] | None:
     if len(stored) != 1 or not isinstance(stored[0], dict):
         return None
     try:
