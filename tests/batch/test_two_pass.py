@@ -257,3 +257,21 @@ def test_bad_rows_are_neither_counted_nor_sent(
     found = pd.read_parquet(tmp_path / "out.parquet")
     for column in ("label", "route", "reason"):
         assert found[column].tolist() == expected[column].tolist()
+
+
+def test_an_output_may_be_chosen_that_is_not_that_of_the_score(
+    model: HybridOnnxModel, fake: FakeEndpoint, tmp_path: Path
+) -> None:
+    """Only it is asked for and written, without provenance and with it."""
+    source, frame = files(tmp_path, table()), table()[list("abc")]
+    for told in (False, True):
+        output = tmp_path / f"{told}.parquet"
+        options: dict[str, Any] = {"mode": Budget(0.1), "provenance": told, "keep": ["id"]}
+        predict_files(model, source, output, output_name="label", **options)
+        expected = model.predict(frame, mode=Budget(0.1), output="label", provenance=True)
+        found = pd.read_parquet(output)
+        names = ["label", "route", "score", "reason"] if told else ["label"]
+        assert list(found.columns) == ["id", *names]
+        for name in {"label", *names} - {"score"}:
+            assert found[name].tolist() == expected[name].tolist()
+    assert {request.outputs for request in fake.requests} == {("label",)}
