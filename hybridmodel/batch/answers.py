@@ -21,6 +21,9 @@ from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 PLAN, SENT, ANSWERED = "plan", "sent", "answered"
 """Kinds of lines in the manifest of a job, behind those of its parts."""
 
+_FEWEST_ROWS = 256
+"""Whose answers are kept together: Triton takes 4 rows at a time unless it was told otherwise."""
+
 Ask = Callable[[Request], tuple[Any, int]]
 """Returns a record batch of predictions, and how many rows were sent again to get it."""
 
@@ -34,15 +37,24 @@ class Plan:
     rows : int
         That are sent.
     size : int
-        Of each request, in rows, but the last.
+        Rows whose answers are kept together, but of the last ones.
+    request_rows : int
+        Of a request, as the endpoint takes it; `size` is a multiple of it.
     """
 
     rows: int
     size: int
+    request_rows: int
+
+    @classmethod
+    def of(cls, rows: int, request_rows: int) -> Plan:
+        """Keep the answers of several requests together where these are small."""
+        several = -(-_FEWEST_ROWS // request_rows)
+        return cls(rows=rows, size=several * request_rows, request_rows=request_rows)
 
     @property
     def requests(self) -> int:
-        """How many requests there are."""
+        """How many times answers are kept."""
         return -(-self.rows // self.size)
 
     def rows_of(self, request: int) -> int:
@@ -53,8 +65,10 @@ class Plan:
     def from_dict(cls, stored: Mapping[str, Any]) -> Plan:
         """Read what `to_dict` returned; raises `ConfigurationError` for anything else."""
         match stored:
-            case {"rows": int(rows), "size": int(size)} if rows >= 0 and size > 0:
-                return cls(rows=rows, size=size)
+            case {"rows": int(rows), "size": int(size), "request_rows": int(request_rows)} if (
+                rows >= 0 and size > 0 and request_rows > 0
+            ):
+                return cls(rows=rows, size=size, request_rows=request_rows)
         raise ConfigurationError("not the plan of a job")
 
     def to_dict(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.batch.packing import Request, request_rows
+from hybridmodel.batch.packing import MOST_REQUEST_ROWS, Request, request_rows
 from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.data.answer import Answer
@@ -28,6 +28,11 @@ class Asking:
         Its policy is a `Budget` or a `Cascade`.
     patience : Patience, optional
         With an endpoint that is asked too much or away; by default for the time of a call.
+
+    Attributes
+    ----------
+    request_rows : int
+        Rows of a request, where their number is paid for.
     """
 
     def __init__(self, scorer: Scorer, patience: Patience | None = None) -> None:
@@ -35,6 +40,7 @@ class Asking:
         self._patience = patience or Patience(away_s=timeout_s)
         self._policy = scorer.policy
         self._scorer = replace(scorer, policy=REMOTE_POLICY, provenance=False)
+        self.request_rows = MOST_REQUEST_ROWS
         self._is_counted = getattr(scorer.policy, "counts_requests", False)
 
     @property
@@ -42,7 +48,7 @@ class Asking:
         """How many requests may be under way together."""
         return self._scorer.model.client.endpoint.max_in_flight
 
-    def request_rows(self, sample: Bound) -> int:
+    def find_request_rows(self, sample: Bound) -> int:
         """Return how many rows a request should have, when rows are like those of a sample."""
         row_bytes = size_of(sample.feeds) / max(1, sample.rows or 1)
         return request_rows(self._told(sample.feeds, sample.rows or 1), row_bytes)
@@ -72,7 +78,7 @@ class Asking:
             model.spec.output_names if output is None else (output,),
             rows=request.rows,
             timeout_s=self._scorer.timeout_s,
-            request_rows=request.rows,
+            request_rows=self.request_rows,
         )
 
     def _resent(self, request: Request, answer: Answer) -> int:

@@ -23,7 +23,7 @@ _MOST_REQUEST_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Rows that go together.
+    """Rows that go together: in one request, or in several of a server that takes few rows.
 
     Attributes
     ----------

@@ -156,14 +156,14 @@ class SecondPass:
 
     def _plan(self) -> Plan:
         """Return which rows go; what an earlier run has found counts."""
-        rows = self._work.counts.local
+        rows, found = self._work.counts.local, self._answers.plan
         size = 1
-        if self._answers.plan is not None:
-            size = self._answers.plan.size
+        if found is not None:
+            size = found.request_rows
         elif rows:
-            size = self._asking.request_rows(self._chosen.sample())
-        count = self._choice.count(rows, size, self._numbers)
-        return self._answers.begin(Plan(rows=count, size=size))
+            size = self._asking.find_request_rows(self._chosen.sample())
+        self._asking.request_rows = size
+        return self._answers.begin(Plan.of(self._choice.count(rows, size, self._numbers), size))
 
     def _get(self, request: Any) -> tuple[None, Counts]:
         """Get an answer, unless another request has failed: nothing more is sent then."""

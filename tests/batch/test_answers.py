@@ -17,7 +17,7 @@ from hybridmodel.batch.packing import Request
 from hybridmodel.batch.store import LocalStore
 from hybridmodel.batch.summary import Counts
 
-PLAN = Plan(rows=10, size=4)
+PLAN = Plan(rows=10, size=4, request_rows=4)
 
 
 class Killed(BaseException):
@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_and_counts_what_is_sent_again(tmp_path: Path) -> N
     with pytest.raises(Killed):
         run.get(second, killed)
     run = run_in(tmp_path)
-    assert run.begin(Plan(rows=10, size=5)) == PLAN
+    assert run.begin(Plan.of(10, 5)) == PLAN
     assert run.first_missing == 1
     assert run.counts == Counts(rows=10, remote=10)
     with pytest.raises(Killed):
@@ -106,4 +106,4 @@ def test_a_plan_for_other_rows_is_refused(tmp_path: Path) -> None:
     """Nothing is mixed with the answers of another selection."""
     run_in(tmp_path).begin(PLAN)
     with pytest.raises(ConfigurationError, match="10 rows were to be sent, now 11"):
-        run_in(tmp_path).begin(Plan(rows=11, size=4))
+        run_in(tmp_path).begin(Plan.of(11, 4))

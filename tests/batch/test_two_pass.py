@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hybridmodel import EndpointUnavailable, HybridOnnxModel
-from hybridmodel.batch import parts, predict_files
+from hybridmodel.batch import answers, parts, predict_files
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.testing import FakeEndpoint, fake_endpoint
 from tests.support import models
@@ -42,6 +42,7 @@ READERS: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", PART_ROWS)
+    monkeypatch.setattr(answers, "_FEWEST_ROWS", 1)
 
 
 def made(**endpoint: Any) -> HybridOnnxModel:
@@ -125,6 +126,34 @@ def test_files_get_the_answers_of_one_call(
             np.testing.assert_allclose(told[column], expected[column], rtol=1e-6, atol=1e-9)
         else:
             assert told[column].tolist() == expected[column].tolist()
+
+
+@pytest.mark.parametrize("name", ["cost", "limit"])
+def test_answers_of_small_requests_are_kept_together(
+    model: HybridOnnxModel,
+    fake: FakeEndpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """A server that takes few rows at a time costs no file for each of its answers."""
+    monkeypatch.setattr(answers, "_FEWEST_ROWS", 3 * SIZE - 1)
+    frame, disk = table(), DyingDisk()
+    expected = model.predict(frame[list("abc")], mode=POLICIES[name], provenance=True)
+    gone, before = int((expected["route"] == "azure").sum()), len(fake.requests)
+    predict_files(
+        model,
+        files(tmp_path, frame),
+        tmp_path / "out.parquet",
+        mode=POLICIES[name],
+        keep=["id"],
+        disk=disk,
+    )
+    assert len(fake.requests) - before == -(-gone // SIZE)
+    kept = -(-gone // (3 * SIZE))
+    assert disk.steps.count("append") == parts_of(ROWS) + 1 + 2 * kept + 1
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found["label"].tolist() == expected["label"].tolist()
 
 
 def test_a_job_that_is_killed_in_between_goes_on(model: HybridOnnxModel, tmp_path: Path) -> None:
