@@ -100,11 +100,18 @@ def read_plain(data: Any, *, texts: bool) -> tuple[Table, Container] | None:
     MissingDependency
         If pyarrow is not installed.
     """
-    values = _imported(data)
-    if not _is_struct(values.type):
-        return None
-    table = read_table(values, texts=texts)
-    return None if table is None else (table, _container(data, values))
+    with needed_for("a table of Arrow or polars"):
+        import pyarrow as pa
+    if isinstance(data, pa.RecordBatch):
+        names, columns, rows = data.schema.names, data.columns, data.num_rows
+    else:
+        values = _imported(data)
+        if not _is_struct(values.type):
+            return None
+        names, columns = [field.name for field in values.type], values.flatten()
+        rows = len(values)
+    table = read_table(names, columns, rows, texts=texts)
+    return None if table is None else (table, _container(data, rows))
 
 
 def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
@@ -125,7 +132,7 @@ def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     with needed_for("a table of Arrow or polars"):
         import pandas as pd
     values = _imported(data)
-    container = _container(data, values)
+    container = _container(data, len(values))
     if not _is_struct(values.type):
         return _series(values, getattr(data, "name", None) or None), container
     # By position first, since names may come twice.
@@ -173,8 +180,8 @@ def _imported(data: Any) -> Any:
         ) from error
 
 
-def _container(data: Any, values: Any) -> Container:
-    return Container(type(data).__module__.partition(".")[0] == "polars", len(values))
+def _container(data: Any, rows: int) -> Container:
+    return Container(type(data).__module__.partition(".")[0] == "polars", rows)
 
 
 def _is_struct(kind: Any) -> bool:

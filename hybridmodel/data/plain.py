@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from hybridmodel.data.casting import cast, check_none_missing
 from hybridmodel.exceptions import InputMismatch
 
 Array = np.ndarray[Any, Any]
+
+_BLOCK_ROWS = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,13 @@ class Table:
         """
         made = np.empty(self.shape, dtype)
         common = self._common(dtype)
-        for position, column in enumerate(self.columns):
-            made[:, position] = _through(column, common, dtype)
+        columns = [_through(column, common, dtype) for column in self.columns]
+        # Rows that stay in the processor's cache while all columns are written to them.
+        for start in range(0, self.rows, _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            rows = made[block]
+            for position, values in enumerate(columns):
+                rows[:, position] = values[block]
         return made
 
     def _common(self, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -106,13 +114,19 @@ class Table:
         return np.result_type(*dtypes)
 
 
-def read_table(values: Any, *, texts: bool) -> Table | None:
+def read_table(
+    names: Sequence[str], columns: Sequence[Any], rows: int, *, texts: bool
+) -> Table | None:
     """Return a table whose columns can be arrays.
 
     Parameters
     ----------
-    values : pyarrow.ChunkedArray
-        Of structs.
+    names : sequence of str
+        Of the columns.
+    columns : sequence of pyarrow.Array or pyarrow.ChunkedArray
+        Of one length.
+    rows : int
+        This length.
     texts : bool
         Whether texts are wanted; otherwise they are of another kind.
 
@@ -121,47 +135,61 @@ def read_table(values: Any, *, texts: bool) -> Table | None:
     Table or None
         None where a column is of another kind.
     """
-    columns = [
-        _column(field.name, column, texts)
-        for field, column in zip(values.type, values.flatten(), strict=True)
-    ]
-    found = tuple(column for column in columns if column is not None)
-    return Table(found, len(values)) if len(found) == len(columns) else None
+    found: list[Column] = []
+    for name, values in zip(names, columns, strict=True):
+        column = _column(name, values, texts)
+        if column is None:
+            return None
+        found.append(column)
+    return Table(tuple(found), rows)
 
 
 def _column(name: str, values: Any, texts: bool) -> Column | None:
-    from pyarrow import types
-
-    kind = values.type
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        whole = _whole(values)
-        missing = _missing(whole) if whole.null_count else None
-        return Column(name, _numbers(whole, missing), missing)
-    is_text = types.is_string(kind) or types.is_large_string(kind)
-    if texts and is_text and not values.null_count:
+    dtype = _dtypes().get(values.type.id)
+    if dtype is None or (dtype.kind == "O" and (values.null_count or not texts)):
+        return None
+    if dtype.kind == "O":
         return Column(name, np.array(values.to_pylist(), dtype=object))
-    return None
+    whole = _whole(values)
+    missing = _missing(whole) if whole.null_count else None
+    return Column(name, _numbers(whole, dtype, missing), missing)
+
+
+@cache
+def _dtypes() -> dict[int, np.dtype[Any]]:
+    """Return what numpy has for types of Arrow, by their number."""
+    import pyarrow as pa
+
+    words = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    found = {getattr(pa, word)().id: np.dtype(word) for word in words}
+    for kind, word in (
+        (pa.float16(), "float16"),
+        (pa.float32(), "float32"),
+        (pa.float64(), "float64"),
+        (pa.bool_(), "bool"),
+        (pa.string(), "object"),
+        (pa.large_string(), "object"),
+    ):
+        found[kind.id] = np.dtype(word)
+    return found
 
 
 def _whole(values: Any) -> Any:
     import pyarrow as pa
 
+    if not isinstance(values, pa.ChunkedArray):
+        return values
     if values.num_chunks == 1:
         return values.chunk(0)
     return pa.concat_arrays(values.chunks) if values.num_chunks else pa.nulls(0, values.type)
 
 
-_DTYPES = {"halffloat": "f2", "float": "f4", "double": "f8"}
-"""How numpy calls what Arrow calls otherwise."""
-
 # What follows reads Arrow's buffers with numpy: its own functions for that import pandas.
 
 
-def _numbers(values: Any, missing: Array | None) -> Array:
+def _numbers(values: Any, dtype: np.dtype[Any], missing: Array | None) -> Array:
     """Return the values of an array, zeros for those that are missing."""
     buffer, start, rows = values.buffers()[1], values.offset, len(values)
-    word = str(values.type)
-    dtype = np.dtype(_DTYPES.get(word, word))
     if buffer is None:
         return np.zeros(rows, dtype)
     if dtype.kind == "b":
