@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java")
 
-ROWS = 1200
+ROWS = 800
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
@@ -66,15 +66,14 @@ def test_two_executors_keep_to_one_bound(tmp_path: Path) -> None:
 
     Fewer than there are executors is refused, with both numbers.
     """
-    printed = python(PROGRAM, tmp_path, f"{ROWS}", "1", "2", "5", PYTHONPATH=str(REPOSITORY))
-    refused, *found = json.loads(printed.splitlines()[-1]).values()
+    printed = python(PROGRAM, tmp_path, f"{ROWS}", "1", "3", PYTHONPATH=str(REPOSITORY))
+    refused, found = json.loads(printed.splitlines()[-1]).values()
     assert (
         "max_in_flight=1 requests at a time cannot be divided among 2 executors"
         in (refused["refused"])
     )
-    for result, most in zip(found, (2, 5), strict=True):
-        assert result["executors"] == 2
-        assert result["each"] == most // 2
-        assert result["whole"]
-        assert result["requests"] == ROWS / 10
-        assert 1 < result["peak"] <= 2 * (most // 2)
+    assert found["executors"] == 2
+    assert found["each"] == 1
+    assert found["whole"]
+    assert found["requests"] == ROWS / 10
+    assert found["peak"] == 2
