@@ -97,7 +97,9 @@ class Bench:
                 steps = 0
                 while process.stdout.readline() == GOES_ON:
                     steps += 1
-                process.communicate()
+                _, told = process.communicate()
+            if process.returncode:
+                raise SystemExit(told)
             step_s = (time.perf_counter() - started) / steps
             self.expected[kind, output] = read(path), steps, step_s
         return self.expected[kind, output]

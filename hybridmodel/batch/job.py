@@ -140,7 +140,7 @@ def predict_files(
         with clear_errors(target.name), target.held() as store:
             work = _work(store, source, target, resume=resume, overwrite=overwrite)
             run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
-            with _kept(store, work, target.name):
+            with _kept(store, target.name):
                 done = work.done or run.make(overwrite=overwrite)
                 target.publish(store, done)
             store.clear(NEVER if resume else LAST)
@@ -183,14 +183,14 @@ def _work(store: Store, source: Source, target: Target, *, resume: bool, overwri
 
 
 @contextmanager
-def _kept(store: Store, work: Work, output: str) -> Iterator[None]:
+def _kept(store: Store, output: str) -> Iterator[None]:
     """Keep what is done when something is raised, and leave nothing where nothing is done."""
     try:
-        with told_how_to_go_on(output, lambda: work.position.part > 0):
+        with told_how_to_go_on(output, lambda: works.has_parts(store)):
             yield
     except BaseException:
-        if work.position.part == 0:
-            with suppress(OSError):
+        with suppress(OSError):
+            if not works.has_parts(store):
                 store.clear(LAST)
         raise
 

@@ -128,6 +128,18 @@ def is_begun(store: Store) -> bool:
     return next(store.lines(), None) is not None
 
 
+def has_parts(store: Store) -> bool:
+    """Tell whether any part is done, as the manifest has it: an interrupt may come in between.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    entries = map(Entry.read, store.lines())
+    return any(entry is not None and entry.kind == manifest.PART for entry in entries)
+
+
 def is_done(store: Store) -> bool:
     """Tell whether there is a job that is done, and has its output where it belongs.
 

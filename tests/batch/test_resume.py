@@ -20,6 +20,7 @@ from tests.support.batches import (
     DyingDisk,
     Killed,
     PowerDisk,
+    QuickDisk,
     folder_of_files,
     linear,
     names,
@@ -345,3 +346,20 @@ def test_an_output_that_came_meanwhile(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text() == "theirs"
     run(source, tmp_path / "out.csv", resume=True, overwrite=True)
     assert len(rows_of(tmp_path / "out.csv")) == ROWS
+
+
+class InterruptingDisk(QuickDisk):
+    """A disk on which an interrupt comes right behind the first line about a part."""
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Append, and be interrupted."""
+        super().append(path, data)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_behind_the_line_of_a_part(source: Path, tmp_path: Path) -> None:
+    """A part counts from the moment that its line is written, whatever the process knew of it."""
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(source, tmp_path / "out.csv", disk=InterruptingDisk())
+    assert "--resume" in caught.value.__notes__[0]
+    assert gone_on(source, tmp_path / "out.csv").resumed == 1
