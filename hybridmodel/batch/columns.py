@@ -150,7 +150,10 @@ def _kept(batch: Any, features: list[str], columns: Columns, index: dict[str, st
     else:
         kept = [name for name in names if name in chosen or index.get(name) in chosen]
     found = batch.select(_positions(names, kept))
-    return found.rename_columns([index.get(name) or name for name in found.schema.names])
+    renamed = [index.get(name) or name for name in found.schema.names]
+    if renamed == found.schema.names:
+        return found
+    return type(found).from_arrays(found.columns, renamed)
 
 
 def _positions(names: Sequence[str], wanted: Iterable[str]) -> list[int]:
