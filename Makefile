@@ -10,7 +10,7 @@ help:
 	@echo "make test    every test in two processes, with branch coverage"
 	@echo "make lint    ruff, formatting, mypy and the walls between rooms"
 	@echo "make format  let ruff format and fix"
-	@echo "make bench   the benchmarks, with plots"
+	@echo "make bench   every benchmark, and docs/benchmarks anew (ARGS=local: one of them)"
 	@echo "make fuzz    fuzz what reads a server's bytes, a minute for each reader (Linux)"
 
 install: .venv/installed
@@ -42,10 +42,7 @@ format: install
 	$(BIN)/python -m ruff format .
 
 bench: install
-	-$(BIN)/python benchmarks/local.py --plot benchmarks/local.png
-	-$(BIN)/python benchmarks/remote.py --plot benchmarks/remote.png
-	-$(BIN)/python benchmarks/azure_ep.py --plot benchmarks/azure_ep.png
-	-$(BIN)/python benchmarks/cascade.py --plot benchmarks/cascade.png
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 .venv-fuzz/installed:
 	$(PYTHON) -m venv .venv-fuzz

@@ -11,7 +11,6 @@ counted by a relay between it and the server, which is not there while times are
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import sys
@@ -25,7 +24,8 @@ from typing import Any
 import numpy as np
 from _azure_ep import arrays_of
 from _clients import AZURE_EP, AzureEp, Case
-from _measure import Aim, Call, Times, machine, median_us, ratio, report, table, take_turns
+from _measure import Aim, Call, Times, machine, median_us, ratio, report, take_turns
+from _results import Ratio, Results
 from _server import FEATURES, Bench, bench, server_name
 
 OURS, ORIGINAL = "ours", "original"
@@ -34,25 +34,31 @@ CASES = tuple(
     for rows in (1, 100, 10_000)
 )
 CALLS = 100
+PACKAGES = ("hybridmodel", "numpy", "onnxruntime")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = _options(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1"
-    print(machine("hybridmodel", "numpy", "onnxruntime"))
+    results = Results("azure_ep", "The drop-in beside the original", PACKAGES)
+    print(machine(*PACKAGES))
     with bench(azure_ep=True) as here:
         if here.azure_ep is None:
             raise SystemExit(f"without {AZURE_EP} there is nothing to compare with")
-        print(f"server: {server_name(here.server)}, on this machine, over HTTP\n")
+        results.note(f"Server: {server_name(here.server)}, on this machine, over HTTP.")
         cells = {case: measure(here, case, 2.0 if options.quick else 15.0) for case in CASES}
         opened = count_connections(here)
-    print_cells(cells, opened)
+    show_cells(results, cells, opened)
+    results.ratios += [
+        Ratio(f"azure_ep, {case.name}", AZURE_EP, ratio(times, OURS, ORIGINAL))
+        for case, times in cells.items()
+    ]
     if options.plot:
         plot(cells, options.plot)
     aims = [*speed_aims(cells), connections_aim(opened)]
     if options.json:
-        options.json.write_text(json.dumps(as_json(cells, opened, aims), indent=2) + "\n")
+        results.write(options.json, aims, as_json(cells, opened), [options.plot])
     print(f"\nload afterwards {os.getloadavg()[0]:.1f}")
     return report(aims)
 
@@ -158,8 +164,8 @@ def connections_aim(opened: dict[str, int]) -> Aim:
     return Aim(f"connections for {CALLS} calls: at most 1", measured, opened[OURS] <= 1)
 
 
-def print_cells(cells: dict[Case, Times], opened: dict[str, int]) -> None:
-    """Print what each takes."""
+def show_cells(results: Results, cells: dict[Case, Times], opened: dict[str, int]) -> None:
+    """Show what each takes."""
     rows = [
         [
             case.name,
@@ -169,10 +175,10 @@ def print_cells(cells: dict[Case, Times], opened: dict[str, int]) -> None:
         ]
         for case, times in cells.items()
     ]
-    print("session.run until the answer is there, medians\n")
-    print(table(["float32", "ours ms", "original ms", "ours/original", "rounds"], rows))
-    print(f"\nConnections opened for {CALLS} calls\n")
-    print(table([OURS, ORIGINAL], [[str(opened[name]) for name in (OURS, ORIGINAL)]]))
+    head = ["float32", "ours ms", "original ms", "ours/original", "rounds"]
+    results.show("session.run until the answer is there, medians", head, rows)
+    counts = [str(opened[name]) for name in (OURS, ORIGINAL)]
+    results.show(f"Connections opened for {CALLS} calls", [OURS, ORIGINAL], [counts])
 
 
 def plot(cells: dict[Case, Times], path: Path) -> None:
@@ -196,10 +202,9 @@ def plot(cells: dict[Case, Times], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def as_json(cells: dict[Case, Times], opened: dict[str, int], aims: list[Aim]) -> dict[str, Any]:
+def as_json(cells: dict[Case, Times], opened: dict[str, int]) -> dict[str, Any]:
     """Return everything measured, times as medians in µs."""
     return {
-        "machine": machine("hybridmodel", "numpy", "onnxruntime"),
         "cases": [
             {
                 "sent": case.name,
@@ -210,7 +215,6 @@ def as_json(cells: dict[Case, Times], opened: dict[str, int], aims: list[Aim]) -
             for case, times in cells.items()
         ],
         "connections": {"calls": CALLS, **opened},
-        "aims": [vars(aim) for aim in aims],
     }
 
 

@@ -13,7 +13,6 @@ with status 1 when an aim is not met.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from _cascade_plot import draw
-from _measure import Aim, machine, report, table
+from _measure import Aim, machine, report
 from _overhead import (
     CALLS,
     FAILURES,
@@ -38,10 +37,13 @@ from _overhead import (
     costs,
     outages,
 )
+from _results import Results
 from _studies import DELTA, SHARES, Gains, Outcome, Population, gains, population, promise, tasks
 
 STUDIES = ("gains", "promise", "overhead", "outage")
 PACKAGES = ("hybridmodel", "numpy", "onnxruntime", "scipy", "scikit-learn", "skl2onnx")
+TITLE = "What a cascade gains, promises and costs"
+Rows = tuple[list[str], list[list[str]]]
 EPSILONS = (0.005, 0.01, 0.02)
 SIZES = (200, 500, 2_000, 10_000)
 POPULATION = 200_000
@@ -58,6 +60,7 @@ LATE_S = 0.1
 class Found:
     """What the studies that were made have found."""
 
+    results: Results = field(default_factory=lambda: Results("cascade", TITLE, PACKAGES))
     gains: list[Gains] = field(default_factory=list)
     promise: list[Outcome] = field(default_factory=list)
     overhead: list[Cost] = field(default_factory=list)
@@ -89,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.plot:
         draw(found.gains, found.promise, found.overhead, found.outage, given.plot)
     if given.json:
-        given.json.write_text(json.dumps(as_json(found, aims), indent=2) + "\n")
+        found.results.write(given.json, aims, as_json(found), [given.plot])
     return report(aims)
 
 
@@ -97,34 +100,36 @@ def show_gains(found: Found, quick: bool) -> None:
     """Make study 1, and print it."""
     splits = 10 if quick else 100
     found.gains.extend(gains(task, splits) for task in tasks())
-    print(f"\nShare right by share escalated, means over {splits} splits of 40/30/30 %\n")
-    print(gains_table(found.gains))
+    caption = f"Share right by share escalated, means over {splits} splits of 40/30/30 %"
+    found.results.show(caption, *gains_table(found.gains))
 
 
 def show_promise(found: Found, quick: bool) -> None:
     """Make study 2, and print it."""
     draws, known = 40 if quick else 400, population(POPULATION)
     found.promise.extend(promise(known, EPSILONS, SIZES, draws))
-    print(f"\nThe promise with delta {DELTA}, over {draws} calibrations; {described(known)}\n")
-    print(promise_table(found.promise))
+    caption = f"The promise with delta {DELTA}, over {draws} calibrations; {described(known)}"
+    found.results.show(caption, *promise_table(found.promise))
 
 
 def show_overhead(found: Found, quick: bool) -> None:
     """Make study 3, and print it."""
     found.overhead.extend(costs(ROWS, 3.0 if quick else 9.0))
-    print(f"\n{ROWS:,} x 64 digits: local model, cascade that escalates nothing, both models one")
-    print(
-        f"after the other (the big one for {SHARE:.0%} of the rows), cascade that escalates these\n"
+    caption = (
+        f"{ROWS:,} x 64 digits: local model, cascade that escalates nothing, both models one after "
+        f"the other (the big one for {SHARE:.0%} of the rows), cascade that escalates these"
     )
-    print(overhead_table(found.overhead))
+    found.results.show(caption, *overhead_table(found.overhead))
 
 
 def show_outage(found: Found, quick: bool) -> None:
     """Make study 4, and print it."""
     found.outage.extend(outages(["killed"] if quick else FAILURES))
-    print(f"\nServer killed (SIGKILL) or hung (SIGSTOP) at call {CALLS // 2} of {CALLS}, of")
-    print(f"{ROWS_EACH} rows each, from {THREADS} threads, with {TIMEOUT_S:g} s for a call\n")
-    print(outage_table(found.outage))
+    caption = (
+        f"Server killed (SIGKILL) or hung (SIGSTOP) at call {CALLS // 2} of {CALLS}, of "
+        f"{ROWS_EACH} rows each, from {THREADS} threads, with {TIMEOUT_S:g} s for a call"
+    )
+    found.results.show(caption, *outage_table(found.outage))
 
 
 SHOWN: dict[str, Callable[[Found, bool], None]] = dict(
@@ -132,7 +137,7 @@ SHOWN: dict[str, Callable[[Found, bool], None]] = dict(
 )
 
 
-def gains_table(gained: list[Gains]) -> str:
+def gains_table(gained: list[Gains]) -> Rows:
     """Lay out study 1."""
     head = ["data", "small", *(f"{share:.0%}" for share in SHARES), "big", "epsilon"]
     head += ["escalated", "right", "at a loss"]
@@ -147,10 +152,10 @@ def gains_table(gained: list[Gains]) -> str:
         ]
         for item in gained
     ]
-    return table(head, rows)
+    return head, rows
 
 
-def promise_table(outcomes: list[Outcome]) -> str:
+def promise_table(outcomes: list[Outcome]) -> Rows:
     """Lay out study 2."""
     head = ["epsilon", "n", "broken", "95 %", "exact", "escalated", "oracle", "more"]
     head += ["in its interval", "naive broken", "naive escalated"]
@@ -170,10 +175,10 @@ def promise_table(outcomes: list[Outcome]) -> str:
         ]
         for item in outcomes
     ]
-    return table(head, rows)
+    return head, rows
 
 
-def overhead_table(measured: list[Cost]) -> str:
+def overhead_table(measured: list[Cost]) -> Rows:
     """Lay out study 3."""
     head = ["local model", "local ms", "cascade ms", "added µs", "ratio", "middle half"]
     head += ["apart ms", "cascade ms", "ratio", "middle half"]
@@ -187,10 +192,10 @@ def overhead_table(measured: list[Cost]) -> str:
             row += [f"{ms[base]:.2f}", f"{ms[name]:.2f}", *added, f"{middle:.2f}"]
             row += [f"{low:.2f} to {high:.2f}"]
         rows.append(row)
-    return table(head, rows)
+    return head, rows
 
 
-def outage_table(happened: list[Outage]) -> str:
+def outage_table(happened: list[Outage]) -> Rows:
     """Lay out study 4."""
     head = ["server", "mode", "rows there", "rows here", "lost", "longest s", "calls that raised"]
     rows = [
@@ -205,7 +210,7 @@ def outage_table(happened: list[Outage]) -> str:
         ]
         for item in happened
     ]
-    return table(head, rows)
+    return head, rows
 
 
 def described(known: Population) -> str:
@@ -266,10 +271,9 @@ def outage_aims(happened: Sequence[Outage]) -> Iterator[Aim]:
         yield Aim(f"{item.mode}, server {item.how}: {text}", measured, met and in_time)
 
 
-def as_json(found: Found, aims: list[Aim]) -> dict[str, Any]:
+def as_json(found: Found) -> dict[str, Any]:
     """Return everything measured."""
     return {
-        "machine": machine(*PACKAGES),
         "gains": [
             {
                 "data": item.task.name,
@@ -300,7 +304,6 @@ def as_json(found: Found, aims: list[Aim]) -> dict[str, Any]:
             }
             for item in found.outage
         ],
-        "aims": [vars(aim) for aim in aims],
     }
 
 

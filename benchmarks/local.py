@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _local_plot import plot
 from _measure import (
     Aim,
     Call,
@@ -49,14 +49,16 @@ from _measure import (
     recorded_feeds,
     report,
     spread_us,
-    table,
     take_turns,
 )
 from _models import FEATURES, NAMES, Saved, linear_model, mlp_model, save_both
+from _results import Ratio, Results
 
 ROWS = (1, 1_000, 100_000)
 INPUTS = ("ndarray f4", "frame f4", "frame f8")
 OURS = ("native", "pyfunc")
+MLFLOW = "mlflow.onnx's pyfunc"
+PACKAGES = ("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow")
 FLOAT32_BYTES, SLACK_BYTES = 4, 200_000
 
 
@@ -77,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = _options(arguments)
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_UV_AUTO_DETECT="false")
-    print(machine("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow"))
-    print(f"onnxruntime threads in a session: {options.threads or 'as many as it likes'}\n")
+    results = Results("local", "What the local route costs", PACKAGES)
+    print(machine(*PACKAGES))
+    results.note(f"onnxruntime threads in a session: {options.threads or 'as many as it likes'}.")
     seconds = 0.3 if options.quick else 3.0
     with tempfile.TemporaryDirectory() as folder:
         small = save_both(Path(folder, "small"), linear_model(), options.threads)
@@ -89,13 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for item in (small, large)
         }
         memory = measure_memory(small)
-    print_predict(cells)
-    print_load(loads)
-    if options.plot:
-        plot(cells, options.plot)
+    show_predict(results, cells)
+    show_load(results, loads)
+    results.ratios += ratios(cells, loads)
     aims = [*predict_aims(cells), *load_aims(loads), *memory_aims(memory)]
+    if options.plot:
+        plot(cells, ROWS, options.plot)
     if options.json:
-        options.json.write_text(json.dumps(as_json(cells, loads, memory, aims), indent=2) + "\n")
+        results.write(options.json, aims, as_json(cells, loads, memory), [options.plot])
     return report(aims)
 
 
@@ -238,31 +242,38 @@ def memory_aims(memory: dict[str, Any]) -> Iterator[Aim]:
     )
 
 
-def print_predict(cells: list[Cell]) -> None:
-    """Print the costs of a call."""
+def ratios(cells: list[Cell], loads: dict[str, Times]) -> Iterator[Ratio]:
+    """Compare with MLflow's own flavor, both as pyfunc."""
+    for cell in cells:
+        if cell.kind != "frame f4":
+            yield Ratio(f"local, {cell.name}", MLFLOW, ratio(cell.times, "pyfunc", "mlflow"))
+    for size, times in loads.items():
+        yield Ratio(f"loading {size}", MLFLOW, ratio(times, "pyfunc", "mlflow"))
+
+
+def show_predict(results: Results, cells: list[Cell]) -> None:
+    """Show the costs of a call."""
     head = ["rows", "input", "run µs", "native µs", "pyfunc µs", "mlflow µs"]
     head += ["native-run", "pyfunc-run", "mlflow-run", "native/mlflow", "pyfunc/mlflow"]
-    contestants = (*OURS, "mlflow")
     rows = [
         [
             f"{cell.rows:,}",
             cell.kind,
-            *(f"{median_us(cell.times, name):.1f}" for name in ("run", *contestants)),
+            *(f"{median_us(cell.times, name):.1f}" for name in ("run", *OURS, "mlflow")),
             *(
                 f"{difference_us(cell.times, name, 'run'):+.1f} ±"
                 f"{spread_us(cell.times, name, 'run'):.1f}"
-                for name in contestants
+                for name in (*OURS, "mlflow")
             ),
             *(f"{ratio(cell.times, name, 'mlflow'):.2f}" for name in OURS),
         ]
         for cell in cells
     ]
-    print(f"One call with {FEATURES} columns, medians; ± is half of the middle half\n")
-    print(table(head, rows))
+    results.show(f"One call of {FEATURES} columns, medians; ± half of the middle half", head, rows)
 
 
-def print_load(loads: dict[str, Times]) -> None:
-    """Print what loading takes."""
+def show_load(results: Results, loads: dict[str, Times]) -> None:
+    """Show what loading takes."""
     rows = [
         [
             size,
@@ -272,45 +283,12 @@ def print_load(loads: dict[str, Times]) -> None:
         for size, times in loads.items()
     ]
     head = ["file", "native ms", "pyfunc ms", "mlflow ms", "native/mlflow", "pyfunc/mlflow"]
-    print("\nLoading, with the first row predicted\n")
-    print(table(head, rows))
+    results.show("Loading, with the first row predicted", head, rows)
 
 
-def plot(cells: list[Cell], path: Path) -> None:
-    """Draw what each contestant adds to ``run``."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, len(ROWS), figsize=(12, 3.8), constrained_layout=True)
-    looks = {"native": "#0b6e4f", "pyfunc": "#6bbf8a", "mlflow": "#c8553d"}
-    titles = {"native": "HybridOnnxModel", "pyfunc": "the same as pyfunc", "mlflow": "mlflow.onnx"}
-    for rows, panel in zip(ROWS, panels, strict=True):
-        here = [cell for cell in cells if cell.rows == rows]
-        floor = np.median([median_us(cell.times, "run") for cell in here])
-        for place, (name, color) in enumerate(looks.items()):
-            values = [difference_us(cell.times, name, "run") for cell in here]
-            height = 0.26
-            at = np.arange(len(here)) + (place - 1) * height
-            bars = panel.barh(at, values, height, color=color, label=titles[name])
-            panel.bar_label(bars, fmt="{:.0f}", padding=3, fontsize=8)
-        panel.set_title(f"{rows:,} row{'s' * (rows > 1)} (run: {floor:,.0f} µs)", fontsize=10)
-        panel.set_yticks(range(len(here)), [cell.kind for cell in here])
-        panel.invert_yaxis()
-        panel.margins(x=0.16)
-        panel.set_xlabel("µs added to InferenceSession.run")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
-
-
-def as_json(
-    cells: list[Cell], loads: dict[str, Times], memory: dict[str, Any], aims: list[Aim]
-) -> dict[str, Any]:
+def as_json(cells: list[Cell], loads: dict[str, Times], memory: dict[str, Any]) -> dict[str, Any]:
     """Return everything measured, times as medians in µs."""
     return {
-        "machine": machine("hybridmodel", "numpy", "pandas", "onnxruntime", "mlflow"),
         "predict": [
             {
                 "rows": cell.rows,
@@ -328,7 +306,6 @@ def as_json(
             size: {name: median_us(times, name) for name in times} for size, times in loads.items()
         },
         "memory": memory,
-        "aims": [vars(aim) for aim in aims],
     }
 
 

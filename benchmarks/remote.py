@@ -22,7 +22,6 @@ clients show. 1,000 images go in 20 requests of 50, and contestants change after
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +46,9 @@ from _measure import (
     ratio,
     report,
     resident_bytes,
-    table,
     take_turns,
 )
+from _results import Ratio, Results
 from _server import FILL, IMAGES, MANY, ROW, Bench, bench, server_name
 
 HTTP, GRPC = "tritonclient.http", "tritonclient.grpc"
@@ -63,22 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
     options = _options(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1"
+    results = Results("remote", "What the remote route costs", PACKAGES)
     print(machine(*PACKAGES))
     seconds = 2.0 if options.quick else 12.0
     with bench(azure_ep=options.azure_ep) as here:
-        print(f"server: {server_name(here.server)}, on this machine\n")
+        results.note(f"Server: {server_name(here.server)}, on this machine.")
         cells = {case: measure(here, case, seconds) for case in (ROW, MANY, IMAGES)}
         threads = measure_threads(here, seconds)
         memory = measure_memory(here)
         growth = measure_growth(here)
-    print_cells(cells)
-    print_threads(threads)
+    show_cells(results, cells)
+    show_threads(results, threads)
+    results.ratios += ratios(cells, threads)
     if options.plot:
         plot(cells, options.plot)
     aims = [*speed_aims(cells), threads_aim(threads), *memory_aims(memory), *growth_aims(growth)]
     if options.json:
-        found = as_json(cells, threads, memory | growth, aims)
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        found = as_json(cells, threads, memory | growth)
+        results.write(options.json, aims, found, [options.plot])
     print(f"\nload afterwards {os.getloadavg()[0]:.1f}")
     return report(aims)
 
@@ -237,8 +238,17 @@ def milliseconds(case: Case, times: Times, name: str) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def print_cells(cells: dict[Case, Times]) -> None:
-    """Print what each contestant takes, and how ours compares with it."""
+def ratios(cells: dict[Case, Times], threads: Times) -> Iterator[Ratio]:
+    """Compare calls with those of each peer."""
+    for case, times in cells.items():
+        for peer in PEERS:
+            if peer in times:
+                yield Ratio(f"remote, {case.name}", peer, ratio(times, "ours", peer))
+    yield Ratio(f"remote, {THREADS} threads of 1 x 30", HTTP, ratio(threads, "ours", HTTP))
+
+
+def show_cells(results: Results, cells: dict[Case, Times]) -> None:
+    """Show what each contestant takes, and how ours compares with it."""
     head, ends = [""], ["ours, MB/s"]
     rows = [[name] for name in ("socket", "ours", *PEERS) if name in cells[ROW]]
     for case, times in cells.items():
@@ -246,17 +256,16 @@ def print_cells(cells: dict[Case, Times]) -> None:
         ends += [f"{case.sent_bytes / median_us(times, 'ours'):.3g}", ""]
         for row in rows:
             row += [milliseconds(case, times, row[0]), f"{ratio(times, 'ours', row[0]):.2f}"]
-    print("Until the answer is there, medians\n")
-    print(table(head, [*rows, ends]))
-    print("rounds: " + ", ".join(f"{len(times['ours'])}" for times in cells.values()))
+    rounds = ", ".join(f"{len(times['ours'])}" for times in cells.values())
+    results.show(f"Until the answer is there, medians of {rounds} rounds", head, [*rows, ends])
 
 
-def print_threads(threads: Times) -> None:
-    """Print what 16 threads get done."""
+def show_threads(results: Results, threads: Times) -> None:
+    """Show what 16 threads get done."""
     row = [f"{1e6 / median_us(threads, name):.0f}" for name in ("ours", HTTP)]
     share = f"{1 / ratio(threads, 'ours', HTTP):.2f}"
-    print(f"\n{THREADS} threads, 1 x 30 a call, answers in a second\n")
-    print(table(["ours", HTTP, f"ours/{HTTP}"], [[*row, share]]))
+    caption = f"{THREADS} threads, 1 x 30 a call, answers in a second"
+    results.show(caption, ["ours", HTTP, f"ours/{HTTP}"], [[*row, share]])
 
 
 def plot(cells: dict[Case, Times], path: Path) -> None:
@@ -288,12 +297,9 @@ def plot(cells: dict[Case, Times], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def as_json(
-    cells: dict[Case, Times], threads: Times, counts: dict[str, int], aims: list[Aim]
-) -> dict[str, Any]:
+def as_json(cells: dict[Case, Times], threads: Times, counts: dict[str, int]) -> dict[str, Any]:
     """Return everything measured, times as medians in µs."""
     return {
-        "machine": machine(*PACKAGES),
         "cases": [
             {
                 "sent": case.name,
@@ -306,7 +312,6 @@ def as_json(
         ],
         "threads": {name: median_us(threads, name) for name in threads},
         **counts,
-        "aims": [vars(aim) for aim in aims],
     }
 
 

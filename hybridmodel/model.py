@@ -219,6 +219,28 @@ class HybridOnnxModel:
         answer = self._answer(policy, self._request(data, policy, output, timeout))
         return set_elapsed(answer, time.perf_counter() - started)
 
+    def with_session_options(self, session_options: Any) -> HybridOnnxModel:
+        """Return a model with another local session, that shares all else with this one.
+
+        Parameters
+        ----------
+        session_options : mapping or onnxruntime.SessionOptions
+            As `HybridOnnxModel` takes them; instead of all that were given.
+        """
+        # A copy would have another client, without the credential.
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.local = LocalSession(
+            self.onnx,
+            providers=self.local.providers,
+            provider_options=self.local.provider_options,
+            session_options=session_options,
+            spec=self.spec,
+        )
+        made._routes = self._routes.with_session(made.local)
+        made._router = Router(made._routes)
+        return made
+
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's description of its model with the local model.
 

@@ -25,7 +25,7 @@ PREDICT = """
 import json, sys
 import numpy as np
 from hybridmodel import EndpointUnavailable, MissingDependency, load_model, log_model, save_model
-from hybridmodel.routing import Cascade, Hedge, Shadow
+from hybridmodel.routing import Budget, Cascade, Hedge, Shadow
 from hybridmodel.testing import fake_endpoint
 
 class Table:
@@ -43,6 +43,7 @@ model = load_model(sys.argv[1])
 modes = {
     "local": "local", "azure": "azure", "azure_first": "azure_first", "local_first": "local_first",
     "hedge": Hedge(delay_s=60), "shadow": Shadow(), "cascade": Cascade(threshold=float("inf")),
+    "budget": Budget(rows=1000),
 }
 found = {name: model.infer(rows, mode=mode) for name, mode in modes.items()}
 audited = Cascade(threshold=0.0, audit_rate=1.0)
@@ -110,7 +111,7 @@ class TestEdgeDevice:
             for factor in (1.0, -1.0)
         )
         remote = {name for name, route in told["routes"].items() if route == "azure"}
-        assert remote == {"azure", "azure_first", "hedge", "cascade"}
+        assert remote == {"azure", "azure_first", "hedge", "cascade", "budget"}
         assert set(told["answers"]) - remote == {"local", "local_first", "shadow"}
         for name, answer in told["answers"].items():
             wanted = big if name in remote else small
@@ -128,7 +129,7 @@ class TestEdgeDevice:
 
     def test_what_needs_more_says_how_to_get_it(self, told: Mapping[str, Any]) -> None:
         """In one sentence that ends with what to install."""
-        needed = {"save": "mlflow", "log": "mlflow", "uri": "mlflow", "arrow": "pandas"}
+        needed = {"save": "mlflow", "log": "mlflow", "uri": "mlflow", "arrow": "pyarrow"}
         for what, library in needed.items():
             _, _, said = told["missing"][what].partition(" needs ")
             assert said == f"{library}, which is not installed: pip install hybridmodel"

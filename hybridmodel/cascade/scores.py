@@ -211,6 +211,21 @@ class Score:
         """Return what `from_dict` takes, in JSON's types."""
         return {name: getattr(self, name) for name in _STORED}
 
+    def to_store(self) -> dict[str, Any]:
+        """Return the same for a policy that is stored with a model.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is a function.
+        """
+        if self.function is not None:
+            raise ConfigurationError(
+                f"the score function {self.name} cannot be stored with a model; use a score "
+                "by name, or give the policy with each call"
+            )
+        return self.to_dict()
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Score:
         """Read what `to_dict` wrote; a function has to be given again.

@@ -1,13 +1,11 @@
-"""Tells features, identifiers and extra columns of a table apart."""
+"""Features, identifiers and extra columns of a frame, and advice where they do not fit."""
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from hybridmodel.cascade.formatting import some
+from hybridmodel.batch.columns import Columns, check_present, feature_names, names_of
 from hybridmodel.cli.source import Source
-from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,17 +14,6 @@ if TYPE_CHECKING:
 
 _UNNAMED = "Unnamed: "
 """How pandas calls a column whose header is empty, such as the index that it writes itself."""
-_SHOWN = 30
-
-
-def names_of(model: HybridOnnxModel) -> list[str] | None:
-    """Return the columns that a model takes; None where it takes them by position."""
-    if model.feature_names is not None:
-        return model.feature_names
-    single = model.inputs[0] if len(model.inputs) == 1 else None
-    if single is not None and len(single.shape) == 2:
-        return None
-    return [tensor.name for tensor in model.inputs]
 
 
 def arranged(
@@ -36,53 +23,39 @@ def arranged(
 
     The column `label` is never ignored.
     """
-    for name in source.id_columns:
-        check_column(frame, name, source, "--id-column")
+    names = list(map(str, frame.columns))
+    check_present(source.id_columns, names, f"--id-column: {source.name}")
+    columns = Columns(ids=source.id_columns, ignore_extra=source.ignore_extra, for_command=True)
+    features = feature_names(names, columns, model, label)
     if source.id_columns:
         kept_index = any(frame.index.names)
         frame = frame.set_index(list(source.id_columns), append=kept_index)
-    if not source.ignore_extra:
-        return frame
-    wanted = names_of(model)
-    if wanted is None:
-        raise ConfigurationError(
-            "--ignore-extra: the model takes columns by position, so no column is known to be "
-            "extra; save it with feature_names"
-        )
-    return frame[[name for name in frame if name in wanted or name == label]]
-
-
-def check_column(frame: pd.DataFrame, name: str, source: Source, option: str) -> None:
-    """Refuse the name of a missing column, and list the available ones."""
-    if name in frame:
-        return
-    given = [str(column) for column in frame.columns]
-    close = difflib.get_close_matches(name, given, 1)
-    meant = f"; did you mean {close[0]!r}?" if close else ""
-    raise ConfigurationError(
-        f"{option}: {source.name} has no column {name!r}; available: {some(given, _SHOWN)}{meant}"
-    )
+    return frame[[name for name in frame if name in features]] if source.ignore_extra else frame
 
 
 def hint(
-    frame: pd.DataFrame, model: HybridOnnxModel, source: Source, label: str | None, labels: bool
+    given: list[str],
+    model: HybridOnnxModel,
+    separator: str | None,
+    label: str | None,
+    labels: bool,
 ) -> str:
     """Suggest what to do about columns that do not fit; empty without a suggestion.
 
-    `labels` says whether the command has ``--labels``, and `label` what was passed to it.
+    `separator` is the one that was said; `labels` says whether the command has ``--labels``, and
+    `label` what was passed to it.
     """
-    given = [str(name) for name in frame.columns]
     wanted = names_of(model)
     return (
-        _unnamed_hint(given, wanted or [], source)
+        _unnamed_hint(given, wanted or [], separator)
         or _separator_hint(given)
         or ("" if wanted is None else _extra_hint(given, wanted, label, labels))
     )
 
 
-def _unnamed_hint(given: list[str], wanted: list[str], source: Source) -> str:
+def _unnamed_hint(given: list[str], wanted: list[str], separator: str | None) -> str:
     unnamed = [name for name in given if name.startswith(_UNNAMED) and name not in wanted]
-    if not unnamed or source.separator is not None:
+    if not unnamed or separator is not None:
         return ""
     return (
         f"; {unnamed[0]!r} is a column without a name, such as the index that pandas writes: "

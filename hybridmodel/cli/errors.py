@@ -31,14 +31,16 @@ def exit_status(run: Callable[[], Any]) -> int:
     try:
         with ended_by_signals():
             status = run()
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as interrupt:
+        _echo_notes(interrupt)
         return INTERRUPTED
     except Terminated as signal:
+        _echo_notes(signal)
         return BY_SIGNAL + signal.number
     except Exception as error:  # noqa: BLE001 - users of a command get a line, not a traceback
         if os.environ.get(TRACEBACK_ENV):
             traceback.print_exc()
-        click.echo(f"Error: {one_line(error)}", err=True)
+        click.echo(f"Error: {one_line('; '.join([_message(error), *_notes(error)]))}", err=True)
         return ERROR
     return status if isinstance(status, int) else 0
 
@@ -47,6 +49,18 @@ def one_line(said: Exception | str) -> str:
     """Return an error message as one line, without passwords from addresses."""
     text = said if isinstance(said, str) else _message(said)
     return _USER_IN_URL.sub("//***@", " ".join(text.split()))
+
+
+def _echo_notes(error: BaseException) -> None:
+    for note in _notes(error):
+        click.echo(one_line(note), err=True)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what was added to an error, or to the one that it was made of: how to go on."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    cause = error.__cause__
+    return notes or ([] if cause is None else _notes(cause))
 
 
 @contextmanager

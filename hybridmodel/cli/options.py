@@ -9,11 +9,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybridmodel.cli.inputs import Inputs
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import FIELD_TYPES, read_field
@@ -83,9 +85,6 @@ batch_rows = click.option(
 )
 
 
-_SOURCE = ("path", "separator", "decimal", "id_columns", "ignore_extra")
-
-
 def _mark(_context: click.Context, _option: click.Parameter, given: str | None) -> str | None:
     mark = "\t" if given == "\\t" else given
     if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
@@ -93,41 +92,56 @@ def _mark(_context: click.Context, _option: click.Parameter, given: str | None) 
     return mark
 
 
+_READING = (
+    click.option(
+        "--separator",
+        metavar="CHARACTER",
+        callback=_mark,
+        help="What stands between the fields of CSV; default is what the header shows: a comma, "
+        "else a semicolon, tab or bar.",
+    ),
+    click.option(
+        "--decimal",
+        metavar="CHARACTER",
+        default=".",
+        callback=_mark,
+        help="What stands before the decimals of a number in CSV.",
+    ),
+    click.option(
+        "--id-column",
+        "id_columns",
+        metavar="NAME",
+        multiple=True,
+        help="A column that is no feature and says which row it is. Repeatable.",
+    ),
+    click.option("--ignore-extra", is_flag=True, help="Leave out columns that the model lacks."),
+)
+
+
 def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command an argument for a table, and options to read it, as one `source`."""
+    return _read_as("source", Source, click.argument("path", metavar=metavar, type=PATH))
 
+
+def tables(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command an argument for tables, and options to read them, as `inputs`."""
+    argument = click.argument("paths", metavar=metavar, nargs=-1, required=True)
+    return _read_as("inputs", Inputs, argument)
+
+
+def _read_as(
+    name: str, kind: type[Source | Inputs], argument: Callable[..., Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @click.argument("path", metavar=metavar, type=PATH)
-        @click.option(
-            "--separator",
-            metavar="CHARACTER",
-            callback=_mark,
-            help="What stands between the fields of CSV; default is what the header shows: a "
-            "comma, else a semicolon, tab or bar.",
-        )
-        @click.option(
-            "--decimal",
-            metavar="CHARACTER",
-            default=".",
-            callback=_mark,
-            help="What stands before the decimals of a number in CSV.",
-        )
-        @click.option(
-            "--id-column",
-            "id_columns",
-            metavar="NAME",
-            multiple=True,
-            help="A column that is no feature and says which row it is. Repeatable.",
-        )
-        @click.option(
-            "--ignore-extra", is_flag=True, help="Leave out columns that the model lacks."
-        )
         @functools.wraps(command)
         def run(**options: Any) -> Any:
-            source = Source(**{name: options.pop(name) for name in _SOURCE})
-            return command(source=source, **options)
+            own = {field.name: options.pop(field.name) for field in fields(kind)}
+            return command(**{name: kind(**own)}, **options)
 
-        return run
+        for option in reversed(_READING):
+            run = option(run)
+        read: Callable[..., Any] = argument(run)
+        return read
 
     return decorate
 

@@ -8,10 +8,14 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.cli.errors import one_line
+
+if TYPE_CHECKING:
+    from hybridmodel.batch.summary import Counts
 
 
 def _ignore(_rows: int) -> None:
@@ -35,6 +39,34 @@ def progress(total: int | None, *, streams: bool = False) -> Iterator[Callable[[
         return
     with tqdm(total=total, unit=" rows", leave=False, file=sys.stderr) as bar:
         yield bar.update
+
+
+@contextmanager
+def job_progress() -> Iterator[Callable[[Counts, int | None], object] | None]:
+    """Yield what shows how far a job is on stderr; None where that is no terminal."""
+    tqdm: Any = None
+    if sys.stderr.isatty():
+        with suppress(ImportError):
+            from tqdm import tqdm
+    if tqdm is None:
+        yield None
+        return
+    with tqdm(unit=" rows", leave=False, file=sys.stderr, smoothing=0.1) as bar:
+        yield partial(_show_job, bar)
+
+
+def _show_job(bar: Any, counts: Counts, rows: int | None) -> None:
+    """Draw rows and rows/s, the time left, the share that the endpoint answered, and bad rows."""
+    if rows is not None and bar.total is None:
+        bar.reset(rows)
+        bar.initial = bar.n = bar.last_print_n = counts.rows
+    told: dict[str, object] = {}
+    if counts.remote and counts.rows:
+        told["remote"] = f"{counts.remote / counts.rows:.1%}"
+    if counts.errors:
+        told["errors"] = counts.errors
+    bar.set_postfix(told, refresh=False)
+    bar.update(max(0, counts.rows - bar.n))
 
 
 def say(text: str) -> None:

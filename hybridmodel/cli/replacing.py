@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
-from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
 
 
@@ -29,9 +29,16 @@ def replacing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_targets(source: Source, *targets: Path | None) -> None:
+class Named(Protocol):
+    """An input of a command."""
+
+    def named(self) -> Iterable[tuple[Any, str]]:
+        """Return paths and streams that are read, with their names in messages."""
+
+
+def check_targets(source: Named, *targets: Path | None) -> None:
     """Refuse to overwrite the input, or to write one file twice; the target None is stdout."""
-    taken = {_identity(sys.stdin if source.is_stream else source.path): source.name}
+    taken = {_identity(file): name for file, name in source.named()}
     for target in targets:
         found = _identity(sys.stdout if target is None else target)
         name = "stdout" if target is None else str(target)

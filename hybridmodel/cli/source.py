@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any
 
-from hybridmodel.cli.unreadable import readable
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.batch.formats.files import InputFile, Reading
+from hybridmodel.batch.formats.kinds import Format, format_of
+from hybridmodel.batch.formats.streams import told_apart
 
-CSV, JSON_LINES, PARQUET = "csv", "json lines", "parquet"
-
-_KINDS = {
-    ".csv": CSV,
-    ".tsv": CSV,
-    ".jsonl": JSON_LINES,
-    ".ndjson": JSON_LINES,
-    ".parquet": PARQUET,
-}
-_ZIPPED = ".gz"
 _STREAM = Path("-")
-_GZIP_MAGIC, _PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
-_SPOOL_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How a file of a certain name is written.
-
-    Attributes
-    ----------
-    kind : str
-        `CSV`, `JSON_LINES` or `PARQUET`.
-    zipped : bool
-        Whether gzip is around it.
-    """
-
-    kind: str
-    zipped: bool = False
-
-
-def format_of(path: Path) -> Format:
-    """Tell the format of a file by its name.
-
-    Raises
-    ------
-    ConfigurationError
-        If the name does not say it.
-    """
-    name = path.name.lower()
-    zipped = name.endswith(_ZIPPED)
-    kind = _KINDS.get(Path(name.removesuffix(_ZIPPED)).suffix)
-    if kind is None or (zipped and kind == PARQUET):
-        raise ConfigurationError(
-            f"{path}: a name that ends with .csv, .tsv, .jsonl or .parquet was expected; all but "
-            ".parquet may have .gz behind it"
-        )
-    return Format(kind, zipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +47,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if not self.is_stream:
-            format_of(self.path)
+            format_of(str(self.path))
 
     @property
     def is_stream(self) -> bool:
@@ -108,6 +59,33 @@ class Source:
         """Its name in messages."""
         return "stdin" if self.is_stream else str(self.path)
 
+    @property
+    def format(self) -> Format:
+        """How a file of its name is written; not for stdin."""
+        return format_of(str(self.path))
+
+    @property
+    def file(self) -> InputFile:
+        """The file, where it is not stdin."""
+        from pyarrow.fs import LocalFileSystem
+
+        found = self.format
+        return InputFile(
+            path=str(self.path),
+            kind=found.kind,
+            filesystem=LocalFileSystem(),
+            zipped=found.zipped,
+        )
+
+    def named(self) -> list[tuple[Any, str]]:
+        """Return what is read, with its name."""
+        return [(sys.stdin if self.is_stream else self.path, self.name)]
+
+    @property
+    def reading(self) -> Reading:
+        """How its text is read: identifiers as they are written."""
+        return Reading(separator=self.separator, decimal=self.decimal, as_text=self.id_columns)
+
     @contextmanager
     def opened(self) -> Iterator[tuple[str, IO[bytes]]]:
         """Yield its kind, and a file of its bytes after unzipping.
@@ -118,59 +96,8 @@ class Source:
             If it cannot be opened.
         """
         if self.is_stream:
-            with _stream(sys.stdin.buffer) as found:
+            with told_apart(sys.stdin.buffer, "stdin") as found:
                 yield found
             return
-        written = format_of(self.path)
-        with self.path.open("rb") as file:
-            yield written.kind, _unzipped(file) if written.zipped else file
-
-
-class _Joined(io.RawIOBase):
-    """Bytes that were read already, and what comes after them."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head = head
-        self._rest: Any = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = len(buffer)
-        if self._head:
-            got, self._head = self._head[:wanted], self._head[wanted:]
-        else:
-            got = self._rest.read1(wanted)
-        buffer[: len(got)] = got
-        return len(got)
-
-
-def put_back(head: bytes, rest: IO[bytes]) -> IO[bytes]:
-    """Return a file that begins with what has been read of it."""
-    return io.BufferedReader(_Joined(head, rest))
-
-
-@contextmanager
-def _stream(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Tell the format of stdin by its first bytes; Parquet is copied to a file to be seekable."""
-    head = stream.read(len(_PARQUET_MAGIC))
-    file = put_back(head, stream)
-    if head.startswith(_GZIP_MAGIC):
-        with readable("stdin", "gzip"):
-            file = _unzipped(file)
-            head = file.read(1)
-            file = put_back(head, file)
-    if head != _PARQUET_MAGIC:
-        yield JSON_LINES if head.lstrip().startswith(b"{") else CSV, file
-        return
-    with TemporaryFile() as spooled:
-        while piece := file.read(_SPOOL_BYTES):
-            spooled.write(piece)
-        spooled.seek(0)
-        yield PARQUET, spooled
-
-
-def _unzipped(file: IO[bytes]) -> IO[bytes]:
-    unzipped: Any = gzip.GzipFile(fileobj=file, mode="rb")
-    return unzipped  # type: ignore[no-any-return]
+        with self.file.opened() as file:
+            yield self.format.kind, file

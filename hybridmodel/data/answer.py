@@ -44,10 +44,11 @@ class Answer:
     routes : ndarray of str, shape (n,)
         The route of each row: ``"local"`` or ``"azure"``.
     scores : ndarray of float64, shape (n,), or None
-        How sure the local model was of each row, where a cascade computed it.
+        How sure the local model was of each row, where a cascade or a budget computed it.
     reasons : ndarray of str, shape (n,)
         Why each row took its route: ``"asked"``; in a cascade ``"sure"``, ``"unsure"``,
-        ``"over the limit"``; the error's name where one route replaced the other.
+        ``"over the limit"``; with a budget ``"surer"``, ``"least sure"``; the
+        error's name where one route replaced the other.
     """
 
     outputs: dict[str, Array]

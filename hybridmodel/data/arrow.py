@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.checks import needed_for
+from hybridmodel.data.plain import Table, read_table
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Container:
         """
         import pyarrow as pa
 
-        table = pa.table({name: _arrow(values) for name, values in columns.items()})
+        table = pa.table({name: as_arrow(values) for name, values in columns.items()})
         if not self.is_polars:
             return table
         import polars as pl
@@ -76,6 +77,43 @@ def speaks_arrow(data: Any) -> bool:
     return hasattr(kind, _STREAM) or hasattr(kind, _ARRAY)
 
 
+def read_plain(data: Any, *, texts: bool) -> tuple[Table, Container] | None:
+    """Return a table without the help of pandas, and what the answer is to be.
+
+    Parameters
+    ----------
+    data : object
+        For which `speaks_arrow` is true.
+    texts : bool
+        Whether the model takes texts.
+
+    Returns
+    -------
+    (Table, Container) or None
+        None where it takes pandas: for a lone column, and where a column is not of numbers or
+        texts.
+
+    Raises
+    ------
+    InputMismatch
+        If its library does not hand out what it holds.
+    MissingDependency
+        If pyarrow is not installed.
+    """
+    with needed_for("a table of Arrow or polars"):
+        import pyarrow as pa
+    if isinstance(data, pa.RecordBatch):
+        names, columns, rows = data.schema.names, data.columns, data.num_rows
+    else:
+        values = _imported(data)
+        if not _is_struct(values.type):
+            return None
+        names, columns = [field.name for field in values.type], values.flatten()
+        rows = len(values)
+    table = read_table(names, columns, rows, texts=texts)
+    return None if table is None else (table, _container(data, rows))
+
+
 def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     """Return a table as a frame and a column as a series, and what the answer is to be.
 
@@ -91,10 +129,10 @@ def read(data: Any) -> tuple[pd.DataFrame | pd.Series[Any], Container]:
     MissingDependency
         If pyarrow or pandas is not installed.
     """
+    with needed_for("a table of Arrow or polars"):
+        import pandas as pd
     values = _imported(data)
-    import pandas as pd
-
-    container = Container(type(data).__module__.partition(".")[0] == "polars", len(values))
+    container = _container(data, len(values))
     if not _is_struct(values.type):
         return _series(values, getattr(data, "name", None) or None), container
     # By position first, since names may come twice.
@@ -114,6 +152,8 @@ def read_column(data: Any) -> pd.Series[Any]:
     MissingDependency
         If pyarrow or pandas is not installed.
     """
+    with needed_for("a column of Arrow or polars"):
+        import pandas  # noqa: F401, ICN001 - Arrow's values become its column.
     values = _imported(data)
     if _is_struct(values.type):
         raise InputMismatch(
@@ -126,7 +166,6 @@ def read_column(data: Any) -> pd.Series[Any]:
 def _imported(data: Any) -> Any:
     """Return anything that speaks Arrow as a chunked array, of structs for a table."""
     with needed_for("a table of Arrow or polars"):
-        import pandas  # noqa: F401, ICN001 - Arrow's values become its columns.
         import pyarrow as pa
     try:
         if isinstance(data, pa.ChunkedArray):
@@ -139,6 +178,10 @@ def _imported(data: Any) -> Any:
             f"a {type(data).__module__}.{type(data).__qualname__} cannot be read as Arrow data: "
             f"{error}"
         ) from error
+
+
+def _container(data: Any, rows: int) -> Container:
+    return Container(type(data).__module__.partition(".")[0] == "polars", rows)
 
 
 def _is_struct(kind: Any) -> bool:
@@ -192,12 +235,34 @@ def _cells(values: Any) -> Array:
     return made
 
 
-def _arrow(values: Array) -> Any:
+def as_arrow(values: Array) -> Any:
     """Return a column for a table, of nested lists for an array of a higher rank."""
     import pyarrow as pa
 
     flat = values.reshape(-1)
-    made = pa.array(flat, pa.string() if values.dtype == object else None)
+    made = _texts(flat.tolist()) if values.dtype.kind in "OU" else _numbers(flat)
     for size in reversed(values.shape[1:]):
         made = pa.FixedSizeListArray.from_arrays(made, size)
     return made
+
+
+# Arrow's own way from numpy imports pandas, which costs more than a small file.
+
+
+def _numbers(values: Array) -> Any:
+    import pyarrow as pa
+
+    kind = pa.from_numpy_dtype(values.dtype)
+    packed = np.packbits(values, bitorder="little") if values.dtype.kind == "b" else values
+    buffer = pa.py_buffer(np.ascontiguousarray(packed))
+    return pa.Array.from_buffers(kind, len(values), [None, buffer], null_count=0)
+
+
+def _texts(values: list[str]) -> Any:
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in values]
+    ends = np.cumsum([0, *map(len, encoded)])
+    kind, size = (pa.string(), np.int32) if ends[-1] < 2**31 else (pa.large_string(), np.int64)
+    buffers = [None, pa.py_buffer(ends.astype(size)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(kind, len(values), buffers, null_count=0)

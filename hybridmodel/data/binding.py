@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hybridmodel.data.arrow import Container, read, speaks_arrow
+from hybridmodel.data.arrow import Container, read, read_plain, speaks_arrow
 from hybridmodel.data.casting import NUMBERS, cast, cast_column
-from hybridmodel.data.inputs import from_array_like, from_column, refuse_lazy
+from hybridmodel.data.inputs import (
+    from_array_like,
+    from_column,
+    from_plain_column,
+    refuse_lazy,
+)
+from hybridmodel.data.names import check_same, checked_names, listed
 from hybridmodel.data.outputs import columns_of, is_lone_column, to_pandas
+from hybridmodel.data.plain import Table
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
-from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +56,20 @@ class Binding:
     """Binds a caller's data to the inputs of one model, and its outputs to the caller's containers.
 
     `feature_names` are the columns of a frame in the model's order, for one input of shape (n, k).
+    `has_told` says that it has already warned that columns are taken by position.
     """
 
-    _has_told = False
-
-    def __init__(self, spec: ModelSpec, feature_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        feature_names: Sequence[str] | None = None,
+        *,
+        has_told: bool = False,
+    ) -> None:
         self._spec = spec
+        self._has_told = has_told
         self._single = spec.inputs[0] if len(spec.inputs) == 1 else None
-        self.feature_names = _checked_names(feature_names, self._single)
+        self.feature_names = checked_names(feature_names, self._single)
 
     def bind(self, data: Any) -> Bound:
         """Return a caller's data as named tensors, and never change them.
@@ -71,7 +83,7 @@ class Binding:
         if _is_pandas(data, "Series"):
             return self._bind_frame(self._frame_of(data))
         if isinstance(data, Mapping):
-            _check_same("input", list(data), self._spec.input_names)
+            check_same("input", list(data), self._spec.input_names)
             feeds = {
                 spec.name: from_array_like(data[spec.name], spec) for spec in self._spec.inputs
             }
@@ -110,7 +122,7 @@ class Binding:
         if single is None:
             refuse_lazy(data, "the input")
             raise InputMismatch(
-                f"the model has the inputs {_listed(self._spec.input_names)}: pass a dict of "
+                f"the model has the inputs {listed(self._spec.input_names)}: pass a dict of "
                 f"arrays or a DataFrame with these names, not a single {type(data).__name__}"
             )
         tensor = from_array_like(data, single)
@@ -121,7 +133,7 @@ class Binding:
         # A view, so that naming the answer's index does not name the caller's.
         index = frame.index.view()
         if single is None:
-            _check_same("column", frame.columns.tolist(), self._spec.input_names)
+            check_same("column", frame.columns.tolist(), self._spec.input_names)
             feeds = {
                 spec.name: from_column(frame[spec.name], spec, f"column {spec.name!r}")
                 for spec in self._spec.inputs
@@ -132,17 +144,38 @@ class Binding:
         elif frame.shape[1] == 1:
             tensor = from_column(frame.iloc[:, 0], single, f"column {frame.columns[0]!r}")
         else:
-            raise InputMismatch(
-                f"input {single} takes one column, got {frame.shape[1]}: {_listed(frame.columns)}"
-            )
+            raise _more_than_one(single, frame.columns)
         return Bound({single.name: tensor}, len(tensor) if single.batched else None, index)
 
     def _bind_arrow(self, data: Any) -> Bound:
         refuse_lazy(data, "the input")
+        texts = any(spec.dtype.kind == "O" for spec in self._spec.inputs)
+        plain = read_plain(data, texts=texts)
+        if plain is not None:
+            feeds = self._feeds_of(plain[0])
+            return Bound(feeds, self._rows(feeds), container=plain[1])
         values, container = read(data)
         table: Any = values
         frame = self._frame_of(table) if table.ndim == 1 else table
         return self._bind_frame(frame)._replace(frame_index=None, container=container)
+
+    def _feeds_of(self, table: Table) -> dict[str, Array]:
+        """Do with the columns of Arrow what `_bind_frame` does with those of a frame."""
+        single, names = self._single, table.names
+        if single is None:
+            check_same("column", names, self._spec.input_names)
+            columns = table.ordered(self._spec.input_names).columns
+            return {
+                spec.name: from_plain_column(column, spec)
+                for column, spec in zip(columns, self._spec.inputs, strict=True)
+            }
+        if len(single.shape) == 2 or single.unranked:
+            table = table.ordered(self._order(names))
+            _check_shape(single, table.shape, names)
+            return {single.name: table.matrix(single.dtype)}
+        if len(names) != 1:
+            raise _more_than_one(single, names)
+        return {single.name: from_plain_column(table.columns[0], single)}
 
     def _frame_of(self, series: pd.Series[Any]) -> pd.DataFrame:
         single = self._single
@@ -157,11 +190,7 @@ class Binding:
 
     def _matrix(self, frame: pd.DataFrame, spec: TensorSpec) -> Array:
         frame = self._ordered(frame)
-        if not spec.fits(frame.shape):
-            raise InputMismatch(
-                f"input {spec}: got a frame of {frame.shape[0]} rows and {frame.shape[1]} columns "
-                f"({_listed(frame.columns)})"
-            )
+        _check_shape(spec, frame.shape, frame.columns)
         values = _as_one_array(frame, spec)
         if values is not None:
             with suppress(InputMismatch):  # Column by column, below, the error names the column.
@@ -172,27 +201,35 @@ class Binding:
         return columns
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        names = self.feature_names
-        if names is None:
-            if not self._has_told:
+        if self.feature_names is None:
+            if not self._has_told and frame.columns.dtype.kind not in NUMBERS:
                 self._tell_of_positions(frame.columns)
             return frame
         given = frame.columns.tolist()
-        if given == names:
-            return frame
-        _check_same("column", given, names)
-        return frame[names]
+        names = self._order(given)
+        return frame if given == names else frame[names]
 
-    def _tell_of_positions(self, columns: pd.Index[Any]) -> None:
+    def _order(self, given: list[Any]) -> list[Any]:
+        """Return the names of columns in the order in which the model takes them."""
+        names = self.feature_names
+        if names is None:
+            if not self._has_told:
+                self._tell_of_positions(given)
+            return given
+        if given != names:
+            check_same("column", given, names)
+        return names
+
+    def _tell_of_positions(self, columns: Collection[Any]) -> None:
         """Warn once of unused names: columns in another order would be misread."""
-        if len(columns) < 2 or columns.dtype.kind in NUMBERS:
+        if len(columns) < 2:
             return
         self._has_told = True
         _log.warning(
             "the model does not know the names of its features, so it takes the columns %s of a "
             "frame by position. Make the model with feature_names=[...], or save it with a frame "
             "as input_example",
-            _listed(columns, 5),
+            listed(columns, 5),
         )
 
     def _rows(self, feeds: Mapping[str, Array]) -> int | None:
@@ -202,20 +239,15 @@ class Binding:
         return lengths.pop() if len(lengths) == 1 else None
 
 
-def _checked_names(names: Sequence[str] | None, single: TensorSpec | None) -> list[str] | None:
-    if names is None:
-        return None
-    names = list(names)
-    if single is None or len(single.shape) != 2:
-        raise ConfigurationError(
-            "feature_names are for a model with one input of shape (n, k); several inputs have "
-            "names of their own"
+def _check_shape(spec: TensorSpec, shape: tuple[int, int], names: Iterable[Any]) -> None:
+    if not spec.fits(shape):
+        raise InputMismatch(
+            f"input {spec}: got a frame of {shape[0]} rows and {shape[1]} columns ({listed(names)})"
         )
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ConfigurationError(f"feature_names must be distinct strings, not {_listed(names)}")
-    if single.shape[1] not in (WILDCARD, len(names)):
-        raise ConfigurationError(f"input {single}: got {len(names)} feature_names")
-    return names
+
+
+def _more_than_one(spec: TensorSpec, names: Collection[Any]) -> InputMismatch:
+    return InputMismatch(f"input {spec} takes one column, got {len(names)}: {listed(names)}")
 
 
 def _as_one_array(frame: pd.DataFrame, spec: TensorSpec) -> Array | None:
@@ -245,26 +277,16 @@ def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
     return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
 
 
-def _check_same(what: str, given: Sequence[Any], expected: Sequence[str]) -> None:
-    counts, wanted = Counter(given), set(expected)
-    problems = {
-        "missing": [name for name in expected if name not in counts],
-        "unexpected": [name for name in counts if name not in wanted],
-        "repeated": [name for name, count in counts.items() if count > 1],
-    }
-    found = [f"{problem} {_listed(names)}" for problem, names in problems.items() if names]
-    if found:
-        raise InputMismatch(
-            f"{what} names: {'; '.join(found)}; the model takes {_listed(expected)}"
-        )
+def _is_plain_number(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
 
 
-def _listed(names: Iterable[Any], most: int = 30) -> str:
-    shown = [repr(name) for name in names]
-    rest = f", … {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + rest
+def _is_nullable_float(dtype: Any) -> bool:
+    inner = getattr(dtype, "numpy_dtype", None)
+    return inner is not None and inner.kind == "f"
 
 
 def _is_pandas(data: Any, kind: str) -> bool:
     pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(data, getattr(pandas, kind))
+    # While another thread imports it, it is there without its classes, and nobody has one of them.
+    return pandas is not None and isinstance(data, getattr(pandas, kind, ()))

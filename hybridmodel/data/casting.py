@@ -86,11 +86,7 @@ def cast_column(column: pd.Series[Any], dtype: DType, where: str) -> Array:
 def _cast_nullable(column: pd.Series[Any], dtype: DType, where: str) -> Array:
     own = column.dtype
     missing = column.isna().to_numpy()
-    if missing.any() and dtype.kind != "f":
-        raise InputMismatch(
-            f"{where}: {missing.sum()} missing values, first at position {missing.argmax()}; "
-            f"{_name(dtype)} cannot hold them"
-        )
+    check_none_missing(missing, dtype, where)
     if dtype.kind == "O":
         return cast(column.to_numpy(dtype=object), dtype, where)
     inner = getattr(own, "numpy_dtype", None)
@@ -102,6 +98,15 @@ def _cast_nullable(column: pd.Series[Any], dtype: DType, where: str) -> Array:
         values = values if values.flags.writeable else values.copy()
         values[missing] = np.nan
     return values
+
+
+def check_none_missing(missing: Array, dtype: DType, where: str) -> None:
+    """Raise for missing values if the dtype cannot hold them."""
+    if missing.any() and dtype.kind != "f":
+        raise InputMismatch(
+            f"{where}: {missing.sum()} missing values, first at position {missing.argmax()}; "
+            f"{_name(dtype)} cannot hold them"
+        )
 
 
 def _checked_strings(array: Array, where: str) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hybridmodel.data.arrow import read_column, speaks_arrow
 from hybridmodel.data.casting import cast, cast_column, from_values
+from hybridmodel.data.plain import Column
 from hybridmodel.data.tensors import Array, TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 
@@ -76,7 +77,30 @@ def from_column(column: pd.Series[Any], spec: TensorSpec, where: str) -> Array:
         array = _stacked([_as_array(cell, spec, where) for cell in column], spec.dtype, where)
     else:
         array = cast_column(column, spec.dtype, where)
-        array = array.reshape(-1, 1) if len(spec.shape) == 2 else array
+    return shaped(array, spec, where)
+
+
+def from_plain_column(column: Column, spec: TensorSpec) -> Array:
+    """Make the tensor that `spec` declares of a column of Arrow, as `from_column` does it.
+
+    Raises
+    ------
+    InputMismatch
+        If it does not fit.
+    """
+    array = column.cast(spec.dtype) if len(column.values) else spec.empty()
+    return shaped(array, spec, f"column {column.name!r}")
+
+
+def shaped(array: Array, spec: TensorSpec, where: str) -> Array:
+    """Return the values of a column in the shape that `spec` declares.
+
+    Raises
+    ------
+    InputMismatch
+        If it declares another.
+    """
+    array = array.reshape(-1, 1) if array.ndim == 1 and len(spec.shape) == 2 else array
     if not spec.fits(array.shape):
         raise InputMismatch(_shape_message(where, spec, array.shape))
     return array

@@ -107,13 +107,18 @@ def _column_index(name: str, labels: tuple[str | int, ...] | range) -> pd.Index[
     """Return column names; pandas needs long to make an index of strings."""
     import pandas as pd
 
-    return pd.Index([f"{name}_{label}" for label in labels])
+    return pd.Index(_column_names(name, labels))
+
+
+def _column_names(name: str, labels: tuple[str | int, ...] | range) -> list[str]:
+    return [f"{name}_{label}" for label in labels]
 
 
 def _columns(spec: TensorSpec, array: Array, rows: int) -> Iterable[tuple[str, Array]]:
     if not _is_table(spec, array):
         return [(spec.name, _column(array, rows))]
-    return zip(_column_index(spec.name, spec.labels or range(array.shape[1])), array.T, strict=True)
+    names = _column_names(spec.name, spec.labels or range(array.shape[1]))
+    return zip(names, array.T, strict=True)
 
 
 def _column(array: Array, rows: int) -> Array:

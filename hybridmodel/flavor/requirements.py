@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,22 @@ _logger = logging.getLogger("hybridmodel.flavor")
 
 def package_version(package: str = _PACKAGE, unknown: str = "0+unknown") -> str:
     """Return the installed version of a package, hybridmodel by default."""
+    # Imported where it is used, because it takes 35 ms, and loading a model needs none of it.
+    from importlib import metadata
+
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return unknown
 
 
 def is_release() -> bool:
     """Return whether pip finds the installed hybridmodel by its version."""
+    from importlib import metadata
+
     try:
-        installed = distribution(_PACKAGE)
-    except PackageNotFoundError:
+        installed = metadata.distribution(_PACKAGE)
+    except metadata.PackageNotFoundError:
         return False
     from_elsewhere = installed.read_text("direct_url.json") is not None
     return not from_elsewhere and not any(mark in installed.version for mark in ("+", ".dev"))
@@ -62,9 +66,11 @@ def requirements_with(code_paths: Sequence[str] | None, extra: Any) -> list[str]
 
 def pinned(module: str) -> str:
     """Return the distribution of a module, with its version."""
+    from importlib import metadata
+
     try:
-        return f"{module}=={version(module)}"
-    except PackageNotFoundError:
+        return f"{module}=={metadata.version(module)}"
+    except metadata.PackageNotFoundError:
         # For example onnxruntime, which onnxruntime-gpu also provides.
-        name = packages_distributions()[module][0]
-        return f"{name}=={version(name)}"
+        name = metadata.packages_distributions()[module][0]
+        return f"{name}=={metadata.version(name)}"

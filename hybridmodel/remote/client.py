@@ -7,7 +7,6 @@ Each step adds one thing: `infer` cuts what is too large, `_ask` encodes and che
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from hybridmodel.process.parallel import map_unordered
 from hybridmodel.remote import answers
 from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.exchange import Call, Exchanger
+from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import RequestSizes
@@ -81,12 +80,14 @@ class EndpointClient:
         timeout_s: float | None = None,
         retry: bool = True,
         deadline: Deadline | None = None,
+        request_rows: int | None = None,
     ) -> Answer:
         """Ask for the named outputs, in several requests where one would be too large.
 
         `feeds` has every input in its declared dtype, and at least one row. `rows` is what every
         batched output must have. A caller with another answer at hand passes ``retry=False``; one
-        who may end the call early passes a `deadline` instead of `timeout_s`.
+        who may end the call early passes a `deadline` instead of `timeout_s`. With `request_rows`
+        so many rows are sent at a time, and never fewer; see `request_rows`.
 
         Raises an `EndpointError` where no good answer came, `SpecMismatch` where its names,
         datatypes or shapes are not those of the local model, and `InputMismatch` where the request
@@ -94,11 +95,17 @@ class EndpointClient:
         """
         names = tuple(outputs)
         call = self._exchanger.begin(
-            timeout_s, _guid(), deadline, retry=retry, feeds=feeds, outputs=names, rows=rows
+            timeout_s,
+            new_request_id(),
+            deadline,
+            retry=retry,
+            feeds=feeds,
+            outputs=names,
+            rows=rows,
         )
         if rows is None or rows == 1 or not self._can_cut(names):
             return self._ask(call)
-        size = self._sizes.rows_for(call, rows)
+        size = min(rows, request_rows or self._sizes.rows_for(call, rows))
         while True:
             try:
                 if size >= rows:
@@ -108,6 +115,17 @@ class EndpointClient:
                 return answer
             except EndpointRefused as error:
                 size = self._sizes.fewer_rows(call, error, rows, size)
+                if request_rows is not None:
+                    raise
+
+    def request_rows(
+        self, feeds: Mapping[str, Array], rows: int, timeout_s: float | None = None
+    ) -> int:
+        """Return how many rows like these one request takes; the server is asked if need be.
+
+        Raises `EndpointError` where no request can be begun, such as without a key.
+        """
+        return self._sizes.request_rows(self._exchanger.begin(timeout_s, feeds=feeds), rows)
 
     @property
     def hedging(self) -> Crew:
@@ -255,9 +273,3 @@ class EndpointClient:
 
 stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
 """The last one makes the client of each new model: `hybridmodel.testing` puts it there."""
-
-
-def _guid() -> str:
-    """Make a random UUID as `uuid.uuid4` does, in a third of the time."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -54,13 +54,19 @@ class RequestSizes:
             self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
         return self._fitting(call, rows)
 
+    def request_rows(self, call: Call, rows: int) -> int:
+        """Return how many rows like these may go at a time; the server was asked lately."""
+        if self._learns_rows and self._clock() - self._asked_at >= _AGAIN_S:
+            self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
+        return min(self._rows, rows_within(call.feeds, rows, self._bytes.now))
+
     def fewer_rows(self, call: Call, error: EndpointRefused, rows: int, size: int) -> int:
         """Return how many rows to send at a time after so many were refused.
 
         Raises the refusal again if it is not for their number.
         """
         if size > 1 and error.status == 413:
-            self._bytes.refused(_size_of(call.feeds) / rows * size)
+            self._bytes.refused(size_of(call.feeds) / rows * size)
         elif size > 1 and error.status in (400, 424):
             self._learn(call, size)
         fewer = self._fitting(call, rows)
@@ -91,11 +97,11 @@ class RequestSizes:
 
 def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: float) -> int:
     """Return how many rows have at most so many bytes; at least one."""
-    row_bytes = _size_of(feeds) / max(rows, 1)
+    row_bytes = size_of(feeds) / max(rows, 1)
     return max(1, int(size_bytes / row_bytes)) if row_bytes else rows
 
 
-def _size_of(feeds: Mapping[str, Array]) -> int:
+def size_of(feeds: Mapping[str, Array]) -> int:
     """Return about how many bytes feeds have in a request."""
     return sum(map(_size_bytes, feeds.values()))
 

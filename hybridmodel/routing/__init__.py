@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import (
     Azure,
     AzureFirst,
@@ -9,10 +10,10 @@ from hybridmodel.routing.policies import (
     Hedge,
     Local,
     LocalFirst,
-    Policy,
     Shadow,
     Split,
 )
+from hybridmodel.routing.policy import Policy
 from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "USE_AZURE_ENV",
     "Azure",
     "AzureFirst",
+    "Budget",
     "Cascade",
     "Hedge",
     "Local",

@@ -11,6 +11,7 @@ import numpy as np
 from hybridmodel.cascade.judges import Judge, Outputs, judge_for
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Cascade
 
 Array = np.ndarray[Any, Any]
@@ -25,11 +26,11 @@ class Audit:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._policy: Cascade | None = None
+        self._policy: Cascade | Budget | None = None
         self._judge: Judge | None = None
         self._begin()
 
-    def judge(self, policy: Cascade, spec: ModelSpec) -> Judge:
+    def judge(self, policy: Cascade | Budget, spec: ModelSpec) -> Judge:
         """Return the judge that finds whether two answers differ.
 
         Raises
@@ -79,7 +80,7 @@ class Audit:
         self._rows = self._kept = self._audited = self._differ = 0
 
 
-def judge_of(policy: Cascade, spec: ModelSpec) -> Judge:
+def judge_of(policy: Cascade | Budget, spec: ModelSpec) -> Judge:
     """Return the judge that finds whether two answers differ, as the calibration did.
 
     Raises

@@ -8,6 +8,7 @@ mode              which route answers
 ``azure_first``   the endpoint; the local model where the endpoint is unavailable
 ``local_first``   the local model; the endpoint where the local model does not work
 ``cascade``       the local model; the endpoint for rows of which the local model is not sure
+``budget``        the local model; the endpoint for so many rows, the least sure ones
 ``shadow``        one route; the other is asked in the background, and compared
 ``split``         the endpoint for a share of calls or rows, the same ones each time
 ``hedge``         the endpoint; the local model where the endpoint takes too long
@@ -24,32 +25,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hybridmodel.checks import check_count, check_rate, check_seconds
 from hybridmodel.data.json_records import nullable, read_at
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.routing.budget import Budget
+from hybridmodel.routing.policy import Policy
 from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
     from hybridmodel.cascade.calibration import Calibration
     from hybridmodel.cascade.scores import Score
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Base of all policies."""
-
-    mode: ClassVar[str] = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `policy_from_dict` takes, in JSON's types.
-
-        Raises
-        ------
-        ConfigurationError
-            If it holds a function, which cannot be stored.
-        """
-        return {"mode": self.mode, **{item.name: getattr(self, item.name) for item in fields(self)}}
-
-    def _set(self, **checked: Any) -> None:
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -109,13 +91,14 @@ class Cascade(Policy):
         a function of the outputs.
     max_escalation : float or None
         Largest share of the rows of a call that is escalated, those of the lowest scores first.
-        Fractions of rows that remain are added to those of the next calls.
+        Fractions of rows that remain are added to those of the next calls. In a job over files it
+        is a share of all rows.
     on_unavailable : str
         ``"keep"`` the local answer where the endpoint is unavailable, with the error as reason; or
-        ``"raise"``.
+        ``"raise"``. A job over files stops, and can be resumed.
     audit_rate : float
         Share of the kept rows that are sent as well, to check whether the threshold is still right.
-        Their local answer is returned.
+        Their local answer is returned. A job over files audits none.
     calibration : Calibration or None
         Has the threshold and the score, where these are not given.
 
@@ -180,15 +163,10 @@ class Cascade(Policy):
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `policy_from_dict` takes; raises for a score that is a function."""
-        if self.score.function is not None:
-            raise ConfigurationError(
-                f"the score function {self.score.name} cannot be stored with a model; use a score "
-                "by name, or give the policy with each call"
-            )
         return super().to_dict() | {
             # JSON has no infinities.
             "threshold": str(self.threshold),
-            "score": self.score.to_dict(),
+            "score": self.score.to_store(),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
 
@@ -266,7 +244,7 @@ class Hedge(Policy):
 
 POLICIES: Mapping[str, type[Policy]] = {
     kind.mode: kind
-    for kind in (Local, Azure, AzureFirst, LocalFirst, Cascade, Shadow, Split, Hedge)
+    for kind in (Local, Azure, AzureFirst, LocalFirst, Cascade, Budget, Shadow, Split, Hedge)
 }
 """Every policy by its mode."""
 
@@ -294,6 +272,8 @@ def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
     try:
         kind = POLICIES[stored["mode"]]
         given = {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
+        if kind is Budget:
+            return Budget.read(given)
         return kind(**(_read_cascade(given) if kind is Cascade else given))
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ConfigurationError):

@@ -10,7 +10,9 @@ from typing import Any
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.routing.policies import Azure, Cascade, Local, Policy, as_policy
+from hybridmodel.routing.budget import Budget
+from hybridmodel.routing.policies import Azure, Cascade, Local, as_policy
+from hybridmodel.routing.policy import Policy
 from hybridmodel.routing.routes import ADD_ENDPOINT, check_rows
 from hybridmodel.switch import AZURE, LOCAL, USE_AZURE_ENV, parse_use_azure
 
@@ -114,10 +116,10 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
     if endpoint is None:
         raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
-    return _validate_cascade(policy, session) if isinstance(policy, Cascade) else policy
+    return _validate_cascade(policy, session) if isinstance(policy, Cascade | Budget) else policy
 
 
-def _validate_cascade(policy: Cascade, session: LocalSession) -> Cascade:
+def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
     from hybridmodel.routing.audit import judge_of
 
     check_rows(session.spec, ())

@@ -13,7 +13,8 @@ from hybridmodel.data.answer import MIXED, Answer
 from hybridmodel.data.binding import Binding
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.per_process import PerProcess
-from hybridmodel.routing.policies import Azure, Local, Policy, Split
+from hybridmodel.routing.policies import Azure, Local, Split
+from hybridmodel.routing.policy import Policy
 from hybridmodel.routing.routes import Request, Routes, merge
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -103,6 +104,7 @@ class _Runners:
             "local_first": fallback.local_first,
             "hedge": fallback.hedge,
             "cascade": self.cascade.answer,
+            "budget": self.cascade.answer,
             "shadow": self.shadow.answer,
         }
 

@@ -52,6 +52,10 @@ class Routes:
         self._client = client
         self._all_by_row = all(item.batched for item in (*self.spec.inputs, *self.spec.outputs))
 
+    def with_session(self, session: LocalSession) -> Routes:
+        """Return routes with another local one; the client and the counts are shared."""
+        return Routes(session, self._client, self.counters)
+
     @property
     def client(self) -> EndpointClient:
         """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""
@@ -89,6 +93,7 @@ class Routes:
         retry: bool = True,
         count: bool = True,
         deadline: Deadline | None = None,
+        request_rows: int | None = None,
     ) -> Answer:
         """Answer with the endpoint; see `EndpointClient.infer`, and `run_local` for `count`."""
         bound, names, timeout_s = request
@@ -99,6 +104,7 @@ class Routes:
             timeout_s=timeout_s,
             retry=retry,
             deadline=deadline,
+            request_rows=request_rows,
         )
         if count:
             self.counters.answered(AZURE, bound.rows or 1)

@@ -135,7 +135,9 @@ def test_a_failure_leaves_the_old_file(cli: Cli) -> None:
     """When a later batch fails, what was there stays as it was, and nothing lies beside it."""
     Path("in.csv").write_text("x\n0\n1\n2.5\n")
     Path("out.csv").write_text("old")
-    result = cli("predict", "@lookup", "in.csv", "-o", "out.csv", "--batch-rows", 2, status=2)
+    words = ("predict", "@lookup", "in.csv", "-o", "out.csv", "--batch-rows", 2)
+    assert "--overwrite replaces it" in cli(*words, status=2).stderr
+    result = cli(*words, "--overwrite", status=2)
     assert "in.csv, line 4 (row 2, from 0), column 'x': does not fit: " in result.stderr
     assert Path("out.csv").read_text() == "old"
     assert files(Path()) == {"in.csv", "out.csv", "rows.csv"}
@@ -161,8 +163,9 @@ def test_columns_may_not_be_there_twice(cli: Cli, saved: Path) -> None:
 
 def test_types_that_change_cannot_be_parquet(cli: Cli) -> None:
     """Kept columns that turn out to be of another type later on are refused, with the way out."""
-    Path("in.csv").write_text("a,b,c,d\n1,1,1,1\n2,1.5,1,1\n")
-    args = ("predict", "@linear", "in.csv", "--keep-input", "--batch-rows", 1)
+    whole = "1,1,1,1\n" * (1 << 15)
+    Path("in.csv").write_text(f"a,b,c,d\n{whole}2,1.5,1,1\n")
+    args = ("predict", "@linear", "in.csv", "--keep-input")
     assert "try csv" in cli(*args, "-o", "out.parquet", status=2).stderr
     cli(*args, "-o", "out.csv")
 

@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel import HybridOnnxModel, load_model, save_model
-from hybridmodel.cli import json_lines
-from hybridmodel.cli.bad_cells import find, shown
+from hybridmodel.batch.bad_cells import find, shown
+from hybridmodel.batch.formats import format_of, json_lines
+from hybridmodel.batch.formats.frames import batch_of
 from hybridmodel.cli.program import program
-from hybridmodel.cli.source import Source, format_of
+from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError, HybridModelError
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
@@ -85,7 +86,7 @@ def write(path: str, rows: pd.DataFrame) -> bytes:
     if plain.endswith(".parquet"):
         data = rows.to_parquet()
     elif plain.endswith(".jsonl"):
-        data = "".join(json_lines.lines(rows)).encode()
+        data = "".join(json_lines.lines(batch_of(rows))).encode()
     else:
         separator = "\t" if plain.endswith(".tsv") else ","
         data = rows.to_csv(index=False, sep=separator).encode()
@@ -429,7 +430,7 @@ def test_names_that_say_no_format(name: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"\.csv, \.tsv, \.jsonl or \.parquet was expected"
     ):
-        format_of(Path(name))
+        format_of(name)
     with pytest.raises(HybridModelError):
         Source(Path(name))
 
@@ -445,9 +446,7 @@ def test_json_lines_say_what_was(rows: list[tuple[Any, ...]]) -> None:
     """What is written as JSON lines is strict JSON and reads back as the same values."""
     table = pd.DataFrame(rows, columns=["f", "i", "s", "b"]).astype({"f": np.float32})
     table["n"] = [np.arange(2.0)] * len(rows)
-    lines = (
-        "".join(json_lines.lines(table)).splitlines() if False else list(json_lines.lines(table))
-    )
+    lines = list(json_lines.lines(batch_of(table)))
     assert len(lines) == len(rows)
     for line, (number, whole, text, flag) in zip(lines, rows, strict=True):
         record = json.loads(line, parse_constant=lambda name: pytest.fail(name))

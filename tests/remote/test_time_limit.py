@@ -16,7 +16,7 @@ from hybridmodel.checks import check_seconds, shown
 from hybridmodel.flavor.pyfunc import PyfuncModel
 from hybridmodel.remote.endpoint import read_field
 from hybridmodel.remote.trust.variables import capped
-from hybridmodel.routing import AzureFirst, Cascade, Hedge, Shadow, Split, parse_use_azure
+from hybridmodel.routing import AzureFirst, Budget, Cascade, Hedge, Shadow, Split, parse_use_azure
 from tests.support import models
 from tests.support.faulty import FaultyEndpoint
 
@@ -43,6 +43,9 @@ def test_a_number_beyond_floats_is_refused_as_any_other(value: Any) -> None:
         lambda: Shadow(max_pending=value),
         lambda: Cascade(threshold=value),
         lambda: Cascade(threshold=0.1, audit_rate=value),
+        lambda: Budget(value),
+        lambda: Budget(rows=value),
+        lambda: Budget(cost=value, cost_per_row=1),
         lambda: parse_use_azure(value, "the test"),
         lambda: as_score("margin").check_threshold(value),
         lambda: calibrate(model, X, epsilon=value),

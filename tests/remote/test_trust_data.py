@@ -43,6 +43,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "azure_first": {"routing": {"mode": "azure_first"}},
     "local_first": {"routing": {"mode": "local_first"}},
     "hedge": {"routing": {"mode": "hedge"}},
+    "budget": {"routing": {"mode": "budget", "rows": 5, "score": {"kind": "margin"}}},
     "split": {"routing": {"mode": "split", "share": 0.5}},
 }
 

@@ -77,7 +77,7 @@ def test_nothing_else_falls_back(mode: Any, failure: Script, kind: type[Exceptio
         )
 
 
-@pytest.mark.parametrize("mode", sorted(POLICIES.keys() - {"cascade"}))
+@pytest.mark.parametrize("mode", sorted(POLICIES.keys() - {"budget", "cascade"}))
 def test_the_callers_mistake_is_an_error_in_every_mode(model: HybridOnnxModel, mode: str) -> None:
     """Data that does not fit falls back to nothing."""
     with pytest.raises(InputMismatch):

@@ -17,6 +17,7 @@ from hybridmodel import (
     save_model,
 )
 from hybridmodel.routing import (
+    Budget,
     Cascade,
     Hedge,
     Shadow,
@@ -41,6 +42,8 @@ from tests.support.two_routes import X, assert_same, local_outputs, remote_outpu
         (Split(1.0), "azure", remote_outputs),
         (Cascade(threshold=0.0), "local", local_outputs),
         (Cascade(threshold=float("inf")), "azure", remote_outputs),
+        (Budget(share=0.0), "local", local_outputs),
+        (Budget(rows=1000), "azure", remote_outputs),
         (lambda feeds: True, "azure", remote_outputs),
         (lambda feeds: np.zeros(len(feeds["x"]), bool), "local", local_outputs),
     ],

@@ -35,6 +35,7 @@ def test_the_router_carries_out_every_policy(server: EmbeddedServer, mode: str) 
     """Also the two plain ones, of which any instance will do."""
     settings: dict[str, dict[str, Any]] = {
         "cascade": {"threshold": 0.0, "score": "margin:probabilities"},
+        "budget": {"rows": 0, "score": "margin:probabilities"},
         "hedge": {"delay_s": 20.0},
         "split": {"share": 1.0},
     }

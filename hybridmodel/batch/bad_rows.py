@@ -1,0 +1,263 @@
+"""Rows that `predict` refuses: found by halving, kept apart with the reason, and bounded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hybridmodel.batch.pieces import Rows
+from hybridmodel.batch.pipeline import Score
+from hybridmodel.batch.summary import Counts
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+
+FAIL, WRITE = "fail", "write"
+
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRow:
+    """A row that is no good input.
+
+    Attributes
+    ----------
+    file : str
+        Where it stands.
+    row : int
+        Of the file, counted from 0.
+    reason : str
+        What `predict` says of it.
+    values : mapping of str to object
+        The row itself, by column.
+    """
+
+    file: str
+    row: int
+    reason: str
+    values: dict[str, Any]
+
+    def line(self) -> bytes:
+        """Return it as a JSON line."""
+        return json.dumps(_plain(asdict(self)), ensure_ascii=False, default=str).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """A scored batch, and the rows that are not in it.
+
+    Attributes
+    ----------
+    batch : pyarrow.RecordBatch
+        The answers of the good rows, in order.
+    bad : tuple of BadRow
+        In order.
+    """
+
+    batch: Any
+    bad: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many bad rows a job may have.
+
+    Attributes
+    ----------
+    rows : int or None
+        At the most; None where it is a share.
+    share : float
+        Of all rows, from 0 to 1.
+    """
+
+    rows: int | None = 0
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, max_errors: Any) -> Allowance:
+        """Read ``max_errors``: a number of rows, or a share of them such as ``"1.5%"``.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is neither.
+        """
+        if type(max_errors) is int and max_errors >= 0:
+            return cls(max_errors)
+        if isinstance(max_errors, str):
+            if max_errors.isascii() and max_errors.isdigit():
+                return cls(int(max_errors))
+            match = _PERCENT.fullmatch(max_errors)
+            if match and float(match[1]) <= 100:
+                return cls(None, float(match[1]) / 100)
+        raise ConfigurationError(
+            f"max_errors is a number of rows, or a share of them such as '1%'; got "
+            f"{shown(max_errors)}"
+        )
+
+    def __str__(self) -> str:
+        return str(self.rows) if self.rows is not None else f"{100 * self.share:g}%"
+
+    def is_exceeded(self, errors: int, rows: int) -> bool:
+        """Tell whether `errors` bad rows are too many for a job of so many rows."""
+        most = self.share * rows if self.rows is None else self.rows
+        return errors > most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sifter:
+    """Scores rows, and keeps those that are no good input apart, if there may be any.
+
+    Parameters
+    ----------
+    score : callable
+        Refuses a batch with an `InputMismatch` if it has a bad row.
+    locate : callable
+        Makes of that error one which says where in the file it is.
+    mend : callable, optional
+        Makes columns of numbers of texts, where a bad cell has made texts of them; also returns
+        the rows of which that cannot be done, with the reasons.
+    most : int or None
+        Bad rows after which looking for more is given up; None for no bound, -1 for never looking.
+    """
+
+    score: Score
+    locate: Callable[[InputMismatch, Rows], InputMismatch]
+    mend: Callable[[Rows], tuple[Any, dict[int, str]]] | None = None
+    most: int | None = -1
+
+    def __call__(self, rows: Rows) -> tuple[Sifted, Counts]:
+        """Return what was scored, and what was not.
+
+        Raises
+        ------
+        InputMismatch
+            If there are more bad rows than may be, or not the rows are to blame but their columns.
+        Exception
+            What else `score` raises.
+        """
+        try:
+            answer, counts = self.score(rows.batch)
+        except InputMismatch as error:
+            if self.most == -1:
+                raise self.locate(error, rows) from error
+            return self._sifted(rows, error)
+        except ConfigurationError as error:  # Such as a column that is to be kept.
+            raise ConfigurationError(f"{rows.file.name}: {error}") from error
+        return Sifted(answer), counts
+
+    def _sifted(self, rows: Rows, error: InputMismatch) -> tuple[Sifted, Counts]:
+        batch, reasons = (rows.batch, {}) if self.mend is None else self.mend(rows)
+        try:
+            empty, _ = self.score(batch.slice(0, 0))
+        except InputMismatch:
+            # A column is missing, or of a foreign type: that is not the fault of a row.
+            raise self.locate(error, rows) from error
+        left = [at for at in range(batch.num_rows) if at not in reasons]
+        answers, counts = [], Counts()
+        for found, at in self._halved(batch.take(left) if reasons else batch, 0):
+            if isinstance(found, str):
+                reasons[left[at]] = found
+                self._check(len(reasons), error, rows)
+            else:
+                answers.append(found[0])
+                counts += found[1]
+        self._check(len(reasons), error, rows)
+        counts += Counts(rows=len(reasons), errors=len(reasons))
+        answer = _joined(answers) if answers else empty
+        return Sifted(answer, tuple(_bad_rows(rows, reasons))), counts
+
+    def _check(self, bad: int, error: InputMismatch, rows: Rows) -> None:
+        if self.most is not None and bad > self.most:
+            raise self.locate(error, rows) from error
+
+    def _halved(self, batch: Any, start: int) -> Iterator[tuple[str | tuple[Any, Counts], int]]:
+        """Yield the answers of good rows, as many as go together, and the reasons of bad ones.
+
+        With each comes the number of the first row.
+        """
+        if not batch.num_rows:
+            return
+        try:
+            yield self.score(batch), start
+        except InputMismatch as error:
+            if batch.num_rows == 1:
+                yield str(error), start
+                return
+            middle = batch.num_rows // 2
+            yield from self._halved(batch.slice(0, middle), start)
+            yield from self._halved(batch.slice(middle), start + middle)
+
+
+def numbers_mended(
+    batch: Any, names: Iterable[str], decimal: str = "."
+) -> tuple[Any, dict[int, str]]:
+    """Make numbers of texts, as they would have been read without the bad cells among them.
+
+    Parameters
+    ----------
+    batch : pyarrow.RecordBatch
+        Read from CSV, where one bad cell makes texts of all that were read with it.
+    names : iterable of str
+        Columns that are to be numbers; those that are no texts are left as they are.
+    decimal : str
+        What stands before decimals.
+
+    Returns
+    -------
+    tuple of pyarrow.RecordBatch and dict of int to str
+        The batch with numbers, which are missing in bad rows, and what is wrong with each of these.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    columns: list[Any] = list(batch.columns)
+    reasons: dict[int, str] = {}
+    for at, name in enumerate(batch.schema.names):
+        if name not in names or not _is_text(batch.schema.field(at).type):
+            continue
+        texts = batch.column(at).to_pandas().astype(object)
+        plain = texts if decimal == "." else texts.str.replace(decimal, ".", regex=False)
+        numbers = pd.to_numeric(plain, errors="coerce")
+        for row in (numbers.isna() & texts.notna()).to_numpy().nonzero()[0]:
+            told = f"column {name!r}: {shown(texts.iloc[row])} is not a number"
+            reasons.setdefault(int(row), told)
+        columns[at] = pa.Array.from_pandas(numbers)
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names), reasons
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _bad_rows(rows: Rows, reasons: Mapping[int, str]) -> Iterator[BadRow]:
+    for at in sorted(reasons):
+        (values,) = rows.batch.slice(at, 1).to_pylist()
+        yield BadRow(file=rows.file.name, row=rows.start + at, reason=reasons[at], values=values)
+
+
+def _joined(batches: list[Any]) -> Any:
+    if len(batches) == 1:
+        return batches[0]
+    import pyarrow as pa
+
+    (joined,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return joined
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with what JSON has no word for as text, and bytes in hexadecimal."""
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
+        return str(value)
+    return value

@@ -1,0 +1,45 @@
+"""How a job ends that could not be finished: with an error that says how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hybridmodel.exceptions import ConfigurationError, HybridModelError
+
+_TO_GO_ON = "what is done is kept: --resume (resume=True) goes on with it"
+
+
+@contextmanager
+def clear_errors(output: str) -> Iterator[None]:
+    """Turn what the system says of files and disks into a `ConfigurationError`."""
+    try:
+        yield
+    except HybridModelError:
+        raise  # Some are errors of the system as well, such as a timeout.
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise ConfigurationError(f"{output}: {error.strerror or error}{where}") from error
+
+
+@contextmanager
+def told_how_to_go_on(output: str, has_parts: Callable[[], bool]) -> Iterator[None]:
+    """Add to any error how the job goes on: to errors of a full disk in the message itself.
+
+    Parameters
+    ----------
+    output : str
+        For messages.
+    has_parts : callable
+        Tells whether any part is done; where none is, there is nothing to go on with.
+    """
+    try:
+        with clear_errors(output):
+            yield
+    except BaseException as error:
+        if not has_parts():
+            raise
+        if isinstance(error, ConfigurationError) and isinstance(error.__cause__, OSError):
+            raise ConfigurationError(f"{error}; {_TO_GO_ON}") from error.__cause__
+        error.add_note(_TO_GO_ON)
+        raise

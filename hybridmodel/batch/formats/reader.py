@@ -1,0 +1,96 @@
+"""`read`: the rows of a file in record batches, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from hybridmodel.batch.formats import arrow_ipc, csv_text, json_lines, parquet
+from hybridmodel.batch.formats.files import InputFile, Reading
+from hybridmodel.batch.formats.kinds import ARROW, CSV, JSON_LINES, PARQUET
+from hybridmodel.data.tensors import ModelSpec
+
+
+def read(
+    file: InputFile,
+    *,
+    spec: ModelSpec,
+    rows: int,
+    start_row: int = 0,
+    reading: Reading | None = None,
+) -> Iterator[Any]:
+    """Yield the rows of a file in order.
+
+    Parameters
+    ----------
+    file : InputFile
+        Opened at the first batch, closed at the last or when the generator is.
+    spec : ModelSpec
+        Of the model that takes the rows: its texts are read as they are written.
+    rows : int
+        Of a batch at the most.
+    start_row : int, default=0
+        The first that is wanted. What comes before is skipped by row groups in Parquet, by batches
+        in Arrow IPC, and read through in texts and inside one row group.
+    reading : Reading, optional
+        How texts are read.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        At least one, which may be empty. Its metadata names the columns that are an index of
+        pandas.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    InputMismatch
+        If it cannot be read as what its name says; names the file.
+    """
+    with file.opened() as opened:
+        yield from read_from(
+            opened,
+            file.kind,
+            file.name,
+            spec=spec,
+            rows=rows,
+            start_row=start_row,
+            reading=reading or Reading(),
+        )
+
+
+def read_from(
+    file: IO[bytes],
+    kind: str,
+    name: str,
+    *,
+    spec: ModelSpec,
+    rows: int,
+    start_row: int,
+    reading: Reading,
+) -> Iterator[Any]:
+    """Yield the rows of an open file of a kind; see `read`."""
+    part = {"rows": rows, "start_row": start_row}
+    if kind == CSV:
+        return csv_text.read(file, name, spec=spec, reading=reading, **part)
+    by_kind = {PARQUET: parquet.read, ARROW: arrow_ipc.read, JSON_LINES: json_lines.read}
+    return by_kind[kind](file, name, **part)
+
+
+def count_rows(file: InputFile) -> int | None:
+    """Return the rows of a file that says so without being read; None for all but Parquet."""
+    if file.kind != PARQUET:
+        return None
+    with file.opened() as opened:
+        return parquet.count_rows(opened, file.name)
+
+
+def line_of(file: InputFile, row: int, reading: Reading | None = None) -> int | None:
+    """Return the line of a text, counted from 1, on which a row stands; None where none does."""
+    if file.kind not in (CSV, JSON_LINES):
+        return None
+    with file.opened() as opened:
+        if file.kind == CSV:
+            return csv_text.line_of(opened, file.name, reading or Reading(), row)
+        return json_lines.line_of(opened, row)

@@ -1,0 +1,178 @@
+"""Which files are read: paths, folders, globs and addresses become `InputFile` records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from glob import has_magic
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hybridmodel.batch.formats.files import InputFile
+from hybridmodel.batch.formats.kinds import find_format, format_of
+from hybridmodel.checks import needed_for
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+__all__ = ["InputFile", "Place", "find", "place_of"]
+
+Location = str | os.PathLike[str]
+
+
+class Place(NamedTuple):
+    """Where a path leads.
+
+    Attributes
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+        The local one, or that of an address.
+    path : str
+        As the file system takes it.
+    is_local : bool
+        Whether it is a path of this machine.
+    """
+
+    filesystem: pyarrow.fs.FileSystem
+    path: str
+    is_local: bool
+
+
+def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
+    """Return the files that are meant, those of each folder or glob in the order of their paths.
+
+    Parameters
+    ----------
+    inputs : str, path, or iterable of them
+        Files whose names say their formats; folders, whose files of a known format are taken, also
+        those in folders below; globs; all of this as addresses such as ``s3://bucket/in``. Names
+        that begin with a dot or an underscore are passed over in folders.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no file, one has an unknown format, or a file is meant twice.
+    MissingDependency
+        If the file system of an address needs a package that is not installed.
+    """
+    given = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    found = [file for one in given for file in _files_of(os.fspath(one))]
+    if not found:
+        raise ConfigurationError("no input: give at least one file, folder or glob")
+    seen: set[str] = set()
+    for file in found:
+        if file.name in seen:
+            raise ConfigurationError(f"{file.name}: is given twice")
+        seen.add(file.name)
+    return found
+
+
+def place_of(path: Location) -> Place:
+    """Return the file system and the path on it that a path or address means.
+
+    Raises
+    ------
+    MissingDependency
+        If the file system needs a package that is not installed.
+    ConfigurationError
+        If there is no such file system.
+    """
+    from pyarrow import fs
+
+    text = os.fspath(path)
+    scheme, mark, _ = text.partition("://")
+    if not mark:
+        return Place(fs.LocalFileSystem(), text, True)
+    if scheme == "file":
+        filesystem, inner = fs.FileSystem.from_uri(text)
+        return Place(filesystem, inner, True)
+    return Place(*_remote(text, scheme), False)
+
+
+def _remote(url: str, scheme: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    with needed_for(f"a path of {scheme}://"):
+        import fsspec
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise MissingDependency(f"{scheme}:// paths: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{url}: {error}") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
+
+
+def _files_of(given: str) -> Iterator[InputFile]:
+    filesystem, path, is_local = place_of(given)
+    prefix = "" if is_local else f"{given.partition('://')[0]}://"
+    if has_magic(path) and not _exists(filesystem, path):
+        paths = _matches(filesystem, path)
+        if not paths:
+            raise ConfigurationError(f"{given}: no file has such a name")
+    elif _is_folder(filesystem, path) and find_format(path) is None:
+        paths = [one for one in _below(filesystem, path) if find_format(one) is not None]
+        if not paths:
+            raise ConfigurationError(f"{given}: the folder has no file of a known format")
+    else:
+        paths = [path]
+    for one in paths:
+        made = format_of(one)
+        yield InputFile(
+            path=one,
+            kind=made.kind,
+            filesystem=filesystem,
+            zipped=made.zipped,
+            shown=prefix + one.lstrip("/") if prefix else one,
+        )
+
+
+def _is_folder(filesystem: Any, path: str) -> bool:
+    from pyarrow import fs
+
+    return bool(filesystem.get_file_info(path).type == fs.FileType.Directory)
+
+
+def _exists(filesystem: Any, path: str) -> bool:
+    from pyarrow import fs
+
+    return bool(filesystem.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def _below(filesystem: Any, folder: str) -> list[str]:
+    """Return the files below a folder in the order of their paths."""
+    from pyarrow import fs
+
+    infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+    base = len(PurePosixPath(folder).parts)
+    return sorted(
+        info.path
+        for info in infos
+        if info.type == fs.FileType.File
+        and not any(part[0] in "._" for part in PurePosixPath(info.path).parts[base:])
+    )
+
+
+def _matches(filesystem: Any, pattern: str) -> list[str]:
+    """Return the files that match a glob, of which ``**`` matches folders below."""
+    parts = PurePosixPath(pattern).parts
+    fixed = 0
+    while fixed < len(parts) and not has_magic(parts[fixed]):
+        fixed += 1
+    folder = str(PurePosixPath(*parts[:fixed])) if fixed else "."
+    if not _is_folder(filesystem, folder):
+        return []
+    wanted = "/".join(parts[fixed:])
+    return [one for one in _below(filesystem, folder) if _fits(one, folder, wanted)]
+
+
+def _fits(path: str, folder: str, wanted: str) -> bool:
+    inner = PurePosixPath(path).relative_to(folder) if folder != "." else PurePosixPath(path)
+    levels, depth = wanted.split("/"), len(inner.parts)
+    if "**" in levels:
+        tail = levels[levels.index("**") + 1 :] or ["*"]
+        return depth >= len(tail) and PurePosixPath(*inner.parts[-len(tail) :]).match(
+            "/".join(tail)
+        )
+    return depth == len(levels) and inner.match(wanted)

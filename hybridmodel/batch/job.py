@@ -1,0 +1,213 @@
+"""`predict_files`: files in, answers out, exactly once, whatever ends the process in between."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybridmodel.batch import work as works
+from hybridmodel.batch.columns import Columns
+from hybridmodel.batch.durable import Disk
+from hybridmodel.batch.endings import clear_errors, told_how_to_go_on
+from hybridmodel.batch.formats import Reading
+from hybridmodel.batch.inputs import Location, find
+from hybridmodel.batch.rules import Rules
+from hybridmodel.batch.running import Progress, Run, Speed
+from hybridmodel.batch.scoring import Scorer
+from hybridmodel.batch.source import Source
+from hybridmodel.batch.store import LAST, NEVER, Store
+from hybridmodel.batch.summary import Summary
+from hybridmodel.batch.target import Target, target_of
+from hybridmodel.batch.tuning import tuned
+from hybridmodel.batch.two_pass import has_two_passes
+from hybridmodel.batch.work import Work
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.routing.resolver import LOCAL_POLICY
+
+if TYPE_CHECKING:
+    from hybridmodel.model import HybridOnnxModel
+
+
+def predict_files(
+    model: HybridOnnxModel | str | os.PathLike[str],
+    inputs: Location | Iterable[Location],
+    output: Location,
+    *,
+    use_azure: Any = None,
+    mode: Any = None,
+    columns: Columns | None = None,
+    keep: Iterable[str] = (),
+    keep_input: bool = False,
+    provenance: bool = False,
+    output_name: str | None = None,
+    timeout: float | None = None,
+    reading: Reading | None = None,
+    batch_rows: int | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_bad_rows: str = "fail",
+    max_errors: int | str = 0,
+    progress: Progress | None = None,
+    disk: Disk | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Predict for all rows of files, in flat memory, and write the answers in the same order.
+
+    What is done is durable part by part, in a folder beside the output; a job that was ended by
+    anything goes on with ``resume=True``, and gives the rows, order and values of one that was not.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel, str or path
+        Answers; also what `hybridmodel.load_model` takes, or an ONNX file.
+    inputs : str, path or iterable of them
+        As `hybridmodel.batch.inputs.find` takes them: files, folders, globs, addresses.
+    output : str or path
+        A Parquet, CSV, JSON lines or Arrow IPC file, as its suffix says; without a suffix a folder
+        of Parquet files. It appears when it is complete.
+    use_azure, mode, timeout, provenance : optional
+        As `HybridOnnxModel.predict` takes them. With a `Budget`, the endpoint answers exactly the
+        least sure rows of all files.
+    columns : Columns, optional
+        Which columns are features, and which are kept; `keep` and `keep_input` say the usual.
+    keep : iterable of str
+        Columns of the input that stand before the predictions.
+    keep_input : bool, default=False
+        Keep all of them.
+    output_name : str, optional
+        The only output of the model that is wanted.
+    reading : Reading, optional
+        How texts are read.
+    batch_rows : int, optional
+        Rows that are scored at a time.
+    workers : int, optional
+        Threads that score.
+    resume : bool, default=False
+        Go on with a half-done job, if there is one. Nothing that changes the answers may be another
+        than it was. The manifest is kept at the end, in a folder whose name begins with a dot, so
+        that the same call finds that all is done; without it there would be an error.
+    overwrite : bool, default=False
+        Replace an output that is there, at the end, and drop a half-done job.
+    on_bad_rows : str, default="fail"
+        ``"write"`` leaves rows that `HybridOnnxModel.predict` refuses out, and writes them with
+        the reason to a file of JSON lines beside the output.
+    max_errors : int or str, default=0
+        How many such rows there may be, or which share of all, such as ``"1%"``.
+    progress : callable, optional
+        Called with the counts so far and the number of rows, None where that is not known.
+    disk : Disk, optional
+        Does the durable steps.
+    clock : callable
+        Returns seconds.
+
+    Returns
+    -------
+    Summary
+        ``rows == local + remote + errors``.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument cannot work, the output is there already or being written, a half-done job
+        is, or cannot go on; or the disk is full.
+    InputMismatch
+        If a file cannot be read, or there are more bad rows than may be.
+    EndpointError, SpecMismatch
+        As `HybridOnnxModel.predict`; what is done is kept.
+    """
+    started = clock()
+    with _opened(model) as opened:
+        policy = opened.policies.for_call(use_azure, mode)
+        first = LOCAL_POLICY if has_two_passes(policy) else policy
+        found = tuned(opened, first, workers=workers, batch_rows=batch_rows)
+        scorer = Scorer(
+            model=found.model,
+            policy=policy,
+            columns=columns or Columns(keep=tuple(keep), keep_input=keep_input),
+            output=output_name,
+            timeout_s=timeout,
+            provenance=provenance,
+        )
+        rules = Rules.of(scorer, reading, on_bad_rows, max_errors)
+        target = target_of(output, disk or Disk())
+        source = Source.looked_at(find(inputs), rules, target)
+        speed = Speed(batch_rows=found.batch_rows, workers=found.workers)
+        with clear_errors(target.name), target.held() as store:
+            work = _work(store, source, target, resume=resume, overwrite=overwrite)
+            run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
+            with _kept(store, target.name):
+                done = work.done or run.make(overwrite=overwrite)
+                target.publish(store, done)
+            store.clear(NEVER if resume else LAST)
+    return Summary(
+        **done.counts.to_dict(),
+        parts=done.parts,
+        resumed=work.resumed,
+        elapsed_s=clock() - started,
+        output=target.name,
+        bad_rows=None if done.bad is None else target.bad_rows,
+    )
+
+
+def _work(store: Store, source: Source, target: Target, *, resume: bool, overwrite: bool) -> Work:
+    """Begin a job, or go on with one."""
+    form = source.form_of_parts
+    if resume and works.is_begun(store):
+        try:
+            work = works.resume(
+                store,
+                source.task,
+                form=form,
+                output=target.name,
+                holds=lambda done: target.holds(store, done),
+            )
+        except ConfigurationError:
+            if not (overwrite and works.is_done(store)):
+                raise
+        else:
+            if work.done is None:
+                target.check_free(overwrite=overwrite)
+            return work
+    if not overwrite and works.is_begun(store) and not works.is_done(store):
+        raise ConfigurationError(
+            f"{target.name}: a half-done job is there: --resume goes on with it, --overwrite "
+            "begins anew"
+        )
+    target.check_free(overwrite=overwrite)
+    return works.begin(store, source.task, form=form)
+
+
+@contextmanager
+def _kept(store: Store, output: str) -> Iterator[None]:
+    """Keep what is done when something is raised, and leave nothing where nothing is done."""
+    try:
+        with told_how_to_go_on(output, lambda: works.has_parts(store)):
+            yield
+    except BaseException:
+        with suppress(OSError):
+            if not works.has_parts(store):
+                store.clear(LAST)
+        raise
+
+
+@contextmanager
+def _opened(model: Any) -> Iterator[HybridOnnxModel]:
+    """Yield a model, which is closed again if it was opened here."""
+    if not isinstance(model, (str, os.PathLike)):
+        yield model
+        return
+    if Path(model).suffix.lower() == ".onnx" and Path(model).is_file():
+        from hybridmodel.model import HybridOnnxModel
+
+        opened = HybridOnnxModel(model)
+    else:
+        from hybridmodel.flavor import load_model
+
+        opened = load_model(model)
+    with opened:
+        yield opened

@@ -1,0 +1,75 @@
+"""Lets one job at a time work on an output; the system frees it when the process ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hybridmodel.exceptions import ConfigurationError
+
+LOCK = "lock"
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+
+@contextmanager
+def locked(folder: Path, output: str) -> Iterator[None]:
+    """Hold a folder, which is made if need be, until the block ends or the process is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the job.
+    output : str
+        What the job writes, for the message.
+
+    Raises
+    ------
+    ConfigurationError
+        If another job holds it.
+    OSError
+        If it cannot be made.
+    """
+    while True:
+        _make(folder, output)
+        try:
+            descriptor = os.open(folder / LOCK, _OPEN, 0o666)
+        except FileNotFoundError:
+            continue  # A job that ended in between has removed the folder.
+        try:
+            _take(descriptor, output)
+            if _is_there(descriptor, folder / LOCK):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _make(folder: Path, output: str) -> None:
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        raise ConfigurationError(
+            f"{output}: {folder} is a link; a folder for the job was expected. Remove it"
+        )
+
+
+def _take(descriptor: int, output: str) -> None:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"{output}: another job is writing it at this moment; wait for it, or choose another "
+            "output"
+        ) from error
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,104 @@
+"""Rows of many batches in few requests: each as full as the endpoint takes it, the last one less.
+
+No I/O and no threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hybridmodel.data.binding import Bound
+from hybridmodel.exceptions import InputMismatch
+
+Array = np.ndarray[Any, Any]
+
+MOST_REQUEST_ROWS = 1 << 13
+_MOST_REQUEST_BYTES = 1 << 22
+"""Of a request that the endpoint leaves open: with more, fewer would be under way together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Rows that go together: in one request, or in several of a server that takes few rows.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 0; its first row is row ``number * size`` of all that are sent.
+    feeds : mapping of str to ndarray
+        Every input by name, as the model takes it.
+    rows : int
+        At least 1.
+    """
+
+    number: int
+    feeds: Mapping[str, Array]
+    rows: int
+
+
+def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request]:
+    """Pack rows into requests of exactly `size` rows; only the last has fewer.
+
+    Parameters
+    ----------
+    some : iterable of Bound
+        Rows, any number at a time.
+    size : int
+        At least 1.
+    first : int, optional
+        Number of the first request.
+
+    Raises
+    ------
+    InputMismatch
+        If rows of different shapes would have to go together.
+    """
+    waiting: list[Mapping[str, Array]] = []
+    have, number = 0, first
+    for bound in some:
+        start, rows = 0, bound.rows or 0
+        while have + rows - start >= size:
+            behind = start + size - have
+            feeds = _joined([*waiting, _sliced(bound.feeds, start, behind)])
+            yield Request(number, feeds, size)
+            number, start, waiting, have = number + 1, behind, [], 0
+        if start < rows:
+            # Copied, else a few rows would hold the batch that they come from.
+            waiting.append(_sliced(bound.feeds, start, rows, copy=True))
+            have += rows - start
+    if have:
+        yield Request(number, _joined(waiting), have)
+
+
+def request_rows(told: int, row_bytes: float) -> int:
+    """Return how many rows make a full request.
+
+    Parameters
+    ----------
+    told : int
+        At the most, as the endpoint says.
+    row_bytes : float
+        Size of a row, about.
+    """
+    within = int(_MOST_REQUEST_BYTES / row_bytes) if row_bytes > 0 else MOST_REQUEST_ROWS
+    return max(1, min(told, within, MOST_REQUEST_ROWS))
+
+
+def _sliced(
+    feeds: Mapping[str, Array], start: int, stop: int, *, copy: bool = False
+) -> dict[str, Array]:
+    made = {name: array[start:stop] for name, array in feeds.items()}
+    return {name: array.copy() for name, array in made.items()} if copy else made
+
+
+def _joined(several: list[Mapping[str, Array]]) -> Mapping[str, Array]:
+    if len(several) == 1:
+        return several[0]
+    try:
+        return {name: np.concatenate([feeds[name] for feeds in several]) for name in several[0]}
+    except ValueError as error:
+        raise InputMismatch(f"rows of different shapes cannot go in one request: {error}") from None

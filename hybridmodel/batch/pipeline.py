@@ -1,0 +1,202 @@
+"""Pieces go in, and their answers come out in the same order, while several are under way.
+
+A thread reads, so many others score, and the caller's own thread writes. What waits between them
+is bounded, so that memory is.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hybridmodel.batch.summary import Counts
+from hybridmodel.exceptions import InputMismatch
+
+__all__ = ["Counts", "Piece", "Score", "Scored", "scored"]
+
+Score = Callable[[Any], tuple[Any, Counts]]
+"""Takes a record batch and returns the scored one."""
+
+_NAME = "hybridmodel-batch"
+_PATIENCE_S = 1.0
+"""For what is under way when nobody wants it any more."""
+
+_LONGEST_S = 0.25
+"""Of one wait: a signal may reach another thread than the one that has to handle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of a part.
+
+    Attributes
+    ----------
+    part : int
+        The number of the part.
+    batch : pyarrow.RecordBatch
+        The rows.
+    start : int
+        Rows of the file before them.
+    """
+
+    part: int
+    batch: Any
+    start: int = 0
+
+
+Explain = Callable[[Piece, InputMismatch], Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The answer for a piece.
+
+    Attributes
+    ----------
+    part : int
+        The number of the part.
+    batch : pyarrow.RecordBatch
+        What is to be written.
+    counts : Counts
+        Who has answered.
+    """
+
+    part: int
+    batch: Any
+    counts: Counts
+
+
+def scored(
+    pieces: Iterable[Piece], score: Score, workers: int, explain: Explain | None = None
+) -> Iterator[Scored]:
+    """Score pieces, and yield what comes of them in their order.
+
+    When reading or scoring raises, or the caller stops asking, nothing more is begun, and what is
+    under way is waited for no longer than a second.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+        Read in a thread of its own; a generator is closed there.
+    score : callable
+        Called in `workers` threads at a time.
+    workers : int
+        At least 1; with 0 everything happens in the caller's thread, one after the other.
+    explain : callable, optional
+        Makes the error that is raised of an `InputMismatch` about a piece.
+
+    Raises
+    ------
+    Exception
+        What the first piece that failed raised, in the order of the pieces.
+    """
+    work = partial(_score, score, explain)
+    if workers < 1:
+        yield from map(work, pieces)
+        return
+    line = _Line(workers + 2)
+    tasks = [partial(line.read, pieces), *[partial(line.work, work)] * workers]
+    threads = [threading.Thread(target=task, name=_NAME, daemon=True) for task in tasks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield from line.results()
+    finally:
+        line.stop()
+        _join(threads)
+
+
+def _score(score: Score, explain: Explain | None, piece: Piece) -> Scored:
+    try:
+        return Scored(piece.part, *score(piece.batch))
+    except InputMismatch as error:
+        if explain is None:
+            raise
+        raise explain(piece, error) from error
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait for threads, since one inside of onnxruntime at the end of the process aborts it."""
+    until = time.monotonic() + _PATIENCE_S
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+class _Line:
+    """What the threads share: pieces that wait, and the places of their answers in order."""
+
+    def __init__(self, most: int) -> None:
+        self._room = threading.Semaphore(most)
+        self._waiting: queue.SimpleQueue[tuple[Piece, Future[Scored]] | None] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[Future[Scored] | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+
+    def read(self, pieces: Iterable[Piece]) -> None:
+        """Take pieces as there is room for them; what reading raises has a place as well."""
+        try:
+            for piece in pieces:
+                if not self._has_room():
+                    break
+                future: Future[Scored] = Future()
+                self._places.put(future)
+                self._waiting.put((piece, future))
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that takes the results
+            failed: Future[Scored] = Future()
+            failed.set_exception(error)
+            self._places.put(failed)
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+            self._places.put(None)
+            self._waiting.put(None)
+
+    def work(self, score: Callable[[Piece], Scored]) -> None:
+        """Score pieces until there is none left."""
+        while (taken := self._waiting.get()) is not None and not self._stopped.is_set():
+            piece, future = taken
+            try:
+                future.set_result(score(piece))
+            except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+                future.set_exception(error)
+            del taken, piece, future  # Else an idle thread would hold its last rows.
+        self._waiting.put(None)  # For the next thread.
+
+    def results(self) -> Iterator[Scored]:
+        """Yield the answers in order, as they come."""
+        while (place := self._next_place()) is not None:
+            yield _awaited(place)
+            self._room.release()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._stopped.set()
+        self._room.release()
+        self._waiting.put(None)
+
+    def _has_room(self) -> bool:
+        self._room.acquire()
+        return not self._stopped.is_set()
+
+    def _next_place(self) -> Future[Scored] | None:
+        while True:
+            try:
+                return self._places.get(timeout=_LONGEST_S)
+            except queue.Empty:
+                continue
+
+
+def _awaited(place: Future[Scored]) -> Scored:
+    while True:
+        try:
+            return place.result(_LONGEST_S)
+        except FutureTimeout:
+            if place.done():
+                return place.result()

@@ -1,0 +1,139 @@
+"""How rows are read and answered, and which of them may go without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hybridmodel.batch import bad_cells
+from hybridmodel.batch.bad_rows import Allowance, Sifter, numbers_mended
+from hybridmodel.batch.columns import split
+from hybridmodel.batch.formats import ARROW, CSV, PARQUET, InputFile, Reading, read
+from hybridmodel.batch.pieces import Rows
+from hybridmodel.batch.pipeline import Score
+from hybridmodel.batch.scoring import Scorer
+from hybridmodel.checks import shown
+from hybridmodel.data.tensors import TensorSpec
+from hybridmodel.exceptions import ConfigurationError, InputMismatch
+
+FAIL, WRITE = "fail", "write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How the rows of a job are read and answered.
+
+    Attributes
+    ----------
+    scorer : Scorer
+        Answers.
+    reading : Reading
+        How texts are read.
+    allowance : Allowance or None
+        How many bad rows there may be; None where the first ends the job.
+    """
+
+    scorer: Scorer
+    reading: Reading
+    allowance: Allowance | None = None
+
+    @classmethod
+    def of(
+        cls, scorer: Scorer, reading: Reading | None, on_bad_rows: str, max_errors: int | str
+    ) -> Rules:
+        """Check arguments of `predict_files`, and return what they mean.
+
+        Raises
+        ------
+        ConfigurationError
+            If one is not understood.
+        """
+        allowance = Allowance.of(max_errors)
+        if on_bad_rows not in (FAIL, WRITE):
+            raise ConfigurationError(
+                f"on_bad_rows is {FAIL!r} or {WRITE!r}, not {shown(on_bad_rows)}"
+            )
+        if reading is None:
+            reading = Reading(as_text=scorer.columns.as_text(scorer.model))
+        return cls(
+            scorer=scorer,
+            reading=reading,
+            allowance=allowance if on_bad_rows == WRITE else None,
+        )
+
+    def read(self, file: InputFile, start_row: int, rows: int) -> Iterator[Any]:
+        """Yield the record batches of a file, of at most `rows`."""
+        return read(
+            file,
+            spec=self.scorer.model.spec,
+            rows=rows,
+            start_row=start_row,
+            reading=self.reading,
+        )
+
+    def sifter(self, score: Score) -> Sifter:
+        """Return what answers rows by means of `score`, or keeps them apart."""
+        if self.allowance is None:
+            return Sifter(score=score, locate=self.located)
+        return Sifter(score=score, locate=self.located, mend=self.mended, most=self.allowance.rows)
+
+    def mended(self, rows: Rows) -> tuple[Any, dict[int, str]]:
+        """Make numbers of texts in CSV, see `numbers_mended`; refuse columns that cannot be any.
+
+        Raises
+        ------
+        InputMismatch
+            If a column has a type of which no row fits.
+        """
+        model = self.scorer.model
+        features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)
+        inputs = {tensor.name: tensor for tensor in model.inputs}
+        if len(inputs) == 1:
+            inputs = dict.fromkeys(features.schema.names, model.inputs[0])
+        numbers = [name for name, tensor in inputs.items() if _is_number(tensor)]
+        if rows.file.kind == CSV:
+            return numbers_mended(rows.batch, numbers, self.reading.decimal)
+        if rows.file.kind in (PARQUET, ARROW):
+            _check_types(rows, numbers)
+        return rows.batch, {}
+
+    def located(self, error: InputMismatch, rows: Rows) -> InputMismatch:
+        """Return an error about rows that says where in their file the cell is."""
+        model = self.scorer.model
+        try:
+            features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)
+        except ConfigurationError:
+            return error
+        return bad_cells.located(
+            error,
+            features,
+            model.spec,
+            model.feature_names,
+            file=rows.file,
+            start=rows.start,
+            reading=self.reading,
+        )
+
+
+def _check_types(rows: Rows, numbers: list[str]) -> None:
+    """Refuse columns of files with types, of which each row would be bad."""
+    from pyarrow import types
+
+    for field in rows.batch.schema:
+        foreign = (
+            types.is_string(field.type)
+            or types.is_large_string(field.type)
+            or types.is_binary(field.type)
+            or types.is_temporal(field.type)
+            or types.is_dictionary(field.type)
+        )
+        if foreign and field.name in numbers:
+            raise InputMismatch(
+                f"{rows.file.name}: column {field.name!r} is {field.type}, where numbers are "
+                "expected"
+            )
+
+
+def _is_number(tensor: TensorSpec) -> bool:
+    return tensor.dtype.kind in "fiu"

@@ -1,0 +1,104 @@
+"""A record batch becomes a scored one: predictions, with what is kept of the input before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.answer import PROVENANCE
+from hybridmodel.batch.columns import Columns, check_apart, split
+from hybridmodel.batch.patience import Patience
+from hybridmodel.batch.summary import Counts
+from hybridmodel.data.answer import Answer
+from hybridmodel.data.outputs import columns_of
+from hybridmodel.data.tensors import ModelSpec
+
+if TYPE_CHECKING:
+    from hybridmodel.model import HybridOnnxModel
+
+__all__ = ["Columns", "Scorer", "can_be_split", "counts_of", "split"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorer:
+    """Scores record batches; safe to share between threads.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Answers.
+    policy : Policy or callable
+        As ``model.policies.for_call`` returns it.
+    columns : Columns
+        What is a feature, and what is kept.
+    output : str, optional
+        The only output of the model that is wanted.
+    timeout_s : float, optional
+        Total time of a call to the endpoint.
+    provenance : bool, default=False
+        Add the route, score and reason of each row.
+    where : str
+        What messages call the table.
+    patience : Patience
+        With an endpoint that is asked too much.
+    """
+
+    model: HybridOnnxModel
+    policy: Any
+    columns: Columns = field(default_factory=Columns)
+    output: str | None = None
+    timeout_s: float | None = None
+    provenance: bool = False
+    where: str = "the input"
+    patience: Patience = field(default_factory=lambda: Patience(away_s=0.0))
+
+    def __call__(self, batch: Any) -> tuple[Any, Counts]:
+        """Return the scored batch, in the order of the rows, and who has answered them.
+
+        Raises
+        ------
+        InputMismatch, ConfigurationError, EndpointError, SpecMismatch
+            As `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
+        """
+        features, kept = split(batch, self.columns, self.model, self.where)
+        answer, refused = self.patience(lambda: self.answer(features))
+        counts = counts_of(answer, batch.num_rows)
+        if refused:
+            counts = replace(counts, resent=refused * counts.remote)
+        return self.assembled(kept, answer, batch.num_rows), counts
+
+    def answer(self, features: Any) -> Answer:
+        """Return what the model says of features."""
+        return self.model.infer(
+            features, mode=self.policy, output=self.output, timeout=self.timeout_s
+        )
+
+    def assembled(self, kept: Any, answer: Answer, rows: int) -> Any:
+        """Put predictions, and where wanted their provenance, behind what is kept."""
+        import pyarrow as pa
+
+        from hybridmodel.data.arrow import as_arrow
+
+        columns = columns_of(self.model.spec, answer.outputs, rows)
+        if self.provenance:
+            scores = np.full(rows, np.nan) if answer.scores is None else answer.scores
+            columns |= dict(zip(PROVENANCE, (answer.routes, scores, answer.reasons), strict=True))
+        check_apart(kept.schema.names, columns, self.columns)
+        arrays = [*kept.columns, *map(as_arrow, columns.values())]
+        return pa.RecordBatch.from_arrays(arrays, [*kept.schema.names, *columns])
+
+
+def counts_of(answer: Answer, rows: int) -> Counts:
+    """Return who has answered how many rows."""
+    if answer.remote_rows is not None:
+        remote = int(np.count_nonzero(answer.remote_rows))
+    else:
+        remote = rows if answer.route == "azure" else 0
+    return Counts(rows=rows, local=rows - remote, remote=remote)
+
+
+def can_be_split(spec: ModelSpec) -> bool:
+    """Tell whether a model answers each row by itself, so that rows may go in batches."""
+    return all(tensor.batched for tensor in (*spec.inputs, *spec.outputs))

@@ -1,0 +1,63 @@
+"""What was sent by all runs of a job, also by those that were killed before they had an answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hybridmodel.batch.manifest import Entry, Manifest
+from hybridmodel.batch.pieces import Rows
+from hybridmodel.exceptions import ConfigurationError
+
+_ROWS = "rows sent"
+
+Answer = Callable[[Rows], Any]
+
+
+class SentRows:
+    """Notes rows in the manifest before they are sent. Safe to share between threads.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the job.
+    earlier : iterable of Entry
+        What earlier runs have noted.
+
+    Raises
+    ------
+    ConfigurationError
+        If that is not as it was written.
+    """
+
+    def __init__(self, manifest: Manifest, earlier: Iterable[Entry]) -> None:
+        self._manifest = manifest
+        self._lock = threading.Lock()
+        self._rows = sum(map(_rows_of, earlier))
+
+    def noting(self, answer: Answer) -> Answer:
+        """Return what notes rows, and then answers them."""
+
+        def noted(rows: Rows) -> Any:
+            self._note(rows.num_rows)
+            return answer(rows)
+
+        return noted
+
+    def again(self, rows: int) -> int:
+        """Return how many rows were sent again, when so many different ones were sent."""
+        return max(0, self._rows - rows)
+
+    def _note(self, rows: int) -> None:
+        if rows:
+            with self._lock:
+                self._manifest.append(Entry(_ROWS, {"rows": rows}))
+                self._rows += rows
+
+
+def _rows_of(entry: Entry) -> int:
+    match entry.kind, entry.facts:
+        case "rows sent", {"rows": int(rows)} if rows > 0:
+            return rows
+    raise ConfigurationError(f"the manifest's {entry.kind:.20} is not expected")

@@ -1,0 +1,165 @@
+"""How a job is made fast: one thread for each session, so many workers, so many rows at a time.
+
+Nothing here changes what is answered, but for the last digits where a session has other threads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hybridmodel.batch.packing import MOST_REQUEST_ROWS, request_rows
+from hybridmodel.data.tensors import WILDCARD, TensorSpec
+from hybridmodel.exceptions import HybridModelError
+from hybridmodel.remote.sizes import size_of
+from hybridmodel.routing.resolver import LOCAL_POLICY
+
+if TYPE_CHECKING:
+    from hybridmodel.model import HybridOnnxModel
+
+Array = np.ndarray[Any, Any]
+Feeds = dict[str, Array]
+
+BATCH_ROWS = 1 << 15
+"""Of the local route: with fewer, Python's part of the work shows; with more, memory grows."""
+ONE_THREAD = {
+    "intra_op_num_threads": 1,
+    "inter_op_num_threads": 1,
+    "extra_session_config": {"session.intra_op.allow_spinning": "0"},
+}
+_FEW, _MANY = 64, 4096
+"""Rows of a trial; many where few are answered at once."""
+_RUNS = 3
+_AT_ONCE_S = 0.002
+_READ_S = 1.0e-6
+"""About what reading and writing a row takes: a model that is faster needs no second worker."""
+_HEAVY_S = 50e-6
+"""A row of such a model is worth a session with all threads, to see which is better."""
+_CLEARLY = 0.9
+
+
+class Tuning(NamedTuple):
+    """What a job works with.
+
+    Attributes
+    ----------
+    model : HybridOnnxModel
+        The same, with a session for the job.
+    workers : int
+        Threads that score.
+    batch_rows : int
+        Rows that they score at a time.
+    """
+
+    model: HybridOnnxModel
+    workers: int
+    batch_rows: int
+
+
+def tuned(
+    model: HybridOnnxModel,
+    policy: Any,
+    *,
+    workers: int | None = None,
+    batch_rows: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Tuning:
+    """Find out by a short trial how a job is fast; what is given stays.
+
+    A model that was made with ``session_options`` keeps its session.
+
+    Parameters
+    ----------
+    model : HybridOnnxModel
+        Its sessions and connections are shared with the one that is returned.
+    policy : Policy or callable
+        Of the job.
+    workers, batch_rows : int, optional
+        Instead of what is found.
+    clock : callable
+        Tells the time in seconds.
+    """
+    if policy is not LOCAL_POLICY and model.endpoint is not None:
+        found = _for_endpoint(model)
+    else:
+        found = _for_session(model, workers, clock)
+    chosen = found.workers if workers is None else workers
+    return Tuning(found.model, chosen, batch_rows or found.batch_rows)
+
+
+def _for_endpoint(model: HybridOnnxModel) -> Tuning:
+    """Have a request in each worker, as full as the endpoint takes it."""
+    endpoint = model.client.endpoint
+    feeds, told = _zeros(model, 1), endpoint.max_batch_size or MOST_REQUEST_ROWS
+    rows = told if feeds is None else request_rows(told, size_of(feeds))
+    return Tuning(model, endpoint.max_in_flight, rows)
+
+
+def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[], float]) -> Tuning:
+    own = bool(model.local.session_options)
+    lone = model if own else model.with_session_options(ONE_THREAD)
+    feeds = _zeros(model, _MANY)
+    row_s = None if workers is not None or feeds is None else _row_s(lone, feeds, clock)
+    if feeds is None or row_s is None:
+        return Tuning(lone, 1, BATCH_ROWS)
+    cores = available_cores()
+    if row_s > _HEAVY_S and not own and cores > 1:
+        all_s = _row_s(model, feeds, clock)
+        if all_s is not None and all_s < _CLEARLY * row_s / cores:
+            return Tuning(model, 1, BATCH_ROWS)
+    return Tuning(lone, max(1, min(cores, round(row_s / _READ_S))), BATCH_ROWS)
+
+
+def _row_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float | None:
+    """Return the seconds that a row takes; None where the model refuses rows of zeros."""
+    rows, spent_s = _FEW, 0.0
+    for _ in range(2):
+        part = {name: array[:rows] for name, array in feeds.items()}
+        try:
+            # The first run prepares memory; of the others the best, since others work here too.
+            spent_s = min(_spent_s(model, part, clock) for _ in range(_RUNS))
+        except HybridModelError:
+            return None
+        if spent_s > _AT_ONCE_S or rows == _MANY:
+            break
+        rows = _MANY
+    return spent_s / rows
+
+
+def _spent_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float:
+    started = clock()
+    model.local.run(feeds, model.spec.output_names)
+    return clock() - started
+
+
+def _zeros(model: HybridOnnxModel, rows: int) -> Feeds | None:
+    """Return rows of zeros and empty texts; None where the shape of a row is not known."""
+    feeds: Feeds = {}
+    for spec in model.inputs:
+        shape = _row_shape(spec, model.feature_names)
+        if shape is None:
+            return None
+        fill: Any = "" if spec.dtype.kind == "O" else 0
+        feeds[spec.name] = np.full((rows, *shape), fill, spec.dtype)
+    return feeds
+
+
+def _row_shape(spec: TensorSpec, names: list[str] | None) -> tuple[int, ...] | None:
+    if not spec.batched or spec.unranked:
+        return None
+    shape = spec.shape[1:]
+    if shape == (WILDCARD,) and names is not None:
+        return (len(names),)
+    return None if WILDCARD in shape else shape
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Not on every system.
+        return os.cpu_count() or 1

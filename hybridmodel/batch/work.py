@@ -1,0 +1,306 @@
+"""A job's own folder: what it is to do, what is done, and what may go on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hybridmodel.batch import manifest
+from hybridmodel.batch.fingerprint import InputIdentity, changed_inputs, changes
+from hybridmodel.batch.formats import PARQUET, Format
+from hybridmodel.batch.manifest import Entry, Manifest
+from hybridmodel.batch.parts import PartRecord, Position
+from hybridmodel.batch.store import FIRST, Store
+from hybridmodel.batch.summary import Counts
+from hybridmodel.batch.target import BAD, PARTS, WHOLE, Done, part_name
+from hybridmodel.exceptions import ConfigurationError
+
+_log = logging.getLogger("hybridmodel")
+
+_MOST_PART_ROWS = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a job is to do.
+
+    Attributes
+    ----------
+    settings : mapping of str to str
+        As `hybridmodel.batch.fingerprint.settings_of` returns them.
+    inputs : sequence of InputIdentity
+        In order.
+    part_rows : int
+        Rows of a part; what is stored counts when a job goes on.
+    """
+
+    settings: Mapping[str, str]
+    inputs: Sequence[InputIdentity]
+    part_rows: int
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the first lines of the manifest."""
+        facts = {
+            "schema_version": manifest.SCHEMA_VERSION,
+            "part_rows": self.part_rows,
+            "inputs": len(self.inputs),
+            "settings": dict(self.settings),
+        }
+        yield Entry(manifest.JOB, facts)
+        for identity in self.inputs:
+            yield Entry(manifest.INPUT, identity.to_dict())
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """The folder of a job while it works.
+
+    Attributes
+    ----------
+    store : Store
+        The folder.
+    manifest : Manifest
+        In it.
+    part_rows : int
+        Rows of a part.
+    form : Format
+        Of the parts; those in Parquet lie in a folder of their own, which becomes the output.
+    position : Position
+        Where the job stands.
+    counts : Counts
+        Of all parts that are done.
+    resumed : int
+        Parts that were done before this run.
+    done : Done or None
+        Once all is made, and only to be named.
+    others : list of Entry
+        Lines of the manifest of other kinds, in order.
+    """
+
+    store: Store
+    manifest: Manifest
+    part_rows: int
+    form: Format
+    position: Position = field(default_factory=Position)
+    counts: Counts = field(default_factory=Counts)
+    resumed: int = 0
+    done: Done | None = None
+    others: list[Entry] = field(default_factory=list)
+
+    def part(self, number: int) -> str:
+        """Return the name of a part's file."""
+        return f"{PARTS}/{part_name(number)}" if self.form.kind == PARQUET else f"part-{number:08d}"
+
+    def bad(self, number: int) -> str:
+        """Return the name of the file with a part's bad rows."""
+        return f"bad-{number:08d}.jsonl"
+
+    def commit(self, record: PartRecord) -> None:
+        """Add a part, whose files are on the disk; raises `OSError`."""
+        self.manifest.append(Entry(manifest.PART, record.to_dict()))
+        self.take(record)
+
+    def finish(self, done: Done) -> None:
+        """Note that all is made, and lies in the folder; raises `OSError`."""
+        self.manifest.append(Entry(manifest.DONE, done.to_dict()))
+        self.done = done
+
+    def take(self, record: PartRecord) -> None:
+        """Count a part that is done."""
+        self.position = self.position.behind(record)
+        self.counts += record.counts
+
+
+def begin(store: Store, task: Task, *, form: Format) -> Work:
+    """Begin a job in a folder, from which all else is removed; raises `OSError`."""
+    store.clear(FIRST)
+    if form.kind == PARQUET:
+        store.make_folder(PARTS)
+    made = Manifest(store)
+    made.begin(task.entries())
+    return Work(store=store, manifest=made, part_rows=task.part_rows, form=form)
+
+
+def is_begun(store: Store) -> bool:
+    """Tell whether there is a job that was begun, and is perhaps done."""
+    return next(store.lines(), None) is not None
+
+
+def has_parts(store: Store) -> bool:
+    """Tell whether any part is done, as the manifest has it: an interrupt may come in between.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    entries = map(Entry.read, store.lines())
+    return any(entry is not None and entry.kind == manifest.PART for entry in entries)
+
+
+def is_done(store: Store) -> bool:
+    """Tell whether there is a job that is done, and has its output where it belongs.
+
+    Raises
+    ------
+    ConfigurationError
+        If its manifest is not as it was written.
+    """
+    _, done = _find_done(Manifest(store))
+    return done is not None and not any(map(store.exists, (WHOLE, PARTS, BAD)))
+
+
+def resume(
+    store: Store, task: Task, *, form: Format, output: str, holds: Callable[[Done], bool]
+) -> Work:
+    """Go on with a job that was begun.
+
+    A part whose file is not the one that was written is done again, with those behind it.
+
+    Parameters
+    ----------
+    store : Store
+        For which `is_begun` is true.
+    task : Task
+        What is wanted now.
+    form : Format
+        Of the parts.
+    output : str
+        For messages.
+    holds : callable
+        Tells whether what the job has made is there, if it was done.
+
+    Raises
+    ------
+    ConfigurationError
+        If it was to do something else, or its manifest is not as it was written.
+    OSError
+        If something cannot be read.
+    """
+    made = Manifest(store)
+    lines, done = _find_done(made)
+    if done is not None and not holds(done):
+        made.cut(lines - 1)
+        done = None
+    work = Work(store=store, manifest=made, part_rows=0, form=form, done=done)
+    reader = _Reader(work, task, output)
+    entries = made.entries()
+    for number, entry in enumerate(entries):
+        if not reader.take(entry):
+            _log.warning(
+                "%s: part %d is not as it was written; it is done again, with those behind it",
+                output,
+                work.position.part,
+            )
+            entries.close()
+            made.cut(number)
+            break
+    reader.end()
+    work.resumed = work.position.part
+    return work
+
+
+def _find_done(made: Manifest) -> tuple[int, Done | None]:
+    """Return how many lines there are, and what the last says if all is done."""
+    lines, last = 0, None
+    for entry in made.entries():
+        lines, last = lines + 1, entry
+    if last is None or last.kind != manifest.DONE:
+        return lines, None
+    return lines, Done.from_dict(last.facts)
+
+
+class _Reader:
+    """Takes the lines of a manifest in order."""
+
+    def __init__(self, work: Work, task: Task, output: str) -> None:
+        self._work = work
+        self._task = task
+        self._output = output
+        self._settings: Mapping[str, Any] = {}
+        self._inputs: list[InputIdentity] = []
+        self._expected = 0
+
+    def take(self, entry: Entry) -> bool:
+        """Take a line; False if it tells of a part that is not there as it was written."""
+        if entry.kind == manifest.JOB:
+            self._begin(entry.facts)
+        elif entry.kind == manifest.INPUT:
+            self._inputs.append(InputIdentity.from_dict(entry.facts))
+            if len(self._inputs) == self._expected:
+                self._compare()
+        elif entry.kind == manifest.PART:
+            return self._take_part(PartRecord.from_dict(entry.facts))
+        elif entry.kind != manifest.DONE:
+            self._work.others.append(entry)
+        return True
+
+    def end(self) -> None:
+        """Refuse a manifest that ends before its parts begin."""
+        if len(self._inputs) != self._expected or not self._work.part_rows:
+            raise self._refusal("its manifest is not whole")
+
+    def _begin(self, facts: Mapping[str, Any]) -> None:
+        match facts:
+            case {"part_rows": int(rows), "inputs": int(inputs), "settings": dict(settings)} if (
+                0 < rows <= _MOST_PART_ROWS and inputs > 0
+            ):
+                self._work.part_rows = rows
+                self._expected, self._settings = inputs, settings
+            case _:
+                raise self._refusal("its manifest does not say what it is to do")
+
+    def _compare(self) -> None:
+        """Refuse to go on with something else."""
+        task = self._task
+        told = changes(self._settings, task.settings, changed_inputs(self._inputs, task.inputs))
+        if told:
+            raise self._refusal("; ".join(told))
+
+    def _take_part(self, record: PartRecord) -> bool:
+        work = self._work
+        if len(self._inputs) != self._expected or not self._follows(record):
+            raise self._refusal(f"its manifest has no part {work.position.part} where it should be")
+        is_there = work.done is not None or self._is_there(record)
+        if is_there:
+            work.take(record)
+        return is_there
+
+    def _is_there(self, record: PartRecord) -> bool:
+        work = self._work
+        good = work.store.holds(work.part(record.number), record.written)
+        return good and (
+            record.bad is None or work.store.holds(work.bad(record.number), record.bad)
+        )
+
+    def _follows(self, record: PartRecord) -> bool:
+        """Tell whether a part begins where the one before has ended, or with a later file."""
+        at = self._work.position
+        begins = (record.file, record.row) == (at.file, at.row)
+        begins_file = at.file < record.file < self._expected and record.row == 0
+        fits = record.number == at.part and record.rows <= self._work.part_rows
+        return fits and (begins or begins_file)
+
+    def _refusal(self, what: str) -> ConfigurationError:
+        job = "half-done job cannot go on" if self._work.done is None else "job was done, but"
+        return ConfigurationError(
+            f"{self._output}: the {job}: {what}; make it as it was, or begin anew with --overwrite"
+        )
+
+
+def check_inputs(now: Iterable[InputIdentity], before: Iterable[InputIdentity]) -> None:
+    """Refuse inputs that were changed while the job was reading them.
+
+    Raises
+    ------
+    ConfigurationError
+        If they were; what was done cannot be used.
+    """
+    told = list(changed_inputs(before, now))
+    if told:
+        raise ConfigurationError(
+            f"the input was changed while it was read: {'; '.join(told)}; begin anew with "
+            "--overwrite"
+        )

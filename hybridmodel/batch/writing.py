@@ -1,0 +1,293 @@
+"""Answers become parts, and parts become the output.
+
+For a folder the parts are the output. Parts of texts are pieces of text, which are put together at
+the end. For any other file, parts are kept in Arrow IPC, which costs next to nothing, and the file
+itself is written beside them: a job that goes on writes it anew from the parts that are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import groupby
+from types import TracebackType
+from typing import Any
+
+from hybridmodel.batch.bad_rows import Sifted
+from hybridmodel.batch.durable import Sink, Written
+from hybridmodel.batch.formats import ARROW, PARQUET, Format, Writer
+from hybridmodel.batch.parts import PartRecord
+from hybridmodel.batch.pipeline import Scored
+from hybridmodel.batch.summary import Counts
+from hybridmodel.batch.target import BAD, PARTS, WHOLE, Done, part_name
+from hybridmodel.batch.work import Work
+
+_COPY_BYTES = 1 << 20
+
+
+def form_of_parts(form: Format | None, *, is_first_pass: bool) -> Format:
+    """Return how the parts of an output are written.
+
+    Parameters
+    ----------
+    form : Format or None
+        Of the output; None is a folder.
+    is_first_pass : bool
+        Whether the parts are read once more before there is an output.
+    """
+    if is_first_pass:
+        return Format(ARROW)
+    if form is None:
+        return Format(PARQUET)
+    return form if form.is_text else Format(ARROW)
+
+
+def write_parts(
+    work: Work, results: Iterable[Scored], starts: dict[int, tuple[int, int]], whole: Whole | None
+) -> Iterator[PartRecord]:
+    """Write parts as their answers come, and yield the record of each when it is committed.
+
+    Parameters
+    ----------
+    work : Work
+        Where they go.
+    results : iterable of Scored
+        In order; their batches are `Sifted`.
+    starts : dict of int to tuple of int
+        File and row at which each part begins.
+    whole : Whole, optional
+        Gets the same answers.
+
+    Raises
+    ------
+    ConfigurationError
+        If a column has a type that does not fit into the one it had before.
+    OSError
+        If something cannot be written.
+    """
+    schema, coming = _schema(work), iter(results)
+    result = next(coming, None)
+    while result is not None:
+        number = result.part
+        with _Part(work, number, schema) as part:
+            while result is not None and result.part == number:
+                part.write(result.batch, result.counts)
+                if whole is not None:
+                    whole.write(result.batch.batch)
+                if part.rows >= work.part_rows:
+                    break  # It is full, so it need not wait for what comes behind it.
+                result = next(coming, None)
+        schema = part.schema
+        record = part.record(*starts.pop(number))
+        work.commit(record)
+        yield record
+        if part.rows >= work.part_rows:
+            result = next(coming, None)
+
+
+def read_part(work: Work, number: int) -> Iterator[Any]:
+    """Yield the record batches of a part that is kept in Arrow IPC."""
+    import pyarrow as pa
+
+    with work.store.open(work.part(number)) as file:
+        size = file.size()
+        while file.tell() < size:
+            yield from pa.ipc.open_stream(file)
+
+
+def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts) -> Done:
+    """Put together what is missing when all parts are done, and note that all is.
+
+    Parameters
+    ----------
+    work : Work
+        With all parts.
+    form : Format or None
+        Of the output; None is a folder.
+    whole : Whole, optional
+        The output, where it was written already.
+    counts : Counts
+        Of all rows.
+
+    Raises
+    ------
+    OSError
+        If something cannot be written.
+    """
+    numbers = range(work.position.part)
+    written = None if whole is None else whole.finish()
+    if whole is None and form is not None:
+        written = _put_together(work, WHOLE, map(work.part, numbers))
+    bad = [work.bad(number) for number in numbers if work.store.exists(work.bad(number))]
+    done = Done(
+        parts=len(numbers),
+        counts=counts,
+        whole=written,
+        bad=_put_together(work, BAD, bad) if bad else None,
+    )
+    work.finish(done)
+    return done
+
+
+class Whole:
+    """The output in one file, of which nothing counts before it is finished.
+
+    Parameters
+    ----------
+    work : Work
+        Where it is written.
+    form : Format
+        Of the file.
+    """
+
+    def __init__(self, work: Work, form: Format) -> None:
+        self._form = form
+        self._writer: Writer | None = None
+        self._stack = ExitStack()
+        self._sink = self._stack.enter_context(work.store.create(WHOLE))
+
+    def write(self, batch: Any) -> None:
+        """Append a batch."""
+        if self._writer is None:
+            self._writer = _writer(self._sink, self._form, batch.schema)
+        self._writer.write(batch)
+
+    def finish(self) -> Written:
+        """Make the file durable, and return what it is."""
+        if self._writer is not None:
+            self._writer.close()
+        self._stack.close()
+        return self._sink.written
+
+    def __enter__(self) -> Whole:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None:
+            self._stack.__exit__(*error)
+
+
+def write_folder(work: Work, batches: Iterable[tuple[int, Any]]) -> None:
+    """Write Parquet files for a folder of output from batches with the numbers of their parts."""
+    schema = None
+    for number, group in groupby(batches, lambda pair: pair[0]):
+        with work.store.create(f"{PARTS}/{part_name(number)}") as sink:
+            writer = None
+            for _, batch in group:
+                schema = schema or batch.schema
+                writer = writer or _writer(sink, Format(PARQUET), schema)
+                writer.write(batch)
+            if writer is not None:
+                writer.close()
+
+
+class _Part:
+    """A part while it is written: a file, and one of its bad rows where there are any."""
+
+    def __init__(self, work: Work, number: int, schema: Any) -> None:
+        self.schema = schema
+        self._work = work
+        self._number = number
+        self._stack = ExitStack()
+        self._bad: Sink | None = None
+        self._writer: Any = None
+        self._counts = Counts()
+
+    def __enter__(self) -> _Part:
+        self._sink = self._stack.enter_context(self._work.store.create(self._name()))
+        return self
+
+    def write(self, sifted: Sifted, counts: Counts) -> None:
+        """Append answers, and the rows without one."""
+        if self._writer is None:
+            self.schema = self.schema or sifted.batch.schema
+            self._writer = self._opened()
+        self._writer.write(sifted.batch)
+        for row in sifted.bad:
+            if self._bad is None:
+                name = self._work.bad(self._number)
+                self._bad = self._stack.enter_context(self._work.store.create(name))
+            self._bad.write(row.line())
+        self._counts += counts
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input that it has so far."""
+        return self._counts.rows
+
+    def record(self, file: int, row: int) -> PartRecord:
+        """Return what the manifest says of it."""
+        return PartRecord(
+            number=self._number,
+            file=file,
+            row=row,
+            counts=self._counts,
+            written=self._sink.written,
+            bad=None if self._bad is None else self._bad.written,
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._writer.close()
+        self._stack.__exit__(kind, error, trace)
+
+    def _name(self) -> str:
+        return self._work.part(self._number)
+
+    def _opened(self) -> Any:
+        form = self._work.form
+        if form.kind == ARROW:
+            return _Streams(self._sink)
+        return _writer(self._sink, form, self.schema, header=self._number == 0)
+
+
+class _Streams:
+    """Arrow IPC streams one after the other, a new one where the types change, as in texts."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._writer: Any = None
+        self._schema: Any = None
+
+    def write(self, batch: Any) -> None:
+        import pyarrow as pa
+
+        if self._writer is None or batch.schema != self._schema:
+            self.close()
+            self._schema = batch.schema
+            self._writer = pa.ipc.new_stream(self._sink, self._schema)
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _writer(sink: Sink, form: Format, schema: Any, *, header: bool = True) -> Writer:
+    file: Any = sink
+    return Writer(file, form, schema, header=header)
+
+
+def _schema(work: Work) -> Any:
+    """Return the columns of the parts that are done; None where there are none, or it is open."""
+    if not work.position.part or work.form.kind != PARQUET:
+        return None
+    import pyarrow.parquet
+
+    with work.store.open(work.part(0)) as file:
+        return pyarrow.parquet.read_schema(file)
+
+
+def _put_together(work: Work, name: str, pieces: Iterable[str]) -> Written:
+    """Copy files one behind the other into a new one."""
+    with work.store.create(name) as sink:
+        for piece in pieces:
+            with work.store.open(piece) as file:
+                while data := file.read(_COPY_BYTES):
+                    sink.write(data)
+    return sink.written

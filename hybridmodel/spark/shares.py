@@ -1,0 +1,106 @@
+"""How many requests each executor may have under way, so that together they keep to a bound."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hybridmodel.checks import check_count
+from hybridmodel.exceptions import ConfigurationError
+
+_MOST_REQUESTS, _MOST_EXECUTORS = 1_000_000, 100_000
+_MOST_EACH = 64
+"""Requests from one process: more than any endpoint of one model needs of one of many clients."""
+
+_SIMULATED_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,.*\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What a job may run on.
+
+    Attributes
+    ----------
+    executors : int
+        At the most; in local mode one.
+    tasks : int
+        That run at a time on one of them.
+    """
+
+    executors: int
+    tasks: int
+
+
+def requests_each(most: int, executors: int) -> int:
+    """Return how many requests each executor may have under way.
+
+    Parameters
+    ----------
+    most : int
+        Of the whole job.
+    executors : int
+        That share them, without talking to each other.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is not one for each.
+    """
+    check_count("max_in_flight", most, 1, _MOST_REQUESTS)
+    if most < executors:
+        raise ConfigurationError(
+            f"max_in_flight={most} requests at a time cannot be divided among {executors} "
+            f"executors, each of which needs one: run on at most {most} executors, or raise "
+            f"max_in_flight to {executors} where the endpoint bears it (Azure Machine Learning "
+            "answers 429 above twice the concurrency that its deployment was given)"
+        )
+    return min(most // executors, _MOST_EACH)
+
+
+def cluster_of(spark: Any, executors: int | None = None) -> Cluster:
+    """Ask Spark on what a job may run.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+        Classic, not Spark Connect.
+    executors : int, optional
+        The most there will be, where the caller knows better.
+
+    Raises
+    ------
+    ConfigurationError
+        If Spark cannot know how many executors there may be.
+    """
+    context = spark.sparkContext
+    tasks = _tasks_by_executor(context)
+    each = max(tasks, default=1)
+    if executors is not None:
+        check_count("executors", executors, 1, _MOST_EXECUTORS)
+        return Cluster(executors=executors, tasks=each)
+    return Cluster(executors=max(len(tasks), _most_executors(context), 1), tasks=each)
+
+
+def _tasks_by_executor(context: Any) -> list[int]:
+    """Return how many tasks each executor takes at a time that Spark knows by now."""
+    listed = context._jsc.sc().statusStore().executorList(True)
+    tasks = [listed.apply(position).maxTasks() for position in range(listed.size())]
+    return [number for number in tasks if number]  # The driver of a cluster takes none.
+
+
+def _most_executors(context: Any) -> int:
+    """Return how many executors there may be by Spark's own settings; some may come later."""
+    settings = context.getConf()
+    simulated = _SIMULATED_CLUSTER.fullmatch(context.master)
+    if simulated:
+        return int(simulated[1])
+    if settings.get("spark.dynamicAllocation.enabled", "false").lower() == "true":
+        most = settings.get("spark.dynamicAllocation.maxExecutors")
+        if most is None or int(most) > _MOST_EXECUTORS:
+            raise ConfigurationError(
+                "the number of executors has no bound, so max_in_flight cannot be divided among "
+                "them: set spark.dynamicAllocation.maxExecutors, or pass executors="
+            )
+        return int(most)
+    return int(settings.get("spark.executor.instances", "0"))

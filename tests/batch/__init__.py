@@ -1,0 +1,1 @@
+"""Jobs over files and streams of any size."""
