@@ -224,7 +224,7 @@ class HybridOnnxModel:
 
         Parameters
         ----------
-        session_options : mapping or onnxruntime.SessionOptions
+        session_options : mapping, onnxruntime.SessionOptions or None
             As `HybridOnnxModel` takes them; instead of all that were given.
         """
         # A copy would have another client, without the credential.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybridmodel.batch.formats.files import InputFile
 from hybridmodel.batch.formats.kinds import find_format, format_of
-from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 
 if TYPE_CHECKING:
@@ -93,12 +92,15 @@ def place_of(path: Location) -> Place:
 def _remote(url: str, scheme: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    with needed_for(f"a path of {scheme}://"):
-        import fsspec
     try:
+        import fsspec
+
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise MissingDependency(f"{scheme}:// paths: {error}") from error
+        missing = "pip install fsspec" if error.name == "fsspec" else str(error)
+        raise MissingDependency(
+            f"a path of {scheme}:// needs a package that is not installed: {missing}"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"{url}: {error}") from error
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

@@ -22,7 +22,7 @@ from hybridmodel.batch.source import Source
 from hybridmodel.batch.store import LAST, NEVER, Store
 from hybridmodel.batch.summary import Summary
 from hybridmodel.batch.target import Target, target_of
-from hybridmodel.batch.tuning import tuned
+from hybridmodel.batch.tuning import ONE_THREAD, tuned
 from hybridmodel.batch.two_pass import has_two_passes
 from hybridmodel.batch.work import Work
 from hybridmodel.exceptions import ConfigurationError
@@ -204,7 +204,7 @@ def _opened(model: Any) -> Iterator[HybridOnnxModel]:
     if Path(model).suffix.lower() == ".onnx" and Path(model).is_file():
         from hybridmodel.model import HybridOnnxModel
 
-        opened = HybridOnnxModel(model)
+        opened = HybridOnnxModel(model, session_options=ONE_THREAD)
     else:
         from hybridmodel.flavor import load_model
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hybridmodel.batch import bad_cells
+from hybridmodel.batch import bad_cells, short_rows
 from hybridmodel.batch.bad_rows import Allowance, Sifter, numbers_mended
 from hybridmodel.batch.columns import split
 from hybridmodel.batch.formats import ARROW, CSV, PARQUET, InputFile, Reading, read
@@ -64,13 +64,16 @@ class Rules:
 
     def read(self, file: InputFile, start_row: int, rows: int) -> Iterator[Any]:
         """Yield the record batches of a file, of at most `rows`."""
-        return read(
+        batches = read(
             file,
             spec=self.scorer.model.spec,
             rows=rows,
             start_row=start_row,
             reading=self.reading,
         )
+        if file.kind != CSV:
+            return batches
+        return short_rows.refused(batches, file, self.reading, start_row)
 
     def sifter(self, score: Score) -> Sifter:
         """Return what answers rows by means of `score`, or keeps them apart."""

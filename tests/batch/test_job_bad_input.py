@@ -79,6 +79,12 @@ BAD: dict[str, tuple[str, Damage, str]] = {
     ),
     "no bytes of csv": (".csv", lambda path: path.write_bytes(b""), "cannot be read as csv"),
     "a long row": (".csv", line(3, "1,2,3,4,5,6"), "cannot be read as csv"),
+    "a short row": (
+        ".csv",
+        line(3, "1,2,3"),
+        r"line 4 \(row 2, from 0\): has 3 fields, where the header has 5",
+    ),
+    "a short last row": (".csv", cut_short, r"line 11 \(row 9, from 0\): has \d fields"),
     "no number": (".csv", line(3, "1,2,x,4,5"), r"line 4 \(row 2, from 0\), column 'b': 'x'"),
     "another header": (".csv", line(0, "id,a,b,c,e"), "'d'"),
     "no JSON": (".jsonl", line(3, "{"), "line 4"),
@@ -104,6 +110,21 @@ def test_the_seventh_of_ten_files(tmp_path: Path, what: str) -> None:
     begun = len(before) > 1
     with pytest.raises(ConfigurationError, match="begin anew") if begun else nullcontext():
         run(source, tmp_path / "out.parquet", resume=True)
+
+
+def test_missing_values_make_no_short_row(tmp_path: Path) -> None:
+    """A row may end with missing values, in any batch, as long as it has its separators."""
+    lines = table(90).to_csv(index=False).splitlines()
+    for number in (1, 2, 40, 89):
+        lines[number] = lines[number].rpartition(",")[0] + ","
+    lines[50:50] = ["", ""]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    summary = run(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert summary.rows == 90
+    assert rows_of(tmp_path / "out.csv")["y_0"].isna().sum() == 4
+    (tmp_path / "in.csv").write_text("\n".join([*lines[:-3], "1,2", *lines[-3:]]))
+    with pytest.raises(InputMismatch, match=r"line 91 \(row 87, from 0\): has 2 fields"):
+        run(tmp_path / "in.csv", tmp_path / "out.csv", overwrite=True)
 
 
 def test_a_zip_that_is_cut(tmp_path: Path) -> None:

@@ -70,14 +70,22 @@ def separator_of(name: str, reading: Reading, header: bytes) -> str:
 
 def line_of(file: IO[bytes], name: str, reading: Reading, row: int) -> int | None:
     """Return the line, counted from 1, at which a row ends; None where that cannot be told."""
+    records = records_of(file, name, reading)
+    try:
+        return next((line for at, (line, _) in enumerate(records) if at == row + 1), None)
+    except (csv.Error, UnicodeDecodeError):
+        return None
+
+
+def records_of(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[int, int]]:
+    """Yield the line, counted from 1, at which each record ends, and the fields that it has.
+
+    The header is the first. Raises `csv.Error` or `UnicodeDecodeError` where that cannot be told.
+    """
     header = _header(file)
     text = io.TextIOWrapper(put_back(header, file), "utf-8-sig", newline="")
     reader = csv.reader(text, delimiter=separator_of(name, reading, header))
-    records = (reader.line_num for fields in reader if fields)
-    try:
-        return next((line for at, line in enumerate(records) if at == row + 1), None)
-    except (csv.Error, UnicodeDecodeError):
-        return None
+    return ((reader.line_num, len(fields)) for fields in reader if fields)
 
 
 class CsvWriter:
