@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: HybridOnnxModel(models.mean(), endpoint=DEAD, routing=Budget(0.5)),
         "the model's outputs are y",
     ),
-    "damaged budget": (lambda: policy_from_dict({"mode": "budget"}), "not the description of a"),
+    "damaged budget": (lambda: policy_from_dict({"mode": "budget"}), "not a stored routing policy"),
     "patience": (lambda: AzureFirst(0.0), "above 0 and up to 1"),
     "split by": (lambda: Split(0.5, "user"), "'call', 'row' or 'index', not 'user'"),
     "salt": (lambda: Split(0.5, salt=5), "salt is a str"),
