@@ -188,11 +188,12 @@ def store(model: HybridOnnxModel, folder: Path, evidence: Evidence, name: str) -
 
 def fail(credential: Any, folder: Path, evidence: Evidence) -> None:
     """Meet endpoints that fail, some of which send the key back."""
-    for script in FAILURES.values():
+    for number, script in enumerate(FAILURES.values()):
         with FaultyEndpoint(script) as faulty:
             endpoint = faulty.endpoint(auth_key_env=KEY_ENV, timeout_s=2.0)
-            save_model(HybridOnnxModel(models.linear(), endpoint=endpoint), folder / faulty.uri[7:])
-            model = load_model(folder / faulty.uri[7:], credential=credential)
+            saved = folder / f"failing-{number}"
+            save_model(HybridOnnxModel(models.linear(), endpoint=endpoint), saved)
+            model = load_model(saved, credential=credential)
             evidence.provoke(lambda m=model: m.predict(X, use_azure=True), EndpointError)
             evidence.add_object(model)
             assert all(f"Bearer {KEY}".encode() in request for request in faulty.requests)
@@ -229,6 +230,16 @@ def misplace(saved: Path, evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -
     evidence.add("reprs", TritonEndpoint(**{**place, "uri": f"https://a.example/score?k={KEY}"}))
 
 
+@contextlib.contextmanager
+def in_experiment(name: str) -> Iterator[None]:
+    """Make runs in an experiment, which child processes would otherwise take up afterwards."""
+    mlflow.set_experiment(name)
+    try:
+        yield
+    finally:
+        mlflow.set_experiment("Default")
+
+
 @pytest.fixture(scope="module", params=SOURCES)
 def evidence(
     request: pytest.FixtureRequest,
@@ -245,12 +256,12 @@ def evidence(
         tracked_at(new_tracking_server),
         serve({"linear": models.linear(seed=7)}, auth_key=KEY) as server,
         everything_logged(found),
+        in_experiment(f"secrets of {request.param}"),
     ):
         monkeypatch.chdir(folder)
         if credential is None:
             monkeypatch.setenv(KEY_ENV, KEY)
         endpoint = server.endpoint("linear", auth_key_env=KEY_ENV)
-        mlflow.set_experiment(f"secrets of {request.param}")
         model = HybridOnnxModel(models.linear(), endpoint=endpoint, credential=credential)
         use(model, found)
         store(model, folder, found, f"secrets-{request.param}")
@@ -262,7 +273,6 @@ def evidence(
             found.add("traces", trace.to_json())
         with pytest.raises(AuthenticationFailed):
             load_model(folder / "saved", credential=lambda: "wrong").predict(X, use_azure=True)
-        mlflow.set_experiment("Default")
     return found
 
 
