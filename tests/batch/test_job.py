@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ import pytest
 from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.batch import predict_files
 from hybridmodel.batch.columns import Columns
-from hybridmodel.batch.durable import Disk
 from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from tests.support import models
@@ -21,6 +20,7 @@ from tests.support.batches import (
     COLUMNS,
     DyingDisk,
     Killed,
+    QuickDisk,
     folder_of_files,
     linear,
     names,
@@ -199,25 +199,47 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
     assert names(tmp_path) == {"in.parquet"}
 
 
-def test_output_to_a_device_that_is_full(tmp_path: Path) -> None:
+class FullDisk(QuickDisk):
+    """A disk that has room for so many files, and then is the system's own full device."""
+
+    def __init__(self, room: int, buffering: int) -> None:
+        self.room = room
+        self.buffering = buffering
+
+    def create(self, path: Path) -> IO[bytes]:
+        """Open a file as long as there is room."""
+        self.room -= 1
+        if self.room >= 0:
+            return super().create(path)
+        return Path("/dev/full").open("wb", self.buffering)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("buffering", [0, 1 << 20])
+@pytest.mark.parametrize("output", ["o.parquet", "o.csv", "o.jsonl.gz", "o.arrow", "o"])
+def test_a_full_disk(tmp_path: Path, output: str, buffering: int) -> None:
     """A full disk is named, what is done is kept, and the job goes on when there is room."""
-
-    class FullDisk(Disk):
-        room = 3
-
-        def sync(self, file: Any) -> None:
-            self.room -= 1
-            if self.room < 0:
-                raise OSError(28, "No space left on device")
-            super().sync(file)
-
     source = folder_of_files(tmp_path / "in", 70, 30)
     with pytest.raises(
         ConfigurationError, match=r"No space left on device; what is done is kept: --resume"
     ):
-        run(source, tmp_path / "o", disk=FullDisk())
-    assert run(source, tmp_path / "o", resume=True).resumed > 0
-    assert len(rows_of(tmp_path / "o")) == 100
+        run(source, tmp_path / output, disk=FullDisk(4, buffering))
+    assert not (tmp_path / output).exists()
+    assert run(source, tmp_path / output, resume=True).resumed >= 2
+    assert len(rows_of(tmp_path / output)) == 100
+
+
+def test_what_is_forbidden_is_told(tmp_path: Path) -> None:
+    """An error of the system names the output, and the file that it is about."""
+
+    class Forbidding(QuickDisk):
+        def create(self, path: Path) -> IO[bytes]:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    source = write(table(5), tmp_path / "in.parquet")
+    with pytest.raises(ConfigurationError, match=r"o\.csv: Permission denied \(.*manifest"):
+        run(source, tmp_path / "o.csv", disk=Forbidding())
+    assert names(tmp_path) == {"in.parquet"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ NUMPY: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(max_size=3),
     "category": st.sampled_from("ab"),
     "datetime64[us]": st.datetimes(pd.Timestamp(2000, 1, 1), pd.Timestamp(2100, 1, 1)),
-    "timedelta64[us]": st.timedeltas(),
+    "timedelta64[us]": st.timedeltas(dt.timedelta(-9999), dt.timedelta(9999)),
     "object": st.lists(st.integers(0, 3), min_size=1, max_size=2),
 }
 NULLABLE: dict[str, st.SearchStrategy[Any]] = {

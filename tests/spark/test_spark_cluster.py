@@ -54,8 +54,13 @@ ROWS = int(sys.argv[1])
 server = CountingServer(models.linear(seed=7))
 model = HybridOnnxModel(models.linear(), endpoint=server.endpoint(), feature_names=list("abcd"))
 save_model(model, "saved")
-batches = {"spark.sql.execution.arrow.maxRecordsPerBatch": "10"}
-with spark_session("local-cluster[2,2,512]", Path.cwd(), **batches) as spark:
+settings = {
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10",
+    "spark.cores.max": "4",  # With the next, both executors are there when the first task begins.
+    "spark.scheduler.minRegisteredResourcesRatio": "1.0",
+    "spark.scheduler.maxRegisteredResourcesWaitingTime": "120s",
+}
+with spark_session("local-cluster[2,2,512]", Path.cwd(), **settings) as spark:
     found = {most: run(spark, most) for most in map(int, sys.argv[2:])}
 print(json.dumps(found))
 """
