@@ -222,10 +222,7 @@ class HybridOnnxModel:
     def with_session_options(self, session_options: Any) -> HybridOnnxModel:
         """Return a model with another local session, that shares all else with this one.
 
-        Parameters
-        ----------
-        session_options : mapping, onnxruntime.SessionOptions or None
-            As `HybridOnnxModel` takes them; instead of all that were given.
+        `session_options` are as `HybridOnnxModel` takes them, instead of all that were given.
         """
         # A copy would have another client, without the credential.
         made = object.__new__(type(self))

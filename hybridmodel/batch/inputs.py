@@ -109,17 +109,7 @@ def _remote(url: str, scheme: str) -> tuple[Any, str]:
 def _files_of(given: str) -> Iterator[InputFile]:
     filesystem, path, is_local = place_of(given)
     prefix = "" if is_local else f"{given.partition('://')[0]}://"
-    if has_magic(path) and not _exists(filesystem, path):
-        paths = _matches(filesystem, path)
-        if not paths:
-            raise ConfigurationError(f"{given}: no file has such a name")
-    elif _is_folder(filesystem, path) and find_format(path) is None:
-        paths = [one for one in _below(filesystem, path) if find_format(one) is not None]
-        if not paths:
-            raise ConfigurationError(f"{given}: the folder has no file of a known format")
-    else:
-        paths = [path]
-    for one in paths:
+    for one in _paths_of(given, filesystem, path):
         made = format_of(one)
         yield InputFile(
             path=one,
@@ -128,6 +118,20 @@ def _files_of(given: str) -> Iterator[InputFile]:
             zipped=made.zipped,
             shown=prefix + one.lstrip("/") if prefix else one,
         )
+
+
+def _paths_of(given: str, filesystem: Any, path: str) -> list[str]:
+    if has_magic(path) and not _exists(filesystem, path):
+        paths = _matches(filesystem, path)
+        if not paths:
+            raise ConfigurationError(f"{given}: no file has such a name")
+        return paths
+    if not _is_folder(filesystem, path) or find_format(path) is not None:
+        return [path]
+    paths = [one for one in _below(filesystem, path) if find_format(one) is not None]
+    if not paths:
+        raise ConfigurationError(f"{given}: the folder has no file of a known format")
+    return paths
 
 
 def _is_folder(filesystem: Any, path: str) -> bool:

@@ -103,15 +103,14 @@ def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[]
     given = model.local.session_options
     own = bool(given) and given != ONE_THREAD
     lone = model if given else model.with_session_options(ONE_THREAD)
-    feeds = _zeros(model, _MANY)
-    row_s = None if workers is not None or feeds is None else _row_s(lone, feeds, clock)
+    feeds = None if workers is not None else _zeros(model, _MANY)
+    row_s = None if feeds is None else _row_s(lone, feeds, clock)
     if feeds is None or row_s is None:
         return Tuning(lone, 1, BATCH_ROWS)
     cores = available_cores()
     if row_s > _HEAVY_S and not own and cores > 1:
         whole = model if lone is not model else model.with_session_options(None)
-        all_s = _row_s(whole, feeds, clock)
-        if all_s is not None and all_s < _CLEARLY * row_s / cores:
+        if (_row_s(whole, feeds, clock) or row_s) < _CLEARLY * row_s / cores:
             return Tuning(whole, 1, BATCH_ROWS)
     return Tuning(lone, max(1, min(cores, round(row_s / _READ_S))), BATCH_ROWS)
 
