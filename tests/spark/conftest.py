@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMES = list("abcd")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Ended with its file: a process has but one Spark at a time.
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Start a local Spark that takes two tasks at a time, and tries each four times."""
     batches = {"spark.sql.execution.arrow.maxRecordsPerBatch": "10"}
@@ -63,7 +63,7 @@ def frame() -> pd.DataFrame:
     return frame.assign(id=np.arange(100), note=[f"row {i}" for i in range(100)])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rows(spark: Any, frame: pd.DataFrame) -> Any:
     """Give these rows to Spark in four partitions, whose order is that of the ids."""
     return spark.createDataFrame(frame).repartitionByRange(4, "id").sortWithinPartitions("id")
