@@ -13,7 +13,7 @@ from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.binding import Bound
-from hybridmodel.remote.sizes import size_of
+from hybridmodel.data.tensors import size_of
 from hybridmodel.routing.resolver import REMOTE_POLICY
 
 Array = np.ndarray[Any, Any]

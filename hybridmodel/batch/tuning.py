@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hybridmodel.batch.packing import MOST_REQUEST_ROWS, request_rows
-from hybridmodel.data.tensors import WILDCARD, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, TensorSpec, size_of
 from hybridmodel.exceptions import HybridModelError
-from hybridmodel.remote.sizes import size_of
 from hybridmodel.routing.resolver import LOCAL_POLICY
 
 if TYPE_CHECKING:

@@ -239,3 +239,15 @@ def _shapes_agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return len(one) == len(other) and all(
         a == b or WILDCARD in (a, b) for a, b in zip(one, other, strict=True)
     )
+
+
+def size_of(feeds: Mapping[str, Array]) -> int:
+    """Return about how many bytes feeds have in a request."""
+    return sum(map(_size_bytes, feeds.values()))
+
+
+def _size_bytes(array: Array) -> int:
+    """Count strings by their length and the number before each, and not by where they lie."""
+    if array.dtype.kind == "O":
+        return sum(map(len, array.flat)) + 4 * array.size
+    return array.nbytes

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from hybridmodel.data.tensors import Array, size_of
 from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
 from hybridmodel.remote.concurrency import ConcurrencyLimiter
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.resilience import Clock
-from hybridmodel.remote.wire.tensor_data import Array
 
 _AGAIN_S = 60.0
 """After this pause, a larger request is tried again."""
@@ -99,18 +99,6 @@ def rows_within(feeds: Mapping[str, Array], rows: int, size_bytes: float) -> int
     """Return how many rows have at most so many bytes; at least one."""
     row_bytes = size_of(feeds) / max(rows, 1)
     return max(1, int(size_bytes / row_bytes)) if row_bytes else rows
-
-
-def size_of(feeds: Mapping[str, Array]) -> int:
-    """Return about how many bytes feeds have in a request."""
-    return sum(map(_size_bytes, feeds.values()))
-
-
-def _size_bytes(array: Array) -> int:
-    """Count strings by their length and the number before each, and not by where they lie."""
-    if array.dtype.kind == "O":
-        return sum(map(len, array.flat)) + 4 * array.size
-    return array.nbytes
 
 
 class _Bytes:
