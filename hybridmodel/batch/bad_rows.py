@@ -150,6 +150,8 @@ class Sifter:
         return Sifted(answer), counts
 
     def _sifted(self, rows: Rows, error: InputMismatch) -> tuple[Sifted, Counts]:
+        import pyarrow as pa
+
         batch, reasons = (rows.batch, {}) if self.mend is None else self.mend(rows)
         try:
             empty, _ = self.score(batch.slice(0, 0))
@@ -158,7 +160,8 @@ class Sifter:
             raise self.locate(error, rows) from error
         left = [at for at in range(batch.num_rows) if at not in reasons]
         answers, counts = [], Counts()
-        for found, at in self._halved(batch.take(left) if reasons else batch, 0):
+        good = batch.take(pa.array(left, pa.int64())) if reasons else batch
+        for found, at in self._halved(good, 0):
             if isinstance(found, str):
                 reasons[left[at]] = found
                 self._check(len(reasons), error, rows)
@@ -200,7 +203,7 @@ def numbers_mended(
     Parameters
     ----------
     batch : pyarrow.RecordBatch
-        Read from CSV, where one bad cell makes texts of all that were read with it.
+        Read from CSV or JSON lines, where one bad cell makes texts of all that were read with it.
     names : iterable of str
         Columns that are to be numbers; those that are no texts are left as they are.
     decimal : str

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from hybridmodel.batch.durable import Written
 from hybridmodel.batch.formats import Format, InputFile
-from hybridmodel.batch.store import RemoteStore
-from hybridmodel.batch.target import BAD, BAD_SUFFIX, PART, PARTS, WHOLE, Done
+from hybridmodel.batch.store import RemoteStore, is_stored
+from hybridmodel.batch.target import BAD, BAD_SUFFIX, PART, PARTS, WHOLE, Done, has_parts
 from hybridmodel.exceptions import ConfigurationError
 
 SUCCESS = "_SUCCESS"
@@ -47,9 +48,16 @@ class RemoteTarget:
         mine = PurePosixPath(self.path)
         for file in inputs:
             path = PurePosixPath(file.path)
-            if file.filesystem == self.filesystem and (path == mine or mine in path.parents):
+            if file.filesystem != self.filesystem:
+                continue
+            if path == mine or mine in path.parents:
                 raise ConfigurationError(
                     f"{self.name}: is the input {file.name}, or holds it; choose another output"
+                )
+            if str(path) == self.path + BAD_SUFFIX:
+                raise ConfigurationError(
+                    f"{self.name}: the input {file.name} is where its bad rows would be written; "
+                    "choose another output"
                 )
 
     def check_free(self, *, overwrite: bool) -> None:
@@ -77,22 +85,29 @@ class RemoteTarget:
             self.filesystem.delete_dir(self.folder)
 
     def holds(self, store: RemoteStore, done: Done) -> bool:
-        """See `Target`; what was made stays in the folder of the job until all of it has a name."""
-        return (done.bad is None or store.holds(BAD, done.bad)) and (
-            done.whole is None or store.holds(WHOLE, done.whole)
+        """See `Target`."""
+        if done.bad is not None and not self._has(store, BAD, self.path + BAD_SUFFIX, done.bad):
+            return False
+        if done.whole is not None:
+            return self._has(store, WHOLE, self.path, done.whole)
+        names = set(self._names())
+        return has_parts(done, self._made(store).__contains__) or (
+            SUCCESS in names and has_parts(done, names.__contains__)
         )
 
     def publish(self, store: RemoteStore, done: Done) -> None:
-        """See `Target`: it is copied, and what was copied before is copied again."""
+        """See `Target`: it is copied, unless an earlier run has removed it after that."""
         bad_path = self.path + BAD_SUFFIX
         if done.bad is not None:
-            self._copy(store.path(BAD), bad_path)
+            self._copy_if_there(store, BAD, bad_path)
         elif self._is_file(bad_path):
             self.filesystem.delete_file(bad_path)
         if done.whole is not None:
-            self._copy(store.path(WHOLE), self.path)
+            self._copy_if_there(store, WHOLE, self.path)
             return
-        made = {name.name for name in self._files(store.path(PARTS))}
+        made = self._made(store)
+        if not has_parts(done, made.__contains__):
+            return  # All of it is in its place, see `holds`, and a part of it was removed here.
         for name in self._names():
             if name == SUCCESS or name not in made:
                 self.filesystem.delete_file(f"{self.path}/{name}")
@@ -101,6 +116,18 @@ class RemoteTarget:
             self._copy(f"{store.path(PARTS)}/{name}", f"{self.path}/{name}")
         with self.filesystem.open_output_stream(f"{self.path}/{SUCCESS}"):
             pass
+
+    def _has(self, store: RemoteStore, name: str, path: str, written: Written) -> bool:
+        """Tell whether a file is in the folder of the job, or at its place."""
+        return store.holds(name, written) or is_stored(self.filesystem, path, written)
+
+    def _made(self, store: RemoteStore) -> set[str]:
+        """Return the names of the parts in the folder of the job."""
+        return {path.name for path in self._files(store.path(PARTS))}
+
+    def _copy_if_there(self, store: RemoteStore, name: str, path: str) -> None:
+        if store.exists(name):
+            self._copy(store.path(name), path)
 
     def _copy(self, source: str, path: str) -> None:
         with (

@@ -9,7 +9,7 @@ from typing import Any
 from hybridmodel.batch import bad_cells, short_rows
 from hybridmodel.batch.bad_rows import Allowance, Sifter, numbers_mended
 from hybridmodel.batch.columns import split
-from hybridmodel.batch.formats import ARROW, CSV, PARQUET, InputFile, Reading, read
+from hybridmodel.batch.formats import ARROW, CSV, JSON_LINES, PARQUET, InputFile, Reading, read
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
 from hybridmodel.batch.scoring import Scorer
@@ -82,7 +82,7 @@ class Rules:
         return Sifter(score=score, locate=self.located, mend=self.mended, most=self.allowance.rows)
 
     def mended(self, rows: Rows) -> tuple[Any, dict[int, str]]:
-        """Make numbers of texts in CSV, see `numbers_mended`; refuse columns that cannot be any.
+        """Make numbers of texts, see `numbers_mended`; refuse columns that cannot be any.
 
         Raises
         ------
@@ -97,6 +97,8 @@ class Rules:
         numbers = [name for name, tensor in inputs.items() if _is_number(tensor)]
         if rows.file.kind == CSV:
             return numbers_mended(rows.batch, numbers, self.reading.decimal)
+        if rows.file.kind == JSON_LINES:
+            return numbers_mended(rows.batch, numbers)
         if rows.file.kind in (PARQUET, ARROW):
             _check_types(rows, numbers)
         return rows.batch, {}

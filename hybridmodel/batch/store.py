@@ -212,11 +212,7 @@ class RemoteStore:
 
     def holds(self, name: str, written: Written) -> bool:
         """See `Store`."""
-        info = self._info(name)
-        if not info.is_file or info.size != written.size_bytes:
-            return False
-        with self.filesystem.open_input_stream(self.path(name)) as file:
-            return measured(file) == written
+        return is_stored(self.filesystem, self.path(name), written)
 
     def make_folder(self, name: str) -> None:
         """See `Store`."""
@@ -276,6 +272,15 @@ class RemoteStore:
 
     def _info(self, name: str) -> Any:
         return self.filesystem.get_file_info(self.path(name))
+
+
+def is_stored(filesystem: Any, path: str, written: Written) -> bool:
+    """Tell whether the file on another system is the one that was written: first by its size."""
+    info = filesystem.get_file_info(path)
+    if not info.is_file or info.size != written.size_bytes:
+        return False
+    with filesystem.open_input_stream(path) as file:
+        return measured(file) == written
 
 
 def _line_name(number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -75,6 +75,11 @@ class Done:
             "whole": None if self.whole is None else self.whole.to_dict(),
             "bad": None if self.bad is None else self.bad.to_dict(),
         }
+
+
+def has_parts(done: Done, is_there: Callable[[str], bool]) -> bool:
+    """Tell whether all parts of a folder of output are there, asking for one name after another."""
+    return all(is_there(part_name(number)) for number in range(done.parts))
 
 
 def _written(stored: Any) -> Written | None:
@@ -180,6 +185,11 @@ class LocalTarget:
                     f"{self.name}: is the input {file.name} and would overwrite it; choose another "
                     "output"
                 )
+            if path == self.bad_path or _is_same(self.bad_path, path):
+                raise ConfigurationError(
+                    f"{self.name}: the input {file.name} is where its bad rows would be written; "
+                    "choose another output"
+                )
             if self.path in path.parents or self.folder in path.parents:
                 raise ConfigurationError(
                     f"{self.name}: the input {file.name} lies in it; choose another output"
@@ -230,7 +240,7 @@ class LocalTarget:
         ):
             return False
         if done.whole is None:
-            return store.exists(PARTS) or (self.path / part_name(done.parts - 1)).exists()
+            return store.exists(PARTS) or has_parts(done, lambda name: (self.path / name).is_file())
         return store.holds(WHOLE, done.whole) or is_at(self.path, done.whole)
 
     def publish(self, store: LocalStore, done: Done) -> None:

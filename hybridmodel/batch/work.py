@@ -198,6 +198,8 @@ def resume(
             made.cut(number)
             break
     reader.end()
+    if work.done is None and form.kind == PARQUET:
+        store.make_folder(PARTS)  # Not there any more if the job was done, and its output is gone.
     work.resumed = work.position.part
     return work
 

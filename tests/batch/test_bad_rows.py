@@ -109,6 +109,38 @@ def test_cells_of_csv_that_are_no_numbers(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[["y_0", "y_1"]], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("output", ["o.csv", "o"])
+def test_parts_of_nothing_but_bad_rows(tmp_path: Path, output: str) -> None:
+    """Rows that are all bad, as many as are read at a time, leave a part without rows."""
+    frame = table(90).astype({"b": object})
+    frame.loc[32:63, "b"] = "abc"
+    write(frame, tmp_path / "in.csv")
+    for resumed in (0, 3):
+        summary = run(tmp_path / "in.csv", tmp_path / output, resume=True, **WRITE)
+        assert (summary.rows, summary.local, summary.errors) == (90, 58, 32)
+        assert summary.resumed == resumed
+    left = rows_of(tmp_path / output)["id"].astype(int)
+    assert left.tolist() == [*range(32), *range(64, 90)]
+
+
+def test_cells_of_json_lines_that_are_no_numbers(tmp_path: Path) -> None:
+    """One text among numbers makes texts of all that is read with it; only its row is bad."""
+    records = [json.loads(line) for line in table(90).to_json(orient="records", lines=True).split()]
+    records[3]["b"], records[40]["b"], records[41]["b"] = "abc", True, None
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    summary = run(tmp_path / "in.jsonl", tmp_path / "o.csv", **WRITE)
+    assert (summary.rows, summary.local, summary.errors) == (90, 88, 2)
+    assert [row["reason"] for row in side_file(tmp_path / "o.csv")] == [
+        "column 'b': 'abc' is not a number",
+        "column 'b': 'True' is not a number",
+    ]
+    left = [record for at, record in enumerate(records) if at not in (3, 40)]
+    expected = linear().predict(pd.DataFrame(left)[COLUMNS].astype(np.float32))
+    found = rows_of(tmp_path / "o.csv")
+    assert found["id"].tolist() == [record["id"] for record in left]
+    np.testing.assert_allclose(found[["y_0", "y_1"]], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("suffix", "change", "message"),
     [

@@ -137,6 +137,35 @@ def test_an_output_that_exists(tmp_path: Path) -> None:
         assert len(rows_of(tmp_path / output)) == 10
 
 
+def test_an_input_where_bad_rows_would_be_written(tmp_path: Path) -> None:
+    """A file of bad rows that is an input is not removed with the output that it belonged to."""
+    source = write(table(40), tmp_path / "o.csv.bad_rows.jsonl")
+    with pytest.raises(ConfigurationError, match="where its bad rows would be written"):
+        run(source, tmp_path / "o.csv", overwrite=True)
+    assert source.exists()
+
+
+def test_a_part_that_is_gone(tmp_path: Path) -> None:
+    """A folder of which any part was removed is not complete, whatever the log says."""
+    source = write(table(100), tmp_path / "in.parquet")
+    assert run(source, tmp_path / "o", resume=True).parts == 4
+    (tmp_path / "o" / "part-00001.parquet").unlink()
+    with pytest.raises(ConfigurationError, match="exists already; --overwrite"):
+        run(source, tmp_path / "o", resume=True)
+    assert run(source, tmp_path / "o", resume=True, overwrite=True).rows == 100
+    assert len(rows_of(tmp_path / "o")) == 100
+
+
+@pytest.mark.parametrize("output", ["o", "o.csv", "o.parquet"])
+def test_an_output_that_is_gone(tmp_path: Path, output: str) -> None:
+    """A job that was done is done again when its output was moved away."""
+    source = write(table(100), tmp_path / "in.parquet")
+    run(source, tmp_path / output, resume=True)
+    (tmp_path / output).rename(tmp_path / "moved")
+    assert run(source, tmp_path / output, resume=True).resumed == 0
+    assert len(rows_of(tmp_path / output)) == 100
+
+
 def test_a_folder_of_other_things_is_not_replaced(tmp_path: Path) -> None:
     """Overwrite takes a folder only if it has nothing but parts, and an empty one is free."""
     source = write(table(40), tmp_path / "in.parquet")

@@ -12,7 +12,7 @@ import pytest
 
 from hybridmodel.batch import predict_files
 from hybridmodel.batch.durable import Sink
-from hybridmodel.batch.store import RemoteStore
+from hybridmodel.batch.store import FIRST, RemoteStore
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.batches import COLUMNS, Killed, folder_of_files, linear, run, small_parts, table
 
@@ -145,6 +145,37 @@ def test_a_folder_that_was_half_published(
     check(memory, "job/out")
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_job_that_is_done_is_called_again(memory: Any, source: Path, output: str) -> None:
+    """A job that was called with resume finds that all is done, and leaves its output alone."""
+    for resumed in (0, 4, 4):
+        assert remotely(source, f"memory://{output}", resume=True).resumed == resumed
+        assert OUTPUTS[output] <= files(memory)
+        check(memory, output)
+
+
+def test_killed_while_it_cleans_up(
+    memory: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is complete stays so when only some of the job's own parts were removed."""
+    clear = RemoteStore.clear
+
+    def dying(self: RemoteStore, log: str) -> None:
+        if log == FIRST:
+            clear(self, log)
+            return
+        self.filesystem.delete_file(self.path("parts/part-00001.parquet"))
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RemoteStore, "clear", dying)
+        with pytest.raises(Killed):
+            remotely(source, "memory://job/out", resume=True)
+    assert remotely(source, "memory://job/out", resume=True).resumed == 4
+    assert OUTPUTS["job/out"] <= files(memory)
+    check(memory, "job/out")
+
+
 def test_a_log_of_files_is_cut_from_its_end(memory: Any) -> None:
     """Lines are files there, and those that are taken back are removed."""
     from pyarrow import fs
@@ -168,6 +199,9 @@ def test_an_input_is_not_overwritten_there_either(memory: Any, source: Path) -> 
         with pytest.raises(ConfigurationError, match=r"is the input .* or holds it"):
             remotely("memory://in", output, overwrite=True)
     assert remotely("memory://in", "memory://out").rows == ROWS
+    memory.pipe("/in/o.csv.bad_rows.jsonl", table(3).to_json(orient="records", lines=True).encode())
+    with pytest.raises(ConfigurationError, match="where its bad rows would be written"):
+        remotely("memory://in/o.csv.bad_rows.jsonl", "memory://in/o.csv", overwrite=True)
 
 
 def test_local_addresses_are_local(source: Path, tmp_path: Path) -> None:
