@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hybridmodel.exceptions import EndpointTimeout, EndpointUnavailable, RateLimited
+from hybridmodel.exceptions import CircuitOpen, EndpointTimeout, EndpointUnavailable, RateLimited
 
 T = TypeVar("T")
 
@@ -21,7 +21,8 @@ class Patience:
     """Asks again, with longer and longer pauses. Safe to share between threads.
 
     After a 429 the client lowers the number of its requests, so that there are few of them. A
-    request that ran out of time is not repeated: the work may still be going on.
+    request that ran out of time is not repeated: the work may still be going on. What a circuit
+    breaker held back was not sent: trying again costs nothing, and is not counted.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class Patience:
     draw: Callable[[], float] = random.random
 
     def __call__(self, ask: Callable[[], T]) -> tuple[T, int]:
-        """Return the answer, and how often there was none before.
+        """Return the answer, and how often there was none before to what was sent.
 
         Raises
         ------
@@ -56,10 +57,12 @@ class Patience:
             except EndpointTimeout:
                 raise
             except EndpointUnavailable as error:
+                is_held = isinstance(error, CircuitOpen)
+                told_s = 0.0 if is_held else error.retry_after_s or 0.0
                 # Half of a pause is drawn, so that threads do not come back together.
-                wait_s = max(error.retry_after_s or 0.0, pause_s * (1 + self.draw()) / 2)
+                wait_s = max(told_s, pause_s * (1 + self.draw()) / 2)
                 longest_s = self.busy_s if isinstance(error, RateLimited) else self.away_s
                 if self.clock() + wait_s - started > longest_s:
                     raise
             self.sleep(wait_s)
-            tries, pause_s = tries + 1, min(2 * pause_s, _LONGEST_S)
+            tries, pause_s = tries + (not is_held), min(2 * pause_s, _LONGEST_S)

@@ -8,7 +8,7 @@ import pytest
 
 from hybridmodel import EndpointRefused, EndpointUnavailable
 from hybridmodel.batch.patience import Patience
-from hybridmodel.exceptions import EndpointTimeout, RateLimited
+from hybridmodel.exceptions import CircuitOpen, EndpointTimeout, RateLimited
 
 
 class Scripted:
@@ -39,6 +39,13 @@ def test_a_busy_endpoint_is_asked_again_after_longer_and_longer_pauses() -> None
     script = Scripted(*(away(RateLimited, after_s) for after_s in (None, None, 3, None)))
     assert script.patience(script) == ("answer", 4)
     assert script.pauses == [0.25, 0.5, 3, 2.0]
+
+
+def test_a_request_that_was_held_back_is_not_counted() -> None:
+    """A probe of another thread may end soon, whatever its lease; nothing was sent meanwhile."""
+    script = Scripted(away(), away(CircuitOpen, 31), away(CircuitOpen, 31))
+    assert script.patience(script) == ("answer", 1)
+    assert script.pauses == [0.25, 0.5, 1.0]
 
 
 @pytest.mark.parametrize(
