@@ -30,17 +30,7 @@ Ask = Callable[[Request], tuple[Any, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which rows are sent, and how they are packed.
-
-    Attributes
-    ----------
-    rows : int
-        That are sent.
-    size : int
-        Rows whose answers are kept together, but of the last ones.
-    request_rows : int
-        Of a request, as the endpoint takes it; `size` is a multiple of it.
-    """
+    """Which rows are sent, and how they are packed."""
 
     rows: int
     size: int
@@ -79,19 +69,7 @@ class Plan:
 class Answers:
     """Answers on a disk, and those that are still missing. Safe to share between threads.
 
-    Parameters
-    ----------
-    store : Store
-        The folder of a job.
-    manifest : Manifest
-        In it.
-    earlier : iterable of Entry
-        What earlier runs have left in the manifest, of the kinds `PLAN`, `SENT` and `ANSWERED`.
-
-    Raises
-    ------
-    ConfigurationError
-        If that does not fit together.
+    Raises `ConfigurationError` if that does not fit together.
     """
 
     def __init__(self, store: Store, manifest: Manifest, earlier: Iterable[Entry] = ()) -> None:
@@ -108,12 +86,8 @@ class Answers:
     def begin(self, plan: Plan) -> Plan:
         """Note a plan, and return the one that holds: an earlier run's, where there was one.
 
-        Raises
-        ------
-        ConfigurationError
-            If that was for another number of rows.
-        OSError
-            If it cannot be written.
+        Raises `ConfigurationError` if that was for another number of rows; `OSError` if it cannot
+        be written.
         """
         if self.plan is None:
             self._note(PLAN, plan.to_dict())
@@ -142,12 +116,8 @@ class Answers:
     def get(self, request: Request, ask: Ask) -> None:
         """Ask for what is missing, and keep the answer.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            As `ask` raises them.
-        OSError
-            If the answer cannot be kept.
+        Raises `EndpointError` or `SpecMismatch` as `ask` raises them; `OSError` if the answer
+        cannot be kept.
         """
         if request.number in self._answered:
             return
@@ -168,10 +138,7 @@ class Answers:
     def read(self, request: int) -> Any:
         """Return the record batch with the answer to a request.
 
-        Raises
-        ------
-        ConfigurationError
-            If it is not there.
+        Raises `ConfigurationError` if it is not there.
         """
         import pyarrow as pa
 

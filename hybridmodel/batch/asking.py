@@ -20,20 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Asking:
-    """Asks the endpoint for rows that are packed; safe to share between threads.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    patience : Patience, optional
-        With an endpoint that is asked too much or away; by default for the time of a call.
-
-    Attributes
-    ----------
-    request_rows : int
-        Rows of a request, where their number is paid for.
-    """
+    """Asks the endpoint for rows that are packed; safe to share between threads."""
 
     def __init__(self, scorer: Scorer, patience: Patience | None = None) -> None:
         timeout_s = scorer.timeout_s or scorer.model.client.endpoint.timeout_s
@@ -56,10 +43,7 @@ class Asking:
     def __call__(self, request: Request) -> tuple[Any, int]:
         """Return the predictions as a record batch, and how many rows were sent more than once.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            If the endpoint does not answer as it should.
+        Raises `EndpointError` or `SpecMismatch` if the endpoint does not answer as it should.
         """
         import pyarrow as pa
 

@@ -70,25 +70,7 @@ def located(
     start: int,
     reading: Reading | None = None,
 ) -> InputMismatch:
-    """Return an error about some rows with the place of the cell that is to blame.
-
-    Parameters
-    ----------
-    error : InputMismatch
-        What the model says of them.
-    features : pyarrow.RecordBatch
-        The rows, with nothing but the features.
-    spec : ModelSpec
-        Of the model.
-    feature_names : list of str or None
-        Of the model.
-    file : InputFile
-        Where they stand.
-    start : int
-        Rows of the file before them.
-    reading : Reading, optional
-        How the file is read.
-    """
+    """Return an error about some rows with the place of the cell that is to blame."""
     cell = find(frame_of(features), spec, feature_names)
     if cell is None and file.kind == CSV:
         # One word makes texts of all that is read with it: it may stand further on.

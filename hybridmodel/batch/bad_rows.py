@@ -21,19 +21,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
-    """A row that is no good input.
-
-    Attributes
-    ----------
-    file : str
-        Where it stands.
-    row : int
-        Of the file, counted from 0.
-    reason : str
-        What `predict` says of it.
-    values : mapping of str to object
-        The row itself, by column.
-    """
+    """A row that is no good input."""
 
     file: str
     row: int
@@ -47,15 +35,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """A scored batch, and the rows that are not in it.
-
-    Attributes
-    ----------
-    batch : pyarrow.RecordBatch
-        The answers of the good rows, in order.
-    bad : tuple of BadRow
-        In order.
-    """
+    """A scored batch, and the rows that are not in it."""
 
     batch: Any
     bad: tuple[BadRow, ...] = ()
@@ -63,15 +43,7 @@ class Sifted:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many bad rows a job may have.
-
-    Attributes
-    ----------
-    rows : int or None
-        At the most; None where it is a share.
-    share : float
-        Of all rows, from 0 to 1.
-    """
+    """How many bad rows a job may have."""
 
     rows: int | None = 0
     share: float = 0.0
@@ -80,10 +52,7 @@ class Allowance:
     def of(cls, max_errors: Any) -> Allowance:
         """Read ``max_errors``: a number of rows, or a share of them such as ``"1.5%"``.
 
-        Raises
-        ------
-        ConfigurationError
-            If it is neither.
+        Raises `ConfigurationError` if it is neither.
         """
         if type(max_errors) is int and max_errors >= 0:
             return cls(max_errors)
@@ -109,20 +78,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sifter:
-    """Scores rows, and keeps those that are no good input apart, if there may be any.
-
-    Parameters
-    ----------
-    score : callable
-        Refuses a batch with an `InputMismatch` if it has a bad row.
-    locate : callable
-        Makes of that error one which says where in the file it is.
-    mend : callable, optional
-        Makes columns of numbers of texts, where a bad cell has made texts of them; also returns
-        the rows of which that cannot be done, with the reasons.
-    most : int or None
-        Bad rows after which looking for more is given up; None for no bound, -1 for never looking.
-    """
+    """Scores rows, and keeps those that are no good input apart, if there may be any."""
 
     score: Score
     locate: Callable[[InputMismatch, Rows], InputMismatch]
@@ -132,12 +88,8 @@ class Sifter:
     def __call__(self, rows: Rows) -> tuple[Sifted, Counts]:
         """Return what was scored, and what was not.
 
-        Raises
-        ------
-        InputMismatch
-            If there are more bad rows than may be, or not the rows are to blame but their columns.
-        Exception
-            What else `score` raises.
+        Raises `InputMismatch` if there are more bad rows than may be, or not the rows are to blame
+        but their columns.
         """
         try:
             answer, counts = self.score(rows.batch)
@@ -195,22 +147,7 @@ class Sifter:
 def numbers_mended(
     batch: Any, names: Iterable[str], decimal: str = "."
 ) -> tuple[Any, dict[int, str]]:
-    """Make numbers of texts, as they would have been read without the bad cells among them.
-
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        Read from CSV, where one bad cell makes texts of all that were read with it.
-    names : iterable of str
-        Columns that are to be numbers; those that are no texts are left as they are.
-    decimal : str
-        What stands before decimals.
-
-    Returns
-    -------
-    tuple of pyarrow.RecordBatch and dict of int to str
-        The batch with numbers, which are missing in bad rows, and what is wrong with each of these.
-    """
+    """Make numbers of texts, as they would have been read without the bad cells among them."""
     import pandas as pd
     import pyarrow as pa
 

@@ -22,14 +22,7 @@ _LARGEST = np.finfo(np.float32).max
 
 
 class Choice(Protocol):
-    """What a policy says of the rows of a job.
-
-    Attributes
-    ----------
-    sent, kept, over : str
-        Reasons for the provenance of rows that go, that stay, and that stay in spite of the number
-        that is kept of them.
-    """
+    """What a policy says of the rows of a job."""
 
     sent: str
     kept: str

@@ -39,19 +39,7 @@ class _Part:
 
 
 class ChosenRows:
-    """Reads the rows of the inputs that go to the endpoint.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Knows what is a feature.
-    work : Work
-        Whose parts are those of the first pass.
-    pieces : callable
-        Reads the inputs, from a position on.
-    mend : callable, optional
-        As `hybridmodel.batch.bad_rows.Sifter` takes it.
-    """
+    """Reads the rows of the inputs that go to the endpoint."""
 
     def __init__(
         self,
@@ -70,10 +58,7 @@ class ChosenRows:
     def sample(self) -> Bound:
         """Return some good rows of the first part that has any.
 
-        Raises
-        ------
-        ConfigurationError
-            If there is none.
+        Raises `ConfigurationError` if there is none.
         """
         for record in self._records():
             good = record.rows - record.counts.errors
@@ -87,19 +72,7 @@ class ChosenRows:
     ) -> Iterator[Request]:
         """Yield full requests.
 
-        Parameters
-        ----------
-        masks : iterable of tuple of int and ndarray of bool
-            The number of a part, and which of some of its good rows go, in order.
-        plan : Plan
-            How they are packed.
-        first : int
-            The first request that is wanted.
-
-        Raises
-        ------
-        ConfigurationError
-            If the parts are not those of these inputs.
+        Raises `ConfigurationError` if the parts are not those of these inputs.
         """
         passed = first * plan.size
         if passed >= plan.rows:

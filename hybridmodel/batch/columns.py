@@ -54,27 +54,7 @@ class Columns:
 def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> tuple[Any, Any]:
     """Return the features of a batch, and the columns that are kept.
 
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        An index of pandas in it is no feature.
-    columns : Columns
-        What is what.
-    model : HybridOnnxModel
-        Takes the features.
-    where : str
-        What messages call the table.
-
-    Returns
-    -------
-    tuple of pyarrow.RecordBatch
-        In the order of the table; of the kept columns, an index of pandas and identifiers first
-        where all are kept, and the index under its own name.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column is missing, or extra columns cannot be told.
+    Raises `ConfigurationError` if a column is missing, or extra columns cannot be told.
     """
     names, index = batch.schema.names, index_columns(batch.schema)
     check_present((*columns.ids, *columns.keep), [*names, *filter(None, index.values())], where)
@@ -87,10 +67,8 @@ def feature_names(
 ) -> list[str]:
     """Return the columns that go to a model, and `label` where it is given.
 
-    Raises
-    ------
-    ConfigurationError
-        If extra columns cannot be told, since the model takes columns by position.
+    Raises `ConfigurationError` if extra columns cannot be told, since the model takes columns by
+    position.
     """
     wanted = names_of(model)
     apart = {*columns.ids, *(name for name in columns.keep if name not in (wanted or ()))}

@@ -20,15 +20,7 @@ _UNFINISHED = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a file must be to be the one that was written.
-
-    Attributes
-    ----------
-    size_bytes : int
-        Its length.
-    checksum : str
-        CRC-32 of its bytes, in hexadecimal.
-    """
+    """What a file must be to be the one that was written."""
 
     size_bytes: int
     checksum: str
@@ -50,11 +42,6 @@ class Sink:
     """A file that is only written to, counted and summed on the way.
 
     Closing it does nothing: whoever made it closes the file, when it is to be durable.
-
-    Parameters
-    ----------
-    file : binary file
-        Behind it.
     """
 
     closed = False
@@ -176,18 +163,7 @@ class Disk:
 def durably(disk: Disk, path: Path) -> Iterator[Sink]:
     """Yield what writes a file, which has its name only when all of it is on the disk.
 
-    Parameters
-    ----------
-    disk : Disk
-        Does the steps: write, fsync, rename, fsync the folder.
-    path : Path
-        Where it is to be; in between it has another name in the same folder, from which a later
-        try removes it.
-
-    Raises
-    ------
-    OSError
-        If a step fails; the name is not taken then.
+    Raises `OSError` if a step fails; the name is not taken then.
     """
     unfinished = path.with_name(path.name + _UNFINISHED)
     file = disk.create(unfinished)

@@ -24,15 +24,7 @@ def clear_errors(output: str) -> Iterator[None]:
 
 @contextmanager
 def told_how_to_go_on(output: str, has_parts: Callable[[], bool]) -> Iterator[None]:
-    """Add to any error how the job goes on: to errors of a full disk in the message itself.
-
-    Parameters
-    ----------
-    output : str
-        For messages.
-    has_parts : callable
-        Tells whether any part is done; where none is, there is nothing to go on with.
-    """
+    """Add to any error how the job goes on: to errors of a full disk in the message itself."""
     try:
         with clear_errors(output):
             yield

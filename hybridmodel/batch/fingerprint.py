@@ -33,19 +33,7 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputIdentity:
-    """What tells whether a file is still the one that it was.
-
-    Attributes
-    ----------
-    path : str
-        Its name in messages.
-    size_bytes : int
-        Its length.
-    modified_ns : int
-        When it was changed, in nanoseconds since 1970; 0 where its file system does not say.
-    sample : str
-        Hash of its ends, in hexadecimal.
-    """
+    """What tells whether a file is still the one that it was."""
 
     path: str
     size_bytes: int
@@ -72,17 +60,7 @@ class InputIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look at a file tells.
-
-    Attributes
-    ----------
-    identity : InputIdentity
-        Which file it is.
-    rows : int or None
-        That it has, where it says so: Parquet.
-    schema : pyarrow.Schema or None
-        Of its columns, where it says so.
-    """
+    """What one look at a file tells."""
 
     identity: InputIdentity
     rows: int | None = None
@@ -92,14 +70,8 @@ class Look:
 def look(file: InputFile) -> Look:
     """Look at a file.
 
-    Raises
-    ------
-    ConfigurationError
-        If it is not there, or no file.
-    InputMismatch
-        If it cannot be Parquet, as its name says.
-    OSError
-        If it cannot be read.
+    Raises `ConfigurationError` if it is not there, or no file; `InputMismatch` if it cannot be
+    Parquet, as its name says; `OSError` if it cannot be read.
     """
     info = file.filesystem.get_file_info(file.path)
     if not info.is_file:
@@ -134,17 +106,7 @@ def _metadata(file: InputFile, opened: Any, tail: bytes) -> Any:
 
 
 def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a model, its route and the options of a job are, as texts by name.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Answers.
-    policy : Policy or callable
-        As ``model.policies.for_call`` returns it.
-    options : mapping of str to object
-        In JSON's types; those that change the answers, and no others.
-    """
+    """Return what a model, its route and the options of a job are, as texts by name."""
     settings = {
         "model": _digest([model.onnx.sha256, dict(model.onnx.external_hashes)]),
         "features": _text(model.feature_names),
@@ -161,15 +123,7 @@ def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any])
 def changes(
     old: Mapping[str, Any], new: Mapping[str, str], inputs: Iterable[str] = ()
 ) -> list[str]:
-    """Say what is another than it was, each with both values.
-
-    Parameters
-    ----------
-    old, new : mapping
-        What `settings_of` returned then and now.
-    inputs : iterable of str
-        What `changed_inputs` found.
-    """
+    """Say what is another than it was, each with both values."""
     told = [
         f"{name} was {_shown(old.get(name))}, now {_shown(new.get(name))}"
         for name in dict.fromkeys([*new, *old])

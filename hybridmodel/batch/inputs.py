@@ -21,17 +21,7 @@ Location = str | os.PathLike[str]
 
 
 class Place(NamedTuple):
-    """Where a path leads.
-
-    Attributes
-    ----------
-    filesystem : pyarrow.fs.FileSystem
-        The local one, or that of an address.
-    path : str
-        As the file system takes it.
-    is_local : bool
-        Whether it is a path of this machine.
-    """
+    """Where a path leads."""
 
     filesystem: pyarrow.fs.FileSystem
     path: str
@@ -41,19 +31,9 @@ class Place(NamedTuple):
 def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
     """Return the files that are meant, those of each folder or glob in the order of their paths.
 
-    Parameters
-    ----------
-    inputs : str, path, or iterable of them
-        Files whose names say their formats; folders, whose files of a known format are taken, also
-        those in folders below; globs; all of this as addresses such as ``s3://bucket/in``. Names
-        that begin with a dot or an underscore are passed over in folders.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no file, one has an unknown format, or a file is meant twice.
-    MissingDependency
-        If the file system of an address needs a package that is not installed.
+    Raises `ConfigurationError` if there is no file, one has an unknown format, or a file is meant
+    twice; `MissingDependency` if the file system of an address needs a package that is not
+    installed.
     """
     given = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     found = [file for one in given for file in _files_of(os.fspath(one))]
@@ -70,12 +50,8 @@ def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
 def place_of(path: Location) -> Place:
     """Return the file system and the path on it that a path or address means.
 
-    Raises
-    ------
-    MissingDependency
-        If the file system needs a package that is not installed.
-    ConfigurationError
-        If there is no such file system.
+    Raises `MissingDependency` if the file system needs a package that is not installed;
+    `ConfigurationError` if there is no such file system.
     """
     from pyarrow import fs
 

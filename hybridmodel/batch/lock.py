@@ -17,19 +17,7 @@ _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 def locked(folder: Path, output: str) -> Iterator[None]:
     """Hold a folder, which is made if need be, until the block ends or the process is killed.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the job.
-    output : str
-        What the job writes, for the message.
-
-    Raises
-    ------
-    ConfigurationError
-        If another job holds it.
-    OSError
-        If it cannot be made.
+    Raises `ConfigurationError` if another job holds it; `OSError` if it cannot be made.
     """
     while True:
         _make(folder, output)

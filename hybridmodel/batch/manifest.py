@@ -24,28 +24,13 @@ JOB, INPUT, PART, DONE = "job", "input", "part", "done"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the manifest.
-
-    Attributes
-    ----------
-    kind : str
-        `JOB` is the first; then an `INPUT` for each file, in order; then a `PART` for each part of
-        the work that is done, in order; at last `DONE`. Others may add kinds of their own.
-    facts : mapping of str to object
-        In JSON's types.
-    """
+    """A line of the manifest."""
 
     kind: str
     facts: Mapping[str, Any]
 
     def line(self) -> bytes:
-        """Return it as a line.
-
-        Raises
-        ------
-        ConfigurationError
-            If it is longer than a line may be.
-        """
+        """Return it as a line; raises `ConfigurationError` if it is longer than a line may be."""
         facts = {"kind": self.kind, **self.facts}
         text = json.dumps(facts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         made = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
@@ -73,13 +58,7 @@ class Entry:
 
 
 class Manifest:
-    """The manifest of one job.
-
-    Parameters
-    ----------
-    store : Store
-        Where it lies.
-    """
+    """The manifest of one job."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -95,10 +74,8 @@ class Manifest:
     def entries(self) -> Generator[Entry, None, None]:
         """Yield what stands in it, none if there is no manifest; a torn last line is cut off.
 
-        Raises
-        ------
-        ConfigurationError
-            If a line before the last is not as it was written, or a later release made it.
+        Raises `ConfigurationError` if a line before the last is not as it was written, or a later
+        release made it.
         """
         number, torn = 0, False
         for number, line in enumerate(self._store.lines(), 1):

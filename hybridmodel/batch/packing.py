@@ -23,17 +23,7 @@ _MOST_REQUEST_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Rows that go together: in one request, or in several of a server that takes few rows.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 0; its first row is row ``number * size`` of all that are sent.
-    feeds : mapping of str to ndarray
-        Every input by name, as the model takes it.
-    rows : int
-        At least 1.
-    """
+    """Rows that go together: in one request, or in several of a server that takes few rows."""
 
     number: int
     feeds: Mapping[str, Array]
@@ -43,19 +33,7 @@ class Request:
 def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request]:
     """Pack rows into requests of exactly `size` rows; only the last has fewer.
 
-    Parameters
-    ----------
-    some : iterable of Bound
-        Rows, any number at a time.
-    size : int
-        At least 1.
-    first : int, optional
-        Number of the first request.
-
-    Raises
-    ------
-    InputMismatch
-        If rows of different shapes would have to go together.
+    Raises `InputMismatch` if rows of different shapes would have to go together.
     """
     waiting: list[Mapping[str, Array]] = []
     have, number = 0, first
@@ -75,15 +53,7 @@ def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request
 
 
 def request_rows(told: int, row_bytes: float) -> int:
-    """Return how many rows make a full request.
-
-    Parameters
-    ----------
-    told : int
-        At the most, as the endpoint says.
-    row_bytes : float
-        Size of a row, about.
-    """
+    """Return how many rows make a full request."""
     within = int(_MOST_REQUEST_BYTES / row_bytes) if row_bytes > 0 else MOST_REQUEST_ROWS
     return max(1, min(told, within, MOST_REQUEST_ROWS))
 

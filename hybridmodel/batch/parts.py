@@ -27,17 +27,7 @@ WHOLE = 1 << 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a job stands: the next row that has no part yet.
-
-    Attributes
-    ----------
-    part : int
-        Number of the next part.
-    file : int
-        Number of the input file, counted from 0.
-    row : int
-        Of the file.
-    """
+    """Where a job stands: the next row that has no part yet."""
 
     part: int = 0
     file: int = 0
@@ -54,21 +44,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecord:
-    """A part that is done, as the manifest has it.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 0 over all files.
-    file, row : int
-        The input file, and its row with which the part begins; both counted from 0.
-    counts : Counts
-        Of its rows.
-    written : Written
-        Its file.
-    bad : Written or None
-        The file of its bad rows, where it has any.
-    """
+    """A part that is done, as the manifest has it."""
 
     number: int
     file: int
@@ -151,24 +127,7 @@ def _row_bytes(tensor: TensorSpec) -> int:
 def cut(
     batches: Iterable[Any], *, part: int, part_rows: int, batch_rows: int
 ) -> Iterator[tuple[int, Any]]:
-    """Yield the rows of a file in batches that begin anew with each part, and the part's number.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        The rows from the beginning of a part on, in batches of any size.
-    part : int
-        Number of the first part.
-    part_rows : int
-        Of all parts but the last.
-    batch_rows : int
-        Of all batches but the last of each part.
-
-    Yields
-    ------
-    tuple of int and pyarrow.RecordBatch
-        None of them is empty.
-    """
+    """Yield the rows of a file in batches that begin anew with each part, and the part's number."""
     waiting: list[Any] = []
     row = have = 0
     for batch in batches:

@@ -22,15 +22,6 @@ class Patience:
 
     After a 429 the client lowers the number of its requests, so that there are few of them. A
     request that ran out of time is not repeated: the work may still be going on.
-
-    Parameters
-    ----------
-    busy_s : float, default=600.0
-        For so many seconds after the first 429.
-    away_s : float, default=30.0
-        For so many seconds where there is no answer, or a 503.
-    sleep, clock, draw : callable
-        Wait for so many seconds; tell the time; return a number from 0 to 1.
     """
 
     busy_s: float = 600.0
@@ -42,12 +33,7 @@ class Patience:
     def __call__(self, ask: Callable[[], T]) -> tuple[T, int]:
         """Return the answer, and how often there was none before.
 
-        Raises
-        ------
-        EndpointUnavailable
-            If there is none for too long.
-        Exception
-            What else `ask` raises.
+        Raises `EndpointUnavailable` if there is none for too long.
         """
         started, tries, pause_s = self.clock(), 0, _FIRST_S
         while True:

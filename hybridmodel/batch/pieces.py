@@ -18,17 +18,7 @@ _READ_ROWS = 1 << 15
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some rows of a file.
-
-    Attributes
-    ----------
-    batch : pyarrow.RecordBatch
-        The rows.
-    file : InputFile
-        Where they stand.
-    start : int
-        Rows of the file before them.
-    """
+    """Some rows of a file."""
 
     batch: Any
     file: InputFile
@@ -42,24 +32,7 @@ class Rows:
 
 @dataclass(slots=True, kw_only=True)
 class Pieces:
-    """The rows that have no part yet, in order.
-
-    Attributes
-    ----------
-    files : sequence of InputFile
-        All inputs.
-    position : Position
-        Where to begin.
-    part_rows : int
-        Rows of a part.
-    batch_rows : int
-        Rows of a piece at the most.
-    read : callable
-        Yields the record batches of a file.
-    starts : dict of int to tuple of int
-        File and row at which each part begins that was read from; whoever is done with a part
-        takes it out.
-    """
+    """The rows that have no part yet, in order."""
 
     files: Sequence[InputFile]
     position: Position

@@ -34,17 +34,7 @@ _LONGEST_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of a part.
-
-    Attributes
-    ----------
-    part : int
-        The number of the part.
-    batch : pyarrow.RecordBatch
-        The rows.
-    start : int
-        Rows of the file before them.
-    """
+    """Some rows of a part."""
 
     part: int
     batch: Any
@@ -56,17 +46,7 @@ Explain = Callable[[Piece, InputMismatch], Exception]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answer for a piece.
-
-    Attributes
-    ----------
-    part : int
-        The number of the part.
-    batch : pyarrow.RecordBatch
-        What is to be written.
-    counts : Counts
-        Who has answered.
-    """
+    """The answer for a piece."""
 
     part: int
     batch: Any
@@ -80,22 +60,6 @@ def scored(
 
     When reading or scoring raises, or the caller stops asking, nothing more is begun, and what is
     under way is waited for no longer than a second.
-
-    Parameters
-    ----------
-    pieces : iterable of Piece
-        Read in a thread of its own; a generator is closed there.
-    score : callable
-        Called in `workers` threads at a time.
-    workers : int
-        At least 1; with 0 everything happens in the caller's thread, one after the other.
-    explain : callable, optional
-        Makes the error that is raised of an `InputMismatch` about a piece.
-
-    Raises
-    ------
-    Exception
-        What the first piece that failed raised, in the order of the pieces.
     """
     work = partial(_score, score, explain)
     if workers < 1:

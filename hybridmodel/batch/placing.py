@@ -14,13 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Queue:
-    """Rows of record batches, taken from the front, any number at a time.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        Read when they are needed; all of one schema.
-    """
+    """Rows of record batches, taken from the front, any number at a time."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self._batches = iter(batches)
@@ -29,10 +23,7 @@ class Queue:
     def take(self, rows: int) -> Any:
         """Return the next rows as a table.
 
-        Raises
-        ------
-        SpecMismatch
-            If there are not so many, or of other columns.
+        Raises `SpecMismatch` if there are not so many, or of other columns.
         """
         import pyarrow as pa
 
@@ -57,19 +48,7 @@ class Queue:
 def placed(batch: Any, rows: Array, answers: Any) -> Any:
     """Return a batch in which some rows have other predictions.
 
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        Any columns, the predictions, and perhaps the provenance of each row.
-    rows : ndarray of bool, shape (n,)
-        Whose answers came.
-    answers : pyarrow.Table
-        The predictions for these rows, in order.
-
-    Raises
-    ------
-    SpecMismatch
-        If the answers have other columns than the predictions.
+    Raises `SpecMismatch` if the answers have other columns than the predictions.
     """
     import pyarrow as pa
 

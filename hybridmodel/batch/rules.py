@@ -22,17 +22,7 @@ FAIL, WRITE = "fail", "write"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How the rows of a job are read and answered.
-
-    Attributes
-    ----------
-    scorer : Scorer
-        Answers.
-    reading : Reading
-        How texts are read.
-    allowance : Allowance or None
-        How many bad rows there may be; None where the first ends the job.
-    """
+    """How the rows of a job are read and answered."""
 
     scorer: Scorer
     reading: Reading
@@ -44,10 +34,7 @@ class Rules:
     ) -> Rules:
         """Check arguments of `predict_files`, and return what they mean.
 
-        Raises
-        ------
-        ConfigurationError
-            If one is not understood.
+        Raises `ConfigurationError` if one is not understood.
         """
         allowance = Allowance.of(max_errors)
         if on_bad_rows not in (FAIL, WRITE):
@@ -84,10 +71,7 @@ class Rules:
     def mended(self, rows: Rows) -> tuple[Any, dict[int, str]]:
         """Make numbers of texts in CSV, see `numbers_mended`; refuse columns that cannot be any.
 
-        Raises
-        ------
-        InputMismatch
-            If a column has a type of which no row fits.
+        Raises `InputMismatch` if a column has a type of which no row fits.
         """
         model = self.scorer.model
         features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)

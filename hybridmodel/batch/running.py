@@ -28,15 +28,7 @@ _BATCH_ROWS = 1 << 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """What changes nothing but how fast a job is.
-
-    Attributes
-    ----------
-    batch_rows : int or None
-        Rows that are scored at a time.
-    workers : int or None
-        Threads that score.
-    """
+    """What changes nothing but how fast a job is."""
 
     batch_rows: int | None = None
     workers: int | None = None
@@ -44,21 +36,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a job, from where it stands to its end.
-
-    Attributes
-    ----------
-    source : Source
-        What is read.
-    work : Work
-        What is done.
-    target : Target
-        Where the output goes.
-    speed : Speed
-        How fast.
-    progress : callable, optional
-        Is told.
-    """
+    """One run of a job, from where it stands to its end."""
 
     source: Source
     work: Work
@@ -69,14 +47,8 @@ class Run:
     def make(self, *, overwrite: bool) -> Done:
         """Do what is left, so that the output lies in the folder of the job.
 
-        Raises
-        ------
-        InputMismatch
-            If there are more bad rows than may be.
-        ConfigurationError
-            If the inputs were changed meanwhile, or the output is there by now.
-        Exception
-            What reading, answering and writing raise.
+        Raises `InputMismatch` if there are more bad rows than may be; `ConfigurationError` if the
+        inputs were changed meanwhile, or the output is there by now.
         """
         self._check_errors(self.work.counts, self.source.rows)
         with ExitStack() as stack:

@@ -23,27 +23,7 @@ __all__ = ["Columns", "Scorer", "can_be_split", "counts_of", "split"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """Scores record batches; safe to share between threads.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Answers.
-    policy : Policy or callable
-        As ``model.policies.for_call`` returns it.
-    columns : Columns
-        What is a feature, and what is kept.
-    output : str, optional
-        The only output of the model that is wanted.
-    timeout_s : float, optional
-        Total time of a call to the endpoint.
-    provenance : bool, default=False
-        Add the route, score and reason of each row.
-    where : str
-        What messages call the table.
-    patience : Patience
-        With an endpoint that is asked too much.
-    """
+    """Scores record batches; safe to share between threads."""
 
     model: HybridOnnxModel
     policy: Any
@@ -57,10 +37,8 @@ class Scorer:
     def __call__(self, batch: Any) -> tuple[Any, Counts]:
         """Return the scored batch, in the order of the rows, and who has answered them.
 
-        Raises
-        ------
-        InputMismatch, ConfigurationError, EndpointError, SpecMismatch
-            As `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
+        Raises `InputMismatch` or `ConfigurationError` or `EndpointError` or `SpecMismatch` as
+        `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
         """
         features, kept = split(batch, self.columns, self.model, self.where)
         answer, refused = self.patience(lambda: self.answer(features))

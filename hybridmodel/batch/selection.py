@@ -28,31 +28,14 @@ _LOW = np.uint32(_BINS - 1)
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the rows that go end.
-
-    Attributes
-    ----------
-    key : int
-        Rows go whose `order_keys` are less.
-    ties : int
-        So many of the rows with exactly this key go as well, the first ones.
-    """
+    """Where the rows that go end."""
 
     key: int
     ties: int
 
 
 def find_cut(scores: Blocks, count: int) -> Cut:
-    """Find where the so many least sure rows end.
-
-    Parameters
-    ----------
-    scores : callable
-        Returns blocks of float32 of shape (n,), the same ones whenever it is called; it is called
-        twice, or not at all where no row goes.
-    count : int
-        How many rows go; all of them where there are not so many.
-    """
+    """Find where the so many least sure rows end."""
     if count <= 0:
         return Cut(0, 0)
     upper = _counted(key >> np.uint32(16) for key in _keys(scores()))
@@ -65,13 +48,7 @@ def find_cut(scores: Blocks, count: int) -> Cut:
 
 
 class Marker:
-    """Marks the rows that go, in blocks of scores that are given in the order of the rows.
-
-    Parameters
-    ----------
-    cut : Cut
-        Where the rows that go end.
-    """
+    """Marks the rows that go, in blocks of scores that are given in the order of the rows."""
 
     def __init__(self, cut: Cut) -> None:
         self._key = cut.key

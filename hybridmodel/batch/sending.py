@@ -18,17 +18,7 @@ Answer = Callable[[Rows], Any]
 class SentRows:
     """Notes rows in the manifest before they are sent. Safe to share between threads.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Of the job.
-    earlier : iterable of Entry
-        What earlier runs have noted.
-
-    Raises
-    ------
-    ConfigurationError
-        If that is not as it was written.
+    Raises `ConfigurationError` if that is not as it was written.
     """
 
     def __init__(self, manifest: Manifest, earlier: Iterable[Entry]) -> None:

@@ -21,23 +21,7 @@ def refused(
     """Pass on the record batches of a CSV file, and refuse short rows.
 
     Only rows without a last value can be short; the file is read beside the batches from the first
-    of them on.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        Of the file.
-    file : InputFile
-        That is read once more.
-    reading : Reading
-        How it is read.
-    start_row : int
-        Of the first batch.
-
-    Raises
-    ------
-    InputMismatch
-        If a row is short; says on which line.
+    of them on. Raises `InputMismatch` if a row is short; says on which line.
     """
     row, beside = start_row, None
     for batch in batches:

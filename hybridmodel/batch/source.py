@@ -24,19 +24,7 @@ from hybridmodel.routing.resolver import REMOTE_POLICY
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The inputs of a job, and the rules for their rows.
-
-    Attributes
-    ----------
-    files : sequence of InputFile
-        In order.
-    looks : sequence of Look
-        At each.
-    rules : Rules
-        How rows are read and answered.
-    form : Format or None
-        Of the output; None is a folder.
-    """
+    """The inputs of a job, and the rules for their rows."""
 
     files: Sequence[InputFile]
     looks: Sequence[Look]
@@ -47,15 +35,9 @@ class Source:
     def looked_at(cls, files: Sequence[InputFile], rules: Rules, target: Target) -> Source:
         """Look at files once, and refuse what cannot work.
 
-        Raises
-        ------
-        ConfigurationError
-            If a file is gone, would be overwritten, or has other columns to be kept than the
-            first.
-        InputMismatch
-            If one cannot be read, or has not the columns that the model takes.
-        OSError
-            If one cannot be opened.
+        Raises `ConfigurationError` if a file is gone, would be overwritten, or has other columns to
+        be kept than the first; `InputMismatch` if one cannot be read, or has not the columns that
+        the model takes; `OSError` if one cannot be opened.
         """
         target.check(files)
         made = cls(files=files, looks=[look(file) for file in files], rules=rules, form=target.form)
@@ -115,10 +97,7 @@ class Source:
     def check_unchanged(self) -> None:
         """Refuse inputs that were written to meanwhile.
 
-        Raises
-        ------
-        ConfigurationError
-            If one was; what was done cannot be used.
+        Raises `ConfigurationError` if one was; what was done cannot be used.
         """
         for file, before in zip(self.files, self.looks, strict=True):
             info = file.filesystem.get_file_info(file.path)

@@ -75,15 +75,7 @@ class Store(Protocol):
 
 
 class LocalStore:
-    """A folder on a disk of this machine.
-
-    Parameters
-    ----------
-    folder : Path
-        Exists already.
-    disk : Disk
-        Does the steps.
-    """
+    """A folder on a disk of this machine."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
@@ -172,13 +164,6 @@ class RemoteStore:
 
     Its files are written whole under their final names, as such systems neither append nor rename
     for sure: what counts is the log, which is a file for each line here.
-
-    Parameters
-    ----------
-    filesystem : pyarrow.fs.FileSystem
-        What reads and writes.
-    folder : str
-        As the file system calls it.
     """
 
     def __init__(self, filesystem: Any, folder: str) -> None:

@@ -8,21 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What happened to some rows; totals add up: ``rows == local + remote + errors``.
-
-    Attributes
-    ----------
-    rows : int
-        That were read.
-    local : int
-        That the local model answered.
-    remote : int
-        That the endpoint answered.
-    errors : int
-        That nobody answered, since they are no good input.
-    resent : int
-        That were sent to the endpoint more than once; they count once among the others.
-    """
+    """What happened to some rows; totals add up: ``rows == local + remote + errors``."""
 
     rows: int = 0
     local: int = 0

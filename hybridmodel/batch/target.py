@@ -35,19 +35,7 @@ def part_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What a job has made, when all of it lies in its folder.
-
-    Attributes
-    ----------
-    parts : int
-        Their number.
-    counts : Counts
-        Of all rows.
-    whole : Written or None
-        The output, where it is one file.
-    bad : Written or None
-        The file of bad rows, where there are any.
-    """
+    """What a job has made, when all of it lies in its folder."""
 
     parts: int
     counts: Counts
@@ -115,17 +103,7 @@ class Target(Protocol):
 def target_of(output: str | os.PathLike[str], disk: Disk) -> Target:
     """Return where an output goes.
 
-    Parameters
-    ----------
-    output : str or path
-        A file, if its name has a suffix; otherwise a folder. Also an address.
-    disk : Disk
-        Does the steps on a disk of this machine.
-
-    Raises
-    ------
-    ConfigurationError
-        If the suffix is none of a known format.
+    Raises `ConfigurationError` if the suffix is none of a known format.
     """
     text = os.fspath(output)
     place = place_of(text)

@@ -42,17 +42,7 @@ _CLEARLY = 0.9
 
 
 class Tuning(NamedTuple):
-    """What a job works with.
-
-    Attributes
-    ----------
-    model : HybridOnnxModel
-        The same, with a session for the job.
-    workers : int
-        Threads that score.
-    batch_rows : int
-        Rows that they score at a time.
-    """
+    """What a job works with."""
 
     model: HybridOnnxModel
     workers: int
@@ -70,17 +60,6 @@ def tuned(
     """Find out by a short trial how a job is fast; what is given stays.
 
     A model that was made with ``session_options`` of its own keeps its session.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Its sessions and connections are shared with the one that is returned.
-    policy : Policy or callable
-        Of the job.
-    workers, batch_rows : int, optional
-        Instead of what is found.
-    clock : callable
-        Tells the time in seconds.
     """
     if policy is not LOCAL_POLICY and model.endpoint is not None:
         found = _for_endpoint(model)

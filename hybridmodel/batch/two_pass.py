@@ -46,13 +46,7 @@ def has_two_passes(policy: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LocalPass:
-    """Scores record batches locally, and adds the numbers by which rows are chosen.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    """
+    """Scores record batches locally, and adds the numbers by which rows are chosen."""
 
     scorer: Scorer
 
@@ -73,21 +67,7 @@ class LocalPass:
 
 
 class SecondPass:
-    """Sends the unsure rows, once the first pass has scored all of them.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    work : Work
-        Whose parts are those of the first pass.
-    parts : callable
-        Reads them.
-    pieces : callable
-        Reads the inputs again, from a position on.
-    mend : callable, optional
-        As `hybridmodel.batch.bad_rows.Sifter` takes it.
-    """
+    """Sends the unsure rows, once the first pass has scored all of them."""
 
     def __init__(
         self,
@@ -110,12 +90,8 @@ class SecondPass:
     def run(self) -> Iterator[int]:
         """Send what has no answer yet, and yield how many rows were answered, as they are.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            If the endpoint does not answer; the same command goes on later.
-        OSError
-            If an answer cannot be kept.
+        Raises `EndpointError` or `SpecMismatch` if the endpoint does not answer; the same command
+        goes on later; `OSError` if an answer cannot be kept.
         """
         plan = self._plan()
         self._cut = find_cut(self._numbers, plan.rows)

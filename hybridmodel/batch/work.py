@@ -24,17 +24,7 @@ _MOST_PART_ROWS = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a job is to do.
-
-    Attributes
-    ----------
-    settings : mapping of str to str
-        As `hybridmodel.batch.fingerprint.settings_of` returns them.
-    inputs : sequence of InputIdentity
-        In order.
-    part_rows : int
-        Rows of a part; what is stored counts when a job goes on.
-    """
+    """What a job is to do."""
 
     settings: Mapping[str, str]
     inputs: Sequence[InputIdentity]
@@ -55,29 +45,7 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """The folder of a job while it works.
-
-    Attributes
-    ----------
-    store : Store
-        The folder.
-    manifest : Manifest
-        In it.
-    part_rows : int
-        Rows of a part.
-    form : Format
-        Of the parts; those in Parquet lie in a folder of their own, which becomes the output.
-    position : Position
-        Where the job stands.
-    counts : Counts
-        Of all parts that are done.
-    resumed : int
-        Parts that were done before this run.
-    done : Done or None
-        Once all is made, and only to be named.
-    others : list of Entry
-        Lines of the manifest of other kinds, in order.
-    """
+    """The folder of a job while it works."""
 
     store: Store
     manifest: Manifest
@@ -131,10 +99,7 @@ def is_begun(store: Store) -> bool:
 def has_parts(store: Store) -> bool:
     """Tell whether any part is done, as the manifest has it: an interrupt may come in between.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read.
+    Raises `OSError` if it cannot be read.
     """
     entries = map(Entry.read, store.lines())
     return any(entry is not None and entry.kind == manifest.PART for entry in entries)
@@ -143,10 +108,7 @@ def has_parts(store: Store) -> bool:
 def is_done(store: Store) -> bool:
     """Tell whether there is a job that is done, and has its output where it belongs.
 
-    Raises
-    ------
-    ConfigurationError
-        If its manifest is not as it was written.
+    Raises `ConfigurationError` if its manifest is not as it was written.
     """
     _, done = _find_done(Manifest(store))
     return done is not None and not any(map(store.exists, (WHOLE, PARTS, BAD)))
@@ -157,27 +119,9 @@ def resume(
 ) -> Work:
     """Go on with a job that was begun.
 
-    A part whose file is not the one that was written is done again, with those behind it.
-
-    Parameters
-    ----------
-    store : Store
-        For which `is_begun` is true.
-    task : Task
-        What is wanted now.
-    form : Format
-        Of the parts.
-    output : str
-        For messages.
-    holds : callable
-        Tells whether what the job has made is there, if it was done.
-
-    Raises
-    ------
-    ConfigurationError
-        If it was to do something else, or its manifest is not as it was written.
-    OSError
-        If something cannot be read.
+    A part whose file is not the one that was written is done again, with those behind it. Raises
+    `ConfigurationError` if it was to do something else, or its manifest is not as it was written;
+    `OSError` if something cannot be read.
     """
     made = Manifest(store)
     lines, done = _find_done(made)
@@ -293,10 +237,7 @@ class _Reader:
 def check_inputs(now: Iterable[InputIdentity], before: Iterable[InputIdentity]) -> None:
     """Refuse inputs that were changed while the job was reading them.
 
-    Raises
-    ------
-    ConfigurationError
-        If they were; what was done cannot be used.
+    Raises `ConfigurationError` if they were; what was done cannot be used.
     """
     told = list(changed_inputs(before, now))
     if told:

@@ -26,15 +26,7 @@ _COPY_BYTES = 1 << 20
 
 
 def form_of_parts(form: Format | None, *, is_first_pass: bool) -> Format:
-    """Return how the parts of an output are written.
-
-    Parameters
-    ----------
-    form : Format or None
-        Of the output; None is a folder.
-    is_first_pass : bool
-        Whether the parts are read once more before there is an output.
-    """
+    """Return how the parts of an output are written."""
     if is_first_pass:
         return Format(ARROW)
     if form is None:
@@ -47,23 +39,8 @@ def write_parts(
 ) -> Iterator[PartRecord]:
     """Write parts as their answers come, and yield the record of each when it is committed.
 
-    Parameters
-    ----------
-    work : Work
-        Where they go.
-    results : iterable of Scored
-        In order; their batches are `Sifted`.
-    starts : dict of int to tuple of int
-        File and row at which each part begins.
-    whole : Whole, optional
-        Gets the same answers.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column has a type that does not fit into the one it had before.
-    OSError
-        If something cannot be written.
+    Raises `ConfigurationError` if a column has a type that does not fit into the one it had before;
+    `OSError` if something cannot be written.
     """
     schema, coming = _schema(work), iter(results)
     result = next(coming, None)
@@ -98,21 +75,7 @@ def read_part(work: Work, number: int) -> Iterator[Any]:
 def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts) -> Done:
     """Put together what is missing when all parts are done, and note that all is.
 
-    Parameters
-    ----------
-    work : Work
-        With all parts.
-    form : Format or None
-        Of the output; None is a folder.
-    whole : Whole, optional
-        The output, where it was written already.
-    counts : Counts
-        Of all rows.
-
-    Raises
-    ------
-    OSError
-        If something cannot be written.
+    Raises `OSError` if something cannot be written.
     """
     numbers = range(work.position.part)
     written = None if whole is None else whole.finish()
@@ -130,15 +93,7 @@ def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts)
 
 
 class Whole:
-    """The output in one file, of which nothing counts before it is finished.
-
-    Parameters
-    ----------
-    work : Work
-        Where it is written.
-    form : Format
-        Of the file.
-    """
+    """The output in one file, of which nothing counts before it is finished."""
 
     def __init__(self, work: Work, form: Format) -> None:
         self._form = form

@@ -23,19 +23,7 @@ _SHORTEST_S, _LONGEST_S = 0.001, 0.02
 
 
 class FilePermits:
-    """So many permits at a time for all processes that name the same folder.
-
-    Parameters
-    ----------
-    folder : Path
-        On a local disk; must be there.
-    count : int
-        Permits.
-    sleep : callable, default=time.sleep
-        Waits for so many seconds.
-    jitter : callable, default=random.random
-        Returns a number from 0 to 1: waits differ, so that none always comes too late.
-    """
+    """So many permits at a time for all processes that name the same folder."""
 
     def __init__(
         self,
@@ -51,18 +39,7 @@ class FilePermits:
 
     @contextmanager
     def one(self, deadline: Deadline) -> Iterator[None]:
-        """Hold one of the permits.
-
-        Parameters
-        ----------
-        deadline : Deadline
-            Ends the wait for it.
-
-        Raises
-        ------
-        EndpointTimeout
-            If there is none in time.
-        """
+        """Hold one of the permits; raises `EndpointTimeout` if there is none in time."""
         held = self._wait(deadline)
         try:
             yield
@@ -110,15 +87,7 @@ def _locked(path: Path) -> int | None:
 
 
 class PermittedTransport:
-    """A transport that sends each request, of whatever kind, with a permit.
-
-    Parameters
-    ----------
-    transport : Transport
-        Sends it.
-    permits : FilePermits
-        Of this executor.
-    """
+    """A transport that sends each request, of whatever kind, with a permit."""
 
     def __init__(self, transport: Transport, permits: FilePermits) -> None:
         self._transport = transport

@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 
 
 def as_spark_holds(kind: Any) -> Any:
-    """Return the Arrow type with all values of another that Spark has as well.
-
-    Parameters
-    ----------
-    kind : pyarrow.DataType
-        Of a column of predictions.
-    """
+    """Return the Arrow type with all values of another that Spark has as well."""
     import pyarrow as pa
 
     wider = {
@@ -37,10 +31,7 @@ def as_spark_holds(kind: Any) -> Any:
 def spark_type(kind: Any) -> Any:
     """Return Spark's type for an Arrow type that `as_spark_holds` returned.
 
-    Raises
-    ------
-    ConfigurationError
-        If it has none.
+    Raises `ConfigurationError` if it has none.
     """
     import pyarrow as pa
     from pyspark.sql import types

@@ -18,15 +18,7 @@ _SIMULATED_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,.*\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What a job may run on.
-
-    Attributes
-    ----------
-    executors : int
-        At the most; in local mode one.
-    tasks : int
-        That run at a time on one of them.
-    """
+    """What a job may run on."""
 
     executors: int
     tasks: int
@@ -35,17 +27,7 @@ class Cluster:
 def requests_each(most: int, executors: int) -> int:
     """Return how many requests each executor may have under way.
 
-    Parameters
-    ----------
-    most : int
-        Of the whole job.
-    executors : int
-        That share them, without talking to each other.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is not one for each.
+    Raises `ConfigurationError` if there is not one for each.
     """
     check_count("max_in_flight", most, 1, _MOST_REQUESTS)
     if most < executors:
@@ -61,17 +43,7 @@ def requests_each(most: int, executors: int) -> int:
 def cluster_of(spark: Any, executors: int | None = None) -> Cluster:
     """Ask Spark on what a job may run.
 
-    Parameters
-    ----------
-    spark : pyspark.sql.SparkSession
-        Classic, not Spark Connect.
-    executors : int, optional
-        The most there will be, where the caller knows better.
-
-    Raises
-    ------
-    ConfigurationError
-        If Spark cannot know how many executors there may be.
+    Raises `ConfigurationError` if Spark cannot know how many executors there may be.
     """
     context = spark.sparkContext
     tasks = _tasks_by_executor(context)

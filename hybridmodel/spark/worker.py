@@ -40,29 +40,7 @@ _MOST_TEXT = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker has to know; travels to it as a pickle, without any secret of ours.
-
-    Attributes
-    ----------
-    key : str
-        Of this `udf`, of all that there are.
-    archive : str
-        Name of the saved model among the files of Spark.
-    loading : mapping
-        What `load_model` takes, but for where the model is.
-    policy : Policy or callable
-        As the driver resolved it.
-    output, timeout_s : optional
-        As `Scorer` takes them.
-    added : tuple of str
-        Columns of provenance that are wanted.
-    requests : int
-        The most under way from one executor; 0 where none is ever sent.
-    threads : int
-        Batches that one task scores at a time; 0 for one after the other.
-    patience_s : float
-        For how long a batch is sent again after a 429, before its task fails.
-    """
+    """What a worker has to know; travels to it as a pickle, without any secret of ours."""
 
     key: str
     archive: str
@@ -78,13 +56,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Where in the job the rows stand.
-
-    Attributes
-    ----------
-    stage, partition, attempt : int
-        As Spark counts them.
-    """
+    """Where in the job the rows stand."""
 
     stage: int
     partition: int
@@ -106,11 +78,8 @@ def score_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Score one partition, in the order of its rows; what ``mapInArrow`` calls.
 
-    Raises
-    ------
-    HybridModelError
-        The first failure, with a note of the rows that it is about. One that would come again is
-        raised again without a request by the next attempts on the same executor.
+    Raises `HybridModelError` the first failure, with a note of the rows that it is about. One that
+    would come again is raised again without a request by the next attempts on the same executor.
     """
     task, folder = Task.current(), folder_of(job)
     fatal = _Fatal(folder / f"failed-{task.stage}-{task.partition}.json")

@@ -22,21 +22,7 @@ READ_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """One file to be read.
-
-    Attributes
-    ----------
-    path : str
-        As its file system takes it.
-    kind : str
-        ``"parquet"``, ``"csv"``, ``"jsonl"`` or ``"arrow"``.
-    filesystem : pyarrow.fs.FileSystem
-        Where it lies.
-    zipped : bool
-        Whether gzip is around it.
-    shown : str
-        What messages call it; by default its path.
-    """
+    """One file to be read."""
 
     path: str
     kind: str
@@ -53,10 +39,7 @@ class InputFile:
     def opened(self) -> Iterator[IO[bytes]]:
         """Yield a file of its bytes after unzipping; one that can seek where it is not zipped.
 
-        Raises
-        ------
-        OSError
-            If it cannot be opened.
+        Raises `OSError` if it cannot be opened.
         """
         with self._open() as file:
             if self.kind not in TEXTS:

@@ -30,17 +30,7 @@ TEXTS = (CSV, JSON_LINES)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a file of a certain name is written.
-
-    Attributes
-    ----------
-    kind : str
-        `PARQUET`, `CSV`, `JSON_LINES` or `ARROW`.
-    zipped : bool
-        Whether gzip is around it.
-    separator : str
-        What stands between the fields of CSV that is written.
-    """
+    """How a file of a certain name is written."""
 
     kind: str
     zipped: bool = False
@@ -66,10 +56,7 @@ def find_format(path: str) -> Format | None:
 def format_of(path: str) -> Format:
     """Tell the format of a file by its name.
 
-    Raises
-    ------
-    ConfigurationError
-        If the name does not say it.
+    Raises `ConfigurationError` if the name does not say it.
     """
     found = find_format(path)
     if found is None:

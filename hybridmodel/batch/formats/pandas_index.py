@@ -22,15 +22,7 @@ def index_columns(schema: Any) -> dict[str, str | None]:
 
 
 class Numbering:
-    """The evenly spaced index that pandas stores as a rule, made a column where it has a name.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        Of the file.
-    rows : int
-        Of the file.
-    """
+    """The evenly spaced index that pandas stores as a rule, made a column where it has a name."""
 
     def __init__(self, schema: Any, rows: int) -> None:
         self._stored = _stored(schema)

@@ -21,32 +21,8 @@ def read(
 ) -> Iterator[Any]:
     """Yield the rows of a file in order.
 
-    Parameters
-    ----------
-    file : InputFile
-        Opened at the first batch, closed at the last or when the generator is.
-    spec : ModelSpec
-        Of the model that takes the rows: its texts are read as they are written.
-    rows : int
-        Of a batch at the most.
-    start_row : int, default=0
-        The first that is wanted. What comes before is skipped by row groups in Parquet, by batches
-        in Arrow IPC, and read through in texts and inside one row group.
-    reading : Reading, optional
-        How texts are read.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        At least one, which may be empty. Its metadata names the columns that are an index of
-        pandas.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    InputMismatch
-        If it cannot be read as what its name says; names the file.
+    Raises `OSError` if the file cannot be opened; `InputMismatch` if it cannot be read as what its
+    name says; names the file.
     """
     with file.opened() as opened:
         yield from read_from(
