@@ -1,4 +1,4 @@
-"""One full request to the endpoint, and its answer as columns."""
+"""Sends one full request to the endpoint, and returns its answer as columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Asking:
-    """Asks the endpoint for rows that are packed; safe to share between threads."""
+    """Sends packed rows to the endpoint; safe to share between threads."""
 
     def __init__(self, scorer: Scorer, patience: Patience | None = None) -> None:
         timeout_s = scorer.timeout_s or scorer.model.client.endpoint.timeout_s
@@ -32,11 +32,11 @@ class Asking:
 
     @property
     def workers(self) -> int:
-        """How many requests may be under way together."""
+        """How many requests may be in flight at a time."""
         return self._scorer.model.client.endpoint.max_in_flight
 
     def find_request_rows(self, sample: Bound) -> int:
-        """Return how many rows a request should have, when rows are like those of a sample."""
+        """Return how many rows a request should have, judged by a sample of the rows."""
         row_bytes = size_of(sample.feeds) / max(1, sample.rows or 1)
         return request_rows(self._told(sample.feeds, sample.rows or 1), row_bytes)
 
@@ -66,12 +66,12 @@ class Asking:
         )
 
     def _resent(self, request: Request, answer: Answer) -> int:
-        """Return about how many rows were sent again: client and server may cut a request."""
+        """Estimate how many rows were resent; client and server may split a request."""
         if answer.attempts < 2:
             return 0
         size = min(request.rows, self._told(request.feeds, request.rows))
         return size * max(0, answer.attempts - -(-request.rows // size))
 
     def _told(self, feeds: Mapping[str, Array], rows: int) -> int:
-        """Return how many rows like these the endpoint takes at a time."""
+        """Return how many such rows the endpoint accepts in one request."""
         return self._scorer.model.client.request_rows(feeds, rows)

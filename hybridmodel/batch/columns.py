@@ -42,12 +42,12 @@ class Columns:
     for_command: bool = False
 
     def as_text(self, model: HybridOnnxModel) -> tuple[str, ...]:
-        """Return the columns of CSV that are kept as they are written: those no feature needs."""
+        """Return the kept columns of CSV that are no features, which are read as text."""
         known = names_of(model) or ()
         return (*self.ids, *(name for name in self.keep if name not in known))
 
     def option(self, name: str) -> str:
-        """Return how a message calls one of these."""
+        """Return the name of an argument for messages."""
         return f"--{name.replace('_', '-')}" if self.for_command else name
 
 

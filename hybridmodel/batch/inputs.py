@@ -15,13 +15,11 @@ from hybridmodel.exceptions import ConfigurationError, MissingDependency
 if TYPE_CHECKING:
     import pyarrow.fs
 
-__all__ = ["InputFile", "Place", "find", "place_of"]
-
 Location = str | os.PathLike[str]
 
 
 class Place(NamedTuple):
-    """Where a path leads."""
+    """A path as its file system takes it, with that file system."""
 
     filesystem: pyarrow.fs.FileSystem
     path: str
@@ -29,9 +27,9 @@ class Place(NamedTuple):
 
 
 def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
-    """Return the files that are meant, those of each folder or glob in the order of their paths.
+    """Return the files of paths, folders, globs and addresses; those of a folder in sorted order.
 
-    Raises `ConfigurationError` if there is no file, one has an unknown format, or a file is meant
+    Raises `ConfigurationError` if there is no file, one has an unknown format, or a file is given
     twice; `MissingDependency` if the file system of an address needs a package that is not
     installed.
     """
@@ -48,7 +46,7 @@ def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
 
 
 def place_of(path: Location) -> Place:
-    """Return the file system and the path on it that a path or address means.
+    """Return the file system of a path or address, and the path on it.
 
     Raises `MissingDependency` if the file system needs a package that is not installed;
     `ConfigurationError` if there is no such file system.
@@ -123,7 +121,7 @@ def _exists(filesystem: Any, path: str) -> bool:
 
 
 def _below(filesystem: Any, folder: str) -> list[str]:
-    """Return the files below a folder in the order of their paths."""
+    """Return the files below a folder, sorted by path."""
     from pyarrow import fs
 
     infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))

@@ -1,4 +1,4 @@
-"""A job waits where an endpoint is asked too much, or away for a moment; a call would give up."""
+"""A job waits longer than a single call when an endpoint is overloaded or briefly unavailable."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FIRST_S, _LONGEST_S = 0.25, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Asks again, with longer and longer pauses. Safe to share between threads.
+    """Repeats a request with growing pauses, for `busy_s` after a 429 and `away_s` otherwise.
 
-    After a 429 the client lowers the number of its requests, so that there are few of them. A
-    request that ran out of time is not repeated: the work may still be going on.
+    Safe to share between threads. After a 429 the client lowers the number of its requests. A
+    request that timed out is not repeated, since the server may still be working on it.
     """
 
     busy_s: float = 600.0
@@ -31,9 +31,9 @@ class Patience:
     draw: Callable[[], float] = random.random
 
     def __call__(self, ask: Callable[[], T]) -> tuple[T, int]:
-        """Return the answer, and how often there was none before.
+        """Return the answer, and the number of failed tries before it.
 
-        Raises `EndpointUnavailable` if there is none for too long.
+        Raises `EndpointUnavailable` if there is no answer in that time.
         """
         started, tries, pause_s = self.clock(), 0, _FIRST_S
         while True:
@@ -42,7 +42,7 @@ class Patience:
             except EndpointTimeout:
                 raise
             except EndpointUnavailable as error:
-                # Half of a pause is drawn, so that threads do not come back together.
+                # Half of each pause is random, so that threads do not retry at the same time.
                 wait_s = max(error.retry_after_s or 0.0, pause_s * (1 + self.draw()) / 2)
                 longest_s = self.busy_s if isinstance(error, RateLimited) else self.away_s
                 if self.clock() + wait_s - started > longest_s:

@@ -1,9 +1,10 @@
-"""The rows of all inputs in pieces, from where a job stands; each knows where it comes from."""
+"""The rows of all inputs from a position on, in pieces that know their place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from hybridmodel.batch.formats import InputFile
@@ -11,14 +12,14 @@ from hybridmodel.batch.parts import WHOLE, Position, cut
 from hybridmodel.batch.pipeline import Piece
 
 Read = Callable[[InputFile, int, int], Iterator[Any]]
-"""Takes a file, its first row that is wanted, and the rows of a batch."""
+"""Takes a file, the first row to read, and the rows of a batch."""
 
 _READ_ROWS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some rows of a file."""
+    """Some rows of a file; `start` counts the rows of the file before them."""
 
     batch: Any
     file: InputFile
@@ -32,7 +33,10 @@ class Rows:
 
 @dataclass(slots=True, kw_only=True)
 class Pieces:
-    """The rows that have no part yet, in order."""
+    """The rows that have no part yet, in order.
+
+    `starts` has the file and row at which each part begins; whoever finishes a part removes it.
+    """
 
     files: Sequence[InputFile]
     position: Position
@@ -49,26 +53,22 @@ class Pieces:
             first = next(batches)
             empty = empty or Rows(first.slice(0, 0), self.files[number], 0)
             row = start
-            for at, batch in self._cut(first, batches, part):
+            for at, batch in self._cut(chain([first], batches), part):
                 self.starts.setdefault(at, (number, row))
                 yield Piece(at, Rows(batch, self.files[number], row))
                 row += batch.num_rows
                 part = at + 1
         if part == 0 and empty is not None:
-            # Without any row there is a part nevertheless: it has the columns.
+            # If there are no rows, one empty part has the columns.
             self.starts[0] = (0, 0)
             yield Piece(0, empty)
 
     def _batches(self, number: int, start: int) -> Iterator[Any]:
-        # Texts have the types of what is read together, which must not change when a job goes on.
+        # The types of text depend on the rows read together, which must stay the same on resume.
         rows = self.part_rows
         if rows < WHOLE:
             rows = max(1, min(_READ_ROWS, rows // 8))
         return self.read(self.files[number], start, rows)
 
-    def _cut(self, first: Any, batches: Iterator[Any], part: int) -> Iterator[tuple[int, Any]]:
-        def all_of_them() -> Iterator[Any]:
-            yield first
-            yield from batches
-
-        return cut(all_of_them(), part=part, part_rows=self.part_rows, batch_rows=self.batch_rows)
+    def _cut(self, batches: Iterator[Any], part: int) -> Iterator[tuple[int, Any]]:
+        return cut(batches, part=part, part_rows=self.part_rows, batch_rows=self.batch_rows)

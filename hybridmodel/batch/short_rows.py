@@ -1,6 +1,6 @@
-"""Rows of CSV that have fewer fields than the header, such as the last of a file that was cut.
+"""Refuses rows of CSV with fewer fields than the header, such as the last of a truncated file.
 
-The reader fills them up with missing values, which a model would answer.
+The reader would fill them with missing values, and the model would answer them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def refused(
 
 
 class _Beside:
-    """The file once more, read as far as rows are asked for."""
+    """A second reader of the file, which reads as far as rows are checked."""
 
     def __init__(self, file: InputFile, reading: Reading) -> None:
         self._name = file.name
@@ -42,7 +42,7 @@ class _Beside:
         self._next = 0
 
     def check(self, row: int) -> None:
-        """Refuse a row that is short; rows are asked for in order."""
+        """Refuse a short row; rows are checked in order."""
         line, fields = next(islice(self._records, row - self._next, None), (0, self._expected))
         self._next = row + 1
         if fields < self._expected:
@@ -64,4 +64,4 @@ def _fields(file: InputFile, reading: Reading) -> Iterator[tuple[int, int]]:
         with file.opened() as opened:
             yield from records_of(opened, file.name, reading)
     except (csv.Error, UnicodeDecodeError):
-        return  # The reader knows better what that is.
+        return  # The reader itself gives a better error.

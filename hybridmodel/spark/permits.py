@@ -19,11 +19,11 @@ from hybridmodel.remote.http.transport import Transport
 from hybridmodel.remote.resilience import Deadline
 
 _SHORTEST_S, _LONGEST_S = 0.001, 0.02
-"""Of a wait until all files are tried again; requests take longer."""
+"""Of a wait before all files are tried again; requests take longer."""
 
 
 class FilePermits:
-    """So many permits at a time for all processes that name the same folder."""
+    """A number of permits that all processes with the same local folder share."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class FilePermits:
 
 
 def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock on a file, None where another one does."""
+    """Return a descriptor that holds the lock on a file, None if another process holds it."""
     import fcntl  # Not on Windows, where Spark's executors do not run either.
 
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,17 +87,17 @@ def _locked(path: Path) -> int | None:
 
 
 class PermittedTransport:
-    """A transport that sends each request, of whatever kind, with a permit."""
+    """A transport that holds a permit for each request."""
 
     def __init__(self, transport: Transport, permits: FilePermits) -> None:
         self._transport = transport
         self._permits = permits
 
     def send(self, request: HttpRequest, /) -> Reply:
-        """Exchange one request for one reply, when it is permitted."""
+        """Send a request when there is a permit, and return the reply."""
         with self._permits.one(request.deadline):
             return self._transport.send(request)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._transport.close()

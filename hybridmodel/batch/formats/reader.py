@@ -55,7 +55,7 @@ def read_from(
 
 
 def count_rows(file: InputFile) -> int | None:
-    """Return the rows of a file that says so without being read; None for all but Parquet."""
+    """Return the rows of a file that says so without being read; None if it is not Parquet."""
     if file.kind != PARQUET:
         return None
     with file.opened() as opened:
@@ -63,7 +63,7 @@ def count_rows(file: InputFile) -> int | None:
 
 
 def line_of(file: InputFile, row: int, reading: Reading | None = None) -> int | None:
-    """Return the line of a text, counted from 1, on which a row stands; None where none does."""
+    """Return the line of a text, counted from 1, on which a row stands; None if it is not text."""
     if file.kind not in (CSV, JSON_LINES):
         return None
     with file.opened() as opened:

@@ -18,9 +18,7 @@ class Writer:
     Raises `ConfigurationError` if the format has no place for a type of the schema.
     """
 
-    def __init__(
-        self, sink: IO[bytes], kind: str | Format, schema: Any, *, header: bool = True
-    ) -> None:
+    def __init__(self, sink: Any, kind: str | Format, schema: Any, *, header: bool = True) -> None:
         self._format = Format(kind) if isinstance(kind, str) else kind
         self._schema = schema.remove_metadata()
         self._zip: Any = None
