@@ -50,18 +50,14 @@ class Done:
                 return cls(
                     parts=parts,
                     counts=read_counts(counts),
-                    whole=_written(whole),
-                    bad=_written(bad),
+                    whole=None if whole is None else Written.from_dict(whole),
+                    bad=None if bad is None else Written.from_dict(bad),
                 )
         raise ConfigurationError("not the record of a job that is done")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in JSON's types."""
         return asdict(self)
-
-
-def _written(stored: Any) -> Written | None:
-    return None if stored is None else Written.from_dict(stored)
 
 
 class Target(Protocol):

@@ -75,6 +75,12 @@ class Work:
         self.manifest.append(Entry(manifest.DONE, done.to_dict()))
         self.done = done
 
+    def holds(self, record: PartRecord) -> bool:
+        """Tell whether the files of a part exist as they were written."""
+        return self.store.holds(self.part(record.number), record.written) and (
+            record.bad is None or self.store.holds(self.bad(record.number), record.bad)
+        )
+
     def take(self, record: PartRecord) -> None:
         """Count a finished part."""
         self.position = self.position.behind(record)
@@ -207,17 +213,10 @@ class _Reader:
         work = self._work
         if len(self._inputs) != self._expected or not self._follows(record):
             raise self._refusal(f"its manifest has no part {work.position.part} where it should be")
-        is_there = work.done is not None or self._is_there(record)
+        is_there = work.done is not None or work.holds(record)
         if is_there:
             work.take(record)
         return is_there
-
-    def _is_there(self, record: PartRecord) -> bool:
-        work = self._work
-        good = work.store.holds(work.part(record.number), record.written)
-        return good and (
-            record.bad is None or work.store.holds(work.bad(record.number), record.bad)
-        )
 
     def _follows(self, record: PartRecord) -> bool:
         """Tell whether a part begins at the end of the part before, or at a later file."""

@@ -61,7 +61,7 @@ def format_of(path: str) -> Format:
     found = find_format(path)
     if found is None:
         raise ConfigurationError(
-            f"{path}: a name that ends with .arrow, .csv, .tsv, .jsonl or .parquet was expected; "
-            "after .csv, .tsv and .jsonl, .gz may follow"
+            f"{path}: a name that ends with .csv, .tsv, .jsonl or .parquet was expected, or with "
+            ".arrow; after .csv, .tsv and .jsonl, .gz may follow"
         )
     return found

@@ -25,15 +25,9 @@ def read(
     name says; names the file.
     """
     with file.opened() as opened:
-        yield from read_from(
-            opened,
-            file.kind,
-            file.name,
-            spec=spec,
-            rows=rows,
-            start_row=start_row,
-            reading=reading or Reading(),
-        )
+        part = {"rows": rows, "start_row": start_row}
+        reading = reading or Reading()
+        yield from read_from(opened, file.kind, file.name, spec=spec, reading=reading, **part)
 
 
 def read_from(
