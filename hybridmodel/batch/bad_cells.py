@@ -138,7 +138,7 @@ def _in_column(column: pd.Series[Any], tensor: TensorSpec) -> BadCell | None:
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
-    # Lists and arrays in cells are objects as well.
+    # Cells with lists and arrays have the dtype object too.
     plain = len(column) > 0 and not isinstance(column.iloc[0], (list, tuple, np.ndarray))
     return plain and getattr(column.dtype, "kind", "") == "O" and column.dtype.name != "category"
 

@@ -26,7 +26,7 @@ class Columns:
     ids : tuple of str
         Kept, and no features.
     keep : tuple of str
-        Kept; features too where the model knows its features' names and this is one.
+        Kept; also features if the model has names for its features and these are among them.
     keep_input : bool, default=False
         Keep all columns.
     ignore_extra : bool, default=False
@@ -54,7 +54,7 @@ class Columns:
 def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> tuple[Any, Any]:
     """Return the features of a batch, and the columns that are kept.
 
-    Raises `ConfigurationError` if a column is missing, or extra columns cannot be told.
+    Raises `ConfigurationError` if a column is missing, or extra columns cannot be recognised.
     """
     names, index = batch.schema.names, index_columns(batch.schema)
     check_present((*columns.ids, *columns.keep), [*names, *filter(None, index.values())], where)
@@ -65,10 +65,10 @@ def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> t
 def feature_names(
     names: Sequence[str], columns: Columns, model: HybridOnnxModel, label: str | None = None
 ) -> list[str]:
-    """Return the columns that go to a model, and `label` where it is given.
+    """Return the columns that go to a model, and `label` if it is given.
 
-    Raises `ConfigurationError` if extra columns cannot be told, since the model takes columns by
-    position.
+    Raises `ConfigurationError` if the model takes columns by position, so that extra columns
+    cannot be recognised.
     """
     wanted = names_of(model)
     apart = {*columns.ids, *(name for name in columns.keep if name not in (wanted or ()))}
@@ -84,7 +84,7 @@ def feature_names(
 
 
 def names_of(model: HybridOnnxModel) -> list[str] | None:
-    """Return the columns that a model takes; None where it takes them by position."""
+    """Return the columns that a model takes; None if it takes them by position."""
     if model.feature_names is not None:
         return model.feature_names
     single = model.inputs[0] if len(model.inputs) == 1 else None
@@ -135,7 +135,7 @@ def _kept(batch: Any, features: list[str], columns: Columns, index: dict[str, st
 
 
 def _positions(names: Sequence[str], wanted: Iterable[str]) -> list[int]:
-    """Return where columns stand, every one where a name is there more than once."""
+    """Return the positions of columns, all of them if a name occurs several times."""
     order = {name: [at for at, other in enumerate(names) if other == name] for name in {*wanted}}
     found: list[int] = []
     for name in wanted:

@@ -54,7 +54,7 @@ class Sink:
 
     @property
     def written(self) -> Written:
-        """Size and checksum of what was written so far."""
+        """The size and checksum of the bytes written so far."""
         return Written(self._size, f"{self._sum:08x}")
 
     def write(self, data: Any) -> int:
@@ -148,7 +148,7 @@ class Disk:
             os.close(descriptor)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder unless it is there."""
+        """Make a folder unless it exists."""
         folder.mkdir(exist_ok=True)
 
     def remove(self, path: Path) -> None:

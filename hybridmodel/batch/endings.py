@@ -16,7 +16,7 @@ def clear_errors(output: str) -> Iterator[None]:
     try:
         yield
     except HybridModelError:
-        raise  # Some are errors of the system as well, such as a timeout.
+        raise  # Some of these are an OSError too, such as a timeout.
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise ConfigurationError(f"{output}: {error.strerror or error}{where}") from error

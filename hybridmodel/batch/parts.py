@@ -96,7 +96,7 @@ def read_counts(stored: Any) -> Counts:
 
 
 def rows_of_part(spec: ModelSpec) -> int:
-    """Return the rows of a part for a model: `PART_ROWS`, fewer where a row is large.
+    """Return the rows of a part for a model: `PART_ROWS`, fewer if a row is large.
 
     A part has about 256 MiB at most, since parts of images would have many gigabytes.
     """

@@ -126,7 +126,7 @@ class _Line:
             piece, future = taken
             try:
                 future.set_result(score(piece))
-            except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+            except BaseException as error:  # noqa: BLE001 - raised when the results are taken
                 future.set_exception(error)
             del taken, piece, future  # An idle thread must not keep its last rows in memory.
         self._waiting.put(None)  # For the next thread.

@@ -39,7 +39,7 @@ class Run:
         """Do the work that is left, and put the output in the folder of the job.
 
         Raises `InputMismatch` if there are too many bad rows; `ConfigurationError` if the
-        inputs were changed meanwhile, or the output is there by now.
+        inputs were changed, or the output exists by now.
         """
         self._check_errors(self.work.counts, self.source.rows)
         with ExitStack() as stack:

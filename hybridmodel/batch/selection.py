@@ -82,7 +82,7 @@ def _counted(numbers: Iterable[Array]) -> Array:
 def _bin_of(counts: Array, position: int) -> tuple[int, int]:
     """Return the bin of the row at a position, from 1 up, and how many rows the bins before have.
 
-    The bin is 65,536 where there are not so many rows.
+    The bin is 65,536 if there are fewer rows.
     """
     sums = np.cumsum(counts)
     found = int(np.searchsorted(sums, position))

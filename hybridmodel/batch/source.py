@@ -105,7 +105,7 @@ class Source:
             was = before.identity
             if (info.size, info.mtime_ns or 0) != (was.size_bytes, was.modified_ns):
                 raise ConfigurationError(
-                    f"{file.name}: was changed while it was read, so what is done cannot be used; "
+                    f"{file.name}: was changed while it was read, so its parts cannot be used; "
                     "begin anew with --overwrite"
                 )
 

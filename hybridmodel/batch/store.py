@@ -83,7 +83,7 @@ class LocalStore:
         self.disk = disk
 
     def path(self, name: str) -> Path:
-        """Return where a file is."""
+        """Return the path of a file."""
         return self.folder / name
 
     def create(self, name: str) -> AbstractContextManager[Sink]:
@@ -173,7 +173,7 @@ class RemoteStore:
         self._appended = 0
 
     def path(self, name: str) -> str:
-        """Return where a file is."""
+        """Return the path of a file."""
         return str(PurePosixPath(self.folder) / name)
 
     @contextmanager

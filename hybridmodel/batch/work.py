@@ -200,7 +200,7 @@ class _Reader:
                 self._work.part_rows = rows
                 self._expected, self._settings = inputs, settings
             case _:
-                raise self._refusal("its manifest does not say what it is to do")
+                raise self._refusal("its manifest does not name its task")
 
     def _compare(self) -> None:
         """Refuse to go on with another task."""

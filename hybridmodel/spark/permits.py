@@ -1,4 +1,4 @@
-"""Requests under way, bounded over all Python workers of one executor by locks on files.
+"""Limits the requests in flight of all Python workers of an executor by locks on files.
 
 A lock on a file ends with the process that holds it, however that ends; a counter in a file, or a
 byte in a pipe, would be lost with a worker that Spark kills.

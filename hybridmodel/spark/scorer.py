@@ -1,4 +1,4 @@
-"""The driver's side: what `udf` checks once, and what it sends to the workers."""
+"""The driver's side: `udf` checks its arguments once, and sends a job to the workers."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def udf(
     provenance : bool, default=False
         Add ``route``, ``score`` and ``reason``.
     max_in_flight : int, optional
-        Requests under way at a time, of the whole job; default is the endpoint's own. Each
+        Requests in flight of the whole job; default is the endpoint's own. Each
         executor gets an equal share of it, which its Python workers divide among themselves.
     executors : int, optional
         The most executors there will be, if Spark's settings do not tell.
@@ -262,7 +262,7 @@ def _folder_of(model_uri: str | os.PathLike[str]) -> Path:
 
 
 def _loaded(folder: Path, **loading: Any) -> tuple[HybridOnnxModel, dict[str, Any]]:
-    """Load the driver's model; return it with what the workers load theirs with."""
+    """Load the driver's model; return it with the arguments for `load_model` on the workers."""
     model = load_model(folder, **loading)
     if not can_be_split(model.spec):
         raise ConfigurationError(

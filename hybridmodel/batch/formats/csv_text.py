@@ -80,7 +80,7 @@ def line_of(file: IO[bytes], name: str, reading: Reading, row: int) -> int | Non
 def records_of(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[int, int]]:
     """Yield the line, counted from 1, at which each record ends, and the fields that it has.
 
-    The header is the first. Raises `csv.Error` or `UnicodeDecodeError` where that cannot be told.
+    The header is the first. Raises `csv.Error` or `UnicodeDecodeError` if the text is malformed.
     """
     header = _header(file)
     text = io.TextIOWrapper(put_back(header, file), "utf-8-sig", newline="")

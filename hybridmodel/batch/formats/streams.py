@@ -33,7 +33,7 @@ class _Joined(io.RawIOBase):
         if self._head:
             got, self._head = self._head[:wanted], self._head[wanted:]
         else:
-            # As much as is there; Arrow's own files have no `read1`, and their `read` does that.
+            # Arrow's files have no `read1`.
             got = getattr(self._rest, "read1", self._rest.read)(wanted)
         buffer[: len(got)] = got
         return len(got)

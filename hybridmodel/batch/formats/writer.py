@@ -64,7 +64,7 @@ class Writer:
             raise self._refused(error) from error
 
     def _fitted(self, batch: Any) -> Any:
-        """Return a batch in the types of the first, where no value is lost."""
+        """Return a batch with the types of the first; refuse to lose values."""
         import pyarrow as pa
 
         try:
