@@ -1,7 +1,7 @@
-"""What the endpoint has answered to packed requests, each durable as soon as it came.
+"""The answers of the endpoint to packed requests; each is written to disk as soon as it arrives.
 
-Before a request is sent a line says so, and when its answer is on the disk another. What a killed
-run has sent without getting an answer is known by that, and counted when it is sent again.
+The manifest gets one line before a request is sent, and another when its answer is on the disk. A
+request that a killed run sent without an answer is therefore known, and counted when it is resent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
 PLAN, SENT, ANSWERED = "plan", "sent", "answered"
-"""Kinds of lines in the manifest of a job, behind those of its parts."""
+"""Kinds of lines in the manifest of a job; they come after those of its parts."""
 
 _FEWEST_ROWS = 256
-"""Whose answers are kept together: Triton takes 4 rows at a time unless it was told otherwise."""
+"""The fewest rows in a file of answers: by default, Triton takes only 4 rows in a request."""
 
 Ask = Callable[[Request], tuple[Any, int]]
 """Returns a record batch of predictions, and how many rows were sent again to get it."""
@@ -30,17 +30,7 @@ Ask = Callable[[Request], tuple[Any, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which rows are sent, and how they are packed.
-
-    Attributes
-    ----------
-    rows : int
-        That are sent.
-    size : int
-        Rows whose answers are kept together, but of the last ones.
-    request_rows : int
-        Of a request, as the endpoint takes it; `size` is a multiple of it.
-    """
+    """How many rows are sent; `size` of them, several requests, share a file of answers."""
 
     rows: int
     size: int
@@ -48,17 +38,17 @@ class Plan:
 
     @classmethod
     def of(cls, rows: int, request_rows: int) -> Plan:
-        """Keep the answers of several requests together where these are small."""
+        """Keep the answers of several small requests together."""
         several = -(-_FEWEST_ROWS // request_rows)
         return cls(rows=rows, size=several * request_rows, request_rows=request_rows)
 
     @property
     def requests(self) -> int:
-        """How many times answers are kept."""
+        """The number of files of answers."""
         return -(-self.rows // self.size)
 
     def rows_of(self, request: int) -> int:
-        """Return how many rows a request has."""
+        """Return the number of rows of which a file has the answers."""
         return min(self.size, self.rows - request * self.size)
 
     @classmethod
@@ -77,21 +67,9 @@ class Plan:
 
 
 class Answers:
-    """Answers on a disk, and those that are still missing. Safe to share between threads.
+    """The answers on disk, and those that are still missing; safe to share between threads.
 
-    Parameters
-    ----------
-    store : Store
-        The folder of a job.
-    manifest : Manifest
-        In it.
-    earlier : iterable of Entry
-        What earlier runs have left in the manifest, of the kinds `PLAN`, `SENT` and `ANSWERED`.
-
-    Raises
-    ------
-    ConfigurationError
-        If that does not fit together.
+    Raises `ConfigurationError` if the lines of earlier runs contradict each other.
     """
 
     def __init__(self, store: Store, manifest: Manifest, earlier: Iterable[Entry] = ()) -> None:
@@ -106,14 +84,10 @@ class Answers:
             self._take(entry)
 
     def begin(self, plan: Plan) -> Plan:
-        """Note a plan, and return the one that holds: an earlier run's, where there was one.
+        """Write a plan to the manifest and return it, or return the plan of an earlier run.
 
-        Raises
-        ------
-        ConfigurationError
-            If that was for another number of rows.
-        OSError
-            If it cannot be written.
+        Raises `ConfigurationError` if the earlier plan has another number of rows; `OSError` if it
+        cannot be written.
         """
         if self.plan is None:
             self._note(PLAN, plan.to_dict())
@@ -127,7 +101,7 @@ class Answers:
 
     @property
     def counts(self) -> Counts:
-        """What was sent: `resent` has the rows that were sent again, by all runs together."""
+        """The rows that were sent; `resent` counts the rows that any run sent again."""
         rows = 0 if self.plan is None else self.plan.rows
         return Counts(rows=rows, remote=rows, resent=self._resent)
 
@@ -140,14 +114,10 @@ class Answers:
         return number
 
     def get(self, request: Request, ask: Ask) -> None:
-        """Ask for what is missing, and keep the answer.
+        """Ask for an answer that is missing, and keep it.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            As `ask` raises them.
-        OSError
-            If the answer cannot be kept.
+        Raises `EndpointError` or `SpecMismatch` as `ask` raises them; `OSError` if the answer
+        cannot be kept.
         """
         if request.number in self._answered:
             return
@@ -168,10 +138,7 @@ class Answers:
     def read(self, request: int) -> Any:
         """Return the record batch with the answer to a request.
 
-        Raises
-        ------
-        ConfigurationError
-            If it is not there.
+        Raises `ConfigurationError` if it is not there.
         """
         import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""One full request to the endpoint, and its answer as columns."""
+"""Sends one full request to the endpoint, and returns its answer as columns."""
 
 from __future__ import annotations
 
@@ -20,20 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Asking:
-    """Asks the endpoint for rows that are packed; safe to share between threads.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    patience : Patience, optional
-        With an endpoint that is asked too much or away; by default for the time of a call.
-
-    Attributes
-    ----------
-    request_rows : int
-        Rows of a request, where their number is paid for.
-    """
+    """Sends packed rows to the endpoint; safe to share between threads."""
 
     def __init__(self, scorer: Scorer, patience: Patience | None = None) -> None:
         timeout_s = scorer.timeout_s or scorer.model.client.endpoint.timeout_s
@@ -45,21 +32,18 @@ class Asking:
 
     @property
     def workers(self) -> int:
-        """How many requests may be under way together."""
+        """How many requests may be in flight at a time."""
         return self._scorer.model.client.endpoint.max_in_flight
 
     def find_request_rows(self, sample: Bound) -> int:
-        """Return how many rows a request should have, when rows are like those of a sample."""
+        """Return how many rows a request should have, judged by a sample of the rows."""
         row_bytes = size_of(sample.feeds) / max(1, sample.rows or 1)
         return request_rows(self._told(sample.feeds, sample.rows or 1), row_bytes)
 
     def __call__(self, request: Request) -> tuple[Any, int]:
         """Return the predictions as a record batch, and how many rows were sent more than once.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            If the endpoint does not answer as it should.
+        Raises `EndpointError` or `SpecMismatch` if the endpoint does not answer as it should.
         """
         import pyarrow as pa
 
@@ -82,12 +66,12 @@ class Asking:
         )
 
     def _resent(self, request: Request, answer: Answer) -> int:
-        """Return about how many rows were sent again: client and server may cut a request."""
+        """Estimate how many rows were resent; client and server may split a request."""
         if answer.attempts < 2:
             return 0
         size = min(request.rows, self._told(request.feeds, request.rows))
         return size * max(0, answer.attempts - -(-request.rows // size))
 
     def _told(self, feeds: Mapping[str, Array], rows: int) -> int:
-        """Return how many rows like these the endpoint takes at a time."""
+        """Return how many such rows the endpoint accepts in one request."""
         return self._scorer.model.client.request_rows(feeds, rows)

@@ -1,4 +1,4 @@
-"""Finds the cell of a table that a model cannot take, and says where it stands."""
+"""Finds the cell of a table that a model cannot take, and tells its place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FLAGS = (True, False, "True", "False", "TRUE", "FALSE", "true", "false")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadCell:
-    """A value that does not fit its column; `row` is counted from 0 within the frame."""
+    """A value that does not fit its column; rows are counted from 0 within the frame."""
 
     row: int
     column: str
@@ -46,7 +46,7 @@ class BadCell:
 def find(
     frame: pd.DataFrame, spec: ModelSpec, feature_names: list[str] | None = None
 ) -> BadCell | None:
-    """Return the first cell that does not fit; None if no single cell is to blame."""
+    """Return the first cell that does not fit; None if no single cell is the cause."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -70,28 +70,10 @@ def located(
     start: int,
     reading: Reading | None = None,
 ) -> InputMismatch:
-    """Return an error about some rows with the place of the cell that is to blame.
-
-    Parameters
-    ----------
-    error : InputMismatch
-        What the model says of them.
-    features : pyarrow.RecordBatch
-        The rows, with nothing but the features.
-    spec : ModelSpec
-        Of the model.
-    feature_names : list of str or None
-        Of the model.
-    file : InputFile
-        Where they stand.
-    start : int
-        Rows of the file before them.
-    reading : Reading, optional
-        How the file is read.
-    """
+    """Return an error about rows from `start` on, with the place of the cell that caused it."""
     cell = find(frame_of(features), spec, feature_names)
     if cell is None and file.kind == CSV:
-        # One word makes texts of all that is read with it: it may stand further on.
+        # One word turns all cells that are read with it into text, so it may come later.
         cell = _find_later(file, features.schema.names, spec, feature_names, start, reading)
     if cell is None:
         rows = f", rows from {start}" if start else ""
@@ -108,7 +90,7 @@ def _find_later(
     start: int,
     reading: Reading | None,
 ) -> BadCell | None:
-    """Return the first cell that does not fit from a row on, in what is read with that row."""
+    """Return the first cell that does not fit, among the rows that are read with row `start`."""
     row = 0
     batches = read(file, spec=spec, rows=_READ_ROWS, start_row=start, reading=reading)
     for batch in islice(batches, 2):
@@ -120,7 +102,7 @@ def _find_later(
 
 
 def at_row(row: int, line: int | None) -> str:
-    """Say where a row stands: rows are counted from 0, lines from 1."""
+    """Tell the place of a row: rows are counted from 0, lines from 1."""
     return f"row {row}, counted from 0" if line is None else f"line {line} (row {row}, from 0)"
 
 
@@ -149,20 +131,20 @@ def _in_column(column: pd.Series[Any], tensor: TensorSpec) -> BadCell | None:
     else:
         found = None if _is_foreign(column) else _first_refused(take, column)
     if found is None:
-        return None  # The whole column is of another kind: no cell is to blame.
+        return None  # The whole column has another type: no single cell is the cause.
     row, reason = found
     name, value = str(column.name), shown(column.iloc[row])
     return BadCell(row=row, column=name, value=value, reason=reason)
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
-    # Lists and arrays in cells are objects as well.
+    # Cells with lists and arrays have the dtype object too.
     plain = len(column) > 0 and not isinstance(column.iloc[0], (list, tuple, np.ndarray))
     return plain and getattr(column.dtype, "kind", "") == "O" and column.dtype.name != "category"
 
 
 def _is_foreign(column: pd.Series[Any]) -> bool:
-    """Tell dates, complex numbers and categories, of which no cell fits."""
+    """Tell whether a column has dates, complex numbers or categories, which never fit."""
     return getattr(column.dtype, "kind", "") in "mMc" or column.dtype.name == "category"
 
 
@@ -181,7 +163,7 @@ def _refusal(take: Take, column: pd.Series[Any]) -> str | None:
 
 
 def _first_text(column: pd.Series[Any], tensor: TensorSpec) -> tuple[int, str] | None:
-    """Return the first row whose cell is text, but not that of a number or a flag."""
+    """Return the first row whose cell is text that is neither a number nor a flag."""
     is_good = _is_flag if tensor.dtype.kind == "b" else _is_number
     row = next((row for row, cell in enumerate(column) if not is_good(cell)), None)
     return None if row is None else (row, _not_a(tensor, column.iloc[row]))

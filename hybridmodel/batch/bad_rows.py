@@ -1,4 +1,4 @@
-"""Rows that `predict` refuses: found by halving, kept apart with the reason, and bounded."""
+"""Finds the rows that `predict` refuses by halving, and keeps a bounded number of them apart."""
 
 from __future__ import annotations
 
@@ -8,32 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hybridmodel.batch.formats.frames import is_text
+from hybridmodel.batch.parts import joined
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
 from hybridmodel.batch.summary import Counts
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
-FAIL, WRITE = "fail", "write"
-
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
-    """A row that is no good input.
-
-    Attributes
-    ----------
-    file : str
-        Where it stands.
-    row : int
-        Of the file, counted from 0.
-    reason : str
-        What `predict` says of it.
-    values : mapping of str to object
-        The row itself, by column.
-    """
+    """A row that `predict` refuses, with the reason; rows of a file are counted from 0."""
 
     file: str
     row: int
@@ -47,15 +35,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """A scored batch, and the rows that are not in it.
-
-    Attributes
-    ----------
-    batch : pyarrow.RecordBatch
-        The answers of the good rows, in order.
-    bad : tuple of BadRow
-        In order.
-    """
+    """The answers of the good rows of a batch, and its bad rows, both in order."""
 
     batch: Any
     bad: tuple[BadRow, ...] = ()
@@ -63,15 +43,7 @@ class Sifted:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many bad rows a job may have.
-
-    Attributes
-    ----------
-    rows : int or None
-        At the most; None where it is a share.
-    share : float
-        Of all rows, from 0 to 1.
-    """
+    """How many bad rows a job may have: a number, or if that is None a share from 0 to 1."""
 
     rows: int | None = 0
     share: float = 0.0
@@ -80,10 +52,7 @@ class Allowance:
     def of(cls, max_errors: Any) -> Allowance:
         """Read ``max_errors``: a number of rows, or a share of them such as ``"1.5%"``.
 
-        Raises
-        ------
-        ConfigurationError
-            If it is neither.
+        Raises `ConfigurationError` if it is neither.
         """
         if type(max_errors) is int and max_errors >= 0:
             return cls(max_errors)
@@ -102,26 +71,17 @@ class Allowance:
         return str(self.rows) if self.rows is not None else f"{100 * self.share:g}%"
 
     def is_exceeded(self, errors: int, rows: int) -> bool:
-        """Tell whether `errors` bad rows are too many for a job of so many rows."""
+        """Tell whether `errors` bad rows are too many for a job of `rows` rows."""
         most = self.share * rows if self.rows is None else self.rows
         return errors > most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sifter:
-    """Scores rows, and keeps those that are no good input apart, if there may be any.
+    """Scores rows, and keeps up to `most` bad rows apart.
 
-    Parameters
-    ----------
-    score : callable
-        Refuses a batch with an `InputMismatch` if it has a bad row.
-    locate : callable
-        Makes of that error one which says where in the file it is.
-    mend : callable, optional
-        Makes columns of numbers of texts, where a bad cell has made texts of them; also returns
-        the rows of which that cannot be done, with the reasons.
-    most : int or None
-        Bad rows after which looking for more is given up; None for no bound, -1 for never looking.
+    None is no bound; with -1 the first bad row is an error. `mend` turns text in CSV into numbers,
+    and returns the reason for each row where that fails.
     """
 
     score: Score
@@ -130,14 +90,10 @@ class Sifter:
     most: int | None = -1
 
     def __call__(self, rows: Rows) -> tuple[Sifted, Counts]:
-        """Return what was scored, and what was not.
+        """Return the scored rows and the bad ones.
 
-        Raises
-        ------
-        InputMismatch
-            If there are more bad rows than may be, or not the rows are to blame but their columns.
-        Exception
-            What else `score` raises.
+        Raises `InputMismatch` if there are too many bad rows, or if a column as a whole does not
+        fit.
         """
         try:
             answer, counts = self.score(rows.batch)
@@ -156,7 +112,7 @@ class Sifter:
         try:
             empty, _ = self.score(batch.slice(0, 0))
         except InputMismatch:
-            # A column is missing, or of a foreign type: that is not the fault of a row.
+            # A column is missing or has a type that does not fit: no single row is the cause.
             raise self.locate(error, rows) from error
         left = [at for at in range(batch.num_rows) if at not in reasons]
         answers, counts = [], Counts()
@@ -170,7 +126,7 @@ class Sifter:
                 counts += found[1]
         self._check(len(reasons), error, rows)
         counts += Counts(rows=len(reasons), errors=len(reasons))
-        answer = _joined(answers) if answers else empty
+        answer = joined(answers) if answers else empty
         return Sifted(answer, tuple(_bad_rows(rows, reasons))), counts
 
     def _check(self, bad: int, error: InputMismatch, rows: Rows) -> None:
@@ -178,10 +134,7 @@ class Sifter:
             raise self.locate(error, rows) from error
 
     def _halved(self, batch: Any, start: int) -> Iterator[tuple[str | tuple[Any, Counts], int]]:
-        """Yield the answers of good rows, as many as go together, and the reasons of bad ones.
-
-        With each comes the number of the first row.
-        """
+        """Yield the answers of runs of good rows and the reasons of bad ones, each with its row."""
         if not batch.num_rows:
             return
         try:
@@ -198,21 +151,9 @@ class Sifter:
 def numbers_mended(
     batch: Any, names: Iterable[str], decimal: str = "."
 ) -> tuple[Any, dict[int, str]]:
-    """Make numbers of texts, as they would have been read without the bad cells among them.
+    """Convert text to numbers, as CSV or JSON lines would be read without their bad cells.
 
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        Read from CSV or JSON lines, where one bad cell makes texts of all that were read with it.
-    names : iterable of str
-        Columns that are to be numbers; those that are no texts are left as they are.
-    decimal : str
-        What stands before decimals.
-
-    Returns
-    -------
-    tuple of pyarrow.RecordBatch and dict of int to str
-        The batch with numbers, which are missing in bad rows, and what is wrong with each of these.
+    Returns the batch, with nulls in bad rows, and the reason for each bad row.
     """
     import pandas as pd
     import pyarrow as pa
@@ -220,7 +161,7 @@ def numbers_mended(
     columns: list[Any] = list(batch.columns)
     reasons: dict[int, str] = {}
     for at, name in enumerate(batch.schema.names):
-        if name not in names or not _is_text(batch.schema.field(at).type):
+        if name not in names or not is_text(batch.schema.field(at).type):
             continue
         texts = batch.column(at).to_pandas().astype(object)
         plain = texts if decimal == "." else texts.str.replace(decimal, ".", regex=False)
@@ -232,29 +173,14 @@ def numbers_mended(
     return pa.RecordBatch.from_arrays(columns, batch.schema.names), reasons
 
 
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _bad_rows(rows: Rows, reasons: Mapping[int, str]) -> Iterator[BadRow]:
     for at in sorted(reasons):
         (values,) = rows.batch.slice(at, 1).to_pylist()
         yield BadRow(file=rows.file.name, row=rows.start + at, reason=reasons[at], values=values)
 
 
-def _joined(batches: list[Any]) -> Any:
-    if len(batches) == 1:
-        return batches[0]
-    import pyarrow as pa
-
-    (joined,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
-    return joined
-
-
 def _plain(value: Any) -> Any:
-    """Return a value with what JSON has no word for as text, and bytes in hexadecimal."""
+    """Return a value in JSON's types: NaN and infinity as text, and bytes in hexadecimal."""
     if isinstance(value, dict):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

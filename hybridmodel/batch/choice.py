@@ -1,7 +1,7 @@
-"""Which rows of a job go to the endpoint, told from one number that is kept of each row.
+"""Chooses the rows of a job that go to the endpoint, by one number for each row.
 
-For a budget it is the score. For a threshold it is the score of the rows that are under it, and
-infinity for all others, since rounding to float32 must not move a row over it.
+For a budget, the number is the score. For a threshold, it is the score of the rows below it, and
+infinity for all others, since rounding to float32 must not move a row across the threshold.
 """
 
 from __future__ import annotations
@@ -22,25 +22,18 @@ _LARGEST = np.finfo(np.float32).max
 
 
 class Choice(Protocol):
-    """What a policy says of the rows of a job.
-
-    Attributes
-    ----------
-    sent, kept, over : str
-        Reasons for the provenance of rows that go, that stay, and that stay in spite of the number
-        that is kept of them.
-    """
+    """How a policy chooses among the rows of a job, and the reasons that their provenance gets."""
 
     sent: str
     kept: str
     over: str
 
     def numbers(self, scores: Array) -> Array:
-        """Return what is kept of each row: float32, less or NaN for rows that rather go."""
+        """Return a float32 for each row; the rows with the lowest numbers or NaN are sent first."""
         ...
 
     def count(self, rows: int, size: int, numbers: Blocks) -> int:
-        """Return how many of so many rows go, in requests of `size` rows."""
+        """Return how many of `rows` rows are sent, in requests of `size` rows."""
         ...
 
 
@@ -77,5 +70,5 @@ class _ByThreshold:
 
 
 def choice_of(policy: Budget | Cascade) -> Choice:
-    """Return what a policy says of the rows of a job."""
+    """Return how a policy chooses among the rows of a job."""
     return _ByBudget(policy) if isinstance(policy, Budget) else _ByThreshold(policy)

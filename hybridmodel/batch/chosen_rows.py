@@ -1,4 +1,4 @@
-"""The rows that were chosen, read again from the inputs and packed into requests."""
+"""Reads the chosen rows again from the inputs, and packs them into requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.batch.answers import Plan
+from hybridmodel.batch.columns import split
 from hybridmodel.batch.manifest import PART
 from hybridmodel.batch.packing import Request, packed
 from hybridmodel.batch.parts import PartRecord, Position
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Piece
-from hybridmodel.batch.scoring import Scorer, split
+from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.work import Work
 from hybridmodel.data.binding import Binding, Bound
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
@@ -27,31 +28,19 @@ Mend = Callable[[Rows], tuple[Any, dict[int, str]]]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part, and which of its good rows go."""
+    """A part, and which of its good rows are sent."""
 
     number: int
     mask: Array
 
     @property
     def count(self) -> int:
-        """How many go."""
+        """How many rows are sent."""
         return int(np.count_nonzero(self.mask))
 
 
 class ChosenRows:
-    """Reads the rows of the inputs that go to the endpoint.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Knows what is a feature.
-    work : Work
-        Whose parts are those of the first pass.
-    pieces : callable
-        Reads the inputs, from a position on.
-    mend : callable, optional
-        As `hybridmodel.batch.bad_rows.Sifter` takes it.
-    """
+    """Reads the rows of the inputs that are sent to the endpoint."""
 
     def __init__(
         self,
@@ -70,10 +59,7 @@ class ChosenRows:
     def sample(self) -> Bound:
         """Return some good rows of the first part that has any.
 
-        Raises
-        ------
-        ConfigurationError
-            If there is none.
+        Raises `ConfigurationError` if there is none.
         """
         for record in self._records():
             good = record.rows - record.counts.errors
@@ -85,21 +71,9 @@ class ChosenRows:
     def requests(
         self, masks: Iterable[tuple[int, Array]], plan: Plan, first: int
     ) -> Iterator[Request]:
-        """Yield full requests.
+        """Yield full requests from the `first` on; `masks` has the number of a part and its rows.
 
-        Parameters
-        ----------
-        masks : iterable of tuple of int and ndarray of bool
-            The number of a part, and which of some of its good rows go, in order.
-        plan : Plan
-            How they are packed.
-        first : int
-            The first request that is wanted.
-
-        Raises
-        ------
-        ConfigurationError
-            If the parts are not those of these inputs.
+        Raises `ConfigurationError` if the parts are not those of these inputs.
         """
         passed = first * plan.size
         if passed >= plan.rows:
@@ -136,7 +110,7 @@ class ChosenRows:
         try:
             return self._bind(self._split(_filtered(rows.batch, chosen)))
         except InputMismatch:
-            # A bad row beside these may have made texts of a column of numbers.
+            # A bad row beside these may have turned a column of numbers into text.
             if self._mend is None:
                 raise
             return self._bind(self._split(_filtered(self._mend(rows)[0], chosen)))
@@ -146,7 +120,7 @@ class ChosenRows:
         return split(batch, scorer.columns, scorer.model, scorer.where)[0]
 
     def _bad(self, part: int) -> Array:
-        """Return the rows of the file that nobody answered in a part."""
+        """Return the bad rows of a part, as numbers of rows of the file."""
         name = self._work.bad(part)
         if not self._work.store.exists(name):
             return np.empty(0, np.int64)
@@ -171,13 +145,13 @@ def _filtered(batch: Any, rows: Array) -> Any:
 
 
 def _by_part(masks: Iterable[tuple[int, Array]]) -> Iterator[_Part]:
-    """Put the masks of each part together."""
+    """Join the masks of each part."""
     for number, group in groupby(masks, lambda pair: pair[0]):
         yield _Part(number, np.concatenate([mask for _, mask in group]))
 
 
 def _within(some: Iterable[Bound], skipped: int, wanted: int) -> Iterator[Bound]:
-    """Pass over so many rows, and end after so many."""
+    """Skip the first `skipped` rows, and end after `wanted` rows."""
     for bound in some:
         rows = bound.rows or 0
         start, stop = min(skipped, rows), min(rows, skipped + wanted)

@@ -26,7 +26,7 @@ class Columns:
     ids : tuple of str
         Kept, and no features.
     keep : tuple of str
-        Kept; features too where the model knows its features' names and this is one.
+        Kept; also features if the model has names for its features and these are among them.
     keep_input : bool, default=False
         Keep all columns.
     ignore_extra : bool, default=False
@@ -42,39 +42,19 @@ class Columns:
     for_command: bool = False
 
     def as_text(self, model: HybridOnnxModel) -> tuple[str, ...]:
-        """Return the columns of CSV that are kept as they are written: those no feature needs."""
+        """Return the kept columns of CSV that are no features, which are read as text."""
         known = names_of(model) or ()
         return (*self.ids, *(name for name in self.keep if name not in known))
 
     def option(self, name: str) -> str:
-        """Return how a message calls one of these."""
+        """Return the name of an argument for messages."""
         return f"--{name.replace('_', '-')}" if self.for_command else name
 
 
 def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> tuple[Any, Any]:
     """Return the features of a batch, and the columns that are kept.
 
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        An index of pandas in it is no feature.
-    columns : Columns
-        What is what.
-    model : HybridOnnxModel
-        Takes the features.
-    where : str
-        What messages call the table.
-
-    Returns
-    -------
-    tuple of pyarrow.RecordBatch
-        In the order of the table; of the kept columns, an index of pandas and identifiers first
-        where all are kept, and the index under its own name.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column is missing, or extra columns cannot be told.
+    Raises `ConfigurationError` if a column is missing, or extra columns cannot be recognised.
     """
     names, index = batch.schema.names, index_columns(batch.schema)
     check_present((*columns.ids, *columns.keep), [*names, *filter(None, index.values())], where)
@@ -85,12 +65,10 @@ def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> t
 def feature_names(
     names: Sequence[str], columns: Columns, model: HybridOnnxModel, label: str | None = None
 ) -> list[str]:
-    """Return the columns that go to a model, and `label` where it is given.
+    """Return the columns that go to a model, and `label` if it is given.
 
-    Raises
-    ------
-    ConfigurationError
-        If extra columns cannot be told, since the model takes columns by position.
+    Raises `ConfigurationError` if the model takes columns by position, so that extra columns
+    cannot be recognised.
     """
     wanted = names_of(model)
     apart = {*columns.ids, *(name for name in columns.keep if name not in (wanted or ()))}
@@ -106,7 +84,7 @@ def feature_names(
 
 
 def names_of(model: HybridOnnxModel) -> list[str] | None:
-    """Return the columns that a model takes; None where it takes them by position."""
+    """Return the columns that a model takes; None if it takes them by position."""
     if model.feature_names is not None:
         return model.feature_names
     single = model.inputs[0] if len(model.inputs) == 1 else None
@@ -157,7 +135,7 @@ def _kept(batch: Any, features: list[str], columns: Columns, index: dict[str, st
 
 
 def _positions(names: Sequence[str], wanted: Iterable[str]) -> list[int]:
-    """Return where columns stand, every one where a name is there more than once."""
+    """Return the positions of columns, all of them if a name occurs several times."""
     order = {name: [at for at, other in enumerate(names) if other == name] for name in {*wanted}}
     found: list[int] = []
     for name in wanted:

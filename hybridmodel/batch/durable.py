@@ -1,4 +1,4 @@
-"""Files that are whole once they have their name, whatever ends the process or the power."""
+"""Writes files that are complete once they have their name, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,15 +20,7 @@ _UNFINISHED = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a file must be to be the one that was written.
-
-    Attributes
-    ----------
-    size_bytes : int
-        Its length.
-    checksum : str
-        CRC-32 of its bytes, in hexadecimal.
-    """
+    """The size in bytes and CRC-32 (in hexadecimal) of a file, to recognise it later."""
 
     size_bytes: int
     checksum: str
@@ -43,18 +35,13 @@ class Written:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in JSON's types."""
-        return {"size_bytes": self.size_bytes, "checksum": self.checksum}
+        return asdict(self)
 
 
 class Sink:
-    """A file that is only written to, counted and summed on the way.
+    """A file for writing that counts its bytes and keeps their checksum.
 
     Closing it does nothing: whoever made it closes the file, when it is to be durable.
-
-    Parameters
-    ----------
-    file : binary file
-        Behind it.
     """
 
     closed = False
@@ -67,7 +54,7 @@ class Sink:
 
     @property
     def written(self) -> Written:
-        """Size and checksum of what was written so far."""
+        """The size and checksum of the bytes written so far."""
         return Written(self._size, f"{self._sum:08x}")
 
     def write(self, data: Any) -> int:
@@ -81,7 +68,7 @@ class Sink:
         return len(view)
 
     def give_up(self) -> None:
-        """Take no more: writers that are left alone write what ends a file when they are freed."""
+        """Ignore later writes: an abandoned writer writes its footer when it is freed."""
         self._is_given_up = True
 
     def tell(self) -> int:
@@ -92,7 +79,7 @@ class Sink:
         """Do nothing: the end flushes."""
 
     def close(self) -> None:
-        """Do nothing; see above."""
+        """Do nothing; `durably` closes the file."""
 
     def readable(self) -> bool:
         """Return False."""
@@ -108,7 +95,7 @@ class Sink:
 
 
 def measured(file: Any) -> Written:
-    """Return what the rest of a file is, read in pieces of 1 MiB."""
+    """Return the size and checksum of the rest of a file."""
     size = total = 0
     while piece := file.read(_BUFFER_BYTES):
         size += len(piece)
@@ -117,23 +104,23 @@ def measured(file: Any) -> Written:
 
 
 class Disk:
-    """The steps of durable writing, one system call or two each; tests put faults in between.
+    """The steps of durable writing; tests put faults between them.
 
     All raise `OSError`.
     """
 
     def create(self, path: Path) -> IO[bytes]:
-        """Open a new file; what has its name is removed first, and no link is followed."""
+        """Open a new file; an old file of this name is removed, and no link is followed."""
         path.unlink(missing_ok=True)
         return os.fdopen(os.open(path, _NEW, 0o666), "wb", _BUFFER_BYTES)
 
     def sync(self, file: IO[bytes]) -> None:
-        """Bring what was written to a file to the disk."""
+        """Flush a file to the disk."""
         file.flush()
         os.fsync(file.fileno())
 
     def append(self, path: Path, data: bytes) -> None:
-        """Write to the end of a file that exists, in one call, and bring it to the disk."""
+        """Append to an existing file in one call, and flush it to the disk."""
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "ab", 0) as file:
             if file.write(data) != len(data):
@@ -141,17 +128,17 @@ class Disk:
             os.fsync(descriptor)
 
     def cut(self, path: Path, size_bytes: int) -> None:
-        """Shorten a file, and bring that to the disk."""
+        """Truncate a file, and flush that to the disk."""
         with path.open("r+b") as file:
             file.truncate(size_bytes)
             os.fsync(file.fileno())
 
     def rename(self, old: Path, new: Path) -> None:
-        """Give a file or folder its name; a file that has it is replaced."""
+        """Rename a file or folder; a file of the new name is replaced."""
         old.replace(new)
 
     def sync_folder(self, folder: Path) -> None:
-        """Bring the names in a folder to the disk."""
+        """Flush the names in a folder to the disk."""
         if os.name == "nt":  # pragma: no cover - Windows does not open folders
             return
         descriptor = os.open(folder, os.O_RDONLY)
@@ -161,11 +148,11 @@ class Disk:
             os.close(descriptor)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder unless it is there."""
+        """Make a folder unless it exists."""
         folder.mkdir(exist_ok=True)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, or a folder with all that is in it; links are not followed."""
+        """Remove a file, or a folder with its contents; links are not followed."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -174,20 +161,9 @@ class Disk:
 
 @contextmanager
 def durably(disk: Disk, path: Path) -> Iterator[Sink]:
-    """Yield what writes a file, which has its name only when all of it is on the disk.
+    """Yield a sink for a file, which gets its name only when all of it is on the disk.
 
-    Parameters
-    ----------
-    disk : Disk
-        Does the steps: write, fsync, rename, fsync the folder.
-    path : Path
-        Where it is to be; in between it has another name in the same folder, from which a later
-        try removes it.
-
-    Raises
-    ------
-    OSError
-        If a step fails; the name is not taken then.
+    Raises `OSError` if a step fails; the name is not taken then.
     """
     unfinished = path.with_name(path.name + _UNFINISHED)
     file = disk.create(unfinished)
@@ -197,7 +173,7 @@ def durably(disk: Disk, path: Path) -> Iterator[Sink]:
         disk.sync(file)
     except BaseException:
         sink.give_up()
-        with suppress(OSError):  # What was raised says more; a full disk fails here once more.
+        with suppress(OSError):  # The first error says more; a full disk fails here again.
             file.close()
         with suppress(OSError):
             disk.remove(unfinished)

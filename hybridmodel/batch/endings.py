@@ -1,4 +1,4 @@
-"""How a job ends that could not be finished: with an error that says how to go on."""
+"""Errors of a job that was not finished: they tell how to go on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _TO_GO_ON = "what is done is kept: --resume (resume=True) goes on with it"
 
 @contextmanager
 def clear_errors(output: str) -> Iterator[None]:
-    """Turn what the system says of files and disks into a `ConfigurationError`."""
+    """Turn errors of files and disks into a `ConfigurationError`."""
     try:
         yield
     except HybridModelError:
-        raise  # Some are errors of the system as well, such as a timeout.
+        raise  # Some of these are an OSError too, such as a timeout.
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise ConfigurationError(f"{output}: {error.strerror or error}{where}") from error
@@ -24,15 +24,7 @@ def clear_errors(output: str) -> Iterator[None]:
 
 @contextmanager
 def told_how_to_go_on(output: str, has_parts: Callable[[], bool]) -> Iterator[None]:
-    """Add to any error how the job goes on: to errors of a full disk in the message itself.
-
-    Parameters
-    ----------
-    output : str
-        For messages.
-    has_parts : callable
-        Tells whether any part is done; where none is, there is nothing to go on with.
-    """
+    """Add to an error how to go on with the job, if any part is done."""
     try:
         with clear_errors(output):
             yield

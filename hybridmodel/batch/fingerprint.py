@@ -1,8 +1,7 @@
-"""What a job must find unchanged to go on: its inputs, model, route, endpoint and options.
+"""What must be unchanged for a job to go on: its inputs, model, route, endpoint and options.
 
-An input is known by its path, size and time of change, and by its first and last bytes: in Parquet
-the last hold the footer, which tells where everything lies. That is one small read for a file of
-Parquet, and two for any other.
+An input is recognised by its path, size and modification time, and by a hash of its first and last
+bytes; of Parquet only the last are read, which hold the footer.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
 SAMPLE_BYTES = 1 << 16
-"""Of the end of a file that are read, and of its beginning."""
+"""Bytes that are read from each end of a file."""
 
 _SHOWN = 200
 _DIGEST_BYTES = 16
@@ -33,18 +32,10 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputIdentity:
-    """What tells whether a file is still the one that it was.
+    """The facts by which a job recognises an input file.
 
-    Attributes
-    ----------
-    path : str
-        Its name in messages.
-    size_bytes : int
-        Its length.
-    modified_ns : int
-        When it was changed, in nanoseconds since 1970; 0 where its file system does not say.
-    sample : str
-        Hash of its ends, in hexadecimal.
+    `modified_ns` counts nanoseconds since 1970, or is 0 if the file system does not know it;
+    `sample` is a hash of the ends of the file.
     """
 
     path: str
@@ -72,17 +63,7 @@ class InputIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What one look at a file tells.
-
-    Attributes
-    ----------
-    identity : InputIdentity
-        Which file it is.
-    rows : int or None
-        That it has, where it says so: Parquet.
-    schema : pyarrow.Schema or None
-        Of its columns, where it says so.
-    """
+    """What one look at a file tells; only Parquet tells its number of rows and its schema."""
 
     identity: InputIdentity
     rows: int | None = None
@@ -92,14 +73,8 @@ class Look:
 def look(file: InputFile) -> Look:
     """Look at a file.
 
-    Raises
-    ------
-    ConfigurationError
-        If it is not there, or no file.
-    InputMismatch
-        If it cannot be Parquet, as its name says.
-    OSError
-        If it cannot be read.
+    Raises `ConfigurationError` if there is no such file; `InputMismatch` if it is not the
+    Parquet that its name says; `OSError` if it cannot be read.
     """
     info = file.filesystem.get_file_info(file.path)
     if not info.is_file:
@@ -123,7 +98,7 @@ def look(file: InputFile) -> Look:
 
 
 def _metadata(file: InputFile, opened: Any, tail: bytes) -> Any:
-    """Read the footer of Parquet, from the last bytes where it is as short as most are."""
+    """Read the footer of Parquet, from the bytes in `tail` if these are enough."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -134,17 +109,7 @@ def _metadata(file: InputFile, opened: Any, tail: bytes) -> Any:
 
 
 def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a model, its route and the options of a job are, as texts by name.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Answers.
-    policy : Policy or callable
-        As ``model.policies.for_call`` returns it.
-    options : mapping of str to object
-        In JSON's types; those that change the answers, and no others.
-    """
+    """Describe a model, its route and the options of a job that change the answers, by name."""
     settings = {
         "model": _digest([model.onnx.sha256, dict(model.onnx.external_hashes)]),
         "features": _text(model.feature_names),
@@ -161,15 +126,7 @@ def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any])
 def changes(
     old: Mapping[str, Any], new: Mapping[str, str], inputs: Iterable[str] = ()
 ) -> list[str]:
-    """Say what is another than it was, each with both values.
-
-    Parameters
-    ----------
-    old, new : mapping
-        What `settings_of` returned then and now.
-    inputs : iterable of str
-        What `changed_inputs` found.
-    """
+    """List what has changed, with the old and the new value; `inputs` are appended."""
     told = [
         f"{name} was {_shown(old.get(name))}, now {_shown(new.get(name))}"
         for name in dict.fromkeys([*new, *old])
@@ -181,7 +138,7 @@ def changes(
 def changed_inputs(
     old: Iterable[InputIdentity], new: Iterable[InputIdentity], most: int = 3
 ) -> Iterator[str]:
-    """Yield what is another about the inputs than it was, the first few."""
+    """Yield the first few changes of the inputs."""
     found = 0
     for then, now in zip_longest(old, new):
         if then == now:
@@ -209,7 +166,7 @@ def _change(then: InputIdentity | None, now: InputIdentity | None) -> str:
 
 
 def _policy_text(policy: Any) -> str:
-    """Return the settings of a policy; a function is known by its name only."""
+    """Return the settings of a policy, or the name of a function."""
     to_dict = getattr(policy, "to_dict", None)
     if to_dict is None:
         return f"{getattr(policy, '__module__', '')}.{getattr(policy, '__qualname__', '')}"

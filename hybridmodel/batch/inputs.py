@@ -15,23 +15,11 @@ from hybridmodel.exceptions import ConfigurationError, MissingDependency
 if TYPE_CHECKING:
     import pyarrow.fs
 
-__all__ = ["InputFile", "Place", "find", "place_of"]
-
 Location = str | os.PathLike[str]
 
 
 class Place(NamedTuple):
-    """Where a path leads.
-
-    Attributes
-    ----------
-    filesystem : pyarrow.fs.FileSystem
-        The local one, or that of an address.
-    path : str
-        As the file system takes it.
-    is_local : bool
-        Whether it is a path of this machine.
-    """
+    """A path as its file system takes it, with that file system."""
 
     filesystem: pyarrow.fs.FileSystem
     path: str
@@ -39,21 +27,11 @@ class Place(NamedTuple):
 
 
 def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
-    """Return the files that are meant, those of each folder or glob in the order of their paths.
+    """Return the files of paths, folders, globs and addresses; those of a folder in sorted order.
 
-    Parameters
-    ----------
-    inputs : str, path, or iterable of them
-        Files whose names say their formats; folders, whose files of a known format are taken, also
-        those in folders below; globs; all of this as addresses such as ``s3://bucket/in``. Names
-        that begin with a dot or an underscore are passed over in folders.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no file, one has an unknown format, or a file is meant twice.
-    MissingDependency
-        If the file system of an address needs a package that is not installed.
+    Raises `ConfigurationError` if there is no file, one has an unknown format, or a file is given
+    twice; `MissingDependency` if the file system of an address needs a package that is not
+    installed.
     """
     given = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
     found = [file for one in given for file in _files_of(os.fspath(one))]
@@ -68,14 +46,10 @@ def find(inputs: Location | Iterable[Location]) -> list[InputFile]:
 
 
 def place_of(path: Location) -> Place:
-    """Return the file system and the path on it that a path or address means.
+    """Return the file system of a path or address, and the path on it.
 
-    Raises
-    ------
-    MissingDependency
-        If the file system needs a package that is not installed.
-    ConfigurationError
-        If there is no such file system.
+    Raises `MissingDependency` if the file system needs a package that is not installed;
+    `ConfigurationError` if there is no such file system.
     """
     from pyarrow import fs
 
@@ -147,7 +121,7 @@ def _exists(filesystem: Any, path: str) -> bool:
 
 
 def _below(filesystem: Any, folder: str) -> list[str]:
-    """Return the files below a folder in the order of their paths."""
+    """Return the files below a folder, sorted by path."""
     from pyarrow import fs
 
     infos = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))

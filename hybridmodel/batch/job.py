@@ -1,4 +1,4 @@
-"""`predict_files`: files in, answers out, exactly once, whatever ends the process in between."""
+"""`predict_files`: scores files exactly once, even if the process is killed in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hybridmodel.batch.endings import clear_errors, told_how_to_go_on
 from hybridmodel.batch.formats import Reading
 from hybridmodel.batch.inputs import Location, find
 from hybridmodel.batch.rules import Rules
-from hybridmodel.batch.running import Progress, Run, Speed
+from hybridmodel.batch.running import Progress, Run
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.source import Source
 from hybridmodel.batch.store import LAST, NEVER, Store
@@ -58,8 +58,8 @@ def predict_files(
 ) -> Summary:
     """Predict for all rows of files, in flat memory, and write the answers in the same order.
 
-    What is done is durable part by part, in a folder beside the output; a job that was ended by
-    anything goes on with ``resume=True``, and gives the rows, order and values of one that was not.
+    Finished parts are kept on disk, in a folder beside the output. A job that was interrupted goes
+    on with ``resume=True``, and gives the same rows, order and values as one that was not.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def predict_files(
         As `HybridOnnxModel.predict` takes them. With a `Budget`, the endpoint answers exactly the
         least sure rows of all files.
     columns : Columns, optional
-        Which columns are features, and which are kept; `keep` and `keep_input` say the usual.
+        Which columns are features, and which are kept; replaces `keep` and `keep_input`.
     keep : iterable of str
         Columns of the input that stand before the predictions.
     keep_input : bool, default=False
@@ -88,18 +88,18 @@ def predict_files(
     workers : int, optional
         Threads that score.
     resume : bool, default=False
-        Go on with a half-done job, if there is one. Nothing that changes the answers may be another
-        than it was. The manifest is kept at the end, in a folder whose name begins with a dot, so
-        that the same call finds that all is done; without it there would be an error.
+        Go on with a half-done job, if there is one. Whatever changes the answers must be the same
+        as before. The manifest is kept at the end, in a folder whose name begins with a dot, so
+        that the same call finds that the job is done, and does not fail.
     overwrite : bool, default=False
-        Replace an output that is there, at the end, and drop a half-done job.
+        Replace an existing output when the job is done, and discard a half-done job.
     on_bad_rows : str, default="fail"
-        ``"write"`` leaves rows that `HybridOnnxModel.predict` refuses out, and writes them with
-        the reason to a file of JSON lines beside the output.
+        ``"write"`` leaves out the rows that `HybridOnnxModel.predict` refuses, and writes them with
+        the reason to a file of JSON lines beside the output; ``"fail"`` raises.
     max_errors : int or str, default=0
-        How many such rows there may be, or which share of all, such as ``"1%"``.
+        The most such rows, as a number or as a share of all rows such as ``"1%"``.
     progress : callable, optional
-        Called with the counts so far and the number of rows, None where that is not known.
+        Called with the counts so far and the number of rows, or None if that is not known.
     disk : Disk, optional
         Does the durable steps.
     clock : callable
@@ -113,12 +113,12 @@ def predict_files(
     Raises
     ------
     ConfigurationError
-        If an argument cannot work, the output is there already or being written, a half-done job
-        is, or cannot go on; or the disk is full.
+        If an argument is invalid, the output exists or another job is writing it, a half-done job
+        exists or cannot go on, or the disk is full.
     InputMismatch
-        If a file cannot be read, or there are more bad rows than may be.
+        If a file cannot be read, or there are more bad rows than `max_errors`.
     EndpointError, SpecMismatch
-        As `HybridOnnxModel.predict`; what is done is kept.
+        As `HybridOnnxModel.predict`; finished parts are kept.
     """
     started = clock()
     with _opened(model) as opened:
@@ -136,10 +136,9 @@ def predict_files(
         rules = Rules.of(scorer, reading, on_bad_rows, max_errors)
         target = target_of(output, disk or Disk())
         source = Source.looked_at(find(inputs), rules, target)
-        speed = Speed(batch_rows=found.batch_rows, workers=found.workers)
         with clear_errors(target.name), target.held() as store:
             work = _work(store, source, target, resume=resume, overwrite=overwrite)
-            run = Run(source=source, work=work, target=target, speed=speed, progress=progress)
+            run = Run(source=source, work=work, target=target, tuning=found, progress=progress)
             with _kept(store, target.name):
                 done = work.done or run.make(overwrite=overwrite)
                 target.publish(store, done)
@@ -184,7 +183,7 @@ def _work(store: Store, source: Source, target: Target, *, resume: bool, overwri
 
 @contextmanager
 def _kept(store: Store, output: str) -> Iterator[None]:
-    """Keep what is done when something is raised, and leave nothing where nothing is done."""
+    """After an error, keep the finished parts, or remove the folder if there are none."""
     try:
         with told_how_to_go_on(output, lambda: works.has_parts(store)):
             yield
@@ -197,7 +196,7 @@ def _kept(store: Store, output: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(model: Any) -> Iterator[HybridOnnxModel]:
-    """Yield a model, which is closed again if it was opened here."""
+    """Yield a model, and close it if it was opened here."""
     if not isinstance(model, (str, os.PathLike)):
         yield model
         return

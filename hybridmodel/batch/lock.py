@@ -1,4 +1,4 @@
-"""Lets one job at a time work on an output; the system frees it when the process ends."""
+"""Lets one job at a time work on an output; the system releases the lock with the process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,9 @@ _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 @contextmanager
 def locked(folder: Path, output: str) -> Iterator[None]:
-    """Hold a folder, which is made if need be, until the block ends or the process is killed.
+    """Lock a folder, which is made if needed, until the block ends or the process is killed.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the job.
-    output : str
-        What the job writes, for the message.
-
-    Raises
-    ------
-    ConfigurationError
-        If another job holds it.
-    OSError
-        If it cannot be made.
+    Raises `ConfigurationError` if another job holds it; `OSError` if it cannot be made.
     """
     while True:
         _make(folder, output)

@@ -1,8 +1,8 @@
-"""The record of a job: what it is to do, and one line for each piece of work that is done.
+"""The record of a job: its task, and one line for each piece of work that is done.
 
-A line is a checksum and a JSON object. It is written when what it tells of is on the disk, so what
-has no line has not happened. The last line may be torn, by a full disk or the power, and is cut
-off; any other that is not as it was written is refused. Nothing in it names a file to be opened.
+A line is a checksum and a JSON object. It is written after the work it describes is on the disk, so
+work without a line is not done. The last line may be torn by a full disk or a power failure, and is
+cut off; any other damaged line is refused. No line names a file to be opened.
 """
 
 from __future__ import annotations
@@ -17,35 +17,20 @@ from hybridmodel.batch.store import LINE_BYTES, Store
 from hybridmodel.exceptions import ConfigurationError
 
 SCHEMA_VERSION = 1
-"""Raised when an older release could not go on with what a newer one began."""
+"""Increased when an older release can no longer go on with a job of a newer one."""
 
 JOB, INPUT, PART, DONE = "job", "input", "part", "done"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the manifest.
-
-    Attributes
-    ----------
-    kind : str
-        `JOB` is the first; then an `INPUT` for each file, in order; then a `PART` for each part of
-        the work that is done, in order; at last `DONE`. Others may add kinds of their own.
-    facts : mapping of str to object
-        In JSON's types.
-    """
+    """A line of the manifest: a `JOB`, an `INPUT` for each file, a `PART` each, a `DONE`."""
 
     kind: str
     facts: Mapping[str, Any]
 
     def line(self) -> bytes:
-        """Return it as a line.
-
-        Raises
-        ------
-        ConfigurationError
-            If it is longer than a line may be.
-        """
+        """Return it as a line; raises `ConfigurationError` if it is longer than a line may be."""
         facts = {"kind": self.kind, **self.facts}
         text = json.dumps(facts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         made = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
@@ -58,7 +43,7 @@ class Entry:
 
     @classmethod
     def read(cls, line: bytes) -> Entry | None:
-        """Read a line; None if it is not as `line` made it."""
+        """Read a line; None if it is damaged."""
         checksum, space, text = line.partition(b" ")
         if not (space and text.endswith(b"\n")):
             return None
@@ -73,32 +58,24 @@ class Entry:
 
 
 class Manifest:
-    """The manifest of one job.
-
-    Parameters
-    ----------
-    store : Store
-        Where it lies.
-    """
+    """The manifest of one job."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def begin(self, entries: Iterable[Entry]) -> None:
-        """Make it, with what the job is to do; raises `OSError`."""
+        """Create it with the task of the job; raises `OSError`."""
         self._store.begin_log(b"".join(entry.line() for entry in entries))
 
     def append(self, entry: Entry) -> None:
-        """Add what is done; it stays when this returns. Raises `OSError`."""
+        """Append a line, which is on the disk when this returns; raises `OSError`."""
         self._store.append(entry.line())
 
     def entries(self) -> Generator[Entry, None, None]:
-        """Yield what stands in it, none if there is no manifest; a torn last line is cut off.
+        """Yield the lines, none if there is no manifest; a torn last line is cut off.
 
-        Raises
-        ------
-        ConfigurationError
-            If a line before the last is not as it was written, or a later release made it.
+        Raises `ConfigurationError` if a line before the last is not as it was written, or a later
+        release made it.
         """
         number, torn = 0, False
         for number, line in enumerate(self._store.lines(), 1):
@@ -116,7 +93,7 @@ class Manifest:
             self._store.cut(number - 1)
 
     def cut(self, entries: int) -> None:
-        """Keep only the first so many; raises `OSError`."""
+        """Keep only the first lines; raises `OSError`."""
         self._store.cut(entries)
 
     def _check_first(self, number: int, entry: Entry) -> None:

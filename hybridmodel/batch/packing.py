@@ -1,4 +1,4 @@
-"""Rows of many batches in few requests: each as full as the endpoint takes it, the last one less.
+"""Packs the rows of many batches into few requests; all but the last are full.
 
 No I/O and no threads.
 """
@@ -18,21 +18,14 @@ Array = np.ndarray[Any, Any]
 
 MOST_REQUEST_ROWS = 1 << 13
 _MOST_REQUEST_BYTES = 1 << 22
-"""Of a request that the endpoint leaves open: with more, fewer would be under way together."""
+"""Of a request, if the endpoint sets no limit: larger ones would leave fewer in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Rows that go together: in one request, or in several of a server that takes few rows.
+    """Rows that are answered together; the number counts from 0.
 
-    Attributes
-    ----------
-    number : int
-        Counted from 0; its first row is row ``number * size`` of all that are sent.
-    feeds : mapping of str to ndarray
-        Every input by name, as the model takes it.
-    rows : int
-        At least 1.
+    They go in one request, or in several if the server accepts only a few rows.
     """
 
     number: int
@@ -43,19 +36,7 @@ class Request:
 def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request]:
     """Pack rows into requests of exactly `size` rows; only the last has fewer.
 
-    Parameters
-    ----------
-    some : iterable of Bound
-        Rows, any number at a time.
-    size : int
-        At least 1.
-    first : int, optional
-        Number of the first request.
-
-    Raises
-    ------
-    InputMismatch
-        If rows of different shapes would have to go together.
+    Raises `InputMismatch` if rows of different shapes would have to go together.
     """
     waiting: list[Mapping[str, Array]] = []
     have, number = 0, first
@@ -67,7 +48,7 @@ def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request
             yield Request(number, feeds, size)
             number, start, waiting, have = number + 1, behind, [], 0
         if start < rows:
-            # Copied, else a few rows would hold the batch that they come from.
+            # Copied, since a few rows would keep the whole batch in memory.
             waiting.append(_sliced(bound.feeds, start, rows, copy=True))
             have += rows - start
     if have:
@@ -75,15 +56,7 @@ def packed(some: Iterable[Bound], size: int, first: int = 0) -> Iterator[Request
 
 
 def request_rows(told: int, row_bytes: float) -> int:
-    """Return how many rows make a full request.
-
-    Parameters
-    ----------
-    told : int
-        At the most, as the endpoint says.
-    row_bytes : float
-        Size of a row, about.
-    """
+    """Return the rows of a full request: at most `told`, fewer if a row has many bytes."""
     within = int(_MOST_REQUEST_BYTES / row_bytes) if row_bytes > 0 else MOST_REQUEST_ROWS
     return max(1, min(told, within, MOST_REQUEST_ROWS))
 

@@ -1,14 +1,14 @@
-"""Parts: ranges of the rows of a file, whose ends depend on nothing but the file.
+"""Parts: ranges of the rows of a file, whose ends depend only on the file and the model.
 
-Neither the size of batches nor the number of workers nor the route moves them, so a job may go on
-with others. Batches are cut anew within each part: a row is in a batch with the same rows whether
-the job was disturbed or not, which keeps its answer the same to the last bit.
+They do not depend on the batch size, the number of workers or the route, so these may change when a
+job goes on. Batches begin anew with each part: a row is always in a batch with the same rows, also
+after an interruption, so its answer is the same to the last bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
@@ -18,57 +18,29 @@ from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 
 PART_ROWS = 1 << 18
-"""Of a part, where rows are small."""
+"""Of a part, if rows are small."""
 _PART_BYTES = 1 << 28
 _FEWEST_ROWS = 1 << 8
 WHOLE = 1 << 31
-"""Rows of a part, and of a batch, where a model must have all rows of a file at once."""
+"""Rows of a part and of a batch, if a model must have all rows of a file at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a job stands: the next row that has no part yet.
-
-    Attributes
-    ----------
-    part : int
-        Number of the next part.
-    file : int
-        Number of the input file, counted from 0.
-    row : int
-        Of the file.
-    """
+    """The next row without a part, and the number of its part; all are counted from 0."""
 
     part: int = 0
     file: int = 0
     row: int = 0
 
     def behind(self, record: PartRecord) -> Position:
-        """Return where the job stands when a part is done."""
+        """Return the position after a part."""
         return Position(part=record.number + 1, file=record.file, row=record.row + record.rows)
-
-    def next_file(self) -> Position:
-        """Return the beginning of the next file."""
-        return replace(self, file=self.file + 1, row=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecord:
-    """A part that is done, as the manifest has it.
-
-    Attributes
-    ----------
-    number : int
-        Counted from 0 over all files.
-    file, row : int
-        The input file, and its row with which the part begins; both counted from 0.
-    counts : Counts
-        Of its rows.
-    written : Written
-        Its file.
-    bad : Written or None
-        The file of its bad rows, where it has any.
-    """
+    """A finished part as the manifest has it; it begins at `row` of the input file `file`."""
 
     number: int
     file: int
@@ -79,7 +51,7 @@ class PartRecord:
 
     @property
     def rows(self) -> int:
-        """Rows of the input that it holds, good and bad."""
+        """The number of its rows, good and bad."""
         return self.counts.rows
 
     @classmethod
@@ -106,14 +78,7 @@ class PartRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in JSON's types."""
-        return {
-            "number": self.number,
-            "file": self.file,
-            "row": self.row,
-            "counts": self.counts.to_dict(),
-            "written": self.written.to_dict(),
-            "bad": None if self.bad is None else self.bad.to_dict(),
-        }
+        return asdict(self)
 
 
 def read_counts(stored: Any) -> Counts:
@@ -131,10 +96,9 @@ def read_counts(stored: Any) -> Counts:
 
 
 def rows_of_part(spec: ModelSpec) -> int:
-    """Return the rows of a part for a model: `PART_ROWS`, fewer where a row is large.
+    """Return the rows of a part for a model: `PART_ROWS`, fewer if a row is large.
 
-    Rows of images would make parts of many gigabytes, so a part has about 256 MiB of what the
-    model takes at the most.
+    A part has about 256 MiB at most, since parts of images would have many gigabytes.
     """
     rows = PART_ROWS
     row_bytes = sum(map(_row_bytes, spec.inputs))
@@ -151,35 +115,21 @@ def _row_bytes(tensor: TensorSpec) -> int:
 def cut(
     batches: Iterable[Any], *, part: int, part_rows: int, batch_rows: int
 ) -> Iterator[tuple[int, Any]]:
-    """Yield the rows of a file in batches that begin anew with each part, and the part's number.
+    """Yield the rows of a file in batches, with the number of their part.
 
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        The rows from the beginning of a part on, in batches of any size.
-    part : int
-        Number of the first part.
-    part_rows : int
-        Of all parts but the last.
-    batch_rows : int
-        Of all batches but the last of each part.
-
-    Yields
-    ------
-    tuple of int and pyarrow.RecordBatch
-        None of them is empty.
+    Batches begin anew with each part, and none is empty.
     """
     waiting: list[Any] = []
     row = have = 0
     for batch in batches:
         if waiting and waiting[-1].schema != batch.schema:
-            # Texts may have other types further down.
-            yield part, _joined(waiting)
+            # In text formats, a column may change its type.
+            yield part, joined(waiting)
             waiting, have, row = [], 0, row + have
         rest = batch
         while have + rest.num_rows >= (wanted := min(batch_rows, part_rows - row)):
             taken = wanted - have
-            yield part, _joined([*waiting, rest.slice(0, taken)])
+            yield part, joined([*waiting, rest.slice(0, taken)])
             rest, waiting, have, row = rest.slice(taken), [], 0, row + wanted
             if row == part_rows:
                 part, row = part + 1, 0
@@ -187,10 +137,11 @@ def cut(
             waiting.append(rest)
             have += rest.num_rows
     if waiting:
-        yield part, _joined(waiting)
+        yield part, joined(waiting)
 
 
-def _joined(batches: list[Any]) -> Any:
+def joined(batches: list[Any]) -> Any:
+    """Return batches of one schema, at least one of which has rows, as one batch."""
     full = [batch for batch in batches if batch.num_rows]
     if len(full) == 1:
         return full[0]

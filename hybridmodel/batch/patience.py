@@ -1,4 +1,4 @@
-"""A job waits where an endpoint is asked too much, or away for a moment; a call would give up."""
+"""A job waits longer than a single call when an endpoint is overloaded or briefly unavailable."""
 
 from __future__ import annotations
 
@@ -18,20 +18,11 @@ _FIRST_S, _LONGEST_S = 0.25, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Asks again, with longer and longer pauses. Safe to share between threads.
+    """Repeats a request with growing pauses, for `busy_s` after a 429 and `away_s` otherwise.
 
-    After a 429 the client lowers the number of its requests, so that there are few of them. A
-    request that ran out of time is not repeated: the work may still be going on. What a circuit
-    breaker held back was not sent: trying again costs nothing, and is not counted.
-
-    Parameters
-    ----------
-    busy_s : float, default=600.0
-        For so many seconds after the first 429.
-    away_s : float, default=30.0
-        For so many seconds where there is no answer, or a 503.
-    sleep, clock, draw : callable
-        Wait for so many seconds; tell the time; return a number from 0 to 1.
+    Safe to share between threads. After a 429 the client lowers the number of its requests. A
+    request that timed out is not repeated, since the server may still be working on it. What a
+    circuit breaker held back was not sent, so it is tried again at once and not counted.
     """
 
     busy_s: float = 600.0
@@ -41,14 +32,9 @@ class Patience:
     draw: Callable[[], float] = random.random
 
     def __call__(self, ask: Callable[[], T]) -> tuple[T, int]:
-        """Return the answer, and how often there was none before to what was sent.
+        """Return the answer, and the number of failed tries before it that were sent.
 
-        Raises
-        ------
-        EndpointUnavailable
-            If there is none for too long.
-        Exception
-            What else `ask` raises.
+        Raises `EndpointUnavailable` if there is no answer in that time.
         """
         started, tries, pause_s = self.clock(), 0, _FIRST_S
         while True:
@@ -59,7 +45,7 @@ class Patience:
             except EndpointUnavailable as error:
                 is_held = isinstance(error, CircuitOpen)
                 told_s = 0.0 if is_held else error.retry_after_s or 0.0
-                # Half of a pause is drawn, so that threads do not come back together.
+                # Half of each pause is random, so that threads do not retry at the same time.
                 wait_s = max(told_s, pause_s * (1 + self.draw()) / 2)
                 longest_s = self.busy_s if isinstance(error, RateLimited) else self.away_s
                 if self.clock() + wait_s - started > longest_s:

@@ -1,9 +1,10 @@
-"""The rows of all inputs in pieces, from where a job stands; each knows where it comes from."""
+"""The rows of all inputs from a position on, in pieces that know their place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from hybridmodel.batch.formats import InputFile
@@ -11,24 +12,14 @@ from hybridmodel.batch.parts import WHOLE, Position, cut
 from hybridmodel.batch.pipeline import Piece
 
 Read = Callable[[InputFile, int, int], Iterator[Any]]
-"""Takes a file, its first row that is wanted, and the rows of a batch."""
+"""Takes a file, the first row to read, and the rows of a batch."""
 
 _READ_ROWS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Some rows of a file.
-
-    Attributes
-    ----------
-    batch : pyarrow.RecordBatch
-        The rows.
-    file : InputFile
-        Where they stand.
-    start : int
-        Rows of the file before them.
-    """
+    """Some rows of a file; `start` counts the rows of the file before them."""
 
     batch: Any
     file: InputFile
@@ -44,21 +35,7 @@ class Rows:
 class Pieces:
     """The rows that have no part yet, in order.
 
-    Attributes
-    ----------
-    files : sequence of InputFile
-        All inputs.
-    position : Position
-        Where to begin.
-    part_rows : int
-        Rows of a part.
-    batch_rows : int
-        Rows of a piece at the most.
-    read : callable
-        Yields the record batches of a file.
-    starts : dict of int to tuple of int
-        File and row at which each part begins that was read from; whoever is done with a part
-        takes it out.
+    `starts` has the file and row at which each part begins; whoever finishes a part removes it.
     """
 
     files: Sequence[InputFile]
@@ -76,26 +53,22 @@ class Pieces:
             first = next(batches)
             empty = empty or Rows(first.slice(0, 0), self.files[number], 0)
             row = start
-            for at, batch in self._cut(first, batches, part):
+            for at, batch in self._cut(chain([first], batches), part):
                 self.starts.setdefault(at, (number, row))
                 yield Piece(at, Rows(batch, self.files[number], row))
                 row += batch.num_rows
                 part = at + 1
         if part == 0 and empty is not None:
-            # Without any row there is a part nevertheless: it has the columns.
+            # If there are no rows, one empty part has the columns.
             self.starts[0] = (0, 0)
             yield Piece(0, empty)
 
     def _batches(self, number: int, start: int) -> Iterator[Any]:
-        # Texts have the types of what is read together, which must not change when a job goes on.
+        # The types of text depend on the rows read together, which must stay the same on resume.
         rows = self.part_rows
         if rows < WHOLE:
             rows = max(1, min(_READ_ROWS, rows // 8))
         return self.read(self.files[number], start, rows)
 
-    def _cut(self, first: Any, batches: Iterator[Any], part: int) -> Iterator[tuple[int, Any]]:
-        def all_of_them() -> Iterator[Any]:
-            yield first
-            yield from batches
-
-        return cut(all_of_them(), part=part, part_rows=self.part_rows, batch_rows=self.batch_rows)
+    def _cut(self, batches: Iterator[Any], part: int) -> Iterator[tuple[int, Any]]:
+        return cut(batches, part=part, part_rows=self.part_rows, batch_rows=self.batch_rows)

@@ -1,7 +1,7 @@
-"""Pieces go in, and their answers come out in the same order, while several are under way.
+"""Scores pieces in several threads, and yields the answers in the order of the pieces.
 
-A thread reads, so many others score, and the caller's own thread writes. What waits between them
-is bounded, so that memory is.
+One thread reads, the workers score, and the caller's thread writes. The queue between them is
+bounded, so memory is too.
 """
 
 from __future__ import annotations
@@ -19,32 +19,20 @@ from typing import Any
 from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import InputMismatch
 
-__all__ = ["Counts", "Piece", "Score", "Scored", "scored"]
-
 Score = Callable[[Any], tuple[Any, Counts]]
 """Takes a record batch and returns the scored one."""
 
 _NAME = "hybridmodel-batch"
 _PATIENCE_S = 1.0
-"""For what is under way when nobody wants it any more."""
+"""How long to wait for running work after an error or an early end."""
 
 _LONGEST_S = 0.25
-"""Of one wait: a signal may reach another thread than the one that has to handle it."""
+"""Of one wait, so that the main thread can handle signals in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of a part.
-
-    Attributes
-    ----------
-    part : int
-        The number of the part.
-    batch : pyarrow.RecordBatch
-        The rows.
-    start : int
-        Rows of the file before them.
-    """
+    """Some rows of a part; `start` counts the rows of the file before them."""
 
     part: int
     batch: Any
@@ -56,17 +44,7 @@ Explain = Callable[[Piece, InputMismatch], Exception]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The answer for a piece.
-
-    Attributes
-    ----------
-    part : int
-        The number of the part.
-    batch : pyarrow.RecordBatch
-        What is to be written.
-    counts : Counts
-        Who has answered.
-    """
+    """The answer for a piece, and who has answered its rows."""
 
     part: int
     batch: Any
@@ -76,26 +54,10 @@ class Scored:
 def scored(
     pieces: Iterable[Piece], score: Score, workers: int, explain: Explain | None = None
 ) -> Iterator[Scored]:
-    """Score pieces, and yield what comes of them in their order.
+    """Score pieces, and yield the answers in their order.
 
-    When reading or scoring raises, or the caller stops asking, nothing more is begun, and what is
-    under way is waited for no longer than a second.
-
-    Parameters
-    ----------
-    pieces : iterable of Piece
-        Read in a thread of its own; a generator is closed there.
-    score : callable
-        Called in `workers` threads at a time.
-    workers : int
-        At least 1; with 0 everything happens in the caller's thread, one after the other.
-    explain : callable, optional
-        Makes the error that is raised of an `InputMismatch` about a piece.
-
-    Raises
-    ------
-    Exception
-        What the first piece that failed raised, in the order of the pieces.
+    When reading or scoring raises, or the caller stops early, no new work begins, and running work
+    is awaited for at most a second. With 0 workers all runs in the caller's thread.
     """
     work = partial(_score, score, explain)
     if workers < 1:
@@ -123,14 +85,14 @@ def _score(score: Score, explain: Explain | None, piece: Piece) -> Scored:
 
 
 def _join(threads: list[threading.Thread]) -> None:
-    """Wait for threads, since one inside of onnxruntime at the end of the process aborts it."""
+    """Wait for threads: one that is in onnxruntime when the process exits would abort it."""
     until = time.monotonic() + _PATIENCE_S
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
 
 
 class _Line:
-    """What the threads share: pieces that wait, and the places of their answers in order."""
+    """The queues that the threads share: waiting pieces, and their answers in order."""
 
     def __init__(self, most: int) -> None:
         self._room = threading.Semaphore(most)
@@ -139,7 +101,7 @@ class _Line:
         self._stopped = threading.Event()
 
     def read(self, pieces: Iterable[Piece]) -> None:
-        """Take pieces as there is room for them; what reading raises has a place as well."""
+        """Queue pieces as there is room; an error of reading takes the place of an answer."""
         try:
             for piece in pieces:
                 if not self._has_room():
@@ -159,14 +121,14 @@ class _Line:
             self._waiting.put(None)
 
     def work(self, score: Callable[[Piece], Scored]) -> None:
-        """Score pieces until there is none left."""
+        """Score pieces until none is left."""
         while (taken := self._waiting.get()) is not None and not self._stopped.is_set():
             piece, future = taken
             try:
                 future.set_result(score(piece))
-            except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+            except BaseException as error:  # noqa: BLE001 - raised when the results are taken
                 future.set_exception(error)
-            del taken, piece, future  # Else an idle thread would hold its last rows.
+            del taken, piece, future  # An idle thread must not keep its last rows in memory.
         self._waiting.put(None)  # For the next thread.
 
     def results(self) -> Iterator[Scored]:
@@ -176,7 +138,7 @@ class _Line:
             self._room.release()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin no new work."""
         self._stopped.set()
         self._room.release()
         self._waiting.put(None)

@@ -1,4 +1,4 @@
-"""Answers that came for some rows are written into their places among all rows."""
+"""Writes the answers for some rows into their places among all rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Queue:
-    """Rows of record batches, taken from the front, any number at a time.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        Read when they are needed; all of one schema.
-    """
+    """Rows of record batches of one schema, taken from the front, any number at a time."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self._batches = iter(batches)
@@ -29,10 +23,7 @@ class Queue:
     def take(self, rows: int) -> Any:
         """Return the next rows as a table.
 
-        Raises
-        ------
-        SpecMismatch
-            If there are not so many, or of other columns.
+        Raises `SpecMismatch` if there are too few rows, or their columns differ.
         """
         import pyarrow as pa
 
@@ -55,21 +46,9 @@ class Queue:
 
 
 def placed(batch: Any, rows: Array, answers: Any) -> Any:
-    """Return a batch in which some rows have other predictions.
+    """Return a batch in which `rows` have the predictions of `answers`.
 
-    Parameters
-    ----------
-    batch : pyarrow.RecordBatch
-        Any columns, the predictions, and perhaps the provenance of each row.
-    rows : ndarray of bool, shape (n,)
-        Whose answers came.
-    answers : pyarrow.Table
-        The predictions for these rows, in order.
-
-    Raises
-    ------
-    SpecMismatch
-        If the answers have other columns than the predictions.
+    Raises `SpecMismatch` if the answers have other columns than the predictions.
     """
     import pyarrow as pa
 
@@ -100,13 +79,13 @@ def with_provenance(batch: Any, rows: Array, **texts: str) -> Any:
 
 
 def _has_provenance(names: list[str], answers: Any) -> bool:
-    """Tell whether the last columns are the provenance, and not predictions of such names."""
+    """Tell whether the last columns are provenance, and not predictions of the same names."""
     last = len(PROVENANCE)
     return tuple(names[-last:]) == PROVENANCE != tuple(answers.schema.names[-last:])
 
 
 def _order(rows: Array) -> Array:
-    """Return which row of both, one behind the other, each row is."""
+    """Return the index of each row in the batch followed by the answers."""
     order = np.arange(len(rows))
     order[rows] = len(rows) + np.arange(np.count_nonzero(rows))
     return order

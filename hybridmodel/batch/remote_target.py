@@ -1,8 +1,8 @@
-"""An output on another file system: object stores, or what else has an address.
+"""An output on a remote file system, such as an object store.
 
-What is weaker there: nothing keeps a second job away, and a folder appears file by file, with an
-empty file ``_SUCCESS`` at the end. What is as strong: which parts are done, and that none counts
-twice.
+It is weaker than a local one: no lock keeps a second job away, and a folder appears file by file,
+with an empty file ``_SUCCESS`` at the end. Still, the manifest tells which parts are done, and no
+part counts twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteTarget:
-    """An output on another file system; see `hybridmodel.batch.target.Target`."""
+    """An output on a remote file system; see `hybridmodel.batch.target.Target`."""
 
     name: str
     form: Format | None
@@ -77,7 +77,7 @@ class RemoteTarget:
 
     @contextmanager
     def held(self) -> Iterator[RemoteStore]:
-        """See `Target`; no other system holds anything for us, so this only makes the folder."""
+        """See `Target`; remote file systems have no locks, so this only makes the folder."""
         self.filesystem.create_dir(self.folder, recursive=True)
         store = RemoteStore(self.filesystem, self.folder)
         yield store
@@ -138,7 +138,7 @@ class RemoteTarget:
                 written.write(piece)
 
     def _names(self) -> list[str]:
-        """Return the names in the folder of output."""
+        """Return the names in the folder of the output."""
         if self.form is not None:
             return []
         return sorted(path.name for path in self._files(self.path))

@@ -1,4 +1,4 @@
-"""How rows are read and answered, and which of them may go without an answer."""
+"""How rows are read and answered, and how many bad rows are allowed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hybridmodel.batch import bad_cells, short_rows
 from hybridmodel.batch.bad_rows import Allowance, Sifter, numbers_mended
 from hybridmodel.batch.columns import split
 from hybridmodel.batch.formats import ARROW, CSV, JSON_LINES, PARQUET, InputFile, Reading, read
+from hybridmodel.batch.formats.frames import is_text
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
 from hybridmodel.batch.scoring import Scorer
@@ -22,17 +23,7 @@ FAIL, WRITE = "fail", "write"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How the rows of a job are read and answered.
-
-    Attributes
-    ----------
-    scorer : Scorer
-        Answers.
-    reading : Reading
-        How texts are read.
-    allowance : Allowance or None
-        How many bad rows there may be; None where the first ends the job.
-    """
+    """How the rows of a job are read and answered; without an allowance no row may be bad."""
 
     scorer: Scorer
     reading: Reading
@@ -42,12 +33,9 @@ class Rules:
     def of(
         cls, scorer: Scorer, reading: Reading | None, on_bad_rows: str, max_errors: int | str
     ) -> Rules:
-        """Check arguments of `predict_files`, and return what they mean.
+        """Check arguments of `predict_files`, and make rules of them.
 
-        Raises
-        ------
-        ConfigurationError
-            If one is not understood.
+        Raises `ConfigurationError` if one is invalid.
         """
         allowance = Allowance.of(max_errors)
         if on_bad_rows not in (FAIL, WRITE):
@@ -76,18 +64,15 @@ class Rules:
         return short_rows.refused(batches, file, self.reading, start_row)
 
     def sifter(self, score: Score) -> Sifter:
-        """Return what answers rows by means of `score`, or keeps them apart."""
+        """Return a function that answers rows with `score`, and keeps bad rows apart if allowed."""
         if self.allowance is None:
             return Sifter(score=score, locate=self.located)
         return Sifter(score=score, locate=self.located, mend=self.mended, most=self.allowance.rows)
 
     def mended(self, rows: Rows) -> tuple[Any, dict[int, str]]:
-        """Make numbers of texts, see `numbers_mended`; refuse columns that cannot be any.
+        """Convert text to numbers, as `numbers_mended`; refuse columns that cannot fit.
 
-        Raises
-        ------
-        InputMismatch
-            If a column has a type of which no row fits.
+        Raises `InputMismatch` if the type of a column fits no row.
         """
         model = self.scorer.model
         features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)
@@ -104,7 +89,7 @@ class Rules:
         return rows.batch, {}
 
     def located(self, error: InputMismatch, rows: Rows) -> InputMismatch:
-        """Return an error about rows that says where in their file the cell is."""
+        """Return an error about rows with the place of the cell in the file."""
         model = self.scorer.model
         try:
             features, _ = split(rows.batch, self.scorer.columns, model, rows.file.name)
@@ -122,13 +107,12 @@ class Rules:
 
 
 def _check_types(rows: Rows, numbers: list[str]) -> None:
-    """Refuse columns of files with types, of which each row would be bad."""
+    """Refuse typed columns in which every row would be bad."""
     from pyarrow import types
 
     for field in rows.batch.schema:
         foreign = (
-            types.is_string(field.type)
-            or types.is_large_string(field.type)
+            is_text(field.type)
             or types.is_binary(field.type)
             or types.is_temporal(field.type)
             or types.is_dictionary(field.type)

@@ -1,4 +1,4 @@
-"""The work itself: rows become parts, and parts the output."""
+"""Runs a job: rows become parts, and parts become the output."""
 
 from __future__ import annotations
 
@@ -15,68 +15,31 @@ from hybridmodel.batch.sending import Answer, SentRows
 from hybridmodel.batch.source import Source
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.target import PARTS, Done, Target
+from hybridmodel.batch.tuning import Tuning
 from hybridmodel.batch.two_pass import SecondPass
 from hybridmodel.batch.work import Work
 from hybridmodel.batch.writing import Whole, finish, read_part, write_folder, write_parts
 from hybridmodel.exceptions import InputMismatch
 
 Progress = Callable[[Counts, int | None], object]
-"""Gets what was done so far, by all runs together, and the number of all rows where it is known."""
-
-_BATCH_ROWS = 1 << 14
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """What changes nothing but how fast a job is.
-
-    Attributes
-    ----------
-    batch_rows : int or None
-        Rows that are scored at a time.
-    workers : int or None
-        Threads that score.
-    """
-
-    batch_rows: int | None = None
-    workers: int | None = None
+"""Gets the counts of all runs so far, and the number of all rows or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a job, from where it stands to its end.
-
-    Attributes
-    ----------
-    source : Source
-        What is read.
-    work : Work
-        What is done.
-    target : Target
-        Where the output goes.
-    speed : Speed
-        How fast.
-    progress : callable, optional
-        Is told.
-    """
+    """One run of a job, from its position to its end."""
 
     source: Source
     work: Work
     target: Target
-    speed: Speed
+    tuning: Tuning
     progress: Progress | None = None
 
     def make(self, *, overwrite: bool) -> Done:
-        """Do what is left, so that the output lies in the folder of the job.
+        """Do the work that is left, and put the output in the folder of the job.
 
-        Raises
-        ------
-        InputMismatch
-            If there are more bad rows than may be.
-        ConfigurationError
-            If the inputs were changed meanwhile, or the output is there by now.
-        Exception
-            What reading, answering and writing raise.
+        Raises `InputMismatch` if there are too many bad rows; `ConfigurationError` if the
+        inputs were changed, or the output exists by now.
         """
         self._check_errors(self.work.counts, self.source.rows)
         with ExitStack() as stack:
@@ -90,7 +53,7 @@ class Run:
             return finish(self.work, self.target.form, whole, counts)
 
     def _begun(self, stack: ExitStack) -> Whole | None:
-        """Return the output with the parts that are done, where it is written beside the parts."""
+        """Return the output with the finished parts, if it is written beside the parts."""
         form = self.target.form
         if form is None or form.is_text or self.source.is_two_pass:
             return None
@@ -144,13 +107,13 @@ class Run:
         )
 
     def _parts(self) -> Iterator[tuple[int, Any]]:
-        """Yield the batches of the parts that are done."""
+        """Yield the batches of the finished parts, with the numbers of the parts."""
         for number in range(self.work.position.part):
             for batch in read_part(self.work, number):
                 yield number, batch
 
     def _watched(self, results: Iterable[Scored]) -> Iterator[Scored]:
-        """Pass results on, count them, and end the job where there are too many bad rows."""
+        """Pass results on, count them, and end the job if there are too many bad rows."""
         counts = self.work.counts
         for result in results:
             counts += result.counts
@@ -163,12 +126,12 @@ class Run:
             self.progress(counts, self.source.rows)
 
     def _check_errors(self, counts: Counts, rows: int | None, last: Sifted | None = None) -> None:
-        """Refuse more bad rows than may be; a share of the rows needs their number."""
+        """Refuse too many bad rows; a share can be checked only if the number of rows is known."""
         allowance = self.source.rules.allowance
         if allowance is None:
             if counts.errors:
                 raise InputMismatch(
-                    f"{counts.errors} bad rows were kept apart; on_bad_rows='write' goes on so"
+                    f"{counts.errors} bad rows were kept apart; pass on_bad_rows='write' again"
                 )
             return
         if rows is None and allowance.rows is None:
@@ -181,11 +144,7 @@ class Run:
             )
 
     def _batch_rows(self) -> int:
-        if self.work.part_rows >= WHOLE:
-            return WHOLE
-        return self.speed.batch_rows or max(1, min(_BATCH_ROWS, self.work.part_rows // 16))
+        return WHOLE if self.work.part_rows >= WHOLE else self.tuning.batch_rows
 
     def _workers(self) -> int:
-        if self.work.part_rows >= WHOLE:
-            return 1
-        return self.speed.workers if self.speed.workers is not None else 2
+        return 1 if self.work.part_rows >= WHOLE else self.tuning.workers

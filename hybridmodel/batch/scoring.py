@@ -1,4 +1,4 @@
-"""A record batch becomes a scored one: predictions, with what is kept of the input before them."""
+"""Scores record batches: the kept columns of the input, followed by the predictions."""
 
 from __future__ import annotations
 
@@ -18,32 +18,10 @@ from hybridmodel.data.tensors import ModelSpec
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
-__all__ = ["Columns", "Scorer", "can_be_split", "counts_of", "split"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """Scores record batches; safe to share between threads.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Answers.
-    policy : Policy or callable
-        As ``model.policies.for_call`` returns it.
-    columns : Columns
-        What is a feature, and what is kept.
-    output : str, optional
-        The only output of the model that is wanted.
-    timeout_s : float, optional
-        Total time of a call to the endpoint.
-    provenance : bool, default=False
-        Add the route, score and reason of each row.
-    where : str
-        What messages call the table.
-    patience : Patience
-        With an endpoint that is asked too much.
-    """
+    """Scores record batches; safe to share between threads."""
 
     model: HybridOnnxModel
     policy: Any
@@ -55,12 +33,10 @@ class Scorer:
     patience: Patience = field(default_factory=lambda: Patience(away_s=0.0))
 
     def __call__(self, batch: Any) -> tuple[Any, Counts]:
-        """Return the scored batch, in the order of the rows, and who has answered them.
+        """Return the scored batch, in the order of the rows, and the counts of who answered.
 
-        Raises
-        ------
-        InputMismatch, ConfigurationError, EndpointError, SpecMismatch
-            As `HybridOnnxModel.infer`; ConfigurationError too where a column is there twice.
+        Raises `InputMismatch` or `ConfigurationError` or `EndpointError` or `SpecMismatch` as
+        `HybridOnnxModel.infer`; `ConfigurationError` also if a column name occurs twice.
         """
         features, kept = split(batch, self.columns, self.model, self.where)
         answer, refused = self.patience(lambda: self.answer(features))
@@ -70,13 +46,13 @@ class Scorer:
         return self.assembled(kept, answer, batch.num_rows), counts
 
     def answer(self, features: Any) -> Answer:
-        """Return what the model says of features."""
+        """Return the answer of the model for features."""
         return self.model.infer(
             features, mode=self.policy, output=self.output, timeout=self.timeout_s
         )
 
     def assembled(self, kept: Any, answer: Answer, rows: int) -> Any:
-        """Put predictions, and where wanted their provenance, behind what is kept."""
+        """Append predictions, and their provenance if wanted, to the kept columns."""
         import pyarrow as pa
 
         from hybridmodel.data.arrow import as_arrow
@@ -91,7 +67,7 @@ class Scorer:
 
 
 def counts_of(answer: Answer, rows: int) -> Counts:
-    """Return who has answered how many rows."""
+    """Count the local and the remote rows of an answer."""
     if answer.remote_rows is not None:
         remote = int(np.count_nonzero(answer.remote_rows))
     else:

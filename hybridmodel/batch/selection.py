@@ -1,10 +1,10 @@
-"""Exactly the k least sure of any number of rows, found in constant memory.
+"""Finds exactly the k least sure of any number of rows in constant memory.
 
-Scores are read twice. The first time rows are counted in 65,536 bins, by the upper half of the
-number that orders them; the second time in as many bins for the lower half, of the bin in which the
-k-th row lies. That gives its score to the last bit, and how many rows of this very score go. As in
+Scores are read twice. The first time, rows are counted in 65,536 bins by the upper half of their
+order key; the second time, the rows in the bin of the k-th row are counted by the lower half. That
+gives the score of the k-th row to the last bit, and how many rows of this score are sent. As in
 `hybridmodel.cascade.least_sure`, rows are compared as float32, a row without a score (NaN) is less
-sure than any other, and of rows with the same score the earlier go.
+sure than any other, and of rows with equal scores the earlier are sent first.
 """
 
 from __future__ import annotations
@@ -28,31 +28,14 @@ _LOW = np.uint32(_BINS - 1)
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the rows that go end.
-
-    Attributes
-    ----------
-    key : int
-        Rows go whose `order_keys` are less.
-    ties : int
-        So many of the rows with exactly this key go as well, the first ones.
-    """
+    """Rows are sent whose order key is less than `key`, and the first `ties` rows with this key."""
 
     key: int
     ties: int
 
 
 def find_cut(scores: Blocks, count: int) -> Cut:
-    """Find where the so many least sure rows end.
-
-    Parameters
-    ----------
-    scores : callable
-        Returns blocks of float32 of shape (n,), the same ones whenever it is called; it is called
-        twice, or not at all where no row goes.
-    count : int
-        How many rows go; all of them where there are not so many.
-    """
+    """Find the cut that selects the `count` least sure rows; reads the scores twice."""
     if count <= 0:
         return Cut(0, 0)
     upper = _counted(key >> np.uint32(16) for key in _keys(scores()))
@@ -65,20 +48,14 @@ def find_cut(scores: Blocks, count: int) -> Cut:
 
 
 class Marker:
-    """Marks the rows that go, in blocks of scores that are given in the order of the rows.
-
-    Parameters
-    ----------
-    cut : Cut
-        Where the rows that go end.
-    """
+    """Marks the rows that are sent, in blocks of scores that come in the order of the rows."""
 
     def __init__(self, cut: Cut) -> None:
         self._key = cut.key
         self._ties = cut.ties
 
     def __call__(self, scores: Array) -> Array:
-        """Return which rows of the next block go: bool of shape (n,)."""
+        """Return which rows of the next block are sent: bool of shape (n,)."""
         keys = order_keys(scores)
         chosen: Array = keys < self._key
         if self._ties:
@@ -95,7 +72,7 @@ def _keys(blocks: Iterable[Array]) -> Iterator[Array]:
 
 
 def _counted(numbers: Iterable[Array]) -> Array:
-    """Count how often each number below 65,536 comes."""
+    """Count how often each number below 65,536 occurs."""
     counts = np.zeros(_BINS, np.int64)
     for some in numbers:
         counts += np.bincount(some, minlength=_BINS)
@@ -105,7 +82,7 @@ def _counted(numbers: Iterable[Array]) -> Array:
 def _bin_of(counts: Array, position: int) -> tuple[int, int]:
     """Return the bin of the row at a position, from 1 up, and how many rows the bins before have.
 
-    The bin is 65,536 where there are not so many rows.
+    The bin is 65,536 if there are fewer rows.
     """
     sums = np.cumsum(counts)
     found = int(np.searchsorted(sums, position))

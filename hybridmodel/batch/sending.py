@@ -1,4 +1,4 @@
-"""What was sent by all runs of a job, also by those that were killed before they had an answer."""
+"""Counts the rows that all runs of a job sent, including runs that were killed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,9 @@ Answer = Callable[[Rows], Any]
 
 
 class SentRows:
-    """Notes rows in the manifest before they are sent. Safe to share between threads.
+    """Records rows in the manifest before they are sent; safe to share between threads.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Of the job.
-    earlier : iterable of Entry
-        What earlier runs have noted.
-
-    Raises
-    ------
-    ConfigurationError
-        If that is not as it was written.
+    Raises `ConfigurationError` if the lines of earlier runs are damaged.
     """
 
     def __init__(self, manifest: Manifest, earlier: Iterable[Entry]) -> None:
@@ -37,7 +27,7 @@ class SentRows:
         self._rows = sum(map(_rows_of, earlier))
 
     def noting(self, answer: Answer) -> Answer:
-        """Return what notes rows, and then answers them."""
+        """Return a function that records rows, and then answers them."""
 
         def noted(rows: Rows) -> Any:
             self._note(rows.num_rows)
@@ -46,7 +36,7 @@ class SentRows:
         return noted
 
     def again(self, rows: int) -> int:
-        """Return how many rows were sent again, when so many different ones were sent."""
+        """Return how many rows were resent, if `rows` different ones were sent."""
         return max(0, self._rows - rows)
 
     def _note(self, rows: int) -> None:

@@ -1,6 +1,6 @@
-"""Rows of CSV that have fewer fields than the header, such as the last of a file that was cut.
+"""Refuses rows of CSV with fewer fields than the header, such as the last of a truncated file.
 
-The reader fills them up with missing values, which a model would answer.
+The reader would fill them with missing values, and the model would answer them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,7 @@ def refused(
     """Pass on the record batches of a CSV file, and refuse short rows.
 
     Only rows without a last value can be short; the file is read beside the batches from the first
-    of them on.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        Of the file.
-    file : InputFile
-        That is read once more.
-    reading : Reading
-        How it is read.
-    start_row : int
-        Of the first batch.
-
-    Raises
-    ------
-    InputMismatch
-        If a row is short; says on which line.
+    of them on. Raises `InputMismatch` if a row is short; says on which line.
     """
     row, beside = start_row, None
     for batch in batches:
@@ -49,7 +33,7 @@ def refused(
 
 
 class _Beside:
-    """The file once more, read as far as rows are asked for."""
+    """A second reader of the file, which reads as far as rows are checked."""
 
     def __init__(self, file: InputFile, reading: Reading) -> None:
         self._name = file.name
@@ -58,7 +42,7 @@ class _Beside:
         self._next = 0
 
     def check(self, row: int) -> None:
-        """Refuse a row that is short; rows are asked for in order."""
+        """Refuse a short row; rows are checked in order."""
         line, fields = next(islice(self._records, row - self._next, None), (0, self._expected))
         self._next = row + 1
         if fields < self._expected:
@@ -80,4 +64,4 @@ def _fields(file: InputFile, reading: Reading) -> Iterator[tuple[int, int]]:
         with file.opened() as opened:
             yield from records_of(opened, file.name, reading)
     except (csv.Error, UnicodeDecodeError):
-        return  # The reader knows better what that is.
+        return  # The reader itself gives a better error.

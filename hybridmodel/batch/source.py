@@ -1,4 +1,4 @@
-"""What a job reads, looked at before any work is done."""
+"""The inputs of a job, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from hybridmodel.batch.fingerprint import Look, look, settings_of
 from hybridmodel.batch.formats import Format, InputFile
+from hybridmodel.batch.formats.frames import is_text
 from hybridmodel.batch.parts import WHOLE, rows_of_part
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
@@ -24,19 +25,7 @@ from hybridmodel.routing.resolver import REMOTE_POLICY
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The inputs of a job, and the rules for their rows.
-
-    Attributes
-    ----------
-    files : sequence of InputFile
-        In order.
-    looks : sequence of Look
-        At each.
-    rules : Rules
-        How rows are read and answered.
-    form : Format or None
-        Of the output; None is a folder.
-    """
+    """The inputs of a job, and the rules for their rows."""
 
     files: Sequence[InputFile]
     looks: Sequence[Look]
@@ -45,17 +34,11 @@ class Source:
 
     @classmethod
     def looked_at(cls, files: Sequence[InputFile], rules: Rules, target: Target) -> Source:
-        """Look at files once, and refuse what cannot work.
+        """Look at files once, and refuse inputs that cannot work.
 
-        Raises
-        ------
-        ConfigurationError
-            If a file is gone, would be overwritten, or has other columns to be kept than the
-            first.
-        InputMismatch
-            If one cannot be read, or has not the columns that the model takes.
-        OSError
-            If one cannot be opened.
+        Raises `ConfigurationError` if a file is gone, would be overwritten, or has other columns to
+        be kept than the first; `InputMismatch` if one cannot be read, or lacks columns that the
+        model takes; `OSError` if one cannot be opened.
         """
         target.check(files)
         made = cls(files=files, looks=[look(file) for file in files], rules=rules, form=target.form)
@@ -74,7 +57,7 @@ class Source:
 
     @property
     def score(self) -> Score:
-        """What answers the rows of a batch, at first."""
+        """The function that answers a batch in the first pass."""
         scorer = self.rules.scorer
         return LocalPass(scorer) if self.is_two_pass else scorer
 
@@ -85,13 +68,13 @@ class Source:
 
     @property
     def rows(self) -> int | None:
-        """Of all files; None where one does not say."""
+        """The number of rows of all files; None if a file does not tell."""
         known = [one.rows for one in self.looks if one.rows is not None]
         return sum(known) if len(known) == len(self.looks) else None
 
     @cached_property
     def task(self) -> Task:
-        """What the job is to do."""
+        """The task of the job."""
         scorer, reading = self.rules.scorer, self.rules.reading
         options = {
             "output format": None if self.form is None else [self.form.kind, self.form.zipped],
@@ -113,26 +96,23 @@ class Source:
         )
 
     def check_unchanged(self) -> None:
-        """Refuse inputs that were written to meanwhile.
+        """Refuse inputs that changed during the job.
 
-        Raises
-        ------
-        ConfigurationError
-            If one was; what was done cannot be used.
+        Raises `ConfigurationError` if one did; the finished parts cannot be used.
         """
         for file, before in zip(self.files, self.looks, strict=True):
             info = file.filesystem.get_file_info(file.path)
             was = before.identity
             if (info.size, info.mtime_ns or 0) != (was.size_bytes, was.modified_ns):
                 raise ConfigurationError(
-                    f"{file.name}: was changed while it was read, so what is done cannot be used; "
+                    f"{file.name}: was changed while it was read, so its parts cannot be used; "
                     "begin anew with --overwrite"
                 )
 
     def _check_schemas(self) -> None:
-        """Answer no rows of each file that tells its columns, which costs nothing."""
+        """Score zero rows of each file that tells its columns, which is cheap."""
         if not can_be_split(self.rules.scorer.model.spec):
-            return  # No rows are no input for such a model.
+            return  # Such a model may not accept zero rows.
         first: tuple[InputFile, Any] | None = None
         checked: list[Any] = []
         for file, told in zip(self.files, self.looks, strict=True):
@@ -153,7 +133,7 @@ class Source:
 
 
 def _has_nulls(schema: Any) -> bool:
-    """Tell columns without any value, which take the type of what is read later."""
+    """Tell whether a column has no values, so that its type is not known yet."""
     import pyarrow as pa
 
     return any(pa.types.is_null(field.type) for field in schema)
@@ -176,10 +156,5 @@ def _check_same(file: InputFile, schema: Any, first: InputFile, expected: Any) -
 def _kind(kind: Any) -> str:
     from pyarrow import types
 
-    families = (
-        ("integer", types.is_integer),
-        ("float", types.is_floating),
-        ("text", types.is_string),
-        ("text", types.is_large_string),
-    )
+    families = (("integer", types.is_integer), ("float", types.is_floating), ("text", is_text))
     return next((name for name, is_one in families if is_one(kind)), str(kind))

@@ -1,6 +1,6 @@
-"""The folder in which a job keeps what it has done, on this machine's disk or on another system.
+"""The folder in which a job keeps its finished work, on a local or a remote file system.
 
-Names are made of words and numbers by the code that asks; none comes from a file.
+The code makes all names from words and numbers; no name comes from a file.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from hybridmodel.batch.durable import Disk, Sink, Written, durably, measured
 from hybridmodel.batch.lock import LOCK
 
 LINE_BYTES = 1 << 16
-"""Of the longest line that a log may have; what is longer is not read on."""
+"""The longest line of a log; reading stops there."""
 LOG = "manifest"
 FIRST, LAST, NEVER = "first", "last", "never"
-"""When the log is removed: before all else, so that nothing was begun, or after it."""
+"""When the log is removed: before the other files, after them, or not at all."""
 
 
 class Store(Protocol):
-    """A folder of files that are whole, and of a log whose lines are durable one after the other.
+    """A folder of complete files, and of a log whose lines are durable one by one.
 
     All methods raise `OSError`.
     """
@@ -30,43 +30,43 @@ class Store(Protocol):
     name: str
 
     def create(self, name: str) -> AbstractContextManager[Sink]:
-        """Yield what writes a file, which is there only when all of it is."""
+        """Yield a sink for a file, which appears only when it is complete."""
         ...
 
     def open(self, name: str) -> Any:
-        """Open a file to be read: a context manager, for pyarrow or for its bytes."""
+        """Open a file for reading: a context manager, for pyarrow or for its bytes."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is a file or folder of this name."""
+        """Tell whether a file or folder of this name exists."""
         ...
 
     def holds(self, name: str, written: Written) -> bool:
-        """Tell whether a file is there, and is the one that was written."""
+        """Tell whether a file exists and has the size and checksum that were written."""
         ...
 
     def make_folder(self, name: str) -> None:
-        """Make a folder in it, unless it is there."""
+        """Make a folder in it, unless it exists."""
         ...
 
     def inside(self, name: str) -> Store:
-        """Return a folder in it, which is made unless it is there, as a store of its own."""
+        """Return a folder in it as a store, and make it unless it exists."""
         ...
 
     def begin_log(self, lines: bytes) -> None:
-        """Make the log, with its first lines."""
+        """Create the log with its first lines."""
         ...
 
     def append(self, line: bytes) -> None:
-        """Add a line to the log; it is durable when this returns."""
+        """Append a line to the log; it is durable when this returns."""
         ...
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines of the log with what ends them; the last may be torn."""
+        """Yield the lines of the log with their line ends; the last may be torn."""
         ...
 
     def cut(self, lines: int) -> None:
-        """Keep only the first so many lines of the log."""
+        """Keep only the first lines of the log."""
         ...
 
     def clear(self, log: str) -> None:
@@ -75,15 +75,7 @@ class Store(Protocol):
 
 
 class LocalStore:
-    """A folder on a disk of this machine.
-
-    Parameters
-    ----------
-    folder : Path
-        Exists already.
-    disk : Disk
-        Does the steps.
-    """
+    """An existing folder on a local disk."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
@@ -91,7 +83,7 @@ class LocalStore:
         self.disk = disk
 
     def path(self, name: str) -> Path:
-        """Return where a file is."""
+        """Return the path of a file."""
         return self.folder / name
 
     def create(self, name: str) -> AbstractContextManager[Sink]:
@@ -99,7 +91,7 @@ class LocalStore:
         return durably(self.disk, self.path(name))
 
     def open(self, name: str) -> Any:
-        """See `Store`; mapped into memory, so that batches of Arrow need no room of their own."""
+        """See `Store`; the file is mapped into memory, so that Arrow batches are not copied."""
         import pyarrow as pa
 
         path = self.path(name)
@@ -159,7 +151,7 @@ class LocalStore:
 
 
 def is_at(path: Path, written: Written) -> bool:
-    """Tell whether the file at a path is the one that was written: first by its size."""
+    """Tell whether the file at a path has the size and checksum that were written."""
     try:
         with path.open("rb") as file:
             return path.stat().st_size == written.size_bytes and measured(file) == written
@@ -168,17 +160,10 @@ def is_at(path: Path, written: Written) -> bool:
 
 
 class RemoteStore:
-    """A folder on another file system, through pyarrow.
+    """A folder on a remote file system, through pyarrow.
 
-    Its files are written whole under their final names, as such systems neither append nor rename
-    for sure: what counts is the log, which is a file for each line here.
-
-    Parameters
-    ----------
-    filesystem : pyarrow.fs.FileSystem
-        What reads and writes.
-    folder : str
-        As the file system calls it.
+    Such systems may neither append nor rename. So files are written under their final names, and
+    count only if the log names them; the log has one file for each line.
     """
 
     def __init__(self, filesystem: Any, folder: str) -> None:
@@ -188,7 +173,7 @@ class RemoteStore:
         self._appended = 0
 
     def path(self, name: str) -> str:
-        """Return where a file is."""
+        """Return the path of a file."""
         return str(PurePosixPath(self.folder) / name)
 
     @contextmanager
@@ -242,7 +227,7 @@ class RemoteStore:
             self._appended += 1
 
     def cut(self, lines: int) -> None:
-        """See `Store`; the last goes first, so that what is left has no gap."""
+        """See `Store`; the last line is removed first, so that the log never has a gap."""
         kept = number = 0
         while kept < lines:
             kept += sum(1 for _ in self._read(_line_name(number)))
@@ -255,7 +240,7 @@ class RemoteStore:
         self._appended = number
 
     def clear(self, log: str) -> None:
-        """See `Store`; the first file of the log stands for all of it."""
+        """See `Store`; without the first file of its log, no job was begun."""
         from pyarrow import fs
 
         selector = fs.FileSelector(self.folder, allow_not_found=True, recursive=True)
@@ -288,6 +273,6 @@ def _line_name(number: int) -> str:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield lines, the longest only as far as `LINE_BYTES`."""
+    """Yield lines, cut at `LINE_BYTES`."""
     while line := file.readline(LINE_BYTES):
         yield line

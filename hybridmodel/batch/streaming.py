@@ -1,12 +1,13 @@
-"""`predict_batches`: record batches in, scored record batches out, as they are asked for."""
+"""`predict_batches`: scores record batches lazily."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.batch.columns import Columns
 from hybridmodel.batch.pipeline import Piece, scored
-from hybridmodel.batch.scoring import Columns, Scorer
+from hybridmodel.batch.scoring import Scorer
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -36,7 +37,7 @@ def predict_batches(
     use_azure, mode, output, timeout, provenance : optional
         As `HybridOnnxModel.predict` takes them.
     keep : iterable of str
-        Columns that stand before the predictions.
+        Columns of the input to put before the predictions.
     keep_input : bool, default=False
         Keep all columns.
     workers : int, default=1

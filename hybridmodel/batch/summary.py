@@ -1,4 +1,4 @@
-"""`Summary`: what a job has done; `Counts`: what was done with the rows of one batch."""
+"""`Summary`: the result of a job; `Counts`: who answered how many rows."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What happened to some rows; totals add up: ``rows == local + remote + errors``.
-
-    Attributes
-    ----------
-    rows : int
-        That were read.
-    local : int
-        That the local model answered.
-    remote : int
-        That the endpoint answered.
-    errors : int
-        That nobody answered, since they are no good input.
-    resent : int
-        That were sent to the endpoint more than once; they count once among the others.
-    """
+    """Who answered some rows: ``rows == local + remote + errors``, without `resent`."""
 
     rows: int = 0
     local: int = 0
@@ -46,27 +32,27 @@ _FIELDS = fields(Counts)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a job has done.
+    """The result of a job.
 
     Attributes
     ----------
     rows : int
         Of all inputs.
     local, remote, errors : int
-        Rows that the local model answered, that the endpoint answered, and that are no good input;
-        together `rows`.
+        Rows that the local model answered, that the endpoint answered, and that are bad; together
+        `rows`.
     resent : int
-        Rows that were sent to the endpoint again, after a kill or a retry.
+        Rows that were sent to the endpoint more than once, after a kill or a retry.
     parts : int
-        Into which the job was cut.
+        Parts of the job.
     resumed : int
-        Parts of them that an earlier run had finished.
+        Parts that an earlier run had finished.
     elapsed_s : float
         Seconds of this run.
     output : str
         The file or folder that was written.
     bad_rows : str or None
-        The file with the rows that nobody answered.
+        The file with the bad rows, if there are any.
     """
 
     rows: int
@@ -82,7 +68,7 @@ class Summary:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows in a second of this run."""
+        """Rows per second of this run."""
         return self.rows / self.elapsed_s if self.elapsed_s else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -20,34 +20,22 @@ from hybridmodel.batch.summary import Counts
 from hybridmodel.exceptions import ConfigurationError
 
 WHOLE, BAD, PARTS = "whole", "bad", "parts"
-"""In the folder of a job: its output in one file, the file of bad rows, its output as a folder."""
+"""Names in the folder of a job: the output as one file, its bad rows, the output as a folder."""
 
 PART = re.compile(r"part-\d{5,}\.parquet")
-"""Names in a folder of output."""
+"""Names of files in an output folder."""
 BAD_SUFFIX = ".bad_rows.jsonl"
 _REPLACED = "replaced"
 
 
 def part_name(number: int) -> str:
-    """Return the name of a part in a folder of output."""
+    """Return the name of a part in an output folder."""
     return f"part-{number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What a job has made, when all of it lies in its folder.
-
-    Attributes
-    ----------
-    parts : int
-        Their number.
-    counts : Counts
-        Of all rows.
-    whole : Written or None
-        The output, where it is one file.
-    bad : Written or None
-        The file of bad rows, where there are any.
-    """
+    """A finished output in the folder of the job: the number of parts, the counts and the files."""
 
     parts: int
     counts: Counts
@@ -62,19 +50,14 @@ class Done:
                 return cls(
                     parts=parts,
                     counts=read_counts(counts),
-                    whole=_written(whole),
-                    bad=_written(bad),
+                    whole=None if whole is None else Written.from_dict(whole),
+                    bad=None if bad is None else Written.from_dict(bad),
                 )
         raise ConfigurationError("not the record of a job that is done")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in JSON's types."""
-        return {
-            "parts": self.parts,
-            "counts": self.counts.to_dict(),
-            "whole": None if self.whole is None else self.whole.to_dict(),
-            "bad": None if self.bad is None else self.bad.to_dict(),
-        }
+        return asdict(self)
 
 
 def has_parts(done: Done, is_there: Callable[[str], bool]) -> bool:
@@ -82,12 +65,8 @@ def has_parts(done: Done, is_there: Callable[[str], bool]) -> bool:
     return all(is_there(part_name(number)) for number in range(done.parts))
 
 
-def _written(stored: Any) -> Written | None:
-    return None if stored is None else Written.from_dict(stored)
-
-
 class Target(Protocol):
-    """An output, and the folder beside it in which the job keeps what it has done."""
+    """An output, and the folder beside it in which the job keeps its finished work."""
 
     @property
     def name(self) -> str:
@@ -95,42 +74,32 @@ class Target(Protocol):
 
     @property
     def form(self) -> Format | None:
-        """Of the file; None for a folder of Parquet files."""
+        """The format of the file; None for a folder of Parquet files."""
 
     @property
     def bad_rows(self) -> str:
         """The file of bad rows."""
 
     def check(self, inputs: Iterable[InputFile]) -> None:
-        """Refuse an output that cannot be written, or would overwrite its input."""
+        """Refuse an output that cannot be written, or would overwrite an input."""
 
     def check_free(self, *, overwrite: bool) -> None:
-        """Refuse an output that is there already, unless it may be overwritten."""
+        """Refuse an output that exists, unless it may be overwritten."""
 
     def held(self) -> AbstractContextManager[Any]:
-        """Make the folder of the job, and let no other job work there; yields its `Store`."""
+        """Make and lock the folder of the job, and yield its `Store`."""
 
     def holds(self, store: Any, done: Done) -> bool:
-        """Tell whether what was made is still there, in the folder of the job or at its place."""
+        """Tell whether the files still exist, in the folder of the job or at their final place."""
 
     def publish(self, store: Any, done: Done) -> None:
-        """Give the output its name; what was done already is passed over."""
+        """Move the output to its final place; steps that were done before are skipped."""
 
 
 def target_of(output: str | os.PathLike[str], disk: Disk) -> Target:
-    """Return where an output goes.
+    """Return the target for an output: a file if its name has a suffix, otherwise a folder.
 
-    Parameters
-    ----------
-    output : str or path
-        A file, if its name has a suffix; otherwise a folder. Also an address.
-    disk : Disk
-        Does the steps on a disk of this machine.
-
-    Raises
-    ------
-    ConfigurationError
-        If the suffix is none of a known format.
+    Raises `ConfigurationError` if the suffix is not of a known format.
     """
     text = os.fspath(output)
     place = place_of(text)
@@ -147,7 +116,7 @@ def target_of(output: str | os.PathLike[str], disk: Disk) -> Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalTarget:
-    """An output on a disk of this machine; see `Target`."""
+    """An output on a local disk; see `Target`."""
 
     name: str
     form: Format | None
@@ -156,7 +125,7 @@ class LocalTarget:
 
     @property
     def folder(self) -> Path:
-        """The folder of the job: beside the output, so that a rename is enough at the end."""
+        """The folder of the job, beside the output, so that a rename publishes it."""
         return self.path.with_name(f".{self.path.name}.hybridmodel")
 
     @property
@@ -207,12 +176,12 @@ class LocalTarget:
                 )
 
     def _check_only_parts(self) -> None:
-        """Refuse to replace a folder of anything but the parts of an earlier job."""
+        """Refuse to replace a folder that holds more than the parts of an earlier job."""
         inside = self.path.iterdir() if self.form is None and self.path.is_dir() else ()
         other = next((one for one in inside if not PART.fullmatch(one.name)), None)
         if other is not None:
             raise ConfigurationError(
-                f"{self.name}: would be replaced with all that is in it, which is more than the "
+                f"{self.name}: --overwrite would remove this folder, which holds more than the "
                 f"parts of an earlier job ({other.name!r}); choose another output"
             )
 
@@ -228,7 +197,7 @@ class LocalTarget:
                     self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        """Remove the folder where nothing was begun, or all is done."""
+        """Remove the folder, if no job was begun or all is done."""
         with suppress(OSError):
             self.disk.remove(self.folder / LOCK)
             self.folder.rmdir()
@@ -253,7 +222,7 @@ class LocalTarget:
             self._move(store, WHOLE, self.path)
         elif store.exists(PARTS):
             if self.path.exists():
-                # A folder cannot replace another that has files.
+                # A rename cannot replace a folder that has files.
                 self.disk.rename(self.path, store.path(_REPLACED))
             self._move(store, PARTS, self.path)
         self.disk.sync_folder(self.path.parent)

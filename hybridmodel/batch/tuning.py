@@ -1,6 +1,6 @@
-"""How a job is made fast: one thread for each session, so many workers, so many rows at a time.
+"""Chooses the session threads, the workers and the batch size of a job.
 
-Nothing here changes what is answered, but for the last digits where a session has other threads.
+This does not change the answers, except for last digits if the number of session threads changes.
 """
 
 from __future__ import annotations
@@ -24,35 +24,25 @@ Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
 
 BATCH_ROWS = 1 << 15
-"""Of the local route: with fewer, Python's part of the work shows; with more, memory grows."""
+"""Of the local route: smaller batches cost time in Python, larger ones cost memory."""
 ONE_THREAD = {
     "intra_op_num_threads": 1,
     "inter_op_num_threads": 1,
     "extra_session_config": {"session.intra_op.allow_spinning": "0"},
 }
 _FEW, _MANY = 64, 4096
-"""Rows of a trial; many where few are answered at once."""
+"""Rows of a trial: many if the model answers a few too fast to measure."""
 _RUNS = 3
 _AT_ONCE_S = 0.002
 _READ_S = 1.0e-6
-"""About what reading and writing a row takes: a model that is faster needs no second worker."""
+"""About the time to read and write a row; a faster model needs no second worker."""
 _HEAVY_S = 50e-6
-"""A row of such a model is worth a session with all threads, to see which is better."""
+"""From this time for a row on, a session with all threads is tried too."""
 _CLEARLY = 0.9
 
 
 class Tuning(NamedTuple):
-    """What a job works with.
-
-    Attributes
-    ----------
-    model : HybridOnnxModel
-        The same, with a session for the job.
-    workers : int
-        Threads that score.
-    batch_rows : int
-        Rows that they score at a time.
-    """
+    """The model with the session for a job, the threads that score, and the rows of a batch."""
 
     model: HybridOnnxModel
     workers: int
@@ -67,20 +57,9 @@ def tuned(
     batch_rows: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
-    """Find out by a short trial how a job is fast; what is given stays.
+    """Choose the settings of a job by a short trial, unless they are given.
 
     A model that was made with ``session_options`` of its own keeps its session.
-
-    Parameters
-    ----------
-    model : HybridOnnxModel
-        Its sessions and connections are shared with the one that is returned.
-    policy : Policy or callable
-        Of the job.
-    workers, batch_rows : int, optional
-        Instead of what is found.
-    clock : callable
-        Tells the time in seconds.
     """
     if policy is not LOCAL_POLICY and model.endpoint is not None:
         found = _for_endpoint(model)
@@ -91,7 +70,7 @@ def tuned(
 
 
 def _for_endpoint(model: HybridOnnxModel) -> Tuning:
-    """Have a request in each worker, as full as the endpoint takes it."""
+    """Give each worker a request, as full as the endpoint accepts."""
     endpoint = model.client.endpoint
     feeds, told = _zeros(model, 1), endpoint.max_batch_size or MOST_REQUEST_ROWS
     rows = told if feeds is None else request_rows(told, size_of(feeds))
@@ -115,12 +94,12 @@ def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[]
 
 
 def _row_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float | None:
-    """Return the seconds that a row takes; None where the model refuses rows of zeros."""
+    """Return the seconds that a row takes; None if the model refuses rows of zeros."""
     rows, spent_s = _FEW, 0.0
     for _ in range(2):
         part = {name: array[:rows] for name, array in feeds.items()}
         try:
-            # The first run prepares memory; of the others the best, since others work here too.
+            # The best of some runs: the first prepares memory, and other processes disturb.
             spent_s = min(_spent_s(model, part, clock) for _ in range(_RUNS))
         except HybridModelError:
             return None
@@ -137,7 +116,7 @@ def _spent_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -
 
 
 def _zeros(model: HybridOnnxModel, rows: int) -> Feeds | None:
-    """Return rows of zeros and empty texts; None where the shape of a row is not known."""
+    """Return rows of zeros and empty texts; None if the shape of a row is not known."""
     feeds: Feeds = {}
     for spec in model.inputs:
         shape = _row_shape(spec, model.feature_names)
@@ -158,7 +137,7 @@ def _row_shape(spec: TensorSpec, names: list[str] | None) -> tuple[int, ...] | N
 
 
 def available_cores() -> int:
-    """Return how many processors this process may use."""
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # Not on every system.

@@ -1,9 +1,8 @@
-"""A budget or a cascade over files: all rows local with their scores, then the unsure ones remote.
+"""Budgets and cascades over files: all rows are scored locally, then the unsure ones remotely.
 
 The first pass is a job like any other; its parts have one more column, by which rows are chosen.
-Then it is known which rows go. They are read again from the inputs, packed into full requests
-across all parts, and their answers are kept as they come. In the end both are read together, and
-each answer is written into its place.
+The second pass reads the chosen rows again from the inputs, packs them into full requests across
+all parts, and keeps the answers as they arrive. At the end, each answer is written into its place.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from hybridmodel.batch.answers import Answers, Plan
 from hybridmodel.batch.asking import Asking
 from hybridmodel.batch.choice import choice_of
 from hybridmodel.batch.chosen_rows import ChosenRows, Mend
+from hybridmodel.batch.columns import split
 from hybridmodel.batch.parts import Position
 from hybridmodel.batch.pipeline import Piece, scored
 from hybridmodel.batch.placing import Queue, placed, with_provenance
-from hybridmodel.batch.scoring import Scorer, split
+from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.selection import Cut, Marker, find_cut
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.work import Work
@@ -33,10 +33,10 @@ from hybridmodel.switch import AZURE
 Array = np.ndarray[Any, Any]
 
 Parts = Callable[[], Iterator[tuple[int, Any]]]
-"""Yields the record batches of all parts in order, each with the number of its part."""
+"""Yields the record batches of all parts in order, with the numbers of the parts."""
 
 _NUMBERS = "hybridmodel numbers"
-"""Name of the last column of parts of the first pass; where it stands is what counts."""
+"""Name of the last column in parts of the first pass, which is found by its position."""
 
 
 def has_two_passes(policy: Any) -> bool:
@@ -46,18 +46,12 @@ def has_two_passes(policy: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LocalPass:
-    """Scores record batches locally, and adds the numbers by which rows are chosen.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    """
+    """Scores record batches locally, and adds the numbers by which rows are chosen."""
 
     scorer: Scorer
 
     def __call__(self, batch: Any) -> tuple[Any, Counts]:
-        """Return the scored batch with one more column, float32, and who has answered."""
+        """Return the scored batch with one more float32 column, and the counts."""
         import pyarrow as pa
 
         scorer, choice = self.scorer, choice_of(self.scorer.policy)
@@ -73,21 +67,7 @@ class LocalPass:
 
 
 class SecondPass:
-    """Sends the unsure rows, once the first pass has scored all of them.
-
-    Parameters
-    ----------
-    scorer : Scorer
-        Its policy is a `Budget` or a `Cascade`.
-    work : Work
-        Whose parts are those of the first pass.
-    parts : callable
-        Reads them.
-    pieces : callable
-        Reads the inputs again, from a position on.
-    mend : callable, optional
-        As `hybridmodel.batch.bad_rows.Sifter` takes it.
-    """
+    """Sends the unsure rows after the first pass has scored all rows."""
 
     def __init__(
         self,
@@ -108,14 +88,10 @@ class SecondPass:
         self._has_failed = threading.Event()
 
     def run(self) -> Iterator[int]:
-        """Send what has no answer yet, and yield how many rows were answered, as they are.
+        """Send the rows without an answer, and yield the number of rows as they are answered.
 
-        Raises
-        ------
-        EndpointError, SpecMismatch
-            If the endpoint does not answer; the same command goes on later.
-        OSError
-            If an answer cannot be kept.
+        Raises `EndpointError` or `SpecMismatch` if the endpoint does not answer; the same command
+        goes on later; `OSError` if an answer cannot be kept.
         """
         plan = self._plan()
         self._cut = find_cut(self._numbers, plan.rows)
@@ -137,12 +113,12 @@ class SecondPass:
 
     @property
     def counts(self) -> Counts:
-        """Of all rows of the job, by who has answered in the end."""
+        """The final counts of all rows of the job."""
         sent = self._answers.counts
         return self._work.counts + replace(sent, rows=0, local=-sent.remote)
 
     def _placed(self, local: Any, numbers: Array, rows: Array, answers: Queue) -> Any:
-        """Return a batch with the answers in their places, and the reasons for all that."""
+        """Return a batch with the answers in their places, and their provenance if wanted."""
         count = int(np.count_nonzero(rows))
         if count:
             taken = answers.take(count)
@@ -155,7 +131,7 @@ class SecondPass:
         return local
 
     def _plan(self) -> Plan:
-        """Return which rows go; what an earlier run has found counts."""
+        """Return the plan of an earlier run, or a new one."""
         rows, found = self._work.counts.local, self._answers.plan
         size = 1
         if found is not None:
@@ -166,7 +142,7 @@ class SecondPass:
         return self._answers.begin(Plan.of(self._choice.count(rows, size, self._numbers), size))
 
     def _get(self, request: Any) -> tuple[None, Counts]:
-        """Get an answer, unless another request has failed: nothing more is sent then."""
+        """Get an answer; after another request has failed, nothing more is sent."""
         if self._has_failed.is_set():
             raise EndpointUnavailable("an earlier request has failed")  # Raised there first.
         try:
@@ -180,7 +156,7 @@ class SecondPass:
         return (_numbers_of(batch) for _, batch in self._parts())
 
     def _masks(self) -> Iterator[tuple[int, Array]]:
-        """Yield which rows go, with the number of their part."""
+        """Yield which rows are sent, with the number of their part."""
         mark = Marker(self._cut)
         return ((number, mark(_numbers_of(batch))) for number, batch in self._parts())
 

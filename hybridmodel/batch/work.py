@@ -1,9 +1,9 @@
-"""A job's own folder: what it is to do, what is done, and what may go on."""
+"""The state of a job in its folder: its task, and the parts that are done."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,17 +24,7 @@ _MOST_PART_ROWS = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a job is to do.
-
-    Attributes
-    ----------
-    settings : mapping of str to str
-        As `hybridmodel.batch.fingerprint.settings_of` returns them.
-    inputs : sequence of InputIdentity
-        In order.
-    part_rows : int
-        Rows of a part; what is stored counts when a job goes on.
-    """
+    """The task of a job: its settings, its inputs in order, and the rows of a part."""
 
     settings: Mapping[str, str]
     inputs: Sequence[InputIdentity]
@@ -55,29 +45,7 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """The folder of a job while it works.
-
-    Attributes
-    ----------
-    store : Store
-        The folder.
-    manifest : Manifest
-        In it.
-    part_rows : int
-        Rows of a part.
-    form : Format
-        Of the parts; those in Parquet lie in a folder of their own, which becomes the output.
-    position : Position
-        Where the job stands.
-    counts : Counts
-        Of all parts that are done.
-    resumed : int
-        Parts that were done before this run.
-    done : Done or None
-        Once all is made, and only to be named.
-    others : list of Entry
-        Lines of the manifest of other kinds, in order.
-    """
+    """The state of a job while it runs; `others` has the lines of other kinds in the manifest."""
 
     store: Store
     manifest: Manifest
@@ -98,23 +66,29 @@ class Work:
         return f"bad-{number:08d}.jsonl"
 
     def commit(self, record: PartRecord) -> None:
-        """Add a part, whose files are on the disk; raises `OSError`."""
+        """Record a part whose files are on the disk; raises `OSError`."""
         self.manifest.append(Entry(manifest.PART, record.to_dict()))
         self.take(record)
 
     def finish(self, done: Done) -> None:
-        """Note that all is made, and lies in the folder; raises `OSError`."""
+        """Record that the whole output is in the folder; raises `OSError`."""
         self.manifest.append(Entry(manifest.DONE, done.to_dict()))
         self.done = done
 
+    def holds(self, record: PartRecord) -> bool:
+        """Tell whether the files of a part exist as they were written."""
+        return self.store.holds(self.part(record.number), record.written) and (
+            record.bad is None or self.store.holds(self.bad(record.number), record.bad)
+        )
+
     def take(self, record: PartRecord) -> None:
-        """Count a part that is done."""
+        """Count a finished part."""
         self.position = self.position.behind(record)
         self.counts += record.counts
 
 
 def begin(store: Store, task: Task, *, form: Format) -> Work:
-    """Begin a job in a folder, from which all else is removed; raises `OSError`."""
+    """Empty a folder and begin a job in it; raises `OSError`."""
     store.clear(FIRST)
     if form.kind == PARQUET:
         store.make_folder(PARTS)
@@ -124,29 +98,23 @@ def begin(store: Store, task: Task, *, form: Format) -> Work:
 
 
 def is_begun(store: Store) -> bool:
-    """Tell whether there is a job that was begun, and is perhaps done."""
+    """Tell whether a job was begun; it may be done."""
     return next(store.lines(), None) is not None
 
 
 def has_parts(store: Store) -> bool:
-    """Tell whether any part is done, as the manifest has it: an interrupt may come in between.
+    """Tell whether the manifest has a finished part.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read.
+    Raises `OSError` if it cannot be read.
     """
     entries = map(Entry.read, store.lines())
     return any(entry is not None and entry.kind == manifest.PART for entry in entries)
 
 
 def is_done(store: Store) -> bool:
-    """Tell whether there is a job that is done, and has its output where it belongs.
+    """Tell whether the job is done and its output is at its final place.
 
-    Raises
-    ------
-    ConfigurationError
-        If its manifest is not as it was written.
+    Raises `ConfigurationError` if its manifest is damaged.
     """
     _, done = _find_done(Manifest(store))
     return done is not None and not any(map(store.exists, (WHOLE, PARTS, BAD)))
@@ -157,27 +125,9 @@ def resume(
 ) -> Work:
     """Go on with a job that was begun.
 
-    A part whose file is not the one that was written is done again, with those behind it.
-
-    Parameters
-    ----------
-    store : Store
-        For which `is_begun` is true.
-    task : Task
-        What is wanted now.
-    form : Format
-        Of the parts.
-    output : str
-        For messages.
-    holds : callable
-        Tells whether what the job has made is there, if it was done.
-
-    Raises
-    ------
-    ConfigurationError
-        If it was to do something else, or its manifest is not as it was written.
-    OSError
-        If something cannot be read.
+    A part whose file is missing or changed is done again, with all later parts. Raises
+    `ConfigurationError` if its task was another, or its manifest is damaged;
+    `OSError` if something cannot be read.
     """
     made = Manifest(store)
     lines, done = _find_done(made)
@@ -205,7 +155,7 @@ def resume(
 
 
 def _find_done(made: Manifest) -> tuple[int, Done | None]:
-    """Return how many lines there are, and what the last says if all is done."""
+    """Return the number of lines, and the record of the output if the job is done."""
     lines, last = 0, None
     for entry in made.entries():
         lines, last = lines + 1, entry
@@ -226,7 +176,7 @@ class _Reader:
         self._expected = 0
 
     def take(self, entry: Entry) -> bool:
-        """Take a line; False if it tells of a part that is not there as it was written."""
+        """Take a line; False if the file of its part is missing or changed."""
         if entry.kind == manifest.JOB:
             self._begin(entry.facts)
         elif entry.kind == manifest.INPUT:
@@ -252,10 +202,10 @@ class _Reader:
                 self._work.part_rows = rows
                 self._expected, self._settings = inputs, settings
             case _:
-                raise self._refusal("its manifest does not say what it is to do")
+                raise self._refusal("its manifest does not name its task")
 
     def _compare(self) -> None:
-        """Refuse to go on with something else."""
+        """Refuse to go on with another task."""
         task = self._task
         told = changes(self._settings, task.settings, changed_inputs(self._inputs, task.inputs))
         if told:
@@ -265,20 +215,13 @@ class _Reader:
         work = self._work
         if len(self._inputs) != self._expected or not self._follows(record):
             raise self._refusal(f"its manifest has no part {work.position.part} where it should be")
-        is_there = work.done is not None or self._is_there(record)
+        is_there = work.done is not None or work.holds(record)
         if is_there:
             work.take(record)
         return is_there
 
-    def _is_there(self, record: PartRecord) -> bool:
-        work = self._work
-        good = work.store.holds(work.part(record.number), record.written)
-        return good and (
-            record.bad is None or work.store.holds(work.bad(record.number), record.bad)
-        )
-
     def _follows(self, record: PartRecord) -> bool:
-        """Tell whether a part begins where the one before has ended, or with a later file."""
+        """Tell whether a part begins at the end of the part before, or at a later file."""
         at = self._work.position
         begins = (record.file, record.row) == (at.file, at.row)
         begins_file = at.file < record.file < self._expected and record.row == 0
@@ -286,23 +229,8 @@ class _Reader:
         return fits and (begins or begins_file)
 
     def _refusal(self, what: str) -> ConfigurationError:
-        job = "half-done job cannot go on" if self._work.done is None else "job was done, but"
+        job = "half-done" if self._work.done is None else "finished"
         return ConfigurationError(
-            f"{self._output}: the {job}: {what}; make it as it was, or begin anew with --overwrite"
-        )
-
-
-def check_inputs(now: Iterable[InputIdentity], before: Iterable[InputIdentity]) -> None:
-    """Refuse inputs that were changed while the job was reading them.
-
-    Raises
-    ------
-    ConfigurationError
-        If they were; what was done cannot be used.
-    """
-    told = list(changed_inputs(before, now))
-    if told:
-        raise ConfigurationError(
-            f"the input was changed while it was read: {'; '.join(told)}; begin anew with "
+            f"{self._output}: the {job} job cannot go on: {what}; restore that, or begin anew with "
             "--overwrite"
         )

@@ -1,8 +1,8 @@
 """Answers become parts, and parts become the output.
 
-For a folder the parts are the output. Parts of texts are pieces of text, which are put together at
-the end. For any other file, parts are kept in Arrow IPC, which costs next to nothing, and the file
-itself is written beside them: a job that goes on writes it anew from the parts that are done.
+For a folder, the parts are the output. Parts of text formats are text, and are joined at the end.
+For any other file, the parts are kept in Arrow IPC, which is cheap, and the file is written beside
+them: a resumed job writes it again from the finished parts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
-from types import TracebackType
 from typing import Any
 
 from hybridmodel.batch.bad_rows import Sifted
@@ -26,15 +25,7 @@ _COPY_BYTES = 1 << 20
 
 
 def form_of_parts(form: Format | None, *, is_first_pass: bool) -> Format:
-    """Return how the parts of an output are written.
-
-    Parameters
-    ----------
-    form : Format or None
-        Of the output; None is a folder.
-    is_first_pass : bool
-        Whether the parts are read once more before there is an output.
-    """
+    """Return the format of the parts of an output."""
     if is_first_pass:
         return Format(ARROW)
     if form is None:
@@ -45,25 +36,10 @@ def form_of_parts(form: Format | None, *, is_first_pass: bool) -> Format:
 def write_parts(
     work: Work, results: Iterable[Scored], starts: dict[int, tuple[int, int]], whole: Whole | None
 ) -> Iterator[PartRecord]:
-    """Write parts as their answers come, and yield the record of each when it is committed.
+    """Write parts as their answers arrive, and yield the record of each committed part.
 
-    Parameters
-    ----------
-    work : Work
-        Where they go.
-    results : iterable of Scored
-        In order; their batches are `Sifted`.
-    starts : dict of int to tuple of int
-        File and row at which each part begins.
-    whole : Whole, optional
-        Gets the same answers.
-
-    Raises
-    ------
-    ConfigurationError
-        If a column has a type that does not fit into the one it had before.
-    OSError
-        If something cannot be written.
+    Raises `ConfigurationError` if a column has a type that does not fit into the one it had before;
+    `OSError` if something cannot be written.
     """
     schema, coming = _schema(work), iter(results)
     result = next(coming, None)
@@ -75,7 +51,7 @@ def write_parts(
                 if whole is not None:
                     whole.write(result.batch.batch)
                 if part.rows >= work.part_rows:
-                    break  # It is full, so it need not wait for what comes behind it.
+                    break  # It is full, so it need not wait for the next batch.
                 result = next(coming, None)
         schema = part.schema
         record = part.record(*starts.pop(number))
@@ -86,7 +62,7 @@ def write_parts(
 
 
 def read_part(work: Work, number: int) -> Iterator[Any]:
-    """Yield the record batches of a part that is kept in Arrow IPC."""
+    """Yield the record batches of a part in Arrow IPC."""
     import pyarrow as pa
 
     with work.store.open(work.part(number)) as file:
@@ -96,23 +72,9 @@ def read_part(work: Work, number: int) -> Iterator[Any]:
 
 
 def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts) -> Done:
-    """Put together what is missing when all parts are done, and note that all is.
+    """Join what is not written yet when all parts are done, and record the output.
 
-    Parameters
-    ----------
-    work : Work
-        With all parts.
-    form : Format or None
-        Of the output; None is a folder.
-    whole : Whole, optional
-        The output, where it was written already.
-    counts : Counts
-        Of all rows.
-
-    Raises
-    ------
-    OSError
-        If something cannot be written.
+    Raises `OSError` if something cannot be written.
     """
     numbers = range(work.position.part)
     written = None if whole is None else whole.finish()
@@ -130,15 +92,7 @@ def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts)
 
 
 class Whole:
-    """The output in one file, of which nothing counts before it is finished.
-
-    Parameters
-    ----------
-    work : Work
-        Where it is written.
-    form : Format
-        Of the file.
-    """
+    """The output as one file, which counts only when it is finished."""
 
     def __init__(self, work: Work, form: Format) -> None:
         self._form = form
@@ -149,11 +103,11 @@ class Whole:
     def write(self, batch: Any) -> None:
         """Append a batch."""
         if self._writer is None:
-            self._writer = _writer(self._sink, self._form, batch.schema)
+            self._writer = Writer(self._sink, self._form, batch.schema)
         self._writer.write(batch)
 
     def finish(self) -> Written:
-        """Make the file durable, and return what it is."""
+        """Flush the file to the disk, and return its size and checksum."""
         if self._writer is not None:
             self._writer.close()
         self._stack.close()
@@ -168,21 +122,21 @@ class Whole:
 
 
 def write_folder(work: Work, batches: Iterable[tuple[int, Any]]) -> None:
-    """Write Parquet files for a folder of output from batches with the numbers of their parts."""
+    """Write the Parquet files of an output folder from batches with their part numbers."""
     schema = None
     for number, group in groupby(batches, lambda pair: pair[0]):
         with work.store.create(f"{PARTS}/{part_name(number)}") as sink:
             writer = None
             for _, batch in group:
                 schema = schema or batch.schema
-                writer = writer or _writer(sink, Format(PARQUET), schema)
+                writer = writer or Writer(sink, Format(PARQUET), schema)
                 writer.write(batch)
             if writer is not None:
                 writer.close()
 
 
 class _Part:
-    """A part while it is written: a file, and one of its bad rows where there are any."""
+    """A part while it is written: its file, and a file of its bad rows if there are any."""
 
     def __init__(self, work: Work, number: int, schema: Any) -> None:
         self.schema = schema
@@ -194,11 +148,12 @@ class _Part:
         self._counts = Counts()
 
     def __enter__(self) -> _Part:
-        self._sink = self._stack.enter_context(self._work.store.create(self._name()))
+        name = self._work.part(self._number)
+        self._sink = self._stack.enter_context(self._work.store.create(name))
         return self
 
     def write(self, sifted: Sifted, counts: Counts) -> None:
-        """Append answers, and the rows without one."""
+        """Append the answers and the bad rows."""
         if self._writer is None:
             self.schema = self.schema or sifted.batch.schema
             self._writer = self._opened()
@@ -212,11 +167,11 @@ class _Part:
 
     @property
     def rows(self) -> int:
-        """Rows of the input that it has so far."""
+        """The number of input rows so far."""
         return self._counts.rows
 
     def record(self, file: int, row: int) -> PartRecord:
-        """Return what the manifest says of it."""
+        """Return its record for the manifest."""
         return PartRecord(
             number=self._number,
             file=file,
@@ -226,28 +181,20 @@ class _Part:
             bad=None if self._bad is None else self._bad.written,
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
             self._writer.close()
-        self._stack.__exit__(kind, error, trace)
-
-    def _name(self) -> str:
-        return self._work.part(self._number)
+        self._stack.__exit__(*error)
 
     def _opened(self) -> Any:
         form = self._work.form
         if form.kind == ARROW:
             return _Streams(self._sink)
-        return _writer(self._sink, form, self.schema, header=self._number == 0)
+        return Writer(self._sink, form, self.schema, header=self._number == 0)
 
 
 class _Streams:
-    """Arrow IPC streams one after the other, a new one where the types change, as in texts."""
+    """A sequence of Arrow IPC streams; a new one begins when the types change, as in text."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -268,13 +215,8 @@ class _Streams:
             self._writer.close()
 
 
-def _writer(sink: Sink, form: Format, schema: Any, *, header: bool = True) -> Writer:
-    file: Any = sink
-    return Writer(file, form, schema, header=header)
-
-
 def _schema(work: Work) -> Any:
-    """Return the columns of the parts that are done; None where there are none, or it is open."""
+    """Return the schema of finished Parquet parts; None if there are none."""
     if not work.position.part or work.form.kind != PARQUET:
         return None
     import pyarrow.parquet
@@ -284,7 +226,7 @@ def _schema(work: Work) -> Any:
 
 
 def _put_together(work: Work, name: str, pieces: Iterable[str]) -> Written:
-    """Copy files one behind the other into a new one."""
+    """Concatenate files into a new one."""
     with work.store.create(name) as sink:
         for piece in pieces:
             with work.store.open(piece) as file:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 from hybridmodel.data.answer import Answer
@@ -233,8 +234,10 @@ class EndpointClient:
         most = min(_CHUNKS_AT_A_TIME, self.endpoint.max_in_flight, -(-rows // size))
         chunks, crew = answers.cut(call.feeds, rows, size), self._state.chunks
         try:
+            # While the breaker is open the first is its probe, and no other is let through.
+            first = [ask(next(chunks))] if self._state.breaker.is_open else []
             parts = map_unordered(ask, chunks, most, crew=crew, name="hybridmodel-chunk")
-            joined = answers.join(parts, rows, self._spec)
+            joined = answers.join(chain(first, parts), rows, self._spec)
         except ProtocolError as error:
             raise error if error.endpoint else self._exchanger.with_context(call, error) from None
         finally:

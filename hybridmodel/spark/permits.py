@@ -1,4 +1,4 @@
-"""Requests under way, bounded over all Python workers of one executor by locks on files.
+"""Limits the requests in flight of all Python workers of an executor by locks on files.
 
 A lock on a file ends with the process that holds it, however that ends; a counter in a file, or a
 byte in a pipe, would be lost with a worker that Spark kills.
@@ -19,23 +19,11 @@ from hybridmodel.remote.http.transport import Transport
 from hybridmodel.remote.resilience import Deadline
 
 _SHORTEST_S, _LONGEST_S = 0.001, 0.02
-"""Of a wait until all files are tried again; requests take longer."""
+"""Of a wait before all files are tried again; requests take longer."""
 
 
 class FilePermits:
-    """So many permits at a time for all processes that name the same folder.
-
-    Parameters
-    ----------
-    folder : Path
-        On a local disk; must be there.
-    count : int
-        Permits.
-    sleep : callable, default=time.sleep
-        Waits for so many seconds.
-    jitter : callable, default=random.random
-        Returns a number from 0 to 1: waits differ, so that none always comes too late.
-    """
+    """A number of permits that all processes with the same local folder share."""
 
     def __init__(
         self,
@@ -51,18 +39,7 @@ class FilePermits:
 
     @contextmanager
     def one(self, deadline: Deadline) -> Iterator[None]:
-        """Hold one of the permits.
-
-        Parameters
-        ----------
-        deadline : Deadline
-            Ends the wait for it.
-
-        Raises
-        ------
-        EndpointTimeout
-            If there is none in time.
-        """
+        """Hold one of the permits; raises `EndpointTimeout` if there is none in time."""
         held = self._wait(deadline)
         try:
             yield
@@ -94,7 +71,7 @@ class FilePermits:
 
 
 def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock on a file, None where another one does."""
+    """Return a descriptor that holds the lock on a file, None if another process holds it."""
     import fcntl  # Not on Windows, where Spark's executors do not run either.
 
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -110,25 +87,17 @@ def _locked(path: Path) -> int | None:
 
 
 class PermittedTransport:
-    """A transport that sends each request, of whatever kind, with a permit.
-
-    Parameters
-    ----------
-    transport : Transport
-        Sends it.
-    permits : FilePermits
-        Of this executor.
-    """
+    """A transport that holds a permit for each request."""
 
     def __init__(self, transport: Transport, permits: FilePermits) -> None:
         self._transport = transport
         self._permits = permits
 
     def send(self, request: HttpRequest, /) -> Reply:
-        """Exchange one request for one reply, when it is permitted."""
+        """Send a request when there is a permit, and return the reply."""
         with self._permits.one(request.deadline):
             return self._transport.send(request)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._transport.close()

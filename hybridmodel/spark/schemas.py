@@ -1,4 +1,4 @@
-"""Columns of predictions as Spark can hold them: signed whole numbers, floats, texts, lists."""
+"""The types of predictions in Spark: signed integers, floats, text and lists."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 
 
 def as_spark_holds(kind: Any) -> Any:
-    """Return the Arrow type with all values of another that Spark has as well.
-
-    Parameters
-    ----------
-    kind : pyarrow.DataType
-        Of a column of predictions.
-    """
+    """Return the Arrow type that Spark supports and that holds all values of `kind`."""
     import pyarrow as pa
 
     wider = {
@@ -37,10 +31,7 @@ def as_spark_holds(kind: Any) -> Any:
 def spark_type(kind: Any) -> Any:
     """Return Spark's type for an Arrow type that `as_spark_holds` returned.
 
-    Raises
-    ------
-    ConfigurationError
-        If it has none.
+    Raises `ConfigurationError` if there is none.
     """
     import pyarrow as pa
     from pyspark.sql import types

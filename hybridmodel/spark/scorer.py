@@ -1,4 +1,4 @@
-"""The driver's side: what `udf` checks once, and what it sends to the workers."""
+"""The driver's side: `udf` checks its arguments once, and sends a job to the workers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hybridmodel.answer import PROVENANCE
 from hybridmodel.batch.columns import Columns, names_of
 from hybridmodel.batch.scoring import Scorer as BatchScorer
 from hybridmodel.batch.scoring import can_be_split
+from hybridmodel.batch.tuning import ONE_THREAD
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.flavor.loading import load_model
@@ -28,12 +29,6 @@ from hybridmodel.switch import LOCAL
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
-_ONE_THREAD = {
-    "intra_op_num_threads": 1,
-    "extra_session_config": {"session.intra_op.allow_spinning": "0"},
-}
-"""Spark runs a task on each core; more threads in each of them would only get in their way."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Scorer:
@@ -44,9 +39,9 @@ class Scorer:
     model : HybridOnnxModel
         The driver's own, of which the workers have copies.
     requests_each : int
-        The most requests under way from one executor; 0 where none is ever sent.
+        The most requests in flight from one executor; 0 if none is ever sent.
     executors : int
-        For how many executors that was reckoned; 0 where none is ever sent.
+        The executors that share `max_in_flight`; 0 if no request is ever sent.
     """
 
     model: HybridOnnxModel
@@ -98,8 +93,8 @@ class Scorer:
         now = cluster_of(self._spark, self._asked_executors).executors
         if now > self.executors:
             raise ConfigurationError(
-                f"Spark has {now} executors by now, and max_in_flight was divided among "
-                f"{self.executors}: call udf(...) again, with executors= where more may come"
+                f"Spark now has {now} executors, but max_in_flight was divided among "
+                f"{self.executors}: call udf(...) again, with executors= if more may be added"
             )
 
     def _selected(self, frame: Any) -> tuple[Any, Columns]:
@@ -178,13 +173,13 @@ def udf(
     provenance : bool, default=False
         Add ``route``, ``score`` and ``reason``.
     max_in_flight : int, optional
-        Requests under way at a time, of the whole job; default is the endpoint's own. Each
+        Requests in flight of the whole job; default is the endpoint's own. Each
         executor gets an equal share of it, which its Python workers divide among themselves.
     executors : int, optional
-        The most that there will be, where Spark's settings do not say.
+        The most executors there will be, if Spark's settings do not tell.
     patience_s : float, default=600.0
-        For how many seconds a batch of rows waits, and is sent again, where the endpoint says 429,
-        before its task fails: cheaper than a new attempt, which begins the partition anew.
+        For how many seconds a batch is sent again after a 429 before its task fails. That is
+        cheaper than a new attempt, which scores the whole partition again.
     allow : sequence of str, optional
         As `hybridmodel.load_model` takes it; counts on the driver and on all workers.
     credential : object with ``get_token`` or callable, optional
@@ -251,8 +246,8 @@ def _context_of(spark: Any) -> Any:
         ) from error
     if not isinstance(spark, SparkSession):
         raise ConfigurationError(
-            f"spark is a SparkSession that is not of Spark Connect, not a {type(spark).__name__}: "
-            "how many executors there are is not known over Connect"
+            f"spark must be a SparkSession that is not of Spark Connect, got a "
+            f"{type(spark).__name__}: Spark Connect does not tell the number of executors"
         )
     return spark.sparkContext
 
@@ -267,7 +262,7 @@ def _folder_of(model_uri: str | os.PathLike[str]) -> Path:
 
 
 def _loaded(folder: Path, **loading: Any) -> tuple[HybridOnnxModel, dict[str, Any]]:
-    """Load the driver's model; return it with what the workers load theirs with."""
+    """Load the driver's model; return it with the arguments for `load_model` on the workers."""
     model = load_model(folder, **loading)
     if not can_be_split(model.spec):
         raise ConfigurationError(
@@ -275,7 +270,8 @@ def _loaded(folder: Path, **loading: Any) -> tuple[HybridOnnxModel, dict[str, An
             "cannot go to it in batches"
         )
     if loading["session_options"] is None and not model.local.session_options:
-        loading["session_options"] = _ONE_THREAD
+        # Spark runs a task on each core: more threads in a task would compete for the same cores.
+        loading["session_options"] = ONE_THREAD
     return model, loading
 
 
@@ -286,7 +282,7 @@ def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
 def _shares(
     spark: Any, model: HybridOnnxModel, policy: Any, most: int | None, executors: int | None
 ) -> tuple[Cluster, int]:
-    """Return what there is to share among, and how many requests each executor may have."""
+    """Return the cluster, and how many requests each executor may have in flight."""
     if getattr(policy, "mode", None) == LOCAL or model.endpoint is None:
         return Cluster(executors=1, tasks=1), 0
     cluster = cluster_of(spark, executors)
@@ -296,7 +292,7 @@ def _shares(
 
 def _send(context: Any, folder: Path, key: str) -> str:
     """Give Spark the saved model to send to each executor; return its name there."""
-    # Executors may come at any time and ask for it, so it stays until the driver ends.
+    # New executors may ask for it at any time, so it stays until the driver ends.
     place = tempfile.mkdtemp(prefix="hybridmodel-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     archive = shutil.make_archive(str(Path(place, f"hybridmodel-{key}")), "zip", folder)

@@ -1,4 +1,4 @@
-"""How many requests each executor may have under way, so that together they keep to a bound."""
+"""Divides the requests in flight of a job among the executors."""
 
 from __future__ import annotations
 
@@ -11,67 +11,39 @@ from hybridmodel.exceptions import ConfigurationError
 
 _MOST_REQUESTS, _MOST_EXECUTORS = 1_000_000, 100_000
 _MOST_EACH = 64
-"""Requests from one process: more than any endpoint of one model needs of one of many clients."""
+"""Requests from one process; one of many clients never needs more."""
 
 _SIMULATED_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,.*\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What a job may run on.
-
-    Attributes
-    ----------
-    executors : int
-        At the most; in local mode one.
-    tasks : int
-        That run at a time on one of them.
-    """
+    """The most executors of a job, and the tasks that run at a time on each."""
 
     executors: int
     tasks: int
 
 
 def requests_each(most: int, executors: int) -> int:
-    """Return how many requests each executor may have under way.
+    """Return how many requests each executor may have in flight.
 
-    Parameters
-    ----------
-    most : int
-        Of the whole job.
-    executors : int
-        That share them, without talking to each other.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is not one for each.
+    Raises `ConfigurationError` if there are fewer requests than executors.
     """
     check_count("max_in_flight", most, 1, _MOST_REQUESTS)
     if most < executors:
         raise ConfigurationError(
             f"max_in_flight={most} requests at a time cannot be divided among {executors} "
             f"executors, each of which needs one: run on at most {most} executors, or raise "
-            f"max_in_flight to {executors} where the endpoint bears it (Azure Machine Learning "
+            f"max_in_flight to {executors} if the endpoint allows it (Azure Machine Learning "
             "answers 429 above twice the concurrency that its deployment was given)"
         )
     return min(most // executors, _MOST_EACH)
 
 
 def cluster_of(spark: Any, executors: int | None = None) -> Cluster:
-    """Ask Spark on what a job may run.
+    """Ask Spark for the executors of a job, unless the caller gives their number.
 
-    Parameters
-    ----------
-    spark : pyspark.sql.SparkSession
-        Classic, not Spark Connect.
-    executors : int, optional
-        The most there will be, where the caller knows better.
-
-    Raises
-    ------
-    ConfigurationError
-        If Spark cannot know how many executors there may be.
+    Raises `ConfigurationError` if Spark cannot know how many executors there may be.
     """
     context = spark.sparkContext
     tasks = _tasks_by_executor(context)
@@ -83,7 +55,7 @@ def cluster_of(spark: Any, executors: int | None = None) -> Cluster:
 
 
 def _tasks_by_executor(context: Any) -> list[int]:
-    """Return how many tasks each executor takes at a time that Spark knows by now."""
+    """Return how many tasks each executor that Spark knows runs at a time."""
     listed = context._jsc.sc().statusStore().executorList(True)
     tasks = [listed.apply(position).maxTasks() for position in range(listed.size())]
     return [number for number in tasks if number]  # The driver of a cluster takes none.

@@ -1,9 +1,10 @@
-"""What runs in Spark's Python workers: one model in each of them, kept across batches and tasks."""
+"""The code of Spark's Python workers; each keeps one model across batches and tasks."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from hybridmodel.remote.endpoint import TritonEndpoint
 
 _MOST_MODELS = 2
-"""That a worker keeps: a notebook makes one after the other, and Spark keeps its workers."""
+"""That a worker keeps: Spark reuses workers, and a notebook makes many models."""
 
 _MOST_TEXT = 10_000
 """Characters of a message."""
@@ -40,28 +41,9 @@ _MOST_TEXT = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a worker has to know; travels to it as a pickle, without any secret of ours.
+    """The settings that the driver pickles for the workers; hybridmodel adds no secret.
 
-    Attributes
-    ----------
-    key : str
-        Of this `udf`, of all that there are.
-    archive : str
-        Name of the saved model among the files of Spark.
-    loading : mapping
-        What `load_model` takes, but for where the model is.
-    policy : Policy or callable
-        As the driver resolved it.
-    output, timeout_s : optional
-        As `Scorer` takes them.
-    added : tuple of str
-        Columns of provenance that are wanted.
-    requests : int
-        The most under way from one executor; 0 where none is ever sent.
-    threads : int
-        Batches that one task scores at a time; 0 for one after the other.
-    patience_s : float
-        For how long a batch is sent again after a 429, before its task fails.
+    With `requests` 0 no request is ever sent; with `threads` 0 batches are scored one by one.
     """
 
     key: str
@@ -78,13 +60,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Where in the job the rows stand.
-
-    Attributes
-    ----------
-    stage, partition, attempt : int
-        As Spark counts them.
-    """
+    """The stage, partition and attempt of the rows, as Spark counts them."""
 
     stage: int
     partition: int
@@ -106,11 +82,8 @@ def score_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Score one partition, in the order of its rows; what ``mapInArrow`` calls.
 
-    Raises
-    ------
-    HybridModelError
-        The first failure, with a note of the rows that it is about. One that would come again is
-        raised again without a request by the next attempts on the same executor.
+    Raises the first failure, with a note that names its rows. If it would recur, the
+    next attempts on the same executor raise it again without a request.
     """
     task, folder = Task.current(), folder_of(job)
     fatal = _Fatal(folder / f"failed-{task.stage}-{task.partition}.json")
@@ -133,7 +106,7 @@ def score_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """A batch that knows where in its partition it stands."""
+    """A batch with its first row in the partition."""
 
     start: int
     batch: pa.RecordBatch
@@ -148,7 +121,7 @@ def _placed(batches: Iterator[pa.RecordBatch]) -> Iterator[Piece]:
 
 
 class _Scoring:
-    """Scores the batches of one task; after a failure, no other is begun."""
+    """Scores the batches of one task; after a failure it begins no other."""
 
     def __init__(self, scorer: Scorer, task: Task, fatal: _Fatal) -> None:
         self._scorer = scorer
@@ -170,27 +143,27 @@ class _Scoring:
         last = rows.start + rows.batch.num_rows - 1
         where = f"rows {rows.start} to {last} of partition {self._task.partition}"
         again = isinstance(error, EndpointUnavailable)
-        helps = "another attempt may help" if again else "another attempt would fail alike"
+        helps = "another attempt may help" if again else "another attempt would fail the same way"
         error.add_note(f"hybridmodel: {where}, attempt {self._task.attempt}; {helps}")
         if not again:
             self._fatal.mark(error, where)
 
 
 class _Fatal:
-    """Tells the next attempts, which Spark makes whatever is raised, that they are in vain."""
+    """Tells the next attempts, which Spark always makes, that they would fail too."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def mark(self, error: HybridModelError, where: str) -> None:
-        """Note a failure; where that cannot be done, the next attempt finds out by itself."""
+        """Record a failure; if that fails, the next attempt fails by itself."""
         text = f"{error}"[:_MOST_TEXT]
         told = {"kind": type(error).__name__, "text": text, "where": where}
         with suppress(OSError):
             self._path.write_text(json.dumps(told), encoding="utf-8")
 
     def raise_again(self, task: Task) -> None:
-        """Raise what an earlier attempt on this executor noted, if one did."""
+        """Raise the failure that an earlier attempt on this executor recorded, if any."""
         try:
             told = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -259,8 +232,6 @@ def unpacked(job: Job) -> Path:
     folder = folder_of(job) / "model"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial_folder:
-            import shutil
-
             shutil.unpack_archive(SparkFiles.get(job.archive), partial_folder, "zip")
             with suppress(OSError):  # Another worker was faster.
                 Path(partial_folder).rename(folder)

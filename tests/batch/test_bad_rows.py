@@ -221,7 +221,7 @@ def test_a_job_with_bad_rows_does_not_turn_strict(tmp_path: Path) -> None:
     options = {"on_bad_rows": "write", "max_errors": 1}
     with pytest.raises(InputMismatch):
         run(source, tmp_path / "o", whole_numbers(), **options)
-    with pytest.raises(InputMismatch, match="1 bad rows were kept apart; on_bad_rows='write'"):
+    with pytest.raises(InputMismatch, match="1 bad rows were kept apart; pass on_bad_rows='write'"):
         run(source, tmp_path / "o", whole_numbers(), resume=True)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridmodel import (
+    CircuitOpen,
     EndpointRefused,
     EndpointUnavailable,
     HybridOnnxModel,
     ModelSpec,
     ProtocolError,
     TensorSpec,
+    TritonEndpoint,
 )
 from hybridmodel.remote.answers import can_cut, cut, join
+from hybridmodel.remote.attempts import EndpointState
+from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.sizes import rows_within
 from hybridmodel.serving import TritonServer
@@ -137,3 +143,35 @@ def test_a_real_triton_of_small_batches_answers_many_rows() -> None:
         model.close()
     np.testing.assert_allclose(answer.outputs["y"], model.predict(rows), rtol=1e-5)
     assert answer.attempts == 25
+
+
+def test_a_call_of_several_requests_finds_out_that_the_server_is_back() -> None:
+    """While the breaker is open one request is its probe, and the others of the call follow it."""
+
+    class Returning(Server):
+        is_down = True
+
+        def send(self, sent: HttpRequest) -> Reply:
+            if self.is_down:
+                raise EndpointUnavailable("no connection")
+            time.sleep(0 if self.rows else 0.2)  # The probe takes longer than others need to begin.
+            return super().send(sent)
+
+    server, now_s = Returning(100), [0.0]
+    endpoint = TritonEndpoint(
+        uri="http://localhost",
+        model_name="m",
+        auth_key_env=None,
+        binary=True,
+        max_batch_size=1,
+        max_attempts=1,
+        breaker_failures=1,
+    )
+    state = EndpointState(endpoint, lambda: now_s[0])
+    asking = EndpointClient(endpoint, SPEC, make_transport=lambda _: server, state=state)
+    for kind in (EndpointUnavailable, CircuitOpen):
+        with pytest.raises(kind):
+            asking.infer(FEEDS, ("y",), rows=20)
+    server.is_down = False
+    now_s[0] = 60.0
+    assert assert_doubled(asking) == 20

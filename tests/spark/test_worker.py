@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from hybridmodel import ConfigurationError, EndpointRefused, HybridOnnxModel, RateLimited
-from hybridmodel.batch.scoring import Columns
+from hybridmodel.batch.columns import Columns
 from hybridmodel.routing import Azure
 from hybridmodel.spark import worker
 from hybridmodel.spark.schemas import as_spark_holds, spark_type
@@ -84,7 +84,7 @@ def test_what_would_fail_alike_is_not_asked_again(
         monkeypatch.setattr(Task, "current", classmethod(lambda _, at=attempt: Task(5, 2, at)))
         with pytest.raises(EndpointRefused, match="so it was said") as raised:
             scored(job)
-        told = "another attempt would fail alike" if attempt == 0 else "not asked again"
+        told = "another attempt would fail the same way" if attempt == 0 else "not asked again"
         assert raised.value.__notes__ == [
             f"hybridmodel: rows 0 to 3 of partition 2, attempt {attempt}; {told}"
         ]

@@ -1,4 +1,4 @@
-"""Arrow IPC: files that tell where their batches lie, and streams that are read to their end."""
+"""Arrow IPC: files with an index of their batches, and streams."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(file: IO[bytes], name: str, *, rows: int, start_row: int = 0) -> Iterat
 
 
 def open_writer(sink: IO[bytes], schema: Any) -> Any:
-    """Return what appends batches of a schema to a file, with ``write_batch`` and ``close``."""
+    """Return a writer that appends batches, with ``write_batch`` and ``close``."""
     ipc = _ipc()
     return ipc.new_file(sink, schema, options=ipc.IpcWriteOptions(compression="lz4"))
 

@@ -18,7 +18,7 @@ from hybridmodel.data.tensors import ModelSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-# What pandas takes for missing; it has no public name for them.
+# The words that pandas reads as missing; it has no public name for them.
 _MISSING = (
     " #N/A #N/A_N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan"
     " null"
@@ -39,8 +39,8 @@ def read(
 ) -> Iterator[Any]:
     """Yield record batches of at most `rows`, at least one, which may be empty.
 
-    What comes before `start_row` is read in the same batches, so that the types that are found do
-    not depend on it.
+    The rows before `start_row` are read in the same batches, so the inferred types do not depend on
+    it.
     """
     row, found = 0, False
     for frame in _frames(file, name, spec, rows, reading):
@@ -61,7 +61,7 @@ def separator_of(name: str, reading: Reading, header: bytes) -> str:
         return reading.separator
     if PurePosixPath(name.lower().removesuffix(".gz")).suffix == ".tsv":
         return "\t"
-    # What is quoted belongs to a name.
+    # Quoted text belongs to a name.
     outside = b"".join(header.split(b'"')[::2]).decode("utf-8", "replace")
     if "," in outside:
         return ","
@@ -69,7 +69,7 @@ def separator_of(name: str, reading: Reading, header: bytes) -> str:
 
 
 def line_of(file: IO[bytes], name: str, reading: Reading, row: int) -> int | None:
-    """Return the line, counted from 1, at which a row ends; None where that cannot be told."""
+    """Return the line, counted from 1, at which a row ends; None if that is not known."""
     records = records_of(file, name, reading)
     try:
         return next((line for at, (line, _) in enumerate(records) if at == row + 1), None)
@@ -80,7 +80,7 @@ def line_of(file: IO[bytes], name: str, reading: Reading, row: int) -> int | Non
 def records_of(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[int, int]]:
     """Yield the line, counted from 1, at which each record ends, and the fields that it has.
 
-    The header is the first. Raises `csv.Error` or `UnicodeDecodeError` where that cannot be told.
+    The header is the first. Raises `csv.Error` or `UnicodeDecodeError` if the text is malformed.
     """
     header = _header(file)
     text = io.TextIOWrapper(put_back(header, file), "utf-8-sig", newline="")
@@ -89,7 +89,7 @@ def records_of(file: IO[bytes], name: str, reading: Reading) -> Iterator[tuple[i
 
 
 class CsvWriter:
-    """Append batches to a file, with the names of the columns in its first line."""
+    """Appends batches to a file that begins with a header."""
 
     def __init__(self, file: IO[bytes], names: list[str], separator: str, *, header: bool) -> None:
         self._file = file
@@ -107,7 +107,7 @@ class CsvWriter:
 
 
 def _as_text(batch: Any) -> Any:
-    """Return a batch with texts instead of lists, which pandas would print as arrays."""
+    """Return a batch with lists as text, since pandas would print them as arrays."""
     import pyarrow as pa
 
     columns = [
@@ -160,7 +160,7 @@ def _header(file: IO[bytes]) -> bytes:
 def _text_options(
     spec: ModelSpec, as_text: tuple[str, ...], header: bytes, separator: str
 ) -> dict[str, Any]:
-    """Keep text as it is written: that of string inputs, and that of columns for identifiers."""
+    """Return the options that keep the text of string inputs and of identifiers unchanged."""
     inputs = [tensor.name for tensor in spec.inputs if tensor.datatype == "BYTES"]
     if inputs and len(spec.inputs) == 1:
         return {"dtype": str, "keep_default_na": False}

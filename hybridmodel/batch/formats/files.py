@@ -1,4 +1,4 @@
-"""A file to be read, wherever it lies, and how its rows are read."""
+"""A file to be read, local or remote, and how its rows are read."""
 
 from __future__ import annotations
 
@@ -17,26 +17,12 @@ if TYPE_CHECKING:
     import pyarrow.fs
 
 READ_BYTES = 1 << 18
-"""Read at a time: with more, or with a whole row group, memory grows with the file."""
+"""Bytes per read; larger reads, such as of whole row groups, would let memory grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """One file to be read.
-
-    Attributes
-    ----------
-    path : str
-        As its file system takes it.
-    kind : str
-        ``"parquet"``, ``"csv"``, ``"jsonl"`` or ``"arrow"``.
-    filesystem : pyarrow.fs.FileSystem
-        Where it lies.
-    zipped : bool
-        Whether gzip is around it.
-    shown : str
-        What messages call it; by default its path.
-    """
+    """One file to be read; messages call it `shown`, or by its path."""
 
     path: str
     kind: str
@@ -51,12 +37,9 @@ class InputFile:
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """Yield a file of its bytes after unzipping; one that can seek where it is not zipped.
+        """Yield its bytes, unzipped, as a file, which can seek unless the bytes were zipped.
 
-        Raises
-        ------
-        OSError
-            If it cannot be opened.
+        Raises `OSError` if it cannot be opened.
         """
         with self._open() as file:
             if self.kind not in TEXTS:
@@ -73,7 +56,7 @@ class InputFile:
             number = error.errno or (errno.EISDIR if self._is_folder() else None)
             if number is None:
                 raise OSError(f"{self.name}: {error}") from error
-            # In the words of Python, since those of Arrow are longer and name C++ functions.
+            # Python's message, since that of Arrow is longer and names C++ functions.
             raise OSError(number, os.strerror(number), self.name) from error
 
     def _is_folder(self) -> bool:
@@ -89,9 +72,9 @@ class Reading:
     separator : str, optional
         Between the fields of CSV; None finds it in the header.
     decimal : str, default="."
-        What CSV writes before the decimals of a number.
+        The decimal mark of CSV.
     as_text : tuple of str
-        Columns of CSV that are read as they are written, such as identifiers.
+        Columns of CSV that are read as text, such as identifiers.
     """
 
     separator: str | None = None

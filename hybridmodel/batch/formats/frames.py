@@ -29,5 +29,12 @@ def batch_of(frame: pd.DataFrame) -> Any:
     return pa.RecordBatch.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
 
 
+def is_text(kind: Any) -> bool:
+    """Tell whether a type of Arrow is text."""
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
 def _holds_arrays(column: pd.Series[Any]) -> bool:
     return column.dtype == object and len(column) > 0 and isinstance(column.iloc[0], np.ndarray)

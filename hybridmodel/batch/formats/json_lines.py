@@ -95,7 +95,7 @@ def _check_keys(given: set[str], expected: set[str], where: str) -> None:
 
 
 def _column(cells: list[Any]) -> Any:
-    """Make a column of cells; null beside numbers is missing, and alone as well."""
+    """Make a column of cells; null is a missing number, also if all are null."""
     import pyarrow as pa
 
     if all(cell is None for cell in cells):

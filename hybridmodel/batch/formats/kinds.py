@@ -1,4 +1,4 @@
-"""Which format a file has, told by its name."""
+"""The format of a file, by its name."""
 
 from __future__ import annotations
 
@@ -30,17 +30,7 @@ TEXTS = (CSV, JSON_LINES)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a file of a certain name is written.
-
-    Attributes
-    ----------
-    kind : str
-        `PARQUET`, `CSV`, `JSON_LINES` or `ARROW`.
-    zipped : bool
-        Whether gzip is around it.
-    separator : str
-        What stands between the fields of CSV that is written.
-    """
+    """The format of a file; `separator` stands between the fields of CSV."""
 
     kind: str
     zipped: bool = False
@@ -53,7 +43,7 @@ class Format:
 
 
 def find_format(path: str) -> Format | None:
-    """Tell the format of a file by its name; None where the name does not say it."""
+    """Tell the format of a file by its name; None if the name does not tell it."""
     name = PurePosixPath(path).name.lower()
     zipped = name.endswith(_ZIPPED)
     suffix = PurePosixPath(name.removesuffix(_ZIPPED)).suffix
@@ -66,15 +56,12 @@ def find_format(path: str) -> Format | None:
 def format_of(path: str) -> Format:
     """Tell the format of a file by its name.
 
-    Raises
-    ------
-    ConfigurationError
-        If the name does not say it.
+    Raises `ConfigurationError` if the name does not tell it.
     """
     found = find_format(path)
     if found is None:
         raise ConfigurationError(
             f"{path}: a name that ends with .csv, .tsv, .jsonl or .parquet was expected, or with "
-            ".arrow; texts may have .gz behind it"
+            ".arrow; after .csv, .tsv and .jsonl, .gz may follow"
         )
     return found

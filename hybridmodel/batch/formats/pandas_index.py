@@ -1,4 +1,4 @@
-"""The index that pandas stores beside the columns of a file, which is no feature."""
+"""The index that pandas stores beside the columns of a file; it is not a feature."""
 
 from __future__ import annotations
 
@@ -22,15 +22,7 @@ def index_columns(schema: Any) -> dict[str, str | None]:
 
 
 class Numbering:
-    """The evenly spaced index that pandas stores as a rule, made a column where it has a name.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        Of the file.
-    rows : int
-        Of the file.
-    """
+    """Makes a column of the evenly spaced index that pandas stores as a range, if it has a name."""
 
     def __init__(self, schema: Any, rows: int) -> None:
         self._stored = _stored(schema)
@@ -60,7 +52,7 @@ class Numbering:
 
 
 def _members(stored: dict[str, Any], name: str) -> list[Any]:
-    """Return a list of the description, which anything may have written."""
+    """Return a list of the stored description, which may be malformed."""
     found = stored.get(name)
     return found if isinstance(found, list) else []
 

@@ -7,14 +7,15 @@ from typing import IO, Any
 
 from hybridmodel.batch.formats.arrow_ipc import empty
 from hybridmodel.batch.formats.files import READ_BYTES
+from hybridmodel.batch.formats.frames import is_text
 from hybridmodel.batch.formats.pandas_index import Numbering
 from hybridmodel.batch.formats.unreadable import readable
 from hybridmodel.checks import needed_for
 
 _GROUP_ROWS, _GROUP_BYTES = 1 << 17, 1 << 24
-"""Of a row group that is written: so many rows, or fewer that are larger."""
+"""Of a row group that is written: it ends at either."""
 _BATCH_BYTES, _FEWEST_ROWS, _TEXT_BYTES = 1 << 23, 256, 32
-"""Of a batch that is read at the most, whatever its rows; what a text is taken for."""
+"""The most bytes and the fewest rows of a batch that is read; the bytes assumed for a text."""
 _ALL_ROWS = 1 << 31
 """More than any batch has."""
 
@@ -54,14 +55,8 @@ class GroupedWriter:
     """Append batches to a file, many of them to each row group."""
 
     def __init__(self, sink: IO[bytes], schema: Any) -> None:
-        import pyarrow as pa
-
-        # Floats never repeat: a dictionary of them costs time and space.
-        texts = [
-            field.name
-            for field in schema
-            if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-        ]
+        # Floats rarely repeat: a dictionary of them costs time and space.
+        texts = [field.name for field in schema if is_text(field.type)]
         self._writer = _parquet().ParquetWriter(
             sink, schema, compression="zstd", compression_level=1, use_dictionary=texts
         )

@@ -21,43 +21,13 @@ def read(
 ) -> Iterator[Any]:
     """Yield the rows of a file in order.
 
-    Parameters
-    ----------
-    file : InputFile
-        Opened at the first batch, closed at the last or when the generator is.
-    spec : ModelSpec
-        Of the model that takes the rows: its texts are read as they are written.
-    rows : int
-        Of a batch at the most.
-    start_row : int, default=0
-        The first that is wanted. What comes before is skipped by row groups in Parquet, by batches
-        in Arrow IPC, and read through in texts and inside one row group.
-    reading : Reading, optional
-        How texts are read.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        At least one, which may be empty. Its metadata names the columns that are an index of
-        pandas.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    InputMismatch
-        If it cannot be read as what its name says; names the file.
+    Raises `OSError` if the file cannot be opened; `InputMismatch` if it cannot be read as what its
+    name says; names the file.
     """
     with file.opened() as opened:
-        yield from read_from(
-            opened,
-            file.kind,
-            file.name,
-            spec=spec,
-            rows=rows,
-            start_row=start_row,
-            reading=reading or Reading(),
-        )
+        part = {"rows": rows, "start_row": start_row}
+        reading = reading or Reading()
+        yield from read_from(opened, file.kind, file.name, spec=spec, reading=reading, **part)
 
 
 def read_from(
@@ -79,7 +49,7 @@ def read_from(
 
 
 def count_rows(file: InputFile) -> int | None:
-    """Return the rows of a file that says so without being read; None for all but Parquet."""
+    """Return the rows of a file that says so without being read; None if it is not Parquet."""
     if file.kind != PARQUET:
         return None
     with file.opened() as opened:
@@ -87,7 +57,7 @@ def count_rows(file: InputFile) -> int | None:
 
 
 def line_of(file: InputFile, row: int, reading: Reading | None = None) -> int | None:
-    """Return the line of a text, counted from 1, on which a row stands; None where none does."""
+    """Return the line of a text, counted from 1, on which a row stands; None if it is not text."""
     if file.kind not in (CSV, JSON_LINES):
         return None
     with file.opened() as opened:

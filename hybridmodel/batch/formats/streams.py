@@ -1,4 +1,4 @@
-"""Streams of bytes: what was read is put back, and the first bytes tell the format."""
+"""Streams of bytes: bytes can be put back, and the first bytes tell the format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPOOL_BYTES = 1 << 20
 
 
 class _Joined(io.RawIOBase):
-    """Bytes that were read already, and what comes after them."""
+    """Bytes that were read already, and the rest of the stream."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = head
@@ -33,24 +33,19 @@ class _Joined(io.RawIOBase):
         if self._head:
             got, self._head = self._head[:wanted], self._head[wanted:]
         else:
-            got = self._read(wanted)
+            # Arrow's files have no `read1`.
+            got = getattr(self._rest, "read1", self._rest.read)(wanted)
         buffer[: len(got)] = got
         return len(got)
 
-    def _read(self, wanted: int) -> bytes:
-        # As much as is there; Arrow's own files have no other name for it.
-        read: Any = getattr(self._rest, "read1", self._rest.read)
-        got: bytes = read(wanted)
-        return got
-
 
 def put_back(head: bytes, rest: IO[bytes]) -> IO[bytes]:
-    """Return a file that begins with what has been read of it."""
+    """Return a file that begins with the bytes already read from it."""
     return io.BufferedReader(_Joined(head, rest))
 
 
 def unzipped(file: IO[bytes]) -> IO[bytes]:
-    """Return what gzip is around."""
+    """Return the content of a gzip file."""
     inner: Any = gzip.GzipFile(fileobj=file, mode="rb")
     return inner  # type: ignore[no-any-return]
 
@@ -59,7 +54,7 @@ def unzipped(file: IO[bytes]) -> IO[bytes]:
 def told_apart(stream: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the kind of a stream by its first bytes, and a file of them, after unzipping.
 
-    What has to be read from its end is copied to a temporary file first.
+    Formats that are read from the end are copied to a temporary file first.
     """
     head = stream.read(_HEAD_BYTES)
     file = put_back(head, stream)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ _KINDS: tuple[type[Exception], ...] = (
     KeyError,
     NotImplementedError,
     EOFError,
-    gzip.BadGzipFile,
+    OSError,
     zlib.error,
 )
 
@@ -28,13 +27,7 @@ def readable(name: str, kind: str, *others: type[Exception]) -> Iterator[None]:
     except InputMismatch:
         raise
     except (*_KINDS, *others) as error:
-        raise _unreadable(name, kind, error) from error
-    except OSError as error:
-        # Arrow's readers say with it that bytes are no good, and then there is no number.
-        if error.errno is not None:
+        # Readers also raise an OSError about bad bytes, which has no error number then.
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise _unreadable(name, kind, error) from error
-
-
-def _unreadable(name: str, kind: str, error: Exception) -> InputMismatch:
-    return InputMismatch(f"{name}: cannot be read as {kind}: {error}")
+        raise InputMismatch(f"{name}: cannot be read as {kind}: {error}") from error

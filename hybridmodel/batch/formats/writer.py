@@ -15,27 +15,10 @@ from hybridmodel.exceptions import ConfigurationError
 class Writer:
     """Append record batches to an open file.
 
-    Parameters
-    ----------
-    sink : binary file
-        Stays open; `close` writes to it what the format has at its end.
-    kind : str or Format
-        What is written.
-    schema : pyarrow.Schema
-        Of the first batch. Later ones have the same columns, in types that fit into these; in
-        texts any types.
-    header : bool, default=True
-        Whether CSV begins with the names of the columns.
-
-    Raises
-    ------
-    ConfigurationError
-        If the format has no place for a type of the schema.
+    Raises `ConfigurationError` if the format has no place for a type of the schema.
     """
 
-    def __init__(
-        self, sink: IO[bytes], kind: str | Format, schema: Any, *, header: bool = True
-    ) -> None:
+    def __init__(self, sink: Any, kind: str | Format, schema: Any, *, header: bool = True) -> None:
         self._format = Format(kind) if isinstance(kind, str) else kind
         self._schema = schema.remove_metadata()
         self._zip: Any = None
@@ -47,10 +30,7 @@ class Writer:
     def write(self, batch: Any) -> None:
         """Append a batch.
 
-        Raises
-        ------
-        ConfigurationError
-            If it has other columns, or one of a type that does not fit.
+        Raises `ConfigurationError` if it has other columns, or one of a type that does not fit.
         """
         if batch.schema.names != self._schema.names:
             raise ConfigurationError(
@@ -84,7 +64,7 @@ class Writer:
             raise self._refused(error) from error
 
     def _fitted(self, batch: Any) -> Any:
-        """Return a batch in the types of the first, where no value is lost."""
+        """Return a batch with the types of the first; refuse to lose values."""
         import pyarrow as pa
 
         try:
