@@ -29,7 +29,7 @@ demo: .venv/demo
 	$(BIN)/python examples/quickstart.py $(if $(TRITON),--triton)
 
 test: install
-	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install
 	$(BIN)/python -m ruff check .

@@ -11,10 +11,10 @@ import argparse
 
 import mlflow
 import pandas as pd
-from hybridmodel.flavor.calibration_log import log_calibration
 
 from hybridmodel import load_model
 from hybridmodel.cascade import calibrate
+from hybridmodel.flavor import log_calibration
 
 
 def main() -> None:

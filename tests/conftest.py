@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.mlflow_tools", "tests.support.hostile"]
 
 
+SLOW = ("test_floors.py", "test_examples.py", "test_project.py", "test_spark_cluster.py")
+"""Files that begin first, so that no process is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of slow files first, and leave all else in order."""
+    items.sort(key=lambda item: SLOW.index(name) if (name := item.path.name) in SLOW else len(SLOW))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_granted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what the user of this machine grants saved models out of the tests."""

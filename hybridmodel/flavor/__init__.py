@@ -9,13 +9,14 @@ from hybridmodel.flavor.loading import load_model, load_pyfunc, read_model
 from hybridmodel.flavor.requirements import get_default_pip_requirements
 from hybridmodel.flavor.saving import save_model
 from hybridmodel.flavor.signatures import with_params
-from hybridmodel.flavor.tracking import log_model
+from hybridmodel.flavor.tracking import log_calibration, log_model
 
 __all__ = [
     "DATA_FOLDER",
     "FLAVOR_NAME",
     "get_default_pip_requirements",
     "load_model",
+    "log_calibration",
     "log_model",
     "read_model",
     "save_model",

@@ -117,7 +117,22 @@ def _log_as_artifacts(
 
 
 def log_calibration(calibration: Calibration, run_id: str, model_id: str | None = None) -> None:
-    """Log a calibration as metrics, ``calibration.json`` and ``calibration.png``."""
+    """Log a calibration as metrics, ``calibration.json`` and ``calibration.png``.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        What `hybridmodel.calibrate` returned.
+    run_id : str
+        The MLflow run that gets it.
+    model_id : str, optional
+        The logged model that the metrics belong to.
+
+    Raises
+    ------
+    mlflow.exceptions.MlflowException
+        If the tracking server refuses one of them.
+    """
     import mlflow
 
     of_model = {} if model_id is None else {"model_id": model_id}
