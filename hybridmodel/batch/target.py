@@ -148,21 +148,21 @@ class LocalTarget:
                 f"{self.name}: exists already and is not a {kind}; choose another output"
             )
         for file in inputs:
-            path = Path(os.path.realpath(file.path))
-            if self.path == path or _is_same(self.path, path):
+            harm = self._harm_to(Path(os.path.realpath(file.path)))
+            if harm is not None:
                 raise ConfigurationError(
-                    f"{self.name}: is the input {file.name} and would overwrite it; choose another "
-                    "output"
+                    f"{self.name}: {harm.format(file.name)}; choose another output"
                 )
-            if path == self.bad_path or _is_same(self.bad_path, path):
-                raise ConfigurationError(
-                    f"{self.name}: the input {file.name} is where its bad rows would be written; "
-                    "choose another output"
-                )
-            if self.path in path.parents or self.folder in path.parents:
-                raise ConfigurationError(
-                    f"{self.name}: the input {file.name} lies in it; choose another output"
-                )
+
+    def _harm_to(self, path: Path) -> str | None:
+        """Return what this output would do to an input, with a place for its name."""
+        if self.path == path or _is_same(self.path, path):
+            return "is the input {} and would overwrite it"
+        if path == self.bad_path or _is_same(self.bad_path, path):
+            return "the input {} is where its bad rows would be written"
+        if self.path in path.parents or self.folder in path.parents:
+            return "the input {} lies in it"
+        return None
 
     def check_free(self, *, overwrite: bool) -> None:
         """See `Target`."""

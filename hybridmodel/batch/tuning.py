@@ -86,11 +86,16 @@ def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[]
     if feeds is None or row_s is None:
         return Tuning(lone, 1, BATCH_ROWS)
     cores = available_cores()
-    if row_s > _HEAVY_S and not own and cores > 1:
-        whole = model if lone is not model else model.with_session_options(None)
-        if (_row_s(whole, feeds, clock) or row_s) < _CLEARLY * row_s / cores:
-            return Tuning(whole, 1, BATCH_ROWS)
+    may_compare = row_s > _HEAVY_S and not own and cores > 1
+    whole = _with_all_threads(model) if may_compare else lone
+    whole_s = _row_s(whole, feeds, clock) if may_compare else None
+    if whole_s is not None and whole_s < _CLEARLY * row_s / cores:
+        return Tuning(whole, 1, BATCH_ROWS)
     return Tuning(lone, max(1, min(cores, round(row_s / _READ_S))), BATCH_ROWS)
+
+
+def _with_all_threads(model: HybridOnnxModel) -> HybridOnnxModel:
+    return model.with_session_options(None) if model.local.session_options else model
 
 
 def _row_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float | None:
