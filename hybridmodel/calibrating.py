@@ -18,6 +18,7 @@ from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
 from hybridmodel.checks import check_seconds, check_share
 from hybridmodel.data.binding import Binding, Bound
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from hybridmodel.model import HybridOnnxModel
 
-Array = np.ndarray[Any, Any]
 
 # Share of the rows that one step of the threshold may move without a warning.
 _COARSE = 0.10

@@ -14,13 +14,11 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from hybridmodel.azure_ep.entries import Asked, SessionEntries
 from hybridmodel.data.binding import Binding
-from hybridmodel.data.tensors import TensorSpec, format_shape
+from hybridmodel.data.tensors import Array, TensorSpec, format_shape
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.local.session import spec_of
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.resilience import Deadline
-
-Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger("hybridmodel")
 

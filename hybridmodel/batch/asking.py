@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from hybridmodel.batch.packing import MOST_REQUEST_ROWS, Request, request_rows
 from hybridmodel.batch.patience import Patience
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.binding import Bound
-from hybridmodel.data.tensors import size_of
+from hybridmodel.data.tensors import Array, size_of
 from hybridmodel.routing.resolver import REMOTE_POLICY
-
-Array = np.ndarray[Any, Any]
 
 
 class Asking:

@@ -7,15 +7,15 @@ infinity for all others, since rounding to float32 must not move a row across th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from hybridmodel.cascade.scores import escalated
+from hybridmodel.data.tensors import Array
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.routing.cascading import LEAST_SURE, OVER, SURE, SURER, UNSURE
 
-Array = np.ndarray[Any, Any]
 Blocks = Callable[[], Iterable[Array]]
 
 _LARGEST = np.finfo(np.float32).max

@@ -20,9 +20,9 @@ from hybridmodel.batch.pipeline import Piece
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.work import Work
 from hybridmodel.data.binding import Binding, Bound
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
-Array = np.ndarray[Any, Any]
 Mend = Callable[[Rows], tuple[Any, dict[int, str]]]
 
 

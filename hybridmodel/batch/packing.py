@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hybridmodel.data.binding import Bound
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
-
-Array = np.ndarray[Any, Any]
 
 MOST_REQUEST_ROWS = 1 << 13
 _MOST_REQUEST_BYTES = 1 << 22

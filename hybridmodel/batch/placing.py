@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.answer import PROVENANCE
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import SpecMismatch
-
-Array = np.ndarray[Any, Any]
 
 
 class Queue:

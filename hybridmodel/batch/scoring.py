@@ -14,6 +14,7 @@ from hybridmodel.batch.summary import Counts
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.outputs import columns_of
 from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.switch import AZURE
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -71,7 +72,7 @@ def counts_of(answer: Answer, rows: int) -> Counts:
     if answer.remote_rows is not None:
         remote = int(np.count_nonzero(answer.remote_rows))
     else:
-        remote = rows if answer.route == "azure" else 0
+        remote = rows if answer.route == AZURE else 0
     return Counts(rows=rows, local=rows - remote, remote=remote)
 
 

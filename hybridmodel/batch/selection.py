@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hybridmodel.cascade.least_sure import order_keys
+from hybridmodel.data.tensors import Array
 
-Array = np.ndarray[Any, Any]
 Blocks = Callable[[], Iterable[Array]]
 """Reads all scores again, in the order of the rows, some at a time."""
 

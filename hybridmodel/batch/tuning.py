@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hybridmodel.batch.packing import MOST_REQUEST_ROWS, request_rows
-from hybridmodel.data.tensors import WILDCARD, TensorSpec, size_of
+from hybridmodel.data.tensors import WILDCARD, Array, TensorSpec, size_of
 from hybridmodel.exceptions import HybridModelError
 from hybridmodel.routing.resolver import LOCAL_POLICY
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
-Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
 
 BATCH_ROWS = 1 << 15
@@ -79,23 +78,18 @@ def _for_endpoint(model: HybridOnnxModel) -> Tuning:
 
 def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[], float]) -> Tuning:
     given = model.local.session_options
-    own = bool(given) and given != ONE_THREAD
     lone = model if given else model.with_session_options(ONE_THREAD)
     feeds = None if workers is not None else _zeros(model, _MANY)
     row_s = None if feeds is None else _row_s(lone, feeds, clock)
     if feeds is None or row_s is None:
         return Tuning(lone, 1, BATCH_ROWS)
     cores = available_cores()
-    may_compare = row_s > _HEAVY_S and not own and cores > 1
-    whole = _with_all_threads(model) if may_compare else lone
-    whole_s = _row_s(whole, feeds, clock) if may_compare else None
-    if whole_s is not None and whole_s < _CLEARLY * row_s / cores:
-        return Tuning(whole, 1, BATCH_ROWS)
+    if row_s > _HEAVY_S and cores > 1 and given in (None, {}, ONE_THREAD):
+        whole = model.with_session_options(None) if given else model
+        whole_s = _row_s(whole, feeds, clock)
+        if whole_s is not None and whole_s < _CLEARLY * row_s / cores:
+            return Tuning(whole, 1, BATCH_ROWS)
     return Tuning(lone, max(1, min(cores, round(row_s / _READ_S))), BATCH_ROWS)
-
-
-def _with_all_threads(model: HybridOnnxModel) -> HybridOnnxModel:
-    return model.with_session_options(None) if model.local.session_options else model
 
 
 def _row_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float | None:

@@ -26,11 +26,10 @@ from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.selection import Cut, Marker, find_cut
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.work import Work
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.switch import AZURE
-
-Array = np.ndarray[Any, Any]
 
 Parts = Callable[[], Iterator[tuple[int, Any]]]
 """Yields the record batches of all parts in order, with the numbers of the parts."""

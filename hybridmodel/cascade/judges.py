@@ -17,10 +17,9 @@ from hybridmodel.cascade.formatting import some
 from hybridmodel.cascade.scores import NAMED, Score, is_column, listed, name_of
 from hybridmodel.checks import check_tolerance
 from hybridmodel.data.inputs import from_array_like
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
-Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 LossFunction = Callable[[Any, Outputs, Outputs], Any]
 

@@ -6,11 +6,9 @@ less sure than any other. Of rows with the same score the earlier is taken first
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from hybridmodel.data.tensors import Array
 
 _SIGN = np.uint32(1 << 31)
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
-
-Array = np.ndarray[Any, Any]
 
 # How far a row's probabilities may be from a sum of one: half precision and int8 models round.
 _TOLERANCE = 1e-2

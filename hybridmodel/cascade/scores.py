@@ -25,10 +25,9 @@ import numpy as np
 from hybridmodel.cascade.probabilities import by_class, entropy, flaw, margin, max_probability
 from hybridmodel.checks import shown
 from hybridmodel.data.json_records import flag, nullable, read_record, text
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
-Array = np.ndarray[Any, Any]
 Function = Callable[[Mapping[str, Array]], Any]
 
 FUNCTION = "function"

@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hybridmodel.cascade.bounds import most_failures, upper_bound
 from hybridmodel.cascade.scores import escalated, finite
 from hybridmodel.checks import check_share
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
-
-Array = np.ndarray[Any, Any]
 
 
 def find_threshold(scores: Array, losses: Array, *, epsilon: float, delta: float) -> float:

@@ -23,7 +23,7 @@ from hybridmodel.compare.values import (
     compare_values,
     plain,
 )
-from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.switch import AZURE, LOCAL
@@ -31,7 +31,6 @@ from hybridmodel.switch import AZURE, LOCAL
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 Pairs = Counter[tuple[Any, Any]]
 

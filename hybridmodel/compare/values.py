@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.data.tensors import format_shape
-
-Array = np.ndarray[Any, Any]
+from hybridmodel.data.tensors import Array, format_shape
 
 # Floats are equal when ``|remote - local| <= ATOL + RTOL * |local|``.
 RTOL, ATOL = 1e-4, 1e-6

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from hybridmodel.data.tensors import Array
 from hybridmodel.switch import AZURE, LOCAL
-
-Array = np.ndarray[Any, Any]
 
 MIXED = "mixed"
 """Route of an answer in which each route computed some rows."""

@@ -15,12 +15,12 @@ import numpy as np
 
 from hybridmodel.checks import needed_for
 from hybridmodel.data.plain import Table, read_table
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, Any]
 
 _STREAM, _ARRAY = "__arrow_c_stream__", "__arrow_c_array__"
 

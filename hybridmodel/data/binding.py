@@ -277,15 +277,6 @@ def _lent_by_pandas(frame: pd.DataFrame) -> Array | None:
     return values if values.dtype.kind in NUMBERS and not values.flags.writeable else None
 
 
-def _is_plain_number(dtype: Any) -> bool:
-    return isinstance(dtype, np.dtype) and dtype.kind in NUMBERS
-
-
-def _is_nullable_float(dtype: Any) -> bool:
-    inner = getattr(dtype, "numpy_dtype", None)
-    return inner is not None and inner.kind == "f"
-
-
 def _is_pandas(data: Any, kind: str) -> bool:
     pandas = sys.modules.get("pandas")
     # While another thread imports it, it is there without its classes, and nobody has one of them.

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.data.casting import cast, check_none_missing
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
-
-Array = np.ndarray[Any, Any]
 
 _BLOCK_ROWS = 1 << 12
 

@@ -12,13 +12,13 @@ from functools import partial
 
 import numpy as np
 
-from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec, format_shape
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, shown
 from hybridmodel.remote.wire.layouts import read_response
-from hybridmodel.remote.wire.tensor_data import Array, Slot, fill
+from hybridmodel.remote.wire.tensor_data import Slot, fill
 
 _BYTES_PER_S = 20e6
 """How fast a slow machine reads JSON."""

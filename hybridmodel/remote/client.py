@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from hybridmodel.data.answer import Answer
-from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import EndpointRefused, EndpointUnavailable, ProtocolError, SpecMismatch
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
@@ -29,7 +29,7 @@ from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
-from hybridmodel.remote.wire.tensor_data import Array, not_in_json
+from hybridmodel.remote.wire.tensor_data import not_in_json
 from hybridmodel.switch import AZURE
 
 _CHUNKS_AT_A_TIME = 4

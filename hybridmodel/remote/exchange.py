@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
@@ -28,7 +29,7 @@ from hybridmodel.remote.trust.permission import permission_of
 from hybridmodel.remote.trust.variables import capped
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
 from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message
-from hybridmodel.remote.wire.tensor_data import Array, Buffer
+from hybridmodel.remote.wire.tensor_data import Buffer
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request; without ``identity``, Triton would compress its answers."""

@@ -13,6 +13,7 @@ import numpy as np
 from hybridmodel.cascade.judges import facts_of
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import plain
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.report.findings import Durations, Findings, Row
 from hybridmodel.report.subject import subject_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from hybridmodel.model import HybridOnnxModel
 
-Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, Array]
 _Times = tuple[list[float], list[float]]
 

@@ -6,12 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
 from hybridmodel.cascade.scores import Score, as_score, is_column, listed
 from hybridmodel.compare.comparison import find_judge
-from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing.policies import Cascade
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
     from hybridmodel.cascade.calibration import Calibration
     from hybridmodel.model import HybridOnnxModel
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,9 @@ from hybridmodel.cascade.judges import ByClass, ByTolerance, Judged
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import Accuracy, trace
 from hybridmodel.compare.values import plain
+from hybridmodel.data.tensors import Array
 from hybridmodel.report.findings import Chosen, ClassRight, Errors, Escalation, Labelled, Numbers
 from hybridmodel.report.subject import Subject
-
-Array = np.ndarray[Any, Any]
 
 _MOST_PAIRS = 1000
 _BINS = 41

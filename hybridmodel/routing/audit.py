@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,6 @@ from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Cascade
-
-Array = np.ndarray[Any, Any]
 
 
 class Audit:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hybridmodel.data.answer import MIXED, Answer, Reasons
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
@@ -17,8 +18,6 @@ from hybridmodel.routing.choosing import RowChooser
 from hybridmodel.routing.policies import Cascade
 from hybridmodel.routing.routes import Request, Routes, merge, pick
 from hybridmodel.switch import AZURE, LOCAL
-
-Array = np.ndarray[Any, Any]
 
 SURE, UNSURE, OVER = "sure", "unsure", "over the limit"
 """Reasons why a row is kept, is escalated, or is kept in spite of its score."""

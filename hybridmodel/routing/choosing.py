@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hybridmodel.cascade.least_sure import least_sure
 from hybridmodel.cascade.scores import escalated
+from hybridmodel.data.tensors import Array
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Cascade
-
-Array = np.ndarray[Any, Any]
 
 
 class Chosen(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybridmodel.data.answer import MIXED, Answer
 from hybridmodel.data.binding import Binding
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.routing.policies import Azure, Local, Split
@@ -20,8 +21,6 @@ from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
     from hybridmodel.compare.comparison import Comparison
-
-Array = np.ndarray[Any, Any]
 
 
 class Router:

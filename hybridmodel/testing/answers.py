@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.data.tensors import BY_DTYPE, ModelSpec
+from hybridmodel.data.tensors import BY_DTYPE, Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.protocol import InferRequest, encode_metadata, encode_response
-
-Array = np.ndarray[Any, Any]
 
 
 def as_answer(given: Any) -> Any:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from hybridmodel.checks import check_count, check_seconds
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.attempts import EndpointState
@@ -22,8 +21,6 @@ from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.wire.protocol import HEADER_LENGTH, decode_request, split_body
 from hybridmodel.testing.answers import as_answer, describe, json_reply, respond
 from hybridmodel.testing.script import TICK_S, Event, Script
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

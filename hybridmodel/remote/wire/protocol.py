@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from hybridmodel.data.tensors import BY_DTYPE, ModelSpec
+from hybridmodel.data.tensors import BY_DTYPE, Array, ModelSpec
 from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote.wire.json_text import decode_object
 from hybridmodel.remote.wire.layouts import flag_of, name_of, objects_of, slots_of, text_of
-from hybridmodel.remote.wire.tensor_data import Array, Buffer, fill, to_list, to_raw
+from hybridmodel.remote.wire.tensor_data import Buffer, fill, to_list, to_raw
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_EXTENSION = "binary_tensor_data"

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.data.casting import from_values
-from hybridmodel.data.tensors import BY_DTYPE, format_shape
+from hybridmodel.data.tensors import BY_DTYPE, Array, format_shape
 from hybridmodel.exceptions import InputMismatch, ProtocolError
 from hybridmodel.remote.wire.json_text import shown
 
-Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview
 
 _JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
