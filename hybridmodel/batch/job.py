@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.batch import work as works
@@ -26,6 +25,7 @@ from hybridmodel.batch.tuning import ONE_THREAD, tuned
 from hybridmodel.batch.two_pass import has_two_passes
 from hybridmodel.batch.work import Work
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local.onnx_file import is_onnx_file
 from hybridmodel.routing.resolver import LOCAL_POLICY
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _opened(model: Any) -> Iterator[HybridOnnxModel]:
     if not isinstance(model, (str, os.PathLike)):
         yield model
         return
-    if Path(model).suffix.lower() == ".onnx" and Path(model).is_file():
+    if is_onnx_file(model):
         from hybridmodel.model import HybridOnnxModel
 
         opened = HybridOnnxModel(model, session_options=ONE_THREAD)

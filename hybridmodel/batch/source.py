@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from hybridmodel.batch.fingerprint import Look, look, settings_of
-from hybridmodel.batch.formats import Format, InputFile
+from hybridmodel.batch.formats import Format, InputFile, total_rows
 from hybridmodel.batch.formats.frames import is_text
 from hybridmodel.batch.parts import WHOLE, rows_of_part
 from hybridmodel.batch.pieces import Rows
@@ -69,8 +69,7 @@ class Source:
     @property
     def rows(self) -> int | None:
         """The number of rows of all files; None if a file does not tell."""
-        known = [one.rows for one in self.looks if one.rows is not None]
-        return sum(known) if len(known) == len(self.looks) else None
+        return total_rows([one.rows for one in self.looks])
 
     @cached_property
     def task(self) -> Task:

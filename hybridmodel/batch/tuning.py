@@ -80,20 +80,25 @@ def _for_session(model: HybridOnnxModel, workers: int | None, clock: Callable[[]
     given = model.local.session_options
     lone = model if given else model.with_session_options(ONE_THREAD)
     feeds = None if workers is not None else _zeros(model, _MANY)
-    row_s = None if feeds is None else _row_s(lone, feeds, clock)
-    if feeds is None or row_s is None:
+    row_s = _row_s(lone, feeds, clock)
+    if row_s is None:
         return Tuning(lone, 1, BATCH_ROWS)
     cores = available_cores()
     if row_s > _HEAVY_S and cores > 1 and given in (None, {}, ONE_THREAD):
         whole = model.with_session_options(None) if given else model
-        whole_s = _row_s(whole, feeds, clock)
-        if whole_s is not None and whole_s < _CLEARLY * row_s / cores:
+        if _is_clearly_faster(_row_s(whole, feeds, clock), row_s / cores):
             return Tuning(whole, 1, BATCH_ROWS)
     return Tuning(lone, max(1, min(cores, round(row_s / _READ_S))), BATCH_ROWS)
 
 
-def _row_s(model: HybridOnnxModel, feeds: Feeds, clock: Callable[[], float]) -> float | None:
-    """Return the seconds that a row takes; None if the model refuses rows of zeros."""
+def _is_clearly_faster(found_s: float | None, other_s: float) -> bool:
+    return found_s is not None and found_s < _CLEARLY * other_s
+
+
+def _row_s(model: HybridOnnxModel, feeds: Feeds | None, clock: Callable[[], float]) -> float | None:
+    """Return the seconds that a row takes; None without feeds, or if the model refuses them."""
+    if feeds is None:
+        return None
     rows, spent_s = _FEW, 0.0
     for _ in range(2):
         part = {name: array[:rows] for name, array in feeds.items()}

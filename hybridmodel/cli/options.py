@@ -160,8 +160,9 @@ def open_model(uri: str, config: Mapping[str, Any]) -> HybridOnnxModel:
 
     A stored route that is not granted is refused when it is taken.
     """
-    from hybridmodel.cli.plain_onnx import is_onnx_file, open_onnx
+    from hybridmodel.cli.plain_onnx import open_onnx
     from hybridmodel.flavor import read_model
+    from hybridmodel.local.onnx_file import is_onnx_file
 
     if is_onnx_file(uri):
         return open_onnx(Path(uri), config)

@@ -12,11 +12,6 @@ from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 
 
-def is_onnx_file(uri: str) -> bool:
-    """Tell whether a model is a file; saved ones are folders."""
-    return uri.lower().endswith(".onnx") and "://" not in uri and Path(uri).is_file()
-
-
 def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
     """Open an ONNX file with the settings that a saved model would be loaded with.
 

@@ -11,7 +11,7 @@ import click
 
 from hybridmodel.batch import Summary
 from hybridmodel.batch.columns import Columns
-from hybridmodel.batch.formats import count_rows
+from hybridmodel.batch.formats import count_rows, total_rows
 from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.tuning import tuned
@@ -147,7 +147,7 @@ def _stream(scorer: Scorer, inputs: Inputs, target: str | None, job: JobOptions)
     check_free(target, overwrite=job.overwrite)
     with (
         writing(None if target is None else Path(target)) as write,
-        progress(_rows(inputs), streams=target is None) as advance,
+        progress(total_rows([*map(count_rows, inputs.files)]), streams=target is None) as advance,
     ):
         for result in answered(scorer, inputs, job.batch_rows or _STREAM_ROWS, found.workers):
             write(result.batch)
@@ -192,13 +192,6 @@ def _do(scorer: Scorer, inputs: Inputs, target: str, job: JobOptions) -> Summary
         if not hint:
             raise
         raise InputMismatch(f"{error}{hint}") from error
-
-
-def _rows(inputs: Inputs) -> int | None:
-    """Return the rows of all files, where all say so."""
-    counts = [count_rows(file) for file in inputs.files]
-    known = [count for count in counts if count is not None]
-    return sum(known) if counts and len(known) == len(counts) else None
 
 
 def _tell(summary: Summary, policy: Any, model: HybridOnnxModel) -> None:

@@ -17,9 +17,9 @@ import click
 
 from hybridmodel.cli import options
 from hybridmodel.cli.endings import Terminated, ended_by_signals
-from hybridmodel.cli.plain_onnx import is_onnx_file
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local.onnx_file import is_onnx_file
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel

@@ -251,3 +251,9 @@ def _check_stored(
             f"{onnx.path}: has settings for onnxruntime's sessions, which may write files, and "
             f"{_SETTINGS_VARIABLE} activates them; unset that variable"
         )
+
+
+def is_onnx_file(uri: str | os.PathLike[str]) -> bool:
+    """Tell whether a model is a file; saved ones are folders."""
+    text = os.fspath(uri)
+    return text.lower().endswith(".onnx") and "://" not in text and Path(text).is_file()

@@ -10,7 +10,7 @@ from hybridmodel.batch.formats.kinds import (
     find_format,
     format_of,
 )
-from hybridmodel.batch.formats.reader import count_rows, line_of, read, read_from
+from hybridmodel.batch.formats.reader import count_rows, line_of, read, read_from, total_rows
 from hybridmodel.batch.formats.writer import Writer
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "line_of",
     "read",
     "read_from",
+    "total_rows",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from hybridmodel.batch.formats import arrow_ipc, csv_text, json_lines, parquet
@@ -54,6 +54,12 @@ def count_rows(file: InputFile) -> int | None:
         return None
     with file.opened() as opened:
         return parquet.count_rows(opened, file.name)
+
+
+def total_rows(counts: Sequence[int | None]) -> int | None:
+    """Return the rows of several files together; None if there is no file, or one does not say."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if counts and len(known) == len(counts) else None
 
 
 def line_of(file: InputFile, row: int, reading: Reading | None = None) -> int | None:
