@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybridmodel.data.tensors import Array
 from hybridmodel.remote.wire.layouts import read_response
-from hybridmodel.remote.wire.tensor_data import Array, Buffer, fill
+from hybridmodel.remote.wire.tensor_data import Buffer, fill
 
 X = np.array([[1.0, 2.0]], "<f4")
 
