@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from hybridmodel.exceptions import ConfigurationError
 
 _BUFFER_BYTES = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+_OLD = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _UNFINISHED = ".tmp"
 
 
@@ -38,18 +40,22 @@ class Written:
         return asdict(self)
 
 
+NOTHING = Written(0, "00000000")
+
+
 class Sink:
     """A file for writing that counts its bytes and keeps their checksum.
 
-    Closing it does nothing: whoever made it closes the file, when it is to be durable.
+    `before` is what the file has already. Closing it does nothing: whoever made it closes the file,
+    when it is to be durable.
     """
 
     closed = False
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, before: Written = NOTHING) -> None:
         self._file = file
-        self._size = 0
-        self._sum = 0
+        self._size = before.size_bytes
+        self._sum = int(before.checksum, 16)
         self._is_given_up = False
 
     @property
@@ -94,10 +100,13 @@ class Sink:
         return False
 
 
-def measured(file: Any) -> Written:
-    """Return the size and checksum of the rest of a file."""
-    size = total = 0
-    while piece := file.read(_BUFFER_BYTES):
+def measured(file: Any, before: Written = NOTHING, most_bytes: int = sys.maxsize) -> Written:
+    """Return the size and checksum of a file up to its end, or up to a size.
+
+    `before` is what was read of it so far.
+    """
+    size, total = before.size_bytes, int(before.checksum, 16)
+    while piece := file.read(max(0, min(_BUFFER_BYTES, most_bytes - size))):
         size += len(piece)
         total = zlib.crc32(piece, total)
     return Written(size, f"{total:08x}")
@@ -113,6 +122,15 @@ class Disk:
         """Open a new file; an old file of this name is removed, and no link is followed."""
         path.unlink(missing_ok=True)
         return os.fdopen(os.open(path, _NEW, 0o666), "wb", _BUFFER_BYTES)
+
+    def grow(self, path: Path, size_bytes: int) -> IO[bytes]:
+        """Open a file behind its first bytes, and cut off the others; no link is followed."""
+        if not size_bytes:
+            return self.create(path)
+        file = os.fdopen(os.open(path, _OLD), "r+b", _BUFFER_BYTES)
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
+        return file
 
     def sync(self, file: IO[bytes]) -> None:
         """Flush a file to the disk."""

@@ -155,13 +155,15 @@ def predict_files(
 
 def _work(store: Store, source: Source, target: Target, *, resume: bool, overwrite: bool) -> Work:
     """Begin a job, or go on with one."""
-    form = source.form_of_parts
+    growing = source.where_grows(store)
+    form = source.form_of_parts(grows=growing is not None)
     if resume and works.is_begun(store):
         try:
             work = works.resume(
                 store,
                 source.task,
                 form=form,
+                growing=growing,
                 output=target.name,
                 holds=lambda done: target.holds(store, done),
             )
@@ -178,7 +180,7 @@ def _work(store: Store, source: Source, target: Target, *, resume: bool, overwri
             "begins anew"
         )
     target.check_free(overwrite=overwrite)
-    return works.begin(store, source.task, form=form)
+    return works.begin(store, source.task, form=form, growing=growing)
 
 
 @contextmanager

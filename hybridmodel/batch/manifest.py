@@ -16,7 +16,7 @@ from typing import Any
 from hybridmodel.batch.store import LINE_BYTES, Store
 from hybridmodel.exceptions import ConfigurationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Increased when an older release can no longer go on with a job of a newer one."""
 
 JOB, INPUT, PART, DONE = "job", "input", "part", "done"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybridmodel.batch.bad_rows import Sifted
+from hybridmodel.batch.growing import Growth
 from hybridmodel.batch.parts import WHOLE, Position
 from hybridmodel.batch.pieces import Pieces
 from hybridmodel.batch.pipeline import Scored, scored
@@ -52,8 +53,10 @@ class Run:
             self.target.check_free(overwrite=overwrite)
             return finish(self.work, self.target.form, whole, counts)
 
-    def _begun(self, stack: ExitStack) -> Whole | None:
-        """Return the output with the finished parts, if it is written beside the parts."""
+    def _begun(self, stack: ExitStack) -> Whole | Growth | None:
+        """Return the output with the finished parts, if it is written with or beside the parts."""
+        if self.work.growing is not None:
+            return stack.enter_context(Growth(self.work, self.work.growing))
         form = self.target.form
         if form is None or form.is_text or self.source.is_two_pass:
             return None
@@ -62,7 +65,7 @@ class Run:
             whole.write(batch)
         return whole
 
-    def _answer_parts(self, whole: Whole | None) -> Counts:
+    def _answer_parts(self, whole: Whole | Growth | None) -> Counts:
         work = self.work
         answer: Answer = self.source.rules.sifter(self.source.score)
         sent = SentRows(work.manifest, work.others) if self.source.is_remote else None

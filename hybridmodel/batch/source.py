@@ -10,11 +10,13 @@ from typing import Any
 from hybridmodel.batch.fingerprint import Look, look, settings_of
 from hybridmodel.batch.formats import Format, InputFile, total_rows
 from hybridmodel.batch.formats.frames import is_text
+from hybridmodel.batch.growing import where_grows
 from hybridmodel.batch.parts import WHOLE, rows_of_part
 from hybridmodel.batch.pieces import Rows
 from hybridmodel.batch.pipeline import Score
 from hybridmodel.batch.rules import Rules
 from hybridmodel.batch.scoring import can_be_split
+from hybridmodel.batch.store import LocalStore, Store
 from hybridmodel.batch.target import Target
 from hybridmodel.batch.two_pass import LocalPass, has_two_passes
 from hybridmodel.batch.work import Task
@@ -61,10 +63,13 @@ class Source:
         scorer = self.rules.scorer
         return LocalPass(scorer) if self.is_two_pass else scorer
 
-    @property
-    def form_of_parts(self) -> Format:
-        """How parts are written."""
-        return form_of_parts(self.form, is_first_pass=self.is_two_pass)
+    def where_grows(self, store: Store) -> LocalStore | None:
+        """Return the store if the output can grow in it."""
+        return None if self.is_two_pass else where_grows(store, self.form, len(self.files))
+
+    def form_of_parts(self, *, grows: bool) -> Format:
+        """Return how parts are written."""
+        return form_of_parts(self.form, is_first_pass=self.is_two_pass, grows=grows)
 
     @property
     def rows(self) -> int | None:

@@ -98,6 +98,29 @@ class LocalStore:
         # An empty file cannot be mapped.
         return pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"")
 
+    def grow(self, name: str, size_bytes: int) -> IO[bytes]:
+        """Open a file behind its first bytes, or make it; its name is durable."""
+        file = self.disk.grow(self.path(name), size_bytes)
+        try:
+            self.disk.sync_folder(self.folder)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def grew(self, name: str, before: Written, after: Written) -> bool:
+        """Tell whether a file grew from one size and checksum to another; it may be longer."""
+        try:
+            with self.path(name).open("rb") as file:
+                file.seek(before.size_bytes)
+                return measured(file, before, after.size_bytes) == after
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Bring what was appended to a file to the disk."""
+        self.disk.sync(file)
+
     def exists(self, name: str) -> bool:
         """See `Store`."""
         return self.path(name).exists()

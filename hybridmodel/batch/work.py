@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hybridmodel.batch import manifest
+from hybridmodel.batch.durable import NOTHING, Written
 from hybridmodel.batch.fingerprint import InputIdentity, changed_inputs, changes
 from hybridmodel.batch.formats import PARQUET, Format
 from hybridmodel.batch.manifest import Entry, Manifest
 from hybridmodel.batch.parts import PartRecord, Position
-from hybridmodel.batch.store import FIRST, Store
+from hybridmodel.batch.store import FIRST, LocalStore, Store
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.target import BAD, PARTS, WHOLE, Done, part_name
 from hybridmodel.exceptions import ConfigurationError
@@ -45,21 +46,32 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """The state of a job while it runs; `others` has the lines of other kinds in the manifest."""
+    """The state of a job while it runs.
+
+    `others` has the lines of other kinds in the manifest. If the output grows, `growing` is the
+    store, and `grown` has its size and checksum at the end of each part.
+    """
 
     store: Store
     manifest: Manifest
     part_rows: int
     form: Format
+    growing: LocalStore | None = None
+    grown: list[Written] = field(default_factory=list)
     position: Position = field(default_factory=Position)
     counts: Counts = field(default_factory=Counts)
     resumed: int = 0
     done: Done | None = None
     others: list[Entry] = field(default_factory=list)
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether the parts are the files of the output."""
+        return self.form.kind == PARQUET and self.growing is None
+
     def part(self, number: int) -> str:
         """Return the name of a part's file."""
-        return f"{PARTS}/{part_name(number)}" if self.form.kind == PARQUET else f"part-{number:08d}"
+        return f"{PARTS}/{part_name(number)}" if self.is_folder else f"part-{number:08d}"
 
     def bad(self, number: int) -> str:
         """Return the name of the file with a part's bad rows."""
@@ -76,25 +88,35 @@ class Work:
         self.done = done
 
     def holds(self, record: PartRecord) -> bool:
-        """Tell whether the files of a part exist as they were written."""
-        return self.store.holds(self.part(record.number), record.written) and (
-            record.bad is None or self.store.holds(self.bad(record.number), record.bad)
-        )
+        """Tell whether a part, and the file of its bad rows, are on the disk as written."""
+        if record.bad is not None and not self.store.holds(self.bad(record.number), record.bad):
+            return False
+        if self.growing is None:
+            return self.store.holds(self.part(record.number), record.written)
+        return self.growing.grew(WHOLE, self.end, record.written)
+
+    @property
+    def end(self) -> Written:
+        """Where the last finished part ends in an output that grows."""
+        return self.grown[-1] if self.grown else NOTHING
 
     def take(self, record: PartRecord) -> None:
         """Count a finished part."""
         self.position = self.position.behind(record)
         self.counts += record.counts
+        if self.growing is not None:
+            self.grown.append(record.written)
 
 
-def begin(store: Store, task: Task, *, form: Format) -> Work:
+def begin(store: Store, task: Task, *, form: Format, growing: LocalStore | None) -> Work:
     """Empty a folder and begin a job in it; raises `OSError`."""
     store.clear(FIRST)
-    if form.kind == PARQUET:
-        store.make_folder(PARTS)
     made = Manifest(store)
+    work = Work(store=store, manifest=made, part_rows=task.part_rows, form=form, growing=growing)
+    if work.is_folder:
+        store.make_folder(PARTS)
     made.begin(task.entries())
-    return Work(store=store, manifest=made, part_rows=task.part_rows, form=form)
+    return work
 
 
 def is_begun(store: Store) -> bool:
@@ -121,7 +143,13 @@ def is_done(store: Store) -> bool:
 
 
 def resume(
-    store: Store, task: Task, *, form: Format, output: str, holds: Callable[[Done], bool]
+    store: Store,
+    task: Task,
+    *,
+    form: Format,
+    growing: LocalStore | None,
+    output: str,
+    holds: Callable[[Done], bool],
 ) -> Work:
     """Go on with a job that was begun.
 
@@ -134,7 +162,7 @@ def resume(
     if done is not None and not holds(done):
         made.cut(lines - 1)
         done = None
-    work = Work(store=store, manifest=made, part_rows=0, form=form, done=done)
+    work = Work(store=store, manifest=made, part_rows=0, form=form, growing=growing, done=done)
     reader = _Reader(work, task, output)
     entries = made.entries()
     for number, entry in enumerate(entries):
@@ -148,7 +176,7 @@ def resume(
             made.cut(number)
             break
     reader.end()
-    if work.done is None and form.kind == PARQUET:
+    if work.done is None and work.is_folder:
         store.make_folder(PARTS)  # Not there any more if the job was done, and its output is gone.
     work.resumed = work.position.part
     return work

@@ -1,8 +1,9 @@
 """Answers become parts, and parts become the output.
 
-For a folder, the parts are the output. Parts of text formats are text, and are joined at the end.
-For any other file, the parts are kept in Arrow IPC, which is cheap, and the file is written beside
-them: a resumed job writes it again from the finished parts.
+For a folder, the parts are the output. A Parquet file on a local disk grows by them, see `growing`.
+Parts of text formats are text, and are joined at the end. For any other file, the parts are kept in
+Arrow IPC, which is cheap, and the file is written beside them: a resumed job writes it again from
+the finished parts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from hybridmodel.batch.bad_rows import Sifted
 from hybridmodel.batch.durable import Sink, Written
 from hybridmodel.batch.formats import ARROW, PARQUET, Format, Writer
+from hybridmodel.batch.growing import Growth
 from hybridmodel.batch.parts import PartRecord
 from hybridmodel.batch.pipeline import Scored
 from hybridmodel.batch.summary import Counts
@@ -24,17 +26,20 @@ from hybridmodel.batch.work import Work
 _COPY_BYTES = 1 << 20
 
 
-def form_of_parts(form: Format | None, *, is_first_pass: bool) -> Format:
+def form_of_parts(form: Format | None, *, is_first_pass: bool, grows: bool) -> Format:
     """Return the format of the parts of an output."""
     if is_first_pass:
         return Format(ARROW)
     if form is None:
         return Format(PARQUET)
-    return form if form.is_text else Format(ARROW)
+    return form if form.is_text or grows else Format(ARROW)
 
 
 def write_parts(
-    work: Work, results: Iterable[Scored], starts: dict[int, tuple[int, int]], whole: Whole | None
+    work: Work,
+    results: Iterable[Scored],
+    starts: dict[int, tuple[int, int]],
+    whole: Whole | Growth | None,
 ) -> Iterator[PartRecord]:
     """Write parts as their answers arrive, and yield the record of each committed part.
 
@@ -42,14 +47,16 @@ def write_parts(
     `OSError` if something cannot be written.
     """
     schema, coming = _schema(work), iter(results)
+    growth = whole if isinstance(whole, Growth) else None
+    beside = whole if isinstance(whole, Whole) else None
     result = next(coming, None)
     while result is not None:
         number = result.part
-        with _Part(work, number, schema) as part:
+        with _Part(work, number, schema, growth) as part:
             while result is not None and result.part == number:
                 part.write(result.batch, result.counts)
-                if whole is not None:
-                    whole.write(result.batch.batch)
+                if beside is not None:
+                    beside.write(result.batch.batch)
                 if part.rows >= work.part_rows:
                     break  # It is full, so it need not wait for the next batch.
                 result = next(coming, None)
@@ -71,7 +78,7 @@ def read_part(work: Work, number: int) -> Iterator[Any]:
             yield from pa.ipc.open_stream(file)
 
 
-def finish(work: Work, form: Format | None, whole: Whole | None, counts: Counts) -> Done:
+def finish(work: Work, form: Format | None, whole: Whole | Growth | None, counts: Counts) -> Done:
     """Join what is not written yet when all parts are done, and record the output.
 
     Raises `OSError` if something cannot be written.
@@ -138,8 +145,9 @@ def write_folder(work: Work, batches: Iterable[tuple[int, Any]]) -> None:
 class _Part:
     """A part while it is written: its file, and a file of its bad rows if there are any."""
 
-    def __init__(self, work: Work, number: int, schema: Any) -> None:
+    def __init__(self, work: Work, number: int, schema: Any, growth: Growth | None) -> None:
         self.schema = schema
+        self._growth = growth
         self._work = work
         self._number = number
         self._stack = ExitStack()
@@ -148,8 +156,11 @@ class _Part:
         self._counts = Counts()
 
     def __enter__(self) -> _Part:
-        name = self._work.part(self._number)
-        self._sink = self._stack.enter_context(self._work.store.create(name))
+        if self._growth is not None:
+            self._sink = self._growth.sink
+        else:
+            name = self._work.part(self._number)
+            self._sink = self._stack.enter_context(self._work.store.create(name))
         return self
 
     def write(self, sifted: Sifted, counts: Counts) -> None:
@@ -184,6 +195,8 @@ class _Part:
     def __exit__(self, *error: Any) -> None:
         if error[0] is None:
             self._writer.close()
+            if self._growth is not None:
+                self._growth.sync()
         self._stack.__exit__(*error)
 
     def _opened(self) -> Any:
@@ -219,10 +232,12 @@ def _schema(work: Work) -> Any:
     """Return the schema of finished Parquet parts; None if there are none."""
     if not work.position.part or work.form.kind != PARQUET:
         return None
+    import pyarrow as pa
     import pyarrow.parquet
 
-    with work.store.open(work.part(0)) as file:
-        return pyarrow.parquet.read_schema(file)
+    with work.store.open(work.part(0) if work.growing is None else WHOLE) as file:
+        size = file.size() if work.growing is None else work.grown[0].size_bytes
+        return pyarrow.parquet.read_schema(pa.BufferReader(file.read_buffer(size)))
 
 
 def _put_together(work: Work, name: str, pieces: Iterable[str]) -> Written:

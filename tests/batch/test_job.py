@@ -229,11 +229,15 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
 
 
 class FullDisk(QuickDisk):
-    """A disk that has room for so many files, and then is the system's own full device."""
+    """A disk that has room for so many files, and then is the system's own full device.
+
+    A part of a file that grows counts as a file.
+    """
 
     def __init__(self, room: int, buffering: int) -> None:
         self.room = room
         self.buffering = buffering
+        self.growing: IO[bytes] | None = None
 
     def create(self, path: Path) -> IO[bytes]:
         """Open a file as long as there is room."""
@@ -241,6 +245,21 @@ class FullDisk(QuickDisk):
         if self.room >= 0:
             return super().create(path)
         return Path("/dev/full").open("wb", self.buffering)
+
+    def grow(self, path: Path, size_bytes: int) -> IO[bytes]:
+        """Remember which file grows."""
+        self.growing = super().grow(path, size_bytes)
+        return self.growing
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Let a file that grows go on in the full device when there is no room left."""
+        super().sync(file)
+        if file is self.growing:
+            self.room -= 1
+        if file is self.growing and self.room <= 0:
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, file.fileno())
+            os.close(full)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")

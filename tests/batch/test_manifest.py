@@ -123,7 +123,7 @@ def test_the_manifest_of_a_later_release(tmp_path: Path) -> None:
     """A job that another release has begun is left to it."""
     made = Manifest(LocalStore(tmp_path, Disk()))
     made.begin([Entry(JOB, {"schema_version": SCHEMA_VERSION + 1})])
-    with pytest.raises(ConfigurationError, match=r"version 2, this release knows 1\); go on with"):
+    with pytest.raises(ConfigurationError, match=r"by another release.*; go on with"):
         list(made.entries())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -139,8 +140,9 @@ def test_killed_again_and_again(
 
 def half_done(source: Path, output: Path, **options: Any) -> Path:
     """Leave a job with some of its parts, and return its folder."""
+    steps = 14 if output.suffix == ".parquet" else 20  # An output that grows takes fewer.
     with pytest.raises(Killed):
-        run(source, output, disk=DyingDisk(20), **options)
+        run(source, output, disk=DyingDisk(steps), **options)
     inside = output.with_name(f".{output.name}.hybridmodel")
     assert (inside / "manifest").read_bytes().count(b'"kind":"part"') >= 2
     return inside
@@ -247,7 +249,7 @@ def test_the_same_call_may_come_again(source: Path, tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "out.parquet")) == ROWS
 
 
-@pytest.mark.parametrize("output", ["out.parquet", "out.csv", "out"])
+@pytest.mark.parametrize("output", ["out.arrow", "out.csv", "out"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -267,6 +269,30 @@ def test_a_part_that_is_another_is_done_again(
     assert summary.resumed == 1
     assert "part 1 is not as it was written; it is done again" in caplog.text
     assert rows_of(tmp_path / output)["id"].tolist() == list(range(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda path, end: path.unlink(), 0),
+        (lambda path, end: path.write_bytes(path.read_bytes()[:end]), 1),
+        (lambda path, end: path.write_bytes(path.read_bytes()[: end + 20]), 1),
+        (lambda path, end: path.write_bytes(b"?" + path.read_bytes()[1:]), 0),
+        (lambda path, end: path.write_bytes(path.read_bytes() + b"half a part"), 2),
+    ],
+    ids=["gone", "cut", "cut in a part", "altered", "longer"],
+)
+def test_an_output_that_grows_counts_up_to_the_first_damage(
+    source: Path, tmp_path: Path, damage: Any, kept: int
+) -> None:
+    """Parts before a damage are kept, the others are answered again, and the file is the same."""
+    inside = half_done(source, tmp_path / "out.parquet")
+    lines = [json.loads(line[9:]) for line in (inside / "manifest").read_bytes().splitlines()]
+    ends = [line["written"]["size_bytes"] for line in lines if line["kind"] == "part"]
+    damage(inside / "whole", ends[0])
+    assert gone_on(source, tmp_path / "out.parquet").resumed == (kept if kept < 2 else len(ends))
+    run(source, tmp_path / "other.parquet")
+    assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "other.parquet").read_bytes()
 
 
 def edited(old: bytes, new: bytes) -> Any:

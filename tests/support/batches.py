@@ -176,7 +176,8 @@ class PowerDisk(DyingDisk):
     def __init__(self, at: int, seed: int | None = None) -> None:
         super().__init__(at)
         self._random = None if seed is None else random.Random(seed)
-        self._unwritten: set[int] = set()
+        self._brought: dict[int, int] = {}
+        self._growing: set[int] = set()
         self._undo: list[tuple[Path, Callable[[], None]]] = []
         self._attic = Path(mkdtemp())
 
@@ -184,13 +185,23 @@ class PowerDisk(DyingDisk):
         """See `Disk`."""
         self._keep(path)
         file = super().create(path)
-        self._unwritten.add(os.fstat(file.fileno()).st_ino)
+        self._brought[_number(file)] = 0
+        return file
+
+    def grow(self, path: Path, size_bytes: int) -> IO[bytes]:
+        """See `Disk`; `create` makes the file."""
+        file = super().grow(path, size_bytes)
+        self._brought[_number(file)] = size_bytes
+        self._growing.add(_number(file))
         return file
 
     def sync(self, file: IO[bytes]) -> None:
         """See `Disk`."""
         super().sync(file)
-        self._unwritten.discard(os.fstat(file.fileno()).st_ino)
+        if _number(file) in self._growing:
+            self._brought[_number(file)] = os.fstat(file.fileno()).st_size
+        else:
+            self._brought.pop(_number(file), None)
 
     def rename(self, old: Path, new: Path) -> None:
         """See `Disk`."""
@@ -220,8 +231,8 @@ class PowerDisk(DyingDisk):
             if self._random is None or self._random.random() < 0.5:
                 undo()
         for path in folder.rglob("*"):
-            if path.is_file() and path.stat().st_ino in self._unwritten:
-                path.write_bytes(b"")
+            if path.is_file() and path.stat().st_ino in self._brought:
+                os.truncate(path, self._brought[path.stat().st_ino])
         shutil.rmtree(self._attic)
 
     def _keep(self, path: Path) -> None:
@@ -238,6 +249,11 @@ class PowerDisk(DyingDisk):
                 os.link(kept, path)
 
         self._undo.append((path.parent, restore))
+
+
+def _number(file: IO[bytes]) -> int:
+    """Return what the system calls a file, whatever its name."""
+    return os.fstat(file.fileno()).st_ino
 
 
 def _move(new: Path, old: Path) -> None:
