@@ -1,18 +1,19 @@
 """How near ``predict_files`` comes to what an endpoint can do.
 
-The server is a real Triton on this machine, which shares the processor with whoever asks it: its
-model has so much to do, 1.1 M multiplications a row, that this decides, as behind a real endpoint.
+The server is a real Triton on this machine. It has the last core, and whoever asks it the others,
+as an endpoint has a machine of its own. Its model has 1.1 M multiplications to do for a row.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ class Remote:
 
 
 @contextmanager
+def on_cores(*, last: bool) -> Iterator[None]:
+    """Let what begins here run on the last core, or on the others; on one core they share it."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[-1:] if last else cores[:-1] or cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@contextmanager
 def endpoint() -> Iterator[tuple[Any, Path]]:
     """Start the server; yield it, and a folder with the local model saved with it."""
     from hybridmodel import HybridOnnxModel, save_model
@@ -62,7 +74,9 @@ def endpoint() -> Iterator[tuple[Any, Path]]:
         folder = Path(place)
         big = folder / "big.onnx"
         big.write_bytes(classifier((1024, 1024), seed=1))
-        with TritonServer({"big": big}) as server:
+        with ExitStack() as stack:
+            with on_cores(last=True):
+                server = stack.enter_context(TritonServer({"big": big}))
             model = HybridOnnxModel(
                 classifier((64, 32)),
                 endpoint=server.endpoint("big", timeout_s=120),
@@ -75,7 +89,7 @@ def endpoint() -> Iterator[tuple[Any, Path]]:
 
 def measure_remote(rows: int, turns: int, seconds: float) -> Remote:
     """Find the endpoint's capacity, and then let both score by turns."""
-    with endpoint() as (server, folder):
+    with endpoint() as (server, folder), on_cores(last=False):
         file = rows_file(folder, rows, one_group=False)
         found = {
             (most, each): client_rows_per_s(server.uri, most, each, seconds)

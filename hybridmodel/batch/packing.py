@@ -14,7 +14,8 @@ from hybridmodel.data.binding import Bound
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 
-MOST_REQUEST_ROWS = 1 << 13
+MOST_REQUEST_ROWS = 1 << 11
+"""Of a request: so many hide its own cost, and more rows no longer fit into a processor's cache."""
 _MOST_REQUEST_BYTES = 1 << 22
 """Of a request, if the endpoint sets no limit: larger ones would leave fewer in flight."""
 

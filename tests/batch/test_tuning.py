@@ -75,7 +75,7 @@ def test_models_that_cannot_be_tried() -> None:
     assert tuned(HybridOnnxModel(models.mean()), LOCAL_POLICY).workers >= 1
 
 
-@pytest.mark.parametrize(("limit", "rows"), [(100, 100), (None, 8192)])
+@pytest.mark.parametrize(("limit", "rows"), [(100, 100), (None, 2048)])
 def test_requests_are_full(limit: int | None, rows: int) -> None:
     """On the remote route each worker has a request, as full as the endpoint takes it."""
     endpoint = TritonEndpoint(
