@@ -102,6 +102,8 @@ def target_of(output: str | os.PathLike[str], disk: Disk) -> Target:
     Raises `ConfigurationError` if the suffix is not of a known format.
     """
     text = os.fspath(output)
+    if not text:
+        raise ConfigurationError("the output: a file or a folder was expected, '' came")
     place = place_of(text)
     is_folder = text.endswith(("/", os.sep)) or not PurePosixPath(place.path).suffix
     form = None if is_folder else format_of(place.path)

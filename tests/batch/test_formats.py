@@ -227,7 +227,9 @@ def test_types_that_change(tmp_path: Path, name: str) -> None:
         writer = Writer(sink, format_of(name), pa.schema({"a": pa.int64()}))
         writer.write(pa.record_batch({"a": pa.array([1], pa.int32())}))
         writer.write(pa.record_batch({"a": pa.array([2.0])}))
-        with pytest.raises(ConfigurationError, match="try csv"):
+        with pytest.raises(
+            ConfigurationError, match=r"column .a.: double came behind .*write \.csv"
+        ):
             writer.write(pa.record_batch({"a": pa.array([2.5])}))
         with pytest.raises(ConfigurationError, match="columns b came after a"):
             writer.write(pa.record_batch({"b": [1]}))

@@ -228,6 +228,13 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
     assert names(tmp_path) == {"in.parquet"}
 
 
+def test_an_output_without_a_name(tmp_path: Path) -> None:
+    """An empty name is no output, and is not taken for the folder in which one works."""
+    source = write(table(5), tmp_path / "in.parquet")
+    with pytest.raises(ConfigurationError, match="a file or a folder was expected, '' came"):
+        predict_files(linear(), source, "")
+
+
 class FullDisk(QuickDisk):
     """A disk that has room for so many files, and then is the system's own full device.
 

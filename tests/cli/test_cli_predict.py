@@ -166,7 +166,9 @@ def test_types_that_change_cannot_be_parquet(cli: Cli) -> None:
     whole = "1,1,1,1\n" * (1 << 15)
     Path("in.csv").write_text(f"a,b,c,d\n{whole}2,1.5,1,1\n")
     args = ("predict", "@linear", "in.csv", "--keep-input")
-    assert "try csv" in cli(*args, "-o", "out.parquet", status=2).stderr
+    refusal = cli(*args, "-o", "out.parquet", status=2).stderr
+    assert "column 'b': double came behind rows with int64" in refusal
+    assert "write .csv or .jsonl" in refusal
     cli(*args, "-o", "out.csv")
 
 

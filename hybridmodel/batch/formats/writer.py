@@ -67,13 +67,15 @@ class Writer:
         """Return a batch with the types of the first; refuse to lose values."""
         import pyarrow as pa
 
-        try:
-            columns = [
-                column.cast(field.type)
-                for column, field in zip(batch.columns, self._schema, strict=True)
-            ]
-        except pa.ArrowException as error:
-            raise self._refused(error) from error
+        columns = []
+        for column, field in zip(batch.columns, self._schema, strict=True):
+            try:
+                columns.append(column.cast(field.type))
+            except pa.ArrowException as error:
+                raise ConfigurationError(
+                    f"column {field.name!r}: {column.type} came behind rows with {field.type}, and "
+                    f"does not fit into it ({error}); write .csv or .jsonl, which have no types"
+                ) from error
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _refused(self, error: Exception) -> ConfigurationError:
