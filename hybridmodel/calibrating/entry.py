@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from hybridmodel.calibrating.findings import find
+from hybridmodel.calibrating.sample import aligned, bind, fingerprint
 from hybridmodel.cascade import judges
-from hybridmodel.cascade.bounds import interval, required_rows, upper_bound
 from hybridmodel.cascade.calibration import Calibration
-from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import Accuracy, find_threshold, jump, trace
+from hybridmodel.cascade.scores import Score, as_score
 from hybridmodel.checks import check_seconds, check_share
-from hybridmodel.data.binding import Binding, Bound
+from hybridmodel.data.binding import Bound
 from hybridmodel.data.tensors import Array
-from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hybridmodel.model import HybridOnnxModel
-
-
-# Share of the rows that one step of the threshold may move without a warning.
-_COARSE = 0.10
 
 
 def calibrate(
@@ -105,10 +95,10 @@ def calibrate(
     score = as_score(score).check(model.spec)
     judge = _judge(model, score, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
-    bound = _bind(model, X)
-    labels = None if y is None else judge.labels(_aligned(y, bound))
+    bound = bind(model, X)
+    labels = None if y is None else judge.labels(aligned(y, bound))
     scores, judged, version = _ask_both(model, score, judge, bound, labels, timeout_s)
-    found = _find(scores, judged, epsilon, delta)
+    found = find(scores, judged, epsilon, delta)
     for note in found["warnings"]:
         warnings.warn(note, stacklevel=2)
     return Calibration(
@@ -125,27 +115,6 @@ def calibrate(
     )
 
 
-def fingerprint(tensors: Mapping[str, Any]) -> str:
-    """Return the sha256 over names, dtypes, shapes and values, in the order of the tensors."""
-    digest = hashlib.sha256()
-    for name, values in tensors.items():
-        if values is None:
-            digest.update(repr((name, None)).encode())
-            continue
-        array = np.asarray(values)
-        digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(_content(array))
-    return digest.hexdigest()
-
-
-def _content(array: Array) -> bytes:
-    if array.dtype.kind != "O":
-        return array.tobytes()
-    # With its length before each text, so that no two lists of texts look the same.
-    texts = [str(item).encode("utf-8", "surrogatepass") for item in array.ravel().tolist()]
-    return b"".join(len(text).to_bytes(8, "little") + text for text in texts)
-
-
 def _judge(
     model: HybridOnnxModel, score: Score, loss: Any, answer: str | None, tolerance: float | None
 ) -> judges.Judge | judges.ByFunction:
@@ -157,37 +126,6 @@ def _judge(
             "loss has to be a function, and cannot be passed together with tolerance"
         )
     return judges.ByFunction(loss, model.spec.output_names)
-
-
-def _bind(model: HybridOnnxModel, data: Any) -> Bound:
-    bound = Binding(model.spec, model.feature_names).bind(data)
-    if bound.rows is None:
-        raise InputMismatch(
-            "a calibration needs a model that answers row by row: no input counts rows, or the "
-            "inputs have different numbers of rows"
-        )
-    if bound.rows == 0:
-        raise InputMismatch("a calibration needs at least one row; the sample has none")
-    return bound
-
-
-def _aligned(y: Any, bound: Bound) -> Any:
-    try:
-        count = len(y)
-    except TypeError as error:
-        raise InputMismatch(
-            f"labels have to be one for each row, not a {type(y).__name__}"
-        ) from error
-    if count != bound.rows:
-        raise InputMismatch(f"{count} labels came for {bound.rows} rows")
-    index: Any = getattr(y, "index", None)  # A list has a method of that name.
-    labelled = bound.frame_index is not None and hasattr(index, "equals")
-    if labelled and not index.equals(bound.frame_index):
-        raise InputMismatch(
-            "the labels have another index than the rows; reorder them with y.loc[X.index], or "
-            "pass y.to_numpy() if they are in order already"
-        )
-    return y
 
 
 def _ask_both(
@@ -212,54 +150,3 @@ def _ask_both(
             f"{len(judged.losses)}"
         )
     return scores, judged, remote.model_version
-
-
-def _find(scores: Array, judged: judges.Judged, epsilon: float, delta: float) -> dict[str, Any]:
-    rows, required = len(scores), required_rows(epsilon, delta)
-    threshold = find_threshold(scores, judged.losses, epsilon=epsilon, delta=delta)
-    gone = escalated(scores, threshold)
-    lost = judged.losses & ~gone
-    is_all = threshold == math.inf
-    return {
-        "threshold": threshold,
-        "epsilon": epsilon,
-        "delta": delta,
-        "rows": rows,
-        "required_rows": required,
-        "escalation": float(gone.mean()),
-        "escalation_interval": (1.0, 1.0) if is_all else interval(int(gone.sum()), rows),
-        "risk": float(lost.mean()),
-        "risk_bound": _bound(lost, gone, delta),
-        "difference_bound": max(epsilon, _bound(judged.differ & ~gone, gone, delta)),
-        "missing_scores": int(np.isnan(scores).sum()),
-        "accuracy": Accuracy.of(judged.right, gone),
-        "warnings": (*_notes(scores, threshold, required), *judged.warnings),
-        "curve": trace(scores, judged.losses, judged.right, delta=delta),
-    }
-
-
-def _bound(lost: Array, gone: Array, delta: float) -> float:
-    # No sample is needed to know that keeping no row risks nothing.
-    return 0.0 if gone.all() else float(upper_bound(lost.sum(), len(lost), delta))
-
-
-def _notes(scores: Array, threshold: float, required: int) -> Iterator[str]:
-    rows, missing = len(scores), int(np.isnan(scores).sum())
-    if missing:
-        yield f"{missing} of {rows} rows have no score (NaN); such rows are always escalated"
-    if rows < required:
-        yield (
-            f"{rows} rows are too few to keep this promise without escalating everything: at least "
-            f"{required} are needed"
-        )
-        return
-    if threshold == math.inf:
-        yield "everything is escalated: even the surest rows are kept at a loss too often"
-    low, high = jump(scores, threshold)
-    share = float(escalated(scores, threshold).mean())
-    if max(share - low, high - share) > max(_COARSE, 1 / rows):
-        possible = " or ".join(f"{item:.1%}" for item in sorted({low, share, high}))
-        yield (
-            f"many rows have the same score, so the share escalated can only be {possible}; a "
-            "score with more values may escalate less"
-        )

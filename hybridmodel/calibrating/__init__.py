@@ -1,0 +1,8 @@
+"""Find the threshold of a cascade on a sample of rows, with a promise about all others."""
+
+from __future__ import annotations
+
+from hybridmodel.calibrating.entry import calibrate
+from hybridmodel.calibrating.sample import fingerprint
+
+__all__ = ["calibrate", "fingerprint"]
