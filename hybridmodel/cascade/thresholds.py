@@ -17,6 +17,7 @@ same threshold, the highest at which the true risk is above epsilon.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +70,32 @@ def threshold_allowing(scores: Array, losses: Array, failures: int) -> float:
         return float(np.fmin.reduce(scores, initial=math.inf))
     last = lost[failures]
     surer = scores[scores > last]
-    if not surer.size:
+    return _between(last, surer.min()) if surer.size else math.inf
+
+
+def threshold_where(scores: Array, allows: Callable[[Array], Array]) -> float:
+    """Return the threshold before the first, from infinity downwards, that a test does not allow.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n,)
+        NaN is always escalated.
+    allows : callable
+        Takes the positions of the rows with a score, the surest first; tells for each whether the
+        rows down to it may be kept. It is asked about rows of equal scores together.
+    """
+    known = np.flatnonzero(~np.isnan(scores))
+    order = known[np.argsort(-scores[known], kind="stable")]
+    if not order.size:
         return math.inf
-    lowest = surer.min()
-    middle = last / 2 + lowest / 2
-    return float(middle if last < middle <= lowest else lowest)
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    refused = np.flatnonzero(~allows(order)[ends])
+    if not refused.size:
+        # Rows that are less sure than any of the sample were not tried, and are escalated.
+        return float(ordered[-1])
+    first = refused[0]
+    return _between(ordered[ends[first]], ordered[ends[first - 1]]) if first else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,29 +157,34 @@ def trace(
     *,
     delta: float,
     points: int = 101,
+    bounds: Callable[[Array, Array], Array] | None = None,
 ) -> Curve:
     """Compute the curve of a sample.
 
     Parameters
     ----------
     scores, losses : ndarray of shape (n,)
-        As `find_threshold` takes them.
+        As `find_threshold` takes them; with `bounds` any number may be a loss.
     right : (ndarray of bool, ndarray of bool) or None
         Whether the small and the big model is right about each row.
     delta : float
         Of the upper bound.
     points : int
         At most so many, at even steps of the share; rows of equal scores stay together.
+    bounds : callable, optional
+        Takes the losses, those of the least sure rows first, and how many of these rows are
+        escalated; returns upper bounds for what is kept. Default is the exact binomial one.
     """
-    scores, losses = _checked(scores, losses)
+    scores, losses = _checked(scores, losses, "?" if bounds is None else "d")
     rows = len(scores)
     order = np.argsort(np.where(np.isnan(scores), -math.inf, scores), kind="stable")
     possible = steps(scores)
     wanted = np.linspace(0, rows, points)
     counts = np.unique(possible[np.searchsorted(possible, wanted)])
     failures = losses.sum() - _within_first(losses[order], counts)
+    found = bounds(losses[order], counts) if bounds else upper_bound(failures, rows, delta)
     # No sample is needed to know that keeping no row risks nothing.
-    bound = np.where(counts == rows, 0.0, upper_bound(failures, rows, delta))
+    bound = np.where(counts == rows, 0.0, found)
     surest = np.append(scores[order], math.inf)
     return Curve(
         escalation=_floats(counts / rows),
@@ -185,14 +212,20 @@ def jump(scores: Array, threshold: float) -> tuple[float, float]:
     return float(low / rows), float(high / rows)
 
 
-def _checked(scores: Array, losses: Array) -> tuple[Array, Array]:
+def _between(last: float, lowest: float) -> float:
+    """Return a threshold that keeps the row with the score `lowest`, and not that with `last`."""
+    middle = last / 2 + lowest / 2
+    return float(middle if last < middle <= lowest else lowest)
+
+
+def _checked(scores: Array, losses: Array, dtype: str = "?") -> tuple[Array, Array]:
     scores, losses = np.asarray(scores), np.asarray(losses)
     if scores.ndim != 1 or scores.shape != losses.shape or not scores.size:
         raise ConfigurationError(
             f"scores and losses have to be one for each of at least one row; their shapes are "
             f"{list(scores.shape)} and {list(losses.shape)}"
         )
-    return finite(scores), losses.astype(bool)
+    return finite(scores), losses.astype(dtype)
 
 
 def _accuracy(right: tuple[Array, Array], order: Array, counts: Array) -> Array:
