@@ -4,8 +4,8 @@ Everything here has a row for each class and a column for each row of the data: 
 long rows several times as fast as on many short ones. What is read for a row of the data is the
 same to the last bit whatever rows come with it.
 
-Numbers are compared as they come, and subtracted as float64: near 1 the steps of float32 are so wide
-that the scores of all saturated rows would be equal.
+Numbers are compared as they come, and subtracted as float64: near 1 the steps of float32 are so
+wide that the scores of all saturated rows would be equal.
 """
 
 from __future__ import annotations
