@@ -241,6 +241,9 @@ class HybridOnnxModel:
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's description of its model with the local model.
 
+        The endpoint may lack the output that the score of the model's cascade or budget is made
+        from.
+
         Parameters
         ----------
         timeout : float, optional
@@ -259,7 +262,7 @@ class HybridOnnxModel:
             One of its subclasses, if the endpoint gave no description.
         """
         remote = self.client.metadata(check_timeout(timeout))
-        differences = self.spec.differences(remote)
+        differences = self.spec.differences(remote, self.policies.scored_outputs)
         if differences:
             raise SpecMismatch(
                 f"{self.client.endpoint.model_url} does not serve a model with the same inputs "

@@ -6,7 +6,7 @@ the inputs and outputs of a model. Both routes and the saved model use them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -173,11 +173,16 @@ class ModelSpec:
             f"the model has no output {name!r}; it has {', '.join(map(repr, self.output_names))}"
         )
 
-    def differences(self, other: ModelSpec) -> tuple[str, ...]:
-        """Return one sentence for each difference between this (local) spec and the endpoint's."""
+    def differences(self, other: ModelSpec, local_only: Collection[str] = ()) -> tuple[str, ...]:
+        """Return one sentence for each difference between this (local) spec and the endpoint's.
+
+        The endpoint may lack the outputs that `local_only` names.
+        """
+        missing = set(local_only).difference(other.output_names)
+        compared = tuple(item for item in self.outputs if item.name not in missing)
         return (
             *_differences("input", self.inputs, other.inputs),
-            *_differences("output", self.outputs, other.outputs),
+            *_differences("output", compared, other.outputs),
         )
 
     def to_dict(self) -> dict[str, Any]:

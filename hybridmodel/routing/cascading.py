@@ -31,8 +31,8 @@ class _LocalPass(NamedTuple):
 
     `doubtful`, `gone` and `audited` are those of `Chosen`, `escalated` is the number of rows that
     go, and `request_rows` how many rows a request has where that was counted on. `texts` are the
-    reasons to keep and to escalate a row. A tuple, because one is made for each call: 0.2 µs, and
-    0.6 µs for a frozen dataclass.
+    reasons to keep and to escalate a row, and `compared` the outputs by which an audit judges. A
+    tuple, because one is made for each call: 0.2 µs, and 0.6 µs for a frozen dataclass.
     """
 
     outputs: dict[str, Array]
@@ -43,6 +43,7 @@ class _LocalPass(NamedTuple):
     audited: Array | None
     request_rows: int | None
     texts: tuple[str, str]
+    compared: tuple[str, ...]
 
     @property
     def all_sure(self) -> bool:
@@ -52,6 +53,10 @@ class _LocalPass(NamedTuple):
     def sent(self) -> Array:
         """Return the positions of the rows that are sent, in order."""
         return np.flatnonzero(self.gone if self.audited is None else self.gone | self.audited)
+
+    def asked(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the outputs that the endpoint is asked for, which may lack that of the score."""
+        return names if self.audited is None else tuple(dict.fromkeys((*names, *self.compared)))
 
     def answer(self, names: tuple[str, ...], reason: str | Reasons) -> Answer:
         """Return the answer in which all rows are kept."""
@@ -148,7 +153,9 @@ class CascadeRunner:
         counters.add("cascade.escalated", count)
         if gone is not doubtful:
             counters.add("cascade.over_limit", int(doubtful.sum()) - count)
-        return _LocalPass(outputs, scores, doubtful, gone, count, audited, request_rows, texts)
+        return _LocalPass(
+            outputs, scores, doubtful, gone, count, audited, request_rows, texts, compared
+        )
 
     def _request_rows(self, policy: Budget, request: Request) -> int | None:
         """Return how many rows each request has to have, where the budget counts requests."""
@@ -168,8 +175,8 @@ class CascadeRunner:
         """Ask the endpoint for the rows that are escalated or audited."""
         if len(sent) < len(first.gone):
             request = request.of_rows(sent)
-        names = request.names if first.audited is None else tuple(first.outputs)
-        request = request._replace(names=names, timeout_s=deadline.check("running the local model"))
+        names, left_s = first.asked(request.names), deadline.check("running the local model")
+        request = request._replace(names=names, timeout_s=left_s)
         retry = policy.on_unavailable == "raise"
         remote = self._routes.remote(request, retry=retry, request_rows=first.request_rows)
         policy.score.check_endpoint(remote.outputs)

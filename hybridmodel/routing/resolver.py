@@ -56,6 +56,13 @@ class PolicyResolver:
         self.configured: Policy | None = None if configured is None else validate(configured)
         self.refused = refused
 
+    @property
+    def scored_outputs(self) -> tuple[str, ...]:
+        """The outputs that the scores of the model's cascades and budgets are made from."""
+        policies = (self.configured, self.saved)
+        scores = [item.score for item in policies if isinstance(item, Cascade | Budget)]
+        return tuple(score.output for score in scores if score.output is not None)
+
     def configure(self, use_azure: bool | None, mode: Any) -> None:
         """Set the policy of ``model_config``; raises what `for_call` raises."""
         if use_azure is not None or mode is not None:
