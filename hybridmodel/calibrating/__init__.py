@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hybridmodel.calibrating.entry import calibrate
+from hybridmodel.calibrating.kept import KeptAnswers, keep_answers
 from hybridmodel.calibrating.sample import fingerprint
 
-__all__ = ["calibrate", "fingerprint"]
+__all__ = ["KeptAnswers", "calibrate", "fingerprint", "keep_answers"]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hybridmodel.calibrating.asking import Asking, Remote, shown
 from hybridmodel.calibrating.findings import find
-from hybridmodel.calibrating.sample import aligned, bind, fingerprint
+from hybridmodel.calibrating.gathering import Gathering, check_losses
+from hybridmodel.calibrating.kept import KeptAnswers
+from hybridmodel.calibrating.sample import Sample, aligned, bind, fingerprint
 from hybridmodel.cascade import judges
 from hybridmodel.cascade.calibration import Calibration
+from hybridmodel.cascade.promises import Promise
 from hybridmodel.cascade.scores import Score, as_score
-from hybridmodel.checks import check_seconds, check_share
-from hybridmodel.data.binding import Bound
+from hybridmodel.checks import check_count, check_seconds, check_share
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 
@@ -33,16 +38,29 @@ def calibrate(
     tolerance: float | None = None,
     answer: str | None = None,
     big_sha256: str | None = None,
+    subsample: int | None = 1000,
+    seed: int = 0,
+    answers: str | os.PathLike[str] | None = None,
+    ask: bool = True,
     timeout: float | None = None,
+    progress: bool | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Calibration:
-    """Find the cheapest threshold that keeps a promise, asking both models for every row.
+    """Find the cheapest threshold that keeps a promise.
 
     With probability at least ``1 - delta`` over samples, at most a share `epsilon` of all rows are
     kept local at a loss: with labels, rows that the big model gets right and the small one wrong;
-    without, rows on which the two differ, of which there are at least as many. The sample has to
-    be drawn independently from the rows that the promise is about, and not from those that either
-    model was trained on. See `hybridmodel.cascade.thresholds` for the method.
+    without, rows on which the two differ. Of classes there are at least as many of these. Numbers
+    that are within `tolerance` of each other may lie on both sides of being right: without labels,
+    the promise is about rows that the big model gets right within `tolerance`, and the small one
+    not within twice that.
+
+    The sample has to be drawn independently from the rows that the promise is about, and not from
+    those that either model was trained on. See `hybridmodel.cascade.thresholds` for the method.
+
+    The endpoint is asked only for rows that can move the threshold, and for a random part of the
+    sample, which tells the rest: how often each model is right, recall by class, and the curve.
+    Threshold and promise are those that asking for every row would give.
 
     Parameters
     ----------
@@ -59,7 +77,8 @@ def calibrate(
         As `hybridmodel.cascade.scores.as_score` takes it.
     loss : callable, optional
         Takes `y` (or None), the small and the big model's outputs by name; returns 0 or 1 for each
-        row, 1 where it is a loss to keep the row.
+        row, 1 where it is a loss to keep the row. It is called with some of the rows at a time, and
+        before anybody is asked with the small model's outputs for both.
     tolerance : float, optional
         For numbers: the largest difference that does not matter.
     answer : str, optional
@@ -67,8 +86,22 @@ def calibrate(
         only one that can be meant.
     big_sha256 : str, optional
         Of the file that the endpoint serves, to be kept with the rest.
+    subsample : int or None, default=1000
+        Size of the random part. 0 asks only for what can move the threshold, None for every row,
+        as happens to smaller samples.
+    seed : int, default=0
+        Chooses the random part; the same rows each time.
+    answers : path, optional
+        A file in which the endpoint's answers are kept (Arrow IPC), and looked for first: another
+        try with another score, epsilon or loss, or with more rows, pays for new rows only.
+        `hybridmodel.calibrating.keep_answers` adds answers that came elsewhere.
+    ask : bool, default=True
+        False asks nobody: rows without an answer in `answers` count as losses.
     timeout : float, optional
-        Total time in seconds for the endpoint; default is the endpoint's.
+        Total time in seconds for asking. By default each request has the endpoint's time, and
+        all of them an hour.
+    progress : bool, optional
+        Whether stderr shows how many rows were answered; by default only a terminal does.
     now : callable
         Tells the date, with its time zone.
 
@@ -81,8 +114,8 @@ def calibrate(
     Raises
     ------
     ConfigurationError
-        If the model has no endpoint, cannot give the score or answer, or an argument is out of
-        range.
+        If the model has no endpoint, cannot give the score or answer, an argument is out of range,
+        the file of answers is not one for this endpoint, or the version that answers changes.
     InputMismatch
         If `X` does not fit the model or has no rows, or `y` does not fit `X` or the model.
     EndpointError
@@ -90,15 +123,24 @@ def calibrate(
     SpecMismatch
         If both models are judged by their probabilities, and the endpoint's are none.
     """
-    epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
+    promise = Promise(epsilon=check_share("epsilon", epsilon), delta=check_share("delta", delta))
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
+    size = None if subsample is None else check_count("subsample", subsample, 0, sys.maxsize)
     score = as_score(score).check(model.spec)
     judge = _judge(model, score, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
+    kept = None if answers is None else KeptAnswers(answers, model_url, model.spec)
     bound = bind(model, X)
+    sample = Sample(model, bound)
     labels = None if y is None else judge.labels(aligned(y, bound))
-    scores, judged, version = _ask_both(model, score, judge, bound, labels, timeout_s)
-    found = find(scores, judged, epsilon, delta)
+    scores, small = _local(model, score, judge, sample, labels)
+    with shown(progress, sample.rows if size is None else None) as show:
+        how = Asking(kept=kept, may_ask=ask, timeout_s=timeout_s, show=show)
+        remote = Remote(model, sample, judge.needs, score, how)
+        gathering = Gathering(judge, labels, small, scores, remote)
+        known = gathering.all() if size is None else gathering.down_to(promise, size, seed)
+    found = find(known, promise)
+    found["warnings"] = (*sample.warnings(), *found["warnings"])
     for note in found["warnings"]:
         warnings.warn(note, stacklevel=2)
     return Calibration(
@@ -109,7 +151,7 @@ def calibrate(
         small_sha256=model.onnx.sha256,
         big_sha256=big_sha256,
         endpoint=model_url,
-        model_version=version,
+        model_version=remote.version,
         data_sha256=fingerprint({**bound.feeds, "y": labels}),
         date=now().isoformat(),
     )
@@ -128,25 +170,21 @@ def _judge(
     return judges.ByFunction(loss, model.spec.output_names)
 
 
-def _ask_both(
+def _local(
     model: HybridOnnxModel,
     score: Score,
     judge: judges.Judge | judges.ByFunction,
-    bound: Bound,
+    sample: Sample,
     labels: Any,
-    timeout_s: float | None,
-) -> tuple[Array, judges.Judged, str | None]:
-    """Return the scores, what the judge found, and the version that the endpoint names."""
+) -> tuple[Array, Any]:
+    """Return the scores, and what the judge reads of the small model's answers.
+
+    A loss function is tried out, so that a mistake in it shows before anybody is asked.
+    """
     wanted = dict.fromkeys((*score.needs(model.spec), *judge.needs))
-    local = model.local.run(bound.feeds, tuple(wanted))
-    scores = score.of(local, bound.rows)
-    remote = model.client.infer(bound.feeds, judge.needs, rows=bound.rows, timeout_s=timeout_s)
-    score.check_endpoint(remote.outputs)
+    local = model.local.run(sample.feeds, tuple(wanted))
+    scores = score.of(local, sample.rows)
     small = judge.read({name: local[name] for name in judge.needs})
-    judged = judge.compare(labels, small, judge.read(remote.outputs))
-    if len(judged.losses) != bound.rows:
-        raise ConfigurationError(
-            f"the loss function has to return 0 or 1 for each of {bound.rows} rows; it returned "
-            f"{len(judged.losses)}"
-        )
-    return scores, judged, remote.model_version
+    if isinstance(judge, judges.ByFunction):
+        check_losses(len(judge.weigh(labels, small, small).losses), sample.rows)
+    return scores, small

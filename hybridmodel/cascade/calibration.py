@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hybridmodel.cascade.bounds import interval
+from hybridmodel.cascade.classes import ClassShare
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.checks import check_share
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+
+_CLASSES_SHOWN = 3
 
 _METRICS = ("epsilon", "delta", "rows", "escalation", "risk", "risk_bound")
 
@@ -84,6 +88,14 @@ class Calibration:
         When, in ISO 8601 with the time zone.
     curve : Curve
         What other thresholds would have done to the sample.
+    asked_rows : int or None
+        Rows of the sample that the endpoint was asked for; others were answered before, or need
+        no answer. None for a calibration by an older version, which asked for all.
+    drawn_rows : int or None
+        Rows drawn at random that tell `accuracy`, recall by class, `difference_bound` and the
+        curve beyond the threshold. None when all rows do.
+    classes : tuple of ClassShare
+        What becomes of each class, those that lose most first; empty where there are none.
     """
 
     threshold: float
@@ -111,6 +123,9 @@ class Calibration:
     data_sha256: str
     date: str
     curve: Curve = field(repr=False)
+    asked_rows: int | None = None
+    drawn_rows: int | None = None
+    classes: tuple[ClassShare, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_share("epsilon", self.epsilon)
@@ -138,10 +153,30 @@ class Calibration:
             f"with {1 - self.delta:.0%} confidence\n"
             f"seen in {self.rows:,} rows: {self.risk:.2%}, so at most {self.risk_bound:.2%}"
         )
+        notes = [f"warning: {note}" for note in self.warnings]
+        return "\n".join([shown, *self._told_of_rows(), *self._told_of_classes(), *notes])
+
+    def _told_of_rows(self) -> Iterator[str]:
+        """Say how many rows are right, and how many were asked for."""
         if self.accuracy is not None:
-            shares = [f"{name} {share:.2%}" for name, share in asdict(self.accuracy).items()]
-            shown += f"\nright: {', '.join(shares)}"
-        return "\n".join([shown, *(f"warning: {note}" for note in self.warnings)])
+            of = "" if self.drawn_rows is None else f" in {self.drawn_rows:,} rows drawn at random"
+            shares = [self._told_of_share(*item) for item in asdict(self.accuracy).items()]
+            yield f"right{of}: {', '.join(shares)}"
+        if self.asked_rows is not None and self.asked_rows < self.rows:
+            yield f"asked the endpoint for {self.asked_rows:,} of {self.rows:,} rows"
+
+    def _told_of_share(self, name: str, share: float) -> str:
+        if self.drawn_rows is None:
+            return f"{name} {share:.2%}"
+        low, high = interval(round(share * self.drawn_rows), self.drawn_rows)
+        return f"{name} {share:.1%} ({low:.1%} to {high:.1%})"
+
+    def _told_of_classes(self) -> Iterator[str]:
+        """Name the classes that lose most."""
+        worst = [item for item in self.classes if item.lost > self.epsilon][:_CLASSES_SHOWN]
+        if worst:
+            yield "classes that lose most:"
+        yield from (f"  {item}" for item in worst)
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers worth tracking, by name; an infinite threshold is left out."""
@@ -152,6 +187,10 @@ class Calibration:
             numbers["threshold"] = self.threshold
         if self.accuracy is not None:
             numbers |= {f"accuracy_{key}": value for key, value in asdict(self.accuracy).items()}
+        if self.asked_rows is not None:
+            numbers["asked_rows"] = float(self.asked_rows)
+        if self.classes:
+            numbers["worst_class_lost"] = self.classes[0].lost
         return {f"calibration_{name}": value for name, value in numbers.items()}
 
     def differences(
@@ -220,8 +259,15 @@ class Calibration:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``."""
-        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
+        """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``.
+
+        What older versions do not know is left out where it says nothing.
+        """
+        found = records.members(self)
+        for item in fields(self):
+            if getattr(self, item.name) == item.default:
+                del found[item.name]
+        return {"schema_version": SCHEMA_VERSION, **found}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
@@ -290,6 +336,8 @@ _READERS: Mapping[Any, Any] = {  # By annotation.
     "tuple[float, ...] | None": records.nullable(records.numbers),
     "tuple[float, float]": _interval,
     "Score": Score.from_dict,
+    "int | None": records.nullable(records.count),
     "Accuracy | None": records.nullable(partial(_read, Accuracy)),
+    "tuple[ClassShare, ...]": records.listed(partial(_read, ClassShare), "classes"),
     "Curve": partial(_read, Curve),
 }

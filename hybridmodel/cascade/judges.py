@@ -1,7 +1,9 @@
 """Judges decide for each row whether keeping it local is a loss; `judge_for` chooses one.
 
 A judge names the outputs that it reads (`needs`) and what counts as a loss (`describe`). It reads
-labels (`labels`) and answers (`read`), and compares answers (`compare`).
+labels (`labels`) and answers (`read`), tells on which rows a loss is possible before anybody asked
+the big model (`may_lose`), weighs the answers to some rows (`weigh`), and compares those to a whole
+sample (`compare`), which also says what is odd in it.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ class Judged:
         Whether the models answer differently; no labels are needed for it.
     right : (ndarray of bool, ndarray of bool) or None
         Whether the small and the big model are right; None without labels.
+    classes : ndarray of shape (n,) or None
+        The class of each row: its label, or without labels the big model's answer. None where
+        there are no classes.
     warnings : tuple of str
         Sentences about what is odd in the sample.
     """
@@ -48,6 +53,7 @@ class Judged:
     losses: Array
     differ: Array
     right: tuple[Array, Array] | None = None
+    classes: Array | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -110,23 +116,46 @@ class ByClass(_ByOutput):
 
     def compare(self, y: Any, local: Array, remote: Array) -> Judged:
         """Compare the classes of both models, with `y` where there are labels."""
-        found = _compared(eq, y, local, remote)
+        found = self.weigh(y, local, remote)
         odd = () if found.differ.any() else (_ALL_THE_SAME,)
         never = () if y is None else _never_answered(y, local, remote)
         return replace(found, warnings=odd + never)
 
+    def weigh(self, y: Any, local: Array, remote: Array) -> Judged:
+        """Compare the answers to some rows of a sample, which alone may well look odd."""
+        found = _compared(eq, y, local, remote)
+        return replace(found, classes=remote if y is None else y)
+
+    def may_lose(self, y: Any, local: Array) -> Array:
+        """Tell for each row whether it may be a loss to keep it: not if the small model is right.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(local), bool) if y is None else ~(local == y)
+
 
 @dataclass(frozen=True)
 class ByTolerance(_ByOutput):
-    """Compares numbers, which are the same when they differ by at most `tolerance`."""
+    """Compares numbers, which are the same when they differ by at most `tolerance`.
+
+    Being the same does not carry over: where big is within t of the truth and small within t of
+    big, small is within 2t of the truth, and no closer. So the losses without labels are not those
+    with labels; they hold every row with big within t of the truth and small not within 2t.
+    """
 
     tolerance: float
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
+        close = f"{self.tolerance:g}"
         if labelled:
-            return f"big within {self.tolerance:g} of the label, small not"
-        return f"small and big differ by more than {self.tolerance:g}"
+            return f"big within {close} of the label, small not"
+        return (
+            f"small and big differ by more than {close}, as they do wherever big is within {close} "
+            f"of the truth and small not within {2 * self.tolerance:g}"
+        )
 
     def labels(self, y: Any) -> Array:
         """Return labels as floats; raise InputMismatch if some are no numbers or are missing."""
@@ -142,6 +171,17 @@ class ByTolerance(_ByOutput):
     def compare(self, y: Any, local: Array, remote: Array) -> Judged:
         """Compare the numbers of both models, with `y` where there are labels."""
         return _compared(self._is_close, y, local, remote)
+
+    weigh = compare
+
+    def may_lose(self, y: Any, local: Array) -> Array:
+        """Tell for each row whether it may be a loss to keep it: not if the small model is right.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(local), bool) if y is None else ~self._is_close(local, y)
 
     def _is_close(self, one: Array, other: Array) -> Array:
         # NaN is close to nothing.
@@ -179,6 +219,17 @@ class ByFunction:
                 f"{', with ' if bad else ''}{some(bad)}"
             )
         return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
+
+    weigh = compare
+
+    def may_lose(self, y: Any, local: Any) -> Array:  # noqa: ARG002 - as others do
+        """Return that every row may be lost: nobody knows what the function will say.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(next(iter(local.values()))), bool)
 
 
 Judge = ByClass | ByTolerance
@@ -266,7 +317,11 @@ def _read_labels(y: Any, datatype: str) -> Array:
         ) from error
 
 
-def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+def never_answered(y: Array, local: Array, remote: Array) -> list[Any]:
+    """Return the labels that neither model answers; raise `InputMismatch` if these are all.
+
+    The arrays may be of different rows.
+    """
     answers = set(local.tolist()) | set(remote.tolist())
     never = [item for item in np.unique(y).tolist() if item not in answers]
     if len(never) == len(set(y.tolist())):
@@ -274,5 +329,10 @@ def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
             f"neither model ever answers any of the labels: the labels are {some(never)}, the "
             f"answers are {some(sorted(answers))}"
         )
+    return never
+
+
+def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+    never = never_answered(y, local, remote)
     said = f"the labels hold {some(never)}, which neither model answers for any row"
     return (said,) if never else ()

@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from hybridmodel.cascade.bounds import most_failures, upper_bound
 from hybridmodel.cascade.scores import escalated, finite
 from hybridmodel.checks import check_share
+from hybridmodel.data.json_records import members
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 
@@ -136,6 +138,9 @@ class Curve:
         Share of rows kept at a loss, and its upper bound with confidence ``1 - delta``.
     accuracy : tuple of float or None
         Share of rows that small and big model together get right, where that is known.
+    risk_low, risk_high, accuracy_low, accuracy_high : tuple of float or None
+        Where these shares lie among all rows, with 95 % confidence, when only some rows of the
+        sample were answered. Risk is then exact for the sample at thresholds that need no more.
     """
 
     escalation: tuple[float, ...]
@@ -143,11 +148,24 @@ class Curve:
     risk: tuple[float, ...]
     risk_bound: tuple[float, ...]
     accuracy: tuple[float, ...] | None = None
+    risk_low: tuple[float, ...] | None = None
+    risk_high: tuple[float, ...] | None = None
+    accuracy_low: tuple[float, ...] | None = None
+    accuracy_high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        columns = [self.threshold, self.risk, self.risk_bound, self.accuracy]
+        columns = [getattr(self, item.name) for item in fields(self)]
         if any(len(item) != len(self.escalation) for item in columns if item is not None):
             raise ConfigurationError("all columns of a curve have to be equally long")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns in JSON's types, without intervals where there are none."""
+        found = members(self)
+        return {
+            name: column
+            for name, column in found.items()
+            if column is not None or not name.endswith(("_low", "_high"))
+        }
 
 
 def trace(
