@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from hybridmodel.compare.comparison import Comparison
     from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.routing.audit import Audit
 
 
 class HybridOnnxModel:
@@ -294,8 +295,14 @@ class HybridOnnxModel:
         """The comparison of both routes in shadow mode, in this process."""
         return self._router.comparison
 
+    @property
+    def audit(self) -> Audit:
+        """The audit of a cascade or a budget with an `audit_rate`, in this process."""
+        return self._router.audit
+
     def close(self) -> None:
         """Close the connections to the endpoint; a later call opens new ones."""
+        self._router.close()
         if self.endpoint is not None:
             self.client.close()
 

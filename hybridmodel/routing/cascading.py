@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hybridmodel.cascade.judges import Outputs
 from hybridmodel.data.answer import MIXED, Answer, Reasons
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
+from hybridmodel.routing.audited import AuditedCall
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.choosing import RowChooser
 from hybridmodel.routing.policies import Cascade
@@ -121,7 +123,7 @@ class CascadeRunner:
             return first.answer(request.names, first.texts[0])
         sent = first.sent()
         if not len(sent):
-            self._note(first, {}, sent)
+            self._note(policy, first, {}, None)
             return first.answer(request.names, first.reasons())
         try:
             remote = self._send(policy, request, first, sent, deadline)
@@ -129,8 +131,9 @@ class CascadeRunner:
             if first.escalated and policy.on_unavailable == "raise":
                 raise
             self._routes.counters.add("cascade.kept_unavailable", first.escalated)
+            self._note(policy, first, None, None)
             return first.answer(request.names, first.reasons(type(error).__name__))
-        self._note(first, remote.outputs, sent)
+        self._note(policy, first, remote.outputs, remote.request_id)
         return first.merged(remote, sent, request.names)
 
     def _run_local(self, policy: Cascade | Budget, request: Request) -> _LocalPass:
@@ -182,13 +185,11 @@ class CascadeRunner:
         policy.score.check_endpoint(remote.outputs)
         return remote
 
-    def _note(self, first: _LocalPass, remote: dict[str, Array], sent: Array) -> None:
-        """Pass the call to the audit, with both answers to the audited rows."""
-        if first.audited is None:
-            return
-        rows, kept = len(first.gone), len(first.gone) - first.escalated
-        if remote and first.audited.any():
-            audited = pick(remote, first.audited[sent])
-            self.audit.note(rows, kept, pick(first.outputs, first.audited), audited)
-        else:
-            self.audit.note(rows, kept, {}, {})
+    def _note(
+        self, policy: Cascade | Budget, first: _LocalPass, outputs: Outputs | None, name: str | None
+    ) -> None:
+        """Pass a call to the audit; `outputs` are the endpoint's, None where it is unavailable."""
+        if first.audited is not None:
+            rate, local = policy.audit_rate, first.outputs
+            call = AuditedCall(rate, first.gone, first.audited, local, outputs, name)
+            self.audit.note(call)

@@ -127,7 +127,7 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
 
 
 def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
-    from hybridmodel.routing.audit import judge_of
+    from hybridmodel.routing.audited import check_auditable
 
     check_rows(session.spec, ())
     calibration, sha256 = policy.calibration, session.onnx.sha256
@@ -138,5 +138,5 @@ def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascad
         )
     policy = replace(policy, score=policy.score.check(session.spec))
     if policy.audit_rate:
-        judge_of(policy, session.spec)
+        check_auditable(policy, session.spec)
     return policy
