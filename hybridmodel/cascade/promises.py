@@ -29,6 +29,7 @@ from hybridmodel.cascade import promises_accuracy as net
 from hybridmodel.cascade import promises_mean as mean
 from hybridmodel.cascade.bounds import most_failures, required_rows, upper_bound
 from hybridmodel.cascade.judges import Judged
+from hybridmodel.cascade.promises_words import ACCURACY, ESCALATION, KINDS, LOSS, MEAN_LOSS
 from hybridmodel.cascade.scores import finite
 from hybridmodel.cascade.thresholds import (
     Curve,
@@ -40,9 +41,6 @@ from hybridmodel.cascade.thresholds import (
 from hybridmodel.checks import check_share, shown
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
-
-LOSS, ACCURACY, MEAN_LOSS, ESCALATION = "loss", "accuracy", "mean_loss", "escalation"
-KINDS = (LOSS, ACCURACY, MEAN_LOSS, ESCALATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,15 +151,22 @@ class Promise:
         return float(gone.mean() if self.kind == ESCALATION else harm[~gone].sum() / len(harm))
 
     def bound(self, harm: Array, gone: Array) -> float:
-        """Return the upper bound, with confidence ``1 - delta``, of the value among all rows."""
+        """Return the upper bound, with confidence ``1 - delta``, of the value among all rows.
+
+        The threshold was chosen by these rows. Where ties end the search early, a bound by what was
+        counted would be chosen with it, and too low too often; that by what the search allows holds
+        whatever it finds.
+        """
         rows, kept = len(harm), harm[~gone]
+        most = most_failures(rows, self.epsilon, self.delta)
         if self.kind == ESCALATION:
-            return float(upper_bound(int(gone.sum()), rows, self.delta))
+            return float(upper_bound(max(int(gone.sum()), most), rows, self.delta))
         if not kept.size:
             # No sample is needed to know that keeping no row risks nothing.
             return 0.0
         if self.kind == LOSS:
-            return float(upper_bound(int(kept.sum()), rows, self.delta))
+            count = max(int(kept.sum()), min(int(harm.sum()), most))
+            return float(upper_bound(count, rows, self.delta))
         if self.kind == ACCURACY:
             return net.mean_bound(int((kept < 0).sum()), int((kept > 0).sum()), rows, self.delta)
         method = self.for_rows(rows).method or mean.HOEFFDING_BENTKUS
