@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,41 +119,45 @@ class Remote:
         if not len(left) or not self.may_ask:
             return
         failure: Exception | None = None
-        for part, found in self._requests(left, self._wanted()):
+        stopped = threading.Event()
+        for part, found in self._requests(left, self._wanted(), stopped):
             error = found if isinstance(found, Exception) else self._keep(part, found)
+            if error is not None:
+                stopped.set()
             failure = failure or error
         if failure is not None:
             raise failure
 
-    def _requests(self, rows: Array, names: tuple[str, ...]) -> Iterator[Found]:
-        """Send requests, several at a time, and yield how they end; none begins after a failure."""
-        stopped = threading.Event()
+    def _requests(
+        self, rows: Array, names: tuple[str, ...], stopped: threading.Event
+    ) -> Iterator[Found]:
+        """Send requests, several at a time, and yield how they end; none begins once `stopped`."""
 
-        def answer(part: Array) -> Found:
+        def answer(part: slice) -> Found:
             try:
-                return part, self._send(part, names)
+                return rows[part], self._send(rows[part], names)
             except Exception as error:  # noqa: BLE001 - raised once all others have ended
                 stopped.set()
-                return part, error
+                return rows[part], error
 
         client, parts = self._model.client, self._cut(rows)
         # While a circuit breaker is open, the first request is its probe.
-        first = answer(next(parts))
+        yield (first := answer(next(parts)))
         left = (part for part in parts if not stopped.is_set())
         most = min(_AT_A_TIME, client.endpoint.max_in_flight)
         crew = client.hedging
-        others = map_unordered(answer, left, most, crew=crew, name="hybridmodel-calibrate")
-        return chain([first], others if len(first[0]) < len(rows) else ())
+        if len(first[0]) < len(rows):
+            yield from map_unordered(answer, left, most, crew=crew, name="hybridmodel-calibrate")
 
-    def _cut(self, rows: Array) -> Iterator[Array]:
+    def _cut(self, rows: Array) -> Iterator[slice]:
         if not self.by_row:
-            return iter([rows])
+            return iter([slice(0, len(rows))])
         size = min(_MOST_ROWS, len(rows))
         if self._how.kept is not None and size > 1:
             # One request each: where one of several fails, nothing of them would be kept.
             feeds = taken(self._sample.feeds, rows)
             size = min(size, self._model.client.request_rows(feeds, len(rows), self._time()))
-        return iter([rows[start : start + size] for start in range(0, len(rows), size)])
+        return iter([slice(start, start + size) for start in range(0, len(rows), size)])
 
     def _send(self, rows: Array, names: tuple[str, ...]) -> Answer:
         feeds = self._sample.feeds

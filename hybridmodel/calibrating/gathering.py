@@ -139,7 +139,7 @@ class Gathering:
         while lost <= allowed and start < len(order):
             # So many rows have to be asked for at least, even if every one of them is a loss.
             rows = order[start : start + max(allowed + 1 - lost, _LEAST_ROWS)]
-            lost += int(self._lost(rows).sum())
+            lost += int(self._lost(np.sort(rows)).sum())
             start += len(rows)
         if lost <= allowed:
             return -math.inf
@@ -172,6 +172,7 @@ class Gathering:
         return replace(found, warnings=odd.warnings)
 
     def _weighed(self, rows: Array, how: Callable[..., judges.Judged]) -> judges.Judged:
+        """Return what the judge says about rows, by their positions in rising order."""
         if not len(rows):
             none = np.empty(0, bool)
             return judges.Judged(losses=none, differ=none)

@@ -65,6 +65,11 @@ class KeptAnswers:
         names = self._table.column_names
         return tuple(name.removeprefix(_OUTPUT) for name in names if name.startswith(_OUTPUT))
 
+    @property
+    def rows(self) -> int:
+        """How many answers there are, of all versions."""
+        return 0 if self._table is None else int(self._table.num_rows)
+
     def find(
         self, keys: Sequence[bytes], names: Sequence[str]
     ) -> tuple[Array, dict[str, Array], str | None]:
@@ -97,6 +102,8 @@ class KeptAnswers:
         places = {key: place for place, key in stored if versions[place] == versions[-1]}
         found = [(row, places[key]) for row, key in enumerate(keys) if key in places]
         rows, wanted = np.array(found, np.int64).reshape(-1, 2).T
+        if not len(rows):
+            return rows, {}, None
         part = self._table.take(wanted.tolist())
         outputs = {name: _values(part[_OUTPUT + name], self._spec.output(name)) for name in names}
         return rows, outputs, versions[-1]
