@@ -10,13 +10,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.calibrating.asking import Asking, Remote, shown
-from hybridmodel.calibrating.findings import find
-from hybridmodel.calibrating.gathering import Gathering, check_losses
+from hybridmodel.calibrating.findings import checked_cost, find
+from hybridmodel.calibrating.gathering import AnyJudge, Gathering, check_losses, only_scores
 from hybridmodel.calibrating.kept import KeptAnswers
 from hybridmodel.calibrating.sample import Sample, aligned, bind, fingerprint
 from hybridmodel.cascade import judges
 from hybridmodel.cascade.calibration import Calibration
+from hybridmodel.cascade.labels import check_with_answers
+from hybridmodel.cascade.loss_functions import ByFunction, NoJudge, facts_of
 from hybridmodel.cascade.promises import Promise
+from hybridmodel.cascade.promises_groups import group_names
+from hybridmodel.cascade.promises_words import ACCURACY, ESCALATION, LOSS, MEAN_LOSS
 from hybridmodel.cascade.scores import Score, as_score
 from hybridmodel.checks import check_count, check_seconds, check_share
 from hybridmodel.data.tensors import Array
@@ -33,7 +37,11 @@ def calibrate(
     *,
     epsilon: float,
     delta: float = 0.1,
+    promise: str = LOSS,
+    by: Any = None,
     score: Any = "margin",
+    cost_remote: float | None = None,
+    sample_weight: Any = None,
     loss: judges.LossFunction | None = None,
     tolerance: float | None = None,
     answer: str | None = None,
@@ -73,12 +81,27 @@ def calibrate(
         index of `X` where that is pandas.
     epsilon, delta : float
         The promise; between 0 and 1, both excluded.
+    promise : str, default="loss"
+        What is at most `epsilon`: ``"loss"`` as above; ``"accuracy"`` how much less often than the
+        big model the cascade is right, which needs labels; ``"mean_loss"`` the mean of what `loss`
+        returns, from 0 to 1; ``"escalation"`` the share of rows that go to the endpoint, which is
+        not asked at all. See `hybridmodel.cascade.promises`.
+    by : Series, ndarray or list of n values, optional
+        The group of each row, such as its label or a region: the promise is kept in every group,
+        each with its part of `delta`, by the highest of their thresholds. `Calibration.groups` has
+        those of each group.
     score : Score, str or callable, default="margin"
         As `hybridmodel.cascade.scores.as_score` takes it.
+    cost_remote : float, optional
+        What it costs to ask the endpoint for a row, where a loss of 1 costs 1: of all thresholds
+        that keep the promise, the one is taken that costs least on the sample.
+    sample_weight : None
+        Weights are refused: the tests count rows.
     loss : callable, optional
         Takes `y` (or None), the small and the big model's outputs by name; returns 0 or 1 for each
-        row, 1 where it is a loss to keep the row. It is called with some of the rows at a time, and
-        before anybody is asked with the small model's outputs for both.
+        row, 1 where it is a loss to keep it; with ``promise="mean_loss"`` anything from 0 to 1. It
+        is called with some of the rows at a time, and before anybody is asked with the small
+        model's outputs for both.
     tolerance : float, optional
         For numbers: the largest difference that does not matter.
     answer : str, optional
@@ -123,57 +146,84 @@ def calibrate(
     SpecMismatch
         If both models are judged by their probabilities, and the endpoint's are none.
     """
-    promise = Promise(epsilon=check_share("epsilon", epsilon), delta=check_share("delta", delta))
+    epsilon, delta = check_share("epsilon", epsilon), check_share("delta", delta)
+    wanted = Promise(kind=promise, epsilon=epsilon, delta=delta)
+    cost_remote = checked_cost(wanted, cost_remote, sample_weight)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
     size = None if subsample is None else check_count("subsample", subsample, 0, sys.maxsize)
     score = as_score(score).check(model.spec)
-    judge = _judge(model, score, loss, answer, tolerance)
+    judge = _judge(model, score, wanted, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
     kept = None if answers is None else KeptAnswers(answers, model_url, model.spec)
     bound = bind(model, X)
     sample = Sample(model, bound)
     labels = None if y is None else judge.labels(aligned(y, bound))
+    groups = None if by is None else group_names(aligned(by, bound, "groups"), sample.rows)
     scores, small = _local(model, score, judge, sample, labels)
-    with shown(progress, sample.rows if size is None else None) as show:
-        how = Asking(kept=kept, may_ask=ask, timeout_s=timeout_s, show=show)
-        remote = Remote(model, sample, judge.needs, score, how)
-        gathering = Gathering(judge, labels, small, scores, remote)
-        known = gathering.all() if size is None else gathering.down_to(promise, size, seed)
-    found = find(known, promise)
+    if isinstance(judge, NoJudge):
+        known, version = only_scores(scores), None
+    else:
+        with shown(progress, sample.rows if size is None else None) as show:
+            how = Asking(kept=kept, may_ask=ask, timeout_s=timeout_s, show=show)
+            remote = Remote(model, sample, judge.needs, score, how)
+            gathering = Gathering(judge, labels, small, scores, remote)
+            known = gathering.enough_for(wanted, size, seed, groups)
+            version = remote.version
+    found = find(known, wanted, groups, cost_remote)
     found["warnings"] = (*sample.warnings(), *found["warnings"])
     for note in found["warnings"]:
         warnings.warn(note, stacklevel=2)
     return Calibration(
         **found,
-        **judges.facts_of(judge),
+        **facts_of(judge),
         score=score,
         loss=judge.describe(y is not None),
         small_sha256=model.onnx.sha256,
         big_sha256=big_sha256,
         endpoint=model_url,
-        model_version=remote.version,
+        model_version=version,
         data_sha256=fingerprint({**bound.feeds, "y": labels}),
         date=now().isoformat(),
     )
 
 
 def _judge(
-    model: HybridOnnxModel, score: Score, loss: Any, answer: str | None, tolerance: float | None
-) -> judges.Judge | judges.ByFunction:
+    model: HybridOnnxModel,
+    score: Score,
+    promise: Promise,
+    loss: Any,
+    answer: str | None,
+    tolerance: float | None,
+) -> AnyJudge | NoJudge:
+    if promise.kind == ESCALATION:
+        if (loss, tolerance, answer) != (None, None, None):
+            raise ConfigurationError(
+                "promise='escalation' is about scores alone: leave out loss, tolerance and answer"
+            )
+        return NoJudge()
     if loss is None:
+        if promise.kind == MEAN_LOSS:
+            raise ConfigurationError(
+                "promise='mean_loss' is about losses from 0 to 1: pass the function that returns "
+                "them, loss=..., such as hybridmodel.cascade.CostMatrix"
+            )
         answer = model.output if answer is None else answer
         return judges.judge_for(model.spec, score, answer=answer, tolerance=tolerance)
     if tolerance is not None or not callable(loss):
         raise ConfigurationError(
             "loss has to be a function, and cannot be passed together with tolerance"
         )
-    return judges.ByFunction(loss, model.spec.output_names)
+    if promise.kind == ACCURACY:
+        raise ConfigurationError(
+            "promise='accuracy' compares who is right: pass labels, and no loss function"
+        )
+    return ByFunction(loss, model.spec.output_names, promise.kind == MEAN_LOSS)
 
 
 def _local(
     model: HybridOnnxModel,
     score: Score,
-    judge: judges.Judge | judges.ByFunction,
+    judge: AnyJudge | NoJudge,
     sample: Sample,
     labels: Any,
 ) -> tuple[Array, Any]:
@@ -185,6 +235,7 @@ def _local(
     local = model.local.run(sample.feeds, tuple(wanted))
     scores = score.of(local, sample.rows)
     small = judge.read({name: local[name] for name in judge.needs})
-    if isinstance(judge, judges.ByFunction):
+    check_with_answers(labels, small)
+    if isinstance(judge, ByFunction):
         check_losses(len(judge.weigh(labels, small, small).losses), sample.rows)
     return scores, small

@@ -11,10 +11,15 @@ from hybridmodel.calibrating.gathering import Evidence
 from hybridmodel.cascade.bounds import interval, upper_bound
 from hybridmodel.cascade.classes import ClassShare, by_class, destroyed
 from hybridmodel.cascade.partial_curves import with_drawn_rows
-from hybridmodel.cascade.promises import Promise
+from hybridmodel.cascade.promises import Promise, cheapest
+from hybridmodel.cascade.promises_groups import Group, find_by_group
+from hybridmodel.cascade.promises_groups import notes as group_notes
+from hybridmodel.cascade.promises_words import ESCALATION, LOSS
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.cascade.thresholds import Accuracy, Curve, jump
+from hybridmodel.checks import check_tolerance
 from hybridmodel.data.tensors import Array
+from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,17 +28,48 @@ if TYPE_CHECKING:
 _COARSE = 0.10
 
 
-def find(known: Evidence, promise: Promise) -> dict[str, Any]:
-    """Return what `Calibration` says about the threshold of a sample."""
+def checked_cost(promise: Promise, cost_remote: Any, sample_weight: Any) -> float | None:
+    """Return a cost that can choose a threshold; raise `ConfigurationError` for one that cannot."""
+    if sample_weight is not None:
+        raise ConfigurationError(
+            "sample_weight is refused: the tests count independent rows, and no weight makes one "
+            "row count as two. Draw the sample as often as the rows are to count, or promise for "
+            "each group with by="
+        )
+    if cost_remote is None:
+        return None
+    if promise.kind == ESCALATION:
+        raise ConfigurationError(
+            "cost_remote weighs losses against rows escalated, and promise='escalation' knows of "
+            "no losses"
+        )
+    return check_tolerance("cost_remote", cost_remote)
+
+
+def find(
+    known: Evidence,
+    promise: Promise,
+    names: Array | None = None,
+    cost_remote: float | None = None,
+) -> dict[str, Any]:
+    """Return what `Calibration` says about the threshold of a sample.
+
+    `names` are those of groups, one for each row; `cost_remote` is as `calibrate` takes it.
+    """
     scores, rows, judged = known.scores, len(known.scores), known.judged
-    threshold = promise.threshold(scores, known.losses)
+    promise = promise.for_rows(rows)
+    harm = known.losses if promise.kind in (LOSS, ESCALATION) else promise.harm(judged)
+    threshold, groups = _threshold(promise, scores, harm, names)
+    if cost_remote is not None:
+        threshold = cheapest(scores, harm, threshold, cost_remote)
     required = promise.required_rows(rows)
     gone = escalated(scores, threshold)
-    lost = known.losses & ~gone
+    lost = known.losses.astype(bool) & ~gone
     classes = _classes(known, gone, lost)
     is_all = threshold == math.inf
     warnings = (
-        *_notes(scores, threshold, required),
+        *(group_notes(promise, groups) if groups else ()),
+        *_notes(scores, threshold, required, promise),
         *_note_of_missing(known.missing),
         *judged.warnings,
         *destroyed(classes, promise.epsilon),
@@ -46,17 +82,29 @@ def find(known: Evidence, promise: Promise) -> dict[str, Any]:
         "required_rows": required,
         "escalation": float(gone.mean()),
         "escalation_interval": (1.0, 1.0) if is_all else interval(int(gone.sum()), rows),
-        "risk": promise.risk(known.losses, gone),
-        "risk_bound": promise.bound(known.losses, gone),
+        "risk": promise.risk(harm, gone),
+        "risk_bound": promise.bound(harm, gone),
         "difference_bound": max(promise.epsilon, _difference_bound(known, gone, promise.delta)),
         "missing_scores": int(np.isnan(scores).sum()),
         "accuracy": Accuracy.of(judged.right, _of_drawn(known, gone)),
         "warnings": warnings,
-        "curve": _curve(known, promise),
+        "curve": _curve(known, promise, harm),
+        "promise": promise.kind,
+        "method": promise.method,
+        "groups": groups,
+        "cost_remote": cost_remote,
         "asked_rows": known.asked,
         "drawn_rows": None if known.drawn is None else len(known.drawn),
         "classes": classes,
     }
+
+
+def _threshold(
+    promise: Promise, scores: Array, harm: Array, names: Array | None
+) -> tuple[float, tuple[Group, ...]]:
+    if names is None:
+        return promise.threshold(scores, harm), ()
+    return find_by_group(promise, scores, harm, names)
 
 
 def _of_drawn(known: Evidence, values: Array) -> Array:
@@ -69,17 +117,18 @@ def _difference_bound(known: Evidence, gone: Array, delta: float) -> float:
         # No sample is needed to know that keeping no row risks nothing.
         return 0.0
     if known.losses_are_differences:
-        return float(upper_bound((known.losses & ~gone).sum(), len(gone), delta))
-    kept = ~_of_drawn(known, gone)
+        lost = known.losses.astype(bool) & ~gone
+        return float(upper_bound(lost.sum(), len(gone), delta))
+    kept = ~_of_drawn(known, gone) if len(known.judged.differ) else gone[:0]
     # Without a row nothing is known.
     differ = (known.judged.differ & kept).sum()
     return float(upper_bound(differ, len(kept), delta)) if kept.size else 1.0
 
 
-def _curve(known: Evidence, promise: Promise) -> Curve:
+def _curve(known: Evidence, promise: Promise, harm: Array) -> Curve:
     judged = known.judged
     right = judged.right if known.drawn is None else None
-    curve = promise.curve(known.scores, known.losses, right)
+    curve = promise.curve(known.scores, harm, right)
     if known.drawn is None:
         return curve
     scores = known.scores[known.drawn]
@@ -110,16 +159,19 @@ def _note_of_missing(missing: int) -> Iterator[str]:
         )
 
 
-def _notes(scores: Array, threshold: float, required: int) -> Iterator[str]:
+def _notes(scores: Array, threshold: float, required: int, promise: Promise) -> Iterator[str]:
     rows, missing = len(scores), int(np.isnan(scores).sum())
     if missing:
         yield f"{missing} of {rows} rows have no score (NaN); such rows are always escalated"
     if rows < required:
+        way = "nothing" if promise.kind == ESCALATION else "everything"
         yield (
-            f"{rows} rows are too few to keep this promise without escalating everything: at least "
+            f"{rows} rows are too few to keep this promise without escalating {way}: at least "
             f"{required} are needed"
         )
         return
+    if threshold == -math.inf:
+        yield "nothing is escalated but rows without a score: already these may be too many"
     if threshold == math.inf:
         yield "everything is escalated: even the surest rows are kept at a loss too often"
     low, high = jump(scores, threshold)

@@ -19,9 +19,13 @@ from hybridmodel.calibrating.asking import Remote
 from hybridmodel.calibrating.sample import taken
 from hybridmodel.cascade import judges
 from hybridmodel.cascade.bounds import most_failures
-from hybridmodel.cascade.promises import LOSS, Promise
+from hybridmodel.cascade.loss_functions import ByFunction
+from hybridmodel.cascade.promises import Promise
+from hybridmodel.cascade.promises_words import LOSS
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
+
+AnyJudge = judges.Judge | ByFunction
 
 _LEAST_ROWS = 16
 """Of a request on the way down: fewer would cost more time than they save rows."""
@@ -69,6 +73,22 @@ class Evidence:
     losses_are_differences: bool
 
 
+def only_scores(scores: Array) -> Evidence:
+    """Return what is known of a sample of which nobody is asked."""
+    none = np.zeros(len(scores), bool)
+    return Evidence(
+        scores=scores,
+        losses=none,
+        settled=-math.inf,
+        drawn=None,
+        judged=judges.Judged(losses=none, differ=none[:0]),
+        classes=None,
+        asked=0,
+        missing=0,
+        losses_are_differences=False,
+    )
+
+
 @dataclass
 class Gathering:
     """Gathers the losses of one sample.
@@ -87,7 +107,7 @@ class Gathering:
         The endpoint's answers.
     """
 
-    judge: judges.Judge | judges.ByFunction
+    judge: AnyJudge
     labels: Any
     small: Any
     scores: Array
@@ -98,6 +118,15 @@ class Gathering:
     def __post_init__(self) -> None:
         self._losses = np.zeros(len(self.scores), bool)
         self._missing = 0
+
+    def enough_for(
+        self, promise: Promise, size: int | None, seed: int, groups: Array | None = None
+    ) -> Evidence:
+        """Ask for what a promise depends on, and for so many random rows; None: for every row.
+
+        `groups` are the names of the groups, one for each row, where each has its promise.
+        """
+        return self.all() if size is None else self.down_to(promise, size, seed, groups)
 
     def all(self) -> Evidence:
         """Ask for every row."""
@@ -111,7 +140,9 @@ class Gathering:
             )
         return self._evidence(None, self._compared(None), -math.inf)
 
-    def down_to(self, promise: Promise, size: int, seed: int) -> Evidence:
+    def down_to(
+        self, promise: Promise, size: int, seed: int, groups: Array | None = None
+    ) -> Evidence:
         """Ask for so many random rows, and down from the surest for what a promise depends on.
 
         Only promises about losses end early; for any other, every row is asked for.
@@ -125,14 +156,25 @@ class Gathering:
         self.remote.ask(drawn)
         drawn = drawn if self.remote.known[drawn].all() else drawn[:0]
         judged = self._compared(drawn)
-        settled = self._walk(most_failures(rows, promise.epsilon, promise.delta))
-        return self._evidence(drawn, judged, settled)
+        return self._evidence(drawn, judged, self._walk_groups(promise, groups))
 
-    def _walk(self, allowed: int) -> float:
-        """Ask for rows down to the first loss too many, and return its score."""
-        if allowed < 0:
-            return math.inf
+    def _walk_groups(self, promise: Promise, groups: Array | None) -> float:
+        """Walk down for each group, and return the score down to which all losses are known."""
         possible = self.judge.may_lose(self.labels, self.small) & ~np.isnan(self.scores)
+        masks = [np.ones(len(possible), bool)]
+        if groups is not None:
+            masks = [groups == name for name in np.unique(groups)]
+        delta = promise.delta / len(masks)
+        allowed = [most_failures(int(mask.sum()), promise.epsilon, delta) for mask in masks]
+        if min(allowed) < 0:
+            return math.inf
+        walked = [
+            self._walk(most, possible & mask) for most, mask in zip(allowed, masks, strict=True)
+        ]
+        return max(walked)
+
+    def _walk(self, allowed: int, possible: Array) -> float:
+        """Ask for rows down to the first loss too many, and return its score."""
         order = np.flatnonzero(possible)
         order = order[np.argsort(-self.scores[order], kind="stable")]
         lost = start = 0
@@ -194,9 +236,7 @@ class Gathering:
             classes=self.labels if is_labelled else None,
             asked=self.remote.asked,
             missing=self._missing,
-            losses_are_differences=(
-                self.labels is None or isinstance(self.judge, judges.ByFunction)
-            ),
+            losses_are_differences=(self.labels is None or isinstance(self.judge, ByFunction)),
         )
 
 

@@ -85,21 +85,21 @@ class Sample:
         return (told,)
 
 
-def aligned(y: Any, bound: Bound) -> Any:
+def aligned(y: Any, bound: Bound, what: str = "labels") -> Any:
     """Return labels as they came; raise `InputMismatch` unless they are one for each row."""
     try:
         count = len(y)
     except TypeError as error:
         raise InputMismatch(
-            f"labels have to be one for each row, not a {type(y).__name__}"
+            f"{what} have to be one for each row, not a {type(y).__name__}"
         ) from error
     if count != bound.rows:
-        raise InputMismatch(f"{count} labels came for {bound.rows} rows")
+        raise InputMismatch(f"{count} {what} came for {bound.rows} rows")
     index: Any = getattr(y, "index", None)  # A list has a method of that name.
     labelled = bound.frame_index is not None and hasattr(index, "equals")
     if labelled and not index.equals(bound.frame_index):
         raise InputMismatch(
-            "the labels have another index than the rows; reorder them with y.loc[X.index], or "
+            f"the {what} have another index than the rows; reorder them with y.loc[X.index], or "
             "pass y.to_numpy() if they are in order already"
         )
     return y

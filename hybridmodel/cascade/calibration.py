@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybridmodel.cascade.bounds import interval
 from hybridmodel.cascade.classes import ClassShare
+from hybridmodel.cascade.promises_groups import Group
+from hybridmodel.cascade.promises_words import ACCURACY, LOSS, check_kind, promised, told_of_groups
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.checks import check_share
@@ -96,6 +98,13 @@ class Calibration:
         curve beyond the threshold. None when all rows do.
     classes : tuple of ClassShare
         What becomes of each class, those that lose most first; empty where there are none.
+    promise, method : str, str or None
+        What is at most epsilon, and what `risk` and `risk_bound` are about: ``loss`` as above, or
+        another kind of `hybridmodel.cascade.promises`; and the test, where a kind has several.
+    groups : tuple of Group
+        What was found for each group that has its promise.
+    cost_remote : float or None
+        What chose the threshold among those that keep the promise.
     """
 
     threshold: float
@@ -126,14 +135,20 @@ class Calibration:
     asked_rows: int | None = None
     drawn_rows: int | None = None
     classes: tuple[ClassShare, ...] = field(default=(), repr=False)
+    promise: str = LOSS
+    method: str | None = None
+    groups: tuple[Group, ...] = field(default=(), repr=False)
+    cost_remote: float | None = None
 
     def __post_init__(self) -> None:
         check_share("epsilon", self.epsilon)
         check_share("delta", self.delta)
+        check_kind(self.promise)
         self.score.check_threshold(self.threshold)
         low, high = self.escalation_interval
-        shares = (self.risk, self.risk_bound, self.difference_bound)
-        fits = 0 <= low <= self.escalation <= high <= 1 and all(0 <= share <= 1 for share in shares)
+        least = -1.0 if self.promise == ACCURACY else 0.0
+        fits = 0 <= low <= self.escalation <= high <= 1 and 0 <= self.difference_bound <= 1
+        fits = fits and all(least <= share <= 1 for share in (self.risk, self.risk_bound))
         if not fits or self.rows < 1 or not 0 <= self.missing_scores <= self.rows:
             raise ConfigurationError(
                 "not a calibration: its shares and counts contradict each other"
@@ -149,12 +164,13 @@ class Calibration:
         shown = (
             f"threshold {self.threshold:.6g} on {self.score}\n"
             f"escalates {self.escalation:.1%} of the rows (95%: {low:.1%} to {high:.1%})\n"
-            f"promise: at most {self.epsilon:.2%} of all rows are kept at a loss ({self.loss}), "
-            f"with {1 - self.delta:.0%} confidence\n"
+            f"promise: {promised(self)}, with {1 - self.delta:.0%} confidence\n"
             f"seen in {self.rows:,} rows: {self.risk:.2%}, so at most {self.risk_bound:.2%}"
         )
         notes = [f"warning: {note}" for note in self.warnings]
-        return "\n".join([shown, *self._told_of_rows(), *self._told_of_classes(), *notes])
+        groups = told_of_groups(self.groups, self.rows, self.escalation)
+        seen = (*groups, *self._told_of_rows(), *self._told_of_classes())
+        return "\n".join([shown, *seen, *notes])
 
     def _told_of_rows(self) -> Iterator[str]:
         """Say how many rows are right, and how many were asked for."""
@@ -238,22 +254,9 @@ class Calibration:
         MissingDependency
             If matplotlib is not installed.
         """
-        from hybridmodel.cascade.panels import accuracy_panel, cost_panel, risk_panel
-        from hybridmodel.cascade.plots import draw
+        from hybridmodel.cascade.pictures import picture
 
-        low, high = self.escalation_interval
-        right = None if self.accuracy is None else (self.escalation, self.accuracy.cascade)
-        panels = [
-            risk_panel(self.curve, (self.escalation, self.risk_bound), self.epsilon),
-            cost_panel(self.escalation, cost_local, cost_remote),
-        ]
-        figure = draw(
-            [accuracy_panel(self.curve, right), *panels] if self.curve.accuracy else panels,
-            f"{self.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
-            f"{1 - self.delta:.0%} confidence at most {self.epsilon:.2%} kept at a loss",
-            f"rows escalated, least sure first ({self.score})",
-            (self.escalation, self.escalation_interval),
-        )
+        figure = picture(self, cost_local, cost_remote)
         if path is not None:
             figure.savefig(path, dpi=130)
         return figure
@@ -339,5 +342,6 @@ _READERS: Mapping[Any, Any] = {  # By annotation.
     "int | None": records.nullable(records.count),
     "Accuracy | None": records.nullable(partial(_read, Accuracy)),
     "tuple[ClassShare, ...]": records.listed(partial(_read, ClassShare), "classes"),
+    "tuple[Group, ...]": records.listed(partial(_read, Group), "groups"),
     "Curve": partial(_read, Curve),
 }

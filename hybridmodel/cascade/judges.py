@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.formatting import some
-from hybridmodel.cascade.scores import NAMED, Score, is_column, listed, name_of
+from hybridmodel.cascade.labels import check_booleans, read_labels
+from hybridmodel.cascade.scores import NAMED, Score, is_column, listed
 from hybridmodel.checks import check_tolerance
-from hybridmodel.data.inputs import from_array_like
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
@@ -94,8 +94,9 @@ class ByClass(_ByOutput):
         """Return labels in the dtype of the classes; raise InputMismatch for unknown classes."""
         texts = isinstance(next(iter(self.classes), None), str)
         datatype = "INT64" if self.output.dtype.kind == "f" else self.output.datatype
-        labels = _read_labels(y, "BYTES" if texts else datatype)
+        labels = read_labels(y, "BYTES" if texts else datatype)
         known = self.classes
+        check_booleans(labels, known)
         unknown = [item for item in np.unique(labels).tolist() if known and item not in known]
         if unknown:
             raise InputMismatch(
@@ -159,7 +160,7 @@ class ByTolerance(_ByOutput):
 
     def labels(self, y: Any) -> Array:
         """Return labels as floats; raise InputMismatch if some are no numbers or are missing."""
-        labels = _read_labels(y, "FP64")
+        labels = read_labels(y, "FP64")
         if np.isnan(labels).any():
             raise InputMismatch(f"{np.isnan(labels).sum()} of the labels are missing (NaN)")
         return labels
@@ -189,49 +190,6 @@ class ByTolerance(_ByOutput):
         return np.asarray(distances <= self.tolerance)
 
 
-@dataclass(frozen=True)
-class ByFunction:
-    """Asks the caller's `function` which rows are lost; it reads the outputs that `needs` names."""
-
-    function: LossFunction
-    needs: tuple[str, ...]
-
-    def describe(self, labelled: bool) -> str:
-        """Say in a few words what counts as a loss."""
-        return f"{name_of(self.function)}, {'with' if labelled else 'without'} labels"
-
-    def labels(self, y: Any) -> Any:
-        """Return labels as they are."""
-        return y
-
-    def read(self, outputs: Outputs) -> Any:
-        """Return the outputs as they are."""
-        return outputs
-
-    def compare(self, y: Any, local: Any, remote: Any) -> Judged:
-        """Call the function; raise ConfigurationError unless it returns 0 or 1 for each row."""
-        losses = np.asarray(self.function(y, local, remote))
-        bad = losses[~np.isin(losses, (0, 1))].tolist()
-        if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
-            raise ConfigurationError(
-                f"loss function {name_of(self.function)} has to return 0 or 1 for each row; it "
-                f"returned {losses.dtype} of shape {list(losses.shape)}"
-                f"{', with ' if bad else ''}{some(bad)}"
-            )
-        return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
-
-    weigh = compare
-
-    def may_lose(self, y: Any, local: Any) -> Array:  # noqa: ARG002 - as others do
-        """Return that every row may be lost: nobody knows what the function will say.
-
-        Returns
-        -------
-        ndarray of bool, shape (n,)
-        """
-        return np.ones(len(next(iter(local.values()))), bool)
-
-
 Judge = ByClass | ByTolerance
 
 
@@ -247,14 +205,6 @@ def judge_for(
         return ByTolerance(_number(spec, score, answer), check_tolerance("tolerance", tolerance))
     output = _class(spec, score, answer)
     return ByClass(output, 0.0 if score.logits and output.name == score.output else 0.5)
-
-
-def facts_of(judge: Judge | ByFunction) -> dict[str, Any]:
-    """Return the facts about a judge that a calibration keeps."""
-    if isinstance(judge, ByFunction):
-        return {"answer": None, "tolerance": None, "loss_function": name_of(judge.function)}
-    tolerance = judge.tolerance if isinstance(judge, ByTolerance) else None
-    return {"answer": judge.output.name, "tolerance": tolerance, "loss_function": None}
 
 
 def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
@@ -307,22 +257,13 @@ def _compared(
     return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
 
 
-def _read_labels(y: Any, datatype: str) -> Array:
-    try:
-        return from_array_like(y, TensorSpec("y", datatype, (WILDCARD,)))
-    except InputMismatch as error:
-        raise InputMismatch(
-            f"labels do not fit the model, whose answers are {datatype}: "
-            f"{str(error).removeprefix('input ')}"
-        ) from error
-
-
 def never_answered(y: Array, local: Array, remote: Array) -> list[Any]:
     """Return the labels that neither model answers; raise `InputMismatch` if these are all.
 
     The arrays may be of different rows.
     """
     answers = set(local.tolist()) | set(remote.tolist())
+    check_booleans(y, answers)
     never = [item for item in np.unique(y).tolist() if item not in answers]
     if len(never) == len(set(y.tolist())):
         raise InputMismatch(

@@ -29,7 +29,13 @@ from hybridmodel.cascade import promises_accuracy as net
 from hybridmodel.cascade import promises_mean as mean
 from hybridmodel.cascade.bounds import most_failures, required_rows, upper_bound
 from hybridmodel.cascade.judges import Judged
-from hybridmodel.cascade.promises_words import ACCURACY, ESCALATION, KINDS, LOSS, MEAN_LOSS
+from hybridmodel.cascade.promises_words import (
+    ACCURACY,
+    ESCALATION,
+    LOSS,
+    MEAN_LOSS,
+    check_kind,
+)
 from hybridmodel.cascade.scores import finite
 from hybridmodel.cascade.thresholds import (
     Curve,
@@ -71,10 +77,7 @@ class Promise:
     def __post_init__(self) -> None:
         check_share("epsilon", self.epsilon)
         check_share("delta", self.delta)
-        if self.kind not in KINDS:
-            raise ConfigurationError(
-                f"promise is one of {', '.join(map(repr, KINDS))}, not {shown(self.kind)}"
-            )
+        check_kind(self.kind)
         if self.method is not None and (self.kind, self.method) not in [
             (MEAN_LOSS, name) for name in mean.METHODS
         ]:
@@ -155,7 +158,7 @@ class Promise:
 
         The threshold was chosen by these rows. Where ties end the search early, a bound by what was
         counted would be chosen with it, and too low too often; that by what the search allows holds
-        whatever it finds.
+        whatever it finds. For nets and means it is epsilon unless all rows are kept.
         """
         rows, kept = len(harm), harm[~gone]
         most = most_failures(rows, self.epsilon, self.delta)
@@ -167,6 +170,8 @@ class Promise:
         if self.kind == LOSS:
             count = max(int(kept.sum()), min(int(harm.sum()), most))
             return float(upper_bound(count, rows, self.delta))
+        if len(kept) < rows:
+            return self.epsilon
         if self.kind == ACCURACY:
             return net.mean_bound(int((kept < 0).sum()), int((kept > 0).sum()), rows, self.delta)
         method = self.for_rows(rows).method or mean.HOEFFDING_BENTKUS

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.formatting import some
-from hybridmodel.cascade.promises import ESCALATION, Promise
+from hybridmodel.cascade.promises import Promise
+from hybridmodel.cascade.promises_words import ESCALATION
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.audit_state import AuditState
-from hybridmodel.cascade.judges import ByFunction, LossFunction
+from hybridmodel.cascade.judges import LossFunction
+from hybridmodel.cascade.loss_functions import ByFunction
+from hybridmodel.cascade.promises_words import MEAN_LOSS
 from hybridmodel.cascade.scores import name_of
 from hybridmodel.cascade.watch import Composition, Evidence
 from hybridmodel.data.tensors import ModelSpec
@@ -258,7 +260,7 @@ class Audit:
                 f"the calibration used the loss function {found.loss_function}, and the audit "
                 f"was given {name_of(self._function)}"
             )
-        return ByFunction(self._function, spec.output_names)
+        return ByFunction(self._function, spec.output_names, found.promise == MEAN_LOSS)
 
     def _most_sent(self, rate: float, sent: int) -> int:
         """Return how many escalated rows of a call are compared: the same share as of those kept.

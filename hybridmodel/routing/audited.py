@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hybridmodel.cascade.audit_state import AuditState
-from hybridmodel.cascade.judges import ByClass, ByFunction, Judge, Outputs, judge_for
+from hybridmodel.cascade.judges import ByClass, Judge, Outputs, judge_for
+from hybridmodel.cascade.loss_functions import ByFunction
 from hybridmodel.cascade.watch import Watch
 from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Cascade
 
+if TYPE_CHECKING:
+    from hybridmodel.cascade.calibration import Calibration
+
 AnyJudge = Judge | ByFunction
 
-_TESTED = ("loss", "mean_loss")
-"""Promises that are about what is lost in the rows that are kept."""
+_ABOUT_LOSSES = ("loss", "mean_loss")
+"""Kinds of promises about what is lost in the rows that are kept."""
 
 
 class AuditedCall(NamedTuple):
@@ -102,16 +107,19 @@ def losses_of(judge: AnyJudge, y: Any, local: Any, remote: Any) -> Array:
     ConfigurationError
         If a loss function returns anything else.
     """
-    losses = np.asarray(judge.weigh(y, local, remote).losses, dtype=np.float64)
+    if isinstance(judge, ByFunction):
+        losses = np.asarray(judge.function(y, local, remote), dtype=np.float64)
+    else:
+        losses = judge.weigh(y, local, remote).losses.astype(np.float64)
     if losses.ndim != 1 or not ((losses >= 0) & (losses <= 1)).all():
-        raise ConfigurationError("losses of an audit are one number from 0 to 1 for each row")
+        raise ConfigurationError("a loss function returns one number from 0 to 1 for each row")
     return losses
 
 
 def needs_labels(policy: Cascade | Budget) -> bool:
     """Tell whether a calibration's loss function was given labels, so that it needs them again."""
     found = policy.calibration
-    return found is not None and found.loss_function is not None and "with labels" in found.loss
+    return found is not None and found.loss_function is not None and _had_labels(found)
 
 
 def judge_of(policy: Cascade | Budget, spec: ModelSpec) -> Judge:
@@ -141,16 +149,30 @@ def check_auditable(policy: Cascade | Budget, spec: ModelSpec) -> None:
 def fresh_state(policy: Cascade | Budget, judge: AnyJudge) -> AuditState:
     """Return the state of an audit that has seen nothing yet."""
     found = policy.calibration
-    if found is None or getattr(found, "promise", "loss") not in _TESTED:
-        return AuditState(cascade=_identity(policy))
-    # Within a tolerance, what was found without labels promises nothing about those with labels.
-    has_labels = needs_labels(policy) or found.accuracy is not None
-    tells_losses = has_labels or isinstance(judge, ByClass)
-    return AuditState(
-        cascade=_identity(policy),
-        differences=Watch.of(None if needs_labels(policy) else found.difference_bound),
-        losses=Watch.of(found.epsilon if tells_losses else None),
-    )
+    differ, lost = (None, None) if found is None else _bounds(found, judge)
+    state = AuditState(cascade=_identity(policy))
+    return replace(state, differences=Watch.of(differ), losses=Watch.of(lost))
+
+
+def _bounds(found: Calibration, judge: AnyJudge) -> tuple[float | None, float | None]:
+    """Return the shares that are not to be exceeded: of differing rows, and of those with a loss.
+
+    A promise about net accuracy says nothing of single losses, and one about the rows escalated
+    nothing of what is kept. Within a tolerance, what was found without labels promises nothing
+    about losses with labels.
+    """
+    if found.promise not in (*_ABOUT_LOSSES, "accuracy"):
+        return None, None
+    if isinstance(judge, ByFunction):
+        return (None, found.epsilon) if _had_labels(found) else (found.epsilon, None)
+    had_labels = found.accuracy is not None
+    tells = found.promise in _ABOUT_LOSSES and (had_labels or isinstance(judge, ByClass))
+    return found.difference_bound, found.epsilon if tells else None
+
+
+def _had_labels(found: Calibration) -> bool:
+    """Tell whether a calibration's loss function was given labels."""
+    return found.loss.endswith(", with labels")
 
 
 def _identity(policy: Cascade | Budget) -> str:
