@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from hybridmodel import HybridOnnxModel
-from hybridmodel.calibrating import KeptAnswers, calibrate, keep_answers
+from hybridmodel.calibrating import KeptAnswers, calibrate, keep_answers, keep_shadow
 from hybridmodel.calibrating.asking import Asking, Remote
 from hybridmodel.calibrating.sample import Sample, bind
 from hybridmodel.cascade import Calibration, Score
@@ -24,6 +25,7 @@ from hybridmodel.exceptions import (
     EndpointUnavailable,
     InputMismatch,
 )
+from hybridmodel.routing import Shadow
 from hybridmodel.serving import EmbeddedServer
 from tests.support.calibration_pairs import (
     PAIRS,
@@ -213,6 +215,43 @@ def test_answers_from_elsewhere(make: Make, path: Path) -> None:
     kept = KeptAnswers(path, model.client.endpoint.model_url, model.spec)
     assert kept.outputs == ("label", "sure")
     assert kept.rows == 1000
+
+
+def wait_for(model: HybridOnnxModel) -> None:
+    """Wait until nothing is pending in the background."""
+    until = time.monotonic() + 20
+    while model.stats()["shadow.pending"] and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_answers_of_shadow_mode(make: Make, path: Path) -> None:
+    """What the endpoint answers in the background is enough to calibrate without asking it."""
+    data, y = classes()
+    model = make("classes", routing=Shadow())
+    with keep_shadow(model, path) as kept:
+        for start in range(0, 1000, 100):
+            model.predict({name: values[start : start + 100] for name, values in data.items()})
+        wait_for(model)
+    assert kept.rows == 1000
+    model.predict(data)
+    quiet: Any = Through(make("classes"), fails_after=0)
+    found = calibrate_at_noon(quiet, data, y, **SURE, answers=path, ask=False)
+    assert replace(found, asked_rows=1000) == calibrate_at_noon(make("classes"), data, y, **SURE)
+
+
+def test_shadow_mode_goes_on_when_answers_cannot_be_kept(
+    make: Make, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that does not take them is told, and the comparison counts all the same."""
+    data, _ = classes()
+    model = make("classes", routing=Shadow(answer="azure"))
+    with keep_shadow(model, path) as kept:
+        kept.add([b"0" * 16], {"sure": data["big_sure"][:1]}, "1")
+        model.predict(data)
+        wait_for(model)
+    assert model.stats()["shadow.calls"] == 1
+    assert "an answer of the endpoint cannot be kept (ConfigurationError)" in caplog.text
+    assert kept.rows == 1
 
 
 @pytest.mark.parametrize(
