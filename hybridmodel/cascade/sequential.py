@@ -29,7 +29,7 @@ import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_STEPS = np.geomspace(0.01, 6.0, 18)
+STEPS = np.geomspace(0.01, 6.0, 18)
 """Logarithms of odds ratios: from those that millions of rows tell apart, to those that ten do."""
 
 _GRID, _ROUNDS = np.linspace(0.0, 1.0, 33), 4  # 32 ** -4 of the distance is left.
@@ -39,11 +39,13 @@ _BLOCK = 256
 
 TIMES = np.array([1.5, 2.0, 4.0])
 _LOG_TIMES = np.log(TIMES)
-_WEIGHTS = np.array([0.2, 0.6, 0.2])
+_WEIGHTS = np.array([0.1, 0.8, 0.1])
 """By how much a change multiplies the odds of a loss, and the capital that bets on it."""
 
-HEAD = 10_000.0
-RUN_LENGTH = 800_000.0
+HEAD = 2_500.0
+RUN_LENGTH = 500_000.0
+"""What is bet on the first value, and what all bets have to own for an alarm: with the level's
+alarm (`LOWER_ALPHA`) the first 20,000 values give a false one with probability .05 or less."""
 
 
 def lower_limit(total: float, count: float, alpha: float) -> float:
@@ -61,7 +63,7 @@ def lower_limit(total: float, count: float, alpha: float) -> float:
     least, most = 0.0, min(total / count, 1.0)
     for _ in range(_ROUNDS):
         means = least + (most - least) * _GRID
-        refuted = int(np.count_nonzero(_capital(total, count, means, _STEPS) >= -math.log(alpha)))
+        refuted = int(np.count_nonzero(log_capital(total, count, means) >= -math.log(alpha)))
         if not refuted:
             return least
         least, most = means[refuted - 1], means[min(refuted, len(means) - 1)]
@@ -73,11 +75,22 @@ def upper_limit(total: float, count: float, alpha: float) -> float:
     return 1.0 - lower_limit(count - total, count, alpha)
 
 
-def _capital(total: float, count: float, means: Floats, steps: Floats) -> Floats:
-    """Return the logarithm of what the bets own, by the mean that set their price."""
-    prices = np.log1p(np.multiply.outer(means, np.expm1(steps)))
-    owned = total * steps - count * prices
-    return np.asarray(np.logaddexp.reduce(owned, axis=-1) - math.log(len(steps)))
+def log_capital(totals: Any, counts: Any, means: Any) -> Floats:
+    """Return the logarithm of what bets on a larger mean own.
+
+    Parameters
+    ----------
+    totals, counts, means : float or ndarray
+        Sum and number of the values, and the means that set the price; of shapes that broadcast.
+
+    Returns
+    -------
+    ndarray of float64
+        From ``-log(alpha)`` up it is reason to say that the mean is larger, at any time.
+    """
+    totals, counts, means = (np.asarray(item)[..., np.newaxis] for item in (totals, counts, means))
+    owned = totals * STEPS - counts * np.log1p(means * np.expm1(STEPS))
+    return np.asarray(np.logaddexp.reduce(owned, axis=-1) - math.log(len(STEPS)))
 
 
 @dataclass(frozen=True, kw_only=True)

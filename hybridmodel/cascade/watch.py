@@ -18,8 +18,8 @@ from hybridmodel.cascade.sequential import (
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 
-LOWER_ALPHA = 0.0125
-UPPER_ALPHA = 0.0375
+LOWER_ALPHA = 0.005
+UPPER_ALPHA = 0.045
 """How often a limit of the interval is ever wrong: 5 % together. The lower one gives an alarm."""
 
 _OF_SENT = 0.2

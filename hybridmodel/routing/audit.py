@@ -151,7 +151,7 @@ class Audit:
         if taken is None or judge is None:
             return 0
         call, labels = taken
-        losses = losses_of(judge, judge.labels(labels), call.local, call.remote)
+        losses = losses_of(judge, judge.labels(labels), call.local, call.remote, len(labels))
         new = Evidence(losses[call.audited], losses[~call.audited], call.zeros, call.left)
         with self._lock:
             if judge is self._judge:

@@ -95,12 +95,12 @@ def compare(judge: AnyJudge, labelled: bool, call: AuditedCall, most_sent: int) 
     places = np.searchsorted(np.flatnonzero(call.gone | call.audited), rows)
     local = judge.read({name: call.local[name][rows] for name in judge.needs})
     remote = judge.read({name: call.remote[name][places] for name in judge.needs})
-    losses = None if labelled else losses_of(judge, None, local, remote)
+    losses = None if labelled else losses_of(judge, None, local, remote, len(rows))
     return Compared(rows, call.audited[rows], local, remote, losses)
 
 
-def losses_of(judge: AnyJudge, y: Any, local: Any, remote: Any) -> Array:
-    """Return what it costs to keep each row, from 0 to 1; `y` is None without labels.
+def losses_of(judge: AnyJudge, y: Any, local: Any, remote: Any, rows: int) -> Array:
+    """Return what it costs to keep each of `rows`, from 0 to 1; `y` is None without labels.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def losses_of(judge: AnyJudge, y: Any, local: Any, remote: Any) -> Array:
         losses = np.asarray(judge.function(y, local, remote), dtype=np.float64)
     else:
         losses = judge.weigh(y, local, remote).losses.astype(np.float64)
-    if losses.ndim != 1 or not ((losses >= 0) & (losses <= 1)).all():
+    if losses.shape != (rows,) or not ((losses >= 0) & (losses <= 1)).all():
         raise ConfigurationError("a loss function returns one number from 0 to 1 for each row")
     return losses
 
