@@ -10,7 +10,7 @@ escalated it is the lowest.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +96,7 @@ def find_by_group(
     groups = np.unique(names)
     part = replace(promise, delta=promise.delta / len(groups))
     own = [part.threshold(scores[names == name], harm[names == name]) for name in groups]
-    threshold = min(own) if promise.kind == ESCALATION else max(own)
+    threshold = common(promise, own)
     found = [
         _found(part, name, scores[names == name], harm[names == name], (limit, threshold))
         for name, limit in zip(groups, own, strict=True)
@@ -104,10 +104,9 @@ def find_by_group(
     return threshold, tuple(found)
 
 
-def price(groups: tuple[Group, ...]) -> float:
-    """Return the share of all rows that is escalated when each group has its own threshold."""
-    rows = sum(group.rows for group in groups)
-    return sum(group.rows * group.escalation for group in groups) / rows
+def common(promise: Promise, thresholds: Sequence[float]) -> float:
+    """Return the one of the groups' thresholds that keeps the promises of all."""
+    return min(thresholds) if promise.kind == ESCALATION else max(thresholds)
 
 
 def notes(promise: Promise, groups: tuple[Group, ...]) -> Iterator[str]:
