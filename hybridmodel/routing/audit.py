@@ -17,8 +17,8 @@ from hybridmodel.cascade.judges import LossFunction
 from hybridmodel.cascade.loss_functions import ByFunction
 from hybridmodel.cascade.promises_words import MEAN_LOSS
 from hybridmodel.cascade.scores import name_of
-from hybridmodel.cascade.watch import Composition, Evidence
-from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.cascade.watch import Composition, Evidence, Watch
+from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.redaction import escaped
 from hybridmodel.routing.audit_file import AuditFile, added_up
@@ -51,10 +51,18 @@ class Audit:
     ----------
     clock : callable, optional
         Returns the time in seconds since 1970.
+    shuffled : callable, optional
+        Returns an array in another order: the rows of one call may be sorted, and nobody is to take
+        its end for a change.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        shuffled: Callable[[Array], Array] | None = None,
+    ) -> None:
         self._clock = clock
+        self._shuffled = shuffled or np.random.default_rng().permutation
         self._lock = threading.Lock()
         self._policy: Cascade | Budget | None = None
         self._judge: AnyJudge | None = None
@@ -147,16 +155,16 @@ class Audit:
             If `y` has another length, or does not fit the model.
         """
         with self._lock:
-            taken, judge = self._waiting.take(request_id, y, rows), self._judge
-        if taken is None or judge is None:
+            judge = self._judge
+            taken = judge and self._waiting.take(request_id, y, rows, judge.labels)
+        if not judge or not taken:
             return 0
         call, labels = taken
-        losses = losses_of(judge, judge.labels(labels), call.local, call.remote, len(labels))
+        losses = losses_of(judge, labels, call.local, call.remote, len(call.rows))
         new = Evidence(losses[call.audited], losses[~call.audited], call.zeros, call.left)
         with self._lock:
             if judge is self._judge:
-                found = self._state.losses.seen(new, self._state.composition, self._clock())
-                self._set(replace(self._state, losses=found))
+                self._set(replace(self._state, losses=self._seen(self._state.losses, new)))
         return int(call.audited.sum())
 
     def stats(self, *paths: str | Path) -> dict[str, float]:
@@ -284,10 +292,16 @@ class Audit:
         with self._lock:
             if judge is not self._judge:
                 return  # Another cascade is used by now.
-            composition = self._state.composition + composition
-            differences = self._state.differences.seen(new, composition, self._clock())
-            self._set(replace(self._state, composition=composition, differences=differences))
+            state = replace(self._state, composition=self._state.composition + composition)
+            differences = self._seen(state.differences, new, state.composition)
+            self._set(replace(state, differences=differences))
             self._wait(found, call, self._carried[0] + new.zeros, self._carried[1] + new.left)
+
+    def _seen(self, watch: Watch, new: Evidence, composition: Composition | None = None) -> Watch:
+        """Show a watch what a call tells."""
+        if len(new.kept) > 1:
+            new = new._replace(kept=self._shuffled(new.kept))
+        return watch.seen(new, composition or self._state.composition, self._clock())
 
     def _wait(self, found: Compared | None, call: AuditedCall, zeros: float, left: float) -> None:
         """Keep what labels will be compared with; what has no rows goes with the next call."""

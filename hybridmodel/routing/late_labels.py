@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,7 +87,9 @@ class LateLabels:
             _, (_, freed) = self._calls.popitem(last=False)
             self._bytes -= freed
 
-    def take(self, request_id: str, y: Any, rows: Any) -> tuple[Waiting, list[Any]] | None:
+    def take(
+        self, request_id: str, y: Any, rows: Any, read: Callable[[list[Any]], Any]
+    ) -> tuple[Waiting, Any] | None:
         """Return the rows of a call that get a label now, and their labels; they wait no more.
 
         Parameters
@@ -97,16 +99,18 @@ class LateLabels:
             Labels, one for each row of the call, or for each of `rows`.
         rows : sequence of int or None
             Positions in the call.
+        read : callable
+            Returns labels as a judge takes them.
 
         Returns
         -------
-        (Waiting, list) or None
+        (Waiting, Any) or None
             None where none of these rows waits.
 
         Raises
         ------
         InputMismatch
-            If `y` has another length; the call goes on waiting.
+            If `y` has another length, or cannot be read; the call goes on waiting.
         """
         if request_id not in self._calls:
             return None
@@ -122,12 +126,13 @@ class LateLabels:
         has = np.array([row in by_row for row in call.rows.tolist()], bool)
         if not has.any():
             return None
+        found = call.at(np.flatnonzero(has))
+        read_labels = read([by_row[row] for row in found.rows.tolist()])
         del self._calls[request_id]
         self._bytes -= size
         if not has.all():
             self.add(request_id, call.at(np.flatnonzero(~has)))
-        found = call.at(np.flatnonzero(has))
-        return found, [by_row[row] for row in found.rows.tolist()]
+        return found, read_labels
 
 
 def _listed(values: Any) -> list[Any]:

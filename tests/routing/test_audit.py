@@ -154,6 +154,13 @@ def test_one_differing_row_is_no_alarm(model: HybridOnnxModel, policy: Cascade) 
     assert (stats["cascade.live_risk"], stats["cascade.promise_holds"]) == (1, 1)
 
 
+def test_a_call_whose_rows_are_sorted_is_no_change(model: HybridOnnxModel, policy: Cascade) -> None:
+    """All that differs may stand at its end: a hundredth of the rows, where a fiftieth may."""
+    data = rows(np.ones(5_000), np.arange(5_000) >= 4_950)
+    asked(model, data, replace(policy, audit_rate=1.0), 5_000)
+    assert model.stats()["cascade.promise_holds"] == 1
+
+
 def test_what_is_wrong_from_the_beginning_is_found_at_once(
     model: HybridOnnxModel, policy: Cascade
 ) -> None:

@@ -31,10 +31,10 @@ class Clock:
 
 
 @contextmanager
-def small_and_big() -> Iterator[tuple[HybridOnnxModel, FakeEndpoint]]:
+def small_and_big(pair: str = "classes") -> Iterator[tuple[HybridOnnxModel, FakeEndpoint]]:
     """Make a model whose data hold both answers, with an endpoint that is not there."""
-    model = HybridOnnxModel(answering("small", **PAIRS["classes"]), endpoint=ENDPOINT)
-    with fake_endpoint(model, answering("big", **PAIRS["classes"])) as fake:
+    model = HybridOnnxModel(answering("small", **PAIRS[pair]), endpoint=ENDPOINT)
+    with fake_endpoint(model, answering("big", **PAIRS[pair])) as fake:
         yield model, fake
 
 
