@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -116,14 +118,21 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
     """Return a policy with its settings completed for a model.
 
     Raises `ConfigurationError` if the model has no endpoint, no rows to divide, no output for the
-    score, or is not the model that the calibration was made with.
+    score, or is not the model that the calibration was made with. Warns if the calibration was made
+    with another endpoint.
     """
     mode = getattr(policy, "mode", "function")
     if mode in (LOCAL, AZURE):
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
     if endpoint is None:
         raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
-    return _validate_cascade(policy, session) if isinstance(policy, Cascade | Budget) else policy
+    if not isinstance(policy, Cascade | Budget):
+        return policy
+    if policy.calibration is not None:
+        # The same model may have moved, which nobody can tell from here.
+        for difference in policy.calibration.differences(endpoint=endpoint.model_url):
+            warnings.warn(difference, stacklevel=_level_of_caller())
+    return _validate_cascade(policy, session)
 
 
 def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
@@ -140,3 +149,11 @@ def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascad
     if policy.audit_rate:
         check_auditable(policy, session.spec)
     return policy
+
+
+def _level_of_caller() -> int:
+    """Return the ``stacklevel`` with which a warning points at who called this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_globals.get("__name__", "").startswith("hybridmodel") and frame.f_back:
+        level, frame = level + 1, frame.f_back
+    return level

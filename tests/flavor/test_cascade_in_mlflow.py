@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ def test_a_calibration_of_another_model_is_refused(
         )
 
 
+def test_a_calibration_for_another_endpoint_is_warned_of(
+    model: HybridOnnxModel, server: EmbeddedServer, found: Calibration
+) -> None:
+    """At construction and where a call names it, once each, with both addresses and a way out."""
+    policy, other = (
+        Cascade(calibration=found),
+        server.endpoint("big").with_overrides(model_name="b"),
+    )
+    said = r"endpoint is \S+/b\b.*, but the calibration was made with \S+/big\b.*: calibrate again"
+    with pytest.warns(UserWarning, match=said) as caught:
+        HybridOnnxModel(model.local, endpoint=other, routing=policy)
+    with pytest.warns(UserWarning, match=said) as called:
+        HybridOnnxModel(model.local, endpoint=other).predict(X[:0], mode=policy)
+    assert [item.filename for item in (*caught, *called)] == [__file__, __file__]
+
+
 def test_it_is_saved_with_the_model_and_warns_of_another_endpoint(
     model: HybridOnnxModel, tmp_path: Path
 ) -> None:
@@ -140,10 +157,11 @@ def test_an_audit_notices_when_the_promise_is_broken(
     found: Calibration, tilt: float, holds: int
 ) -> None:
     """It holds for the model of the calibration, and not once another one is deployed there."""
-    policy = Cascade(calibration=found, audit_rate=1.0)
     rows = np.random.default_rng(9).normal(size=(3000, 3)).astype(np.float32)
     with serve({"big": tilted(tilt)}) as changed:
         endpoint = changed.endpoint("big")
+        same = replace(found, endpoint=endpoint.model_url)
+        policy = Cascade(calibration=same, audit_rate=1.0)
         model = HybridOnnxModel(models.graded(), endpoint=endpoint, routing=policy)
         model.predict(rows)
     stats = model.stats()
