@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,7 @@ class Audit:
     ) -> None:
         self._clock = clock
         self._shuffled = shuffled or np.random.default_rng().permutation
+        self._writer = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._policy: Cascade | Budget | None = None
         self._judge: AnyJudge | None = None
@@ -173,7 +175,8 @@ class Audit:
         Parameters
         ----------
         *paths : path
-            Files that the audits of other processes keep, to be added to this one.
+            Files that the audits of other processes keep, to be added to this one; its own among
+            them is left out.
 
         Raises
         ------
@@ -183,7 +186,7 @@ class Audit:
             If one cannot be read.
         """
         with self._lock:
-            state, own = self._state, self._file.known if self._file else frozenset()
+            state, own = self._state, self._file.known if self._file else {self._writer}
         if paths:
             state = added_up(state, paths, own).checked(self._clock())
         return numbers(state)
@@ -199,7 +202,7 @@ class Audit:
             If it cannot be written.
         """
         with self._lock:
-            file = self._file if path is None else AuditFile(path)
+            file = self._file if path is None else AuditFile(path, self._writer)
             if file is None:
                 raise ConfigurationError("name a file: audit.save('audit.json')")
             if not self._state.composition.rows:
@@ -225,7 +228,7 @@ class Audit:
         with self._lock:
             if self._state.composition.rows:
                 raise ConfigurationError("call audit.keep() before the first audited row")
-            self._file, self._judge = AuditFile(path, every_s, resume=True), None
+            self._file, self._judge = AuditFile(path, self._writer, every_s, resume=True), None
 
     def flush(self) -> None:
         """Write the file of `keep`, if there is one; errors are logged."""
@@ -268,7 +271,7 @@ class Audit:
                 f"the calibration used the loss function {found.loss_function}, and the audit "
                 f"was given {name_of(self._function)}"
             )
-        return ByFunction(self._function, spec.output_names, found.promise == MEAN_LOSS)
+        return ByFunction(self._function, spec.answered_names, found.promise == MEAN_LOSS)
 
     def _most_sent(self, rate: float, sent: int) -> int:
         """Return how many escalated rows of a call are compared: the same share as of those kept.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from hybridmodel.cascade.audit_state import AuditState
@@ -21,6 +20,8 @@ class AuditFile:
     Parameters
     ----------
     path : path
+    writer : str
+        Id of the audit.
     every_s : float
         `write_when_due` writes at most once in so many seconds.
     resume : bool
@@ -34,11 +35,13 @@ class AuditFile:
         If it is there and cannot be read.
     """
 
-    def __init__(self, path: str | Path, every_s: float = 60.0, *, resume: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, writer: str, every_s: float = 60.0, *, resume: bool = False
+    ) -> None:
         self.path = Path(path).absolute()
-        self._writer = uuid.uuid4().hex
+        self._writer = writer
         self._every_s = check_seconds("every_s", every_s)
-        self.known = frozenset({self._writer})  # Whose rows are in the state.
+        self.known = frozenset({writer})  # Whose rows are in the state.
         self._written_s = 0.0
         self._given_up = False
         self._stored: AuditState | None = None
@@ -105,8 +108,8 @@ class AuditFile:
             return None
 
 
-def added_up(state: AuditState, paths: Iterable[str | Path], own: frozenset[str]) -> AuditState:
-    """Add the states of other processes, each once; `own` are the writers that `state` has.
+def added_up(state: AuditState, paths: Iterable[str | Path], own: Set[str]) -> AuditState:
+    """Add the states of other processes; those of the writers `own` are in `state` already.
 
     Raises
     ------
@@ -115,11 +118,13 @@ def added_up(state: AuditState, paths: Iterable[str | Path], own: frozenset[str]
     OSError
         If one cannot be read.
     """
-    counted = set(own)
+    counted: set[str] = set()
     for path in paths:
         found = read_audit(path)
+        if found.writer in own:
+            continue
         if found.writer in counted:
-            raise ConfigurationError(f"{path}: this audit is counted already")
+            raise ConfigurationError(f"{path}: this audit was counted from another file already")
         counted.add(found.writer)
         try:
             state = state + found.state
