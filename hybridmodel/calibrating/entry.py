@@ -111,7 +111,7 @@ def calibrate(
         Of the file that the endpoint serves, to be kept with the rest.
     subsample : int or None, default=1000
         Size of the random part. 0 asks only for what can move the threshold, None for every row,
-        as happens to smaller samples.
+        as happens to smaller samples, and to promises about accuracy and mean losses.
     seed : int, default=0
         Chooses the random part; the same rows each time.
     answers : path, optional
@@ -217,7 +217,7 @@ def _judge(
         raise ConfigurationError(
             "promise='accuracy' compares who is right: pass labels, and no loss function"
         )
-    return ByFunction(loss, model.spec.output_names, promise.kind == MEAN_LOSS)
+    return ByFunction(loss, model.spec.answered_names, promise.kind == MEAN_LOSS)
 
 
 def _local(

@@ -27,9 +27,8 @@ from hybridmodel.exceptions import ConfigurationError
 
 AnyJudge = judges.Judge | ByFunction
 
-_LEAST_ROWS = 16
+_LEAST_ROWS = 4
 """Of a request on the way down: fewer would cost more time than they save rows."""
-
 
 _ENOUGH_ROWS = 100
 """Fewer random rows may well look odd."""
@@ -136,7 +135,8 @@ class Gathering:
             missing = int((~self.remote.known).sum())
             raise ConfigurationError(
                 f"{missing:,} of {len(rows):,} rows have no answer yet, and nobody may be asked "
-                "(ask=False): pass subsample=, with which rows without an answer count as losses"
+                "(ask=False): leave these rows out if they are missing by chance; promise='loss' "
+                "with subsample= counts them as losses"
             )
         return self._evidence(None, self._compared(None), -math.inf)
 
