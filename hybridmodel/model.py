@@ -337,7 +337,7 @@ class HybridOnnxModel:
         self._router = Router(self._routes)
 
     def _names_for(self, output: str | None) -> tuple[str, ...]:
-        return self.spec.output_names if output is None else (self.spec.output(output).name,)
+        return self.spec.answered_names if output is None else (self.spec.output(output).name,)
 
     def _request(
         self, data: Any, policy: Any, output: str | None, timeout: float | None

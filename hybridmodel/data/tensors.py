@@ -29,6 +29,9 @@ Array = np.ndarray[Any, Any]
 
 WILDCARD = -1
 
+GATE = "hybridmodel_gate"
+"""The output that a gate adds to the local model: for scores; calls get it by its name only."""
+
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
@@ -161,6 +164,11 @@ class ModelSpec:
         return tuple(spec.name for spec in self.outputs)
 
     @cached_property
+    def answered_names(self) -> tuple[str, ...]:
+        """Names of the outputs that answer: all but that of a gate."""
+        return tuple(name for name in self.output_names if name != GATE)
+
+    @cached_property
     def outputs_by_name(self) -> Mapping[str, TensorSpec]:
         """The outputs by name; `output` is for names that may be wrong."""
         return {spec.name: spec for spec in self.outputs}
@@ -176,9 +184,9 @@ class ModelSpec:
     def differences(self, other: ModelSpec, local_only: Collection[str] = ()) -> tuple[str, ...]:
         """Return one sentence for each difference between this (local) spec and the endpoint's.
 
-        The endpoint may lack the outputs that `local_only` names.
+        The endpoint may lack the outputs that `local_only` names, and a gate.
         """
-        missing = set(local_only).difference(other.output_names)
+        missing = {GATE, *local_only}.difference(other.output_names)
         compared = tuple(item for item in self.outputs if item.name not in missing)
         return (
             *_differences("input", self.inputs, other.inputs),
