@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -208,6 +210,92 @@ def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     )
     assert "too few to keep this promise" in text
     assert "114 are needed" in text
+
+
+def test_the_command_closes_the_loop(
+    files: Path, new_tracking_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found becomes a version of its own, with the signature as it was, and is shown."""
+    saved, sample = str(files / "saved"), str(files / "sample.csv")
+    monkeypatch.chdir(files)
+    with tracked_at(new_tracking_server):
+        asked = ["calibrate", saved, sample, "--labels", "y", "--epsilon", "0.02"]
+        text = run(*asked, "--log", "models:/graded", "--alias", "challenger", "-o", "found.json")
+        assert re.search(
+            r"^\d+ more rows? allows? one more loss: \d+ instead of \d+$", text, re.MULTILINE
+        )
+        uri = "models:/graded@challenger"
+        shown = run("inspect", uri)
+        described = json.loads(run("inspect", uri, "--json"))
+        signature = mlflow.models.get_model_info(uri).signature
+        name = mlflow.MlflowClient().get_model_version_by_alias("graded", "challenger").run_id
+        metrics = mlflow.MlflowClient().get_run(name).data.metrics
+        loaded = load_model(uri)
+    found = Calibration.from_json((files / "found.json").read_text())
+    assert loaded.routing == Cascade(calibration=found)
+    assert signature == mlflow.models.get_model_info(saved).signature
+    assert metrics["calibration_rows"] == found.rows
+    assert "promise: at most 2.00% of all rows are kept at a loss" in shown
+    assert described["defaults"]["route"] == "cascade"
+    assert described["calibration"]["threshold"] == found.threshold
+    assert described["calibration"]["text"] == str(found)
+
+
+def test_the_command_predicts_by_a_calibration_or_a_threshold(
+    model: HybridOnnxModel, found: Calibration, files: Path
+) -> None:
+    """The rows under the threshold go to the endpoint, as they do in the library."""
+    (files / "found.json").write_text(found.to_json())
+    saved, rows = str(files / "saved"), str(files / "sample.csv")
+    said = ["predict", saved, rows, "--id-column", "y", "--provenance", "--output-name", "label"]
+    for options, policy in (
+        (["--calibration", str(files / "found.json")], Cascade(calibration=found)),
+        (["--threshold", "0.3"], Cascade(0.3)),
+        (["--threshold", "0.9", "--score", "entropy"], Cascade(0.9, "entropy")),
+        (["--threshold", "0.3", "--mode", "cascade"], Cascade(0.3)),
+    ):
+        written = pd.read_csv(io.StringIO(run(*said, *options)))
+        expected = model.infer(FRAME, output="label", mode=policy)
+        assert written["route"].tolist() == expected.routes.tolist()
+        assert written["label"].tolist() == expected.outputs["label"].tolist()
+        assert len(set(written["route"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("predict --calibration missing.json", "missing.json: "),
+        ("predict --calibration sample.csv", "sample.csv: not the description of a calibration"),
+        ("predict --threshold 2", "has to be a number from 0 to 1"),
+        ("predict --threshold 0.2 --local", "are for a cascade: leave out --use-azure, --local"),
+        ("predict --threshold 0.2 --max-remote-rows 3 -o out.csv", "limits of a budget"),
+        ("predict --threshold 0.2 --calibration sample.csv", "give --calibration"),
+        ("predict --score margin", "--score needs --threshold"),
+        ("calibrate --epsilon 0.1 --alias new", "--alias needs --log"),
+        ("calibrate --epsilon 0.1 --log graded", "write models:/NAME, without a version"),
+        ("calibrate --epsilon 0.1 --log models:/graded/3", "write models:/NAME, without a version"),
+    ],
+)
+def test_options_of_cascades_that_do_not_go_together(
+    files: Path, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    """The error says which, in one line, before anything is answered."""
+    monkeypatch.chdir(files)
+    verb, *options = command.split()
+    text = run(verb, "saved", "sample.csv", *options, status=2)
+    assert said in " ".join(text.split())
+    assert text.count("\n") == 1
+    assert not (files / "out.csv").exists()
+
+
+def test_what_escalates_everything_is_not_logged(files: Path) -> None:
+    """A version that keeps nothing would be no cascade; the line says how many rows it takes."""
+    text = run(
+        "calibrate", str(files / "saved"), str(files / "few.csv"), "--epsilon", "0.02",
+        "--log", "models:/never", status=1,
+    )  # fmt: skip
+    assert "104 more rows allow a promise that does not escalate everything" in text
+    assert "logged as" not in text
 
 
 @pytest.mark.parametrize(
