@@ -229,7 +229,8 @@ class Gathering:
         is_labelled = self.labels is not None and isinstance(self.judge, judges.ByClass)
         return Evidence(
             scores=self.scores,
-            losses=self._losses,
+            # A row without a score is never kept, so nobody has to know whether it would be lost.
+            losses=self._losses * ~np.isnan(self.scores),
             settled=settled,
             drawn=drawn,
             judged=judged,
