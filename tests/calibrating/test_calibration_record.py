@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from hybridmodel.calibrating import fingerprint
 from hybridmodel.cascade import Accuracy, Calibration, Curve, Score
 from hybridmodel.cascade.classes import ClassShare
+from hybridmodel.cascade.panels import accuracy_panel
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.calibration_pairs import (
     PAIRS,
@@ -231,6 +233,20 @@ def test_pictures(found: Calibration, tmp_path: Path, ending: str, labelled: boo
     assert labels == ["answered rightly"] * labelled + ["kept at a loss", "cost of a row"]
     (cost,) = [text.get_text() for text in figure.axes[-1].texts if text.get_text()[0].isdigit()]
     assert float(cost) == pytest.approx(0.1 + found.escalation * 2)
+
+
+def test_a_picture_shows_the_intervals_of_a_part(make: Make) -> None:
+    """What random rows tell has a band around it, where the whole sample needs none."""
+    data, y = classes(4000, harmful=80)
+    find = partial(calibrate_at_noon, make("classes"), data, y, epsilon=0.01)
+    bands = []
+    for size in (None, 400):
+        found = find(score="confidence:sure", subsample=size)
+        accuracy = found.plot().axes[0]
+        bands.append(sum("PolyCollection" in type(item).__name__ for item in accuracy.collections))
+        panel = accuracy_panel(found.curve, None)
+        assert bool(panel.lower) == bool(panel.upper) == (size is not None)
+    assert bands == [0, 1]
 
 
 def test_a_picture_of_escalating_everything(found: Calibration) -> None:
