@@ -10,8 +10,8 @@ test and confidence interval for the difference in proportions for the paired-sa
 Statistics in Medicine 17 (1998), is so low that this happens with a chance of at most delta
 whatever the open share is; H.-M. Hsueh, J.-P. Liu, J. J. Chen, "Unconditional exact tests for
 equivalence or noninferiority for paired binary endpoints", Biometrics 57 (2001). The chance is
-added up over the trinomial distribution; its maximum is searched on a grid of shares, which lies
-several times closer than the chance changes.
+added up over the trinomial distribution; its maximum is searched on a grid of shares, which are
+closer together than the chance changes.
 
 What is rejected depends on n, epsilon and delta alone, so it is a table: how many rows may count
 +1, for each number of those that count -1.
@@ -30,10 +30,10 @@ from hybridmodel.cascade.bounds import Floats, required_rows, upper_bound
 from hybridmodel.checks import needed_for
 from hybridmodel.data.tensors import Array
 
-_STEP = 0.25
+_STEP = 0.05
 """Distance of the grid's shares, in standard deviations of the difference of both counts."""
 
-_MOST_SHARES = 160
+_MOST_SHARES = 240
 _WINDOW_SD = 6.5
 """Counts further from their mean than this are left out: less than 1e-10 of all."""
 
