@@ -152,20 +152,21 @@ def kept_in_groups(
         counts = [round(size * len(item.rows) / len(rows)) for item in parts]
         broken, share = 0, 0.0
         for _ in range(draws):
-            own = [
+            pairs = [
                 _own(part, item, random.integers(len(item.rows), size=count))
                 for item, count in zip(parts, counts, strict=True)
             ]
-            threshold = common(part, own)
+            threshold = common(part, *zip(*pairs, strict=True))
             values = [item.risks[item.kept(threshold)] for item in parts]
             broken += bool(max(values) > epsilon + 1e-12)
             share += float(all_rows.shares[all_rows.kept(threshold)]) / draws
         yield Kept(name, f"{kind}, by group", epsilon, size, draws, broken, share, np.nan)
 
 
-def _own(promise: Promise, whole: Whole, picked: Array) -> float:
-    picked = np.sort(picked)
-    return promise.threshold(whole.rows.scores[picked], whole.harm[picked])
+def _own(promise: Promise, whole: Whole, picked: Array) -> tuple[float, float]:
+    """Return a group's own threshold, and its lowest score."""
+    scores = whole.rows.scores[np.sort(picked)]
+    return promise.threshold(scores, whole.harm[np.sort(picked)]), float(scores.min())
 
 
 def seeded(*setting: Any) -> np.random.Generator:

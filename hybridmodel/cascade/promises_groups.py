@@ -96,7 +96,7 @@ def find_by_group(
     groups = np.unique(names)
     part = replace(promise, delta=promise.delta / len(groups))
     own = [part.threshold(scores[names == name], harm[names == name]) for name in groups]
-    threshold = common(promise, own)
+    threshold = common(promise, own, [_lowest(scores[names == name]) for name in groups])
     found = [
         _found(part, name, scores[names == name], harm[names == name], (limit, threshold))
         for name, limit in zip(groups, own, strict=True)
@@ -104,9 +104,20 @@ def find_by_group(
     return threshold, tuple(found)
 
 
-def common(promise: Promise, thresholds: Sequence[float]) -> float:
-    """Return the one of the groups' thresholds that keeps the promises of all."""
-    return min(thresholds) if promise.kind == ESCALATION else max(thresholds)
+def common(promise: Promise, thresholds: Sequence[float], lowest: Sequence[float]) -> float:
+    """Return the threshold that keeps the promises of all groups.
+
+    `lowest` are the groups' lowest scores: a group all of whose rows may be kept asks for nothing.
+    """
+    if promise.kind == ESCALATION:
+        return min(thresholds)
+    pairs = zip(thresholds, lowest, strict=True)
+    binding = [own for own, low in pairs if own > low or math.isnan(low)]
+    return max(binding) if binding else min(thresholds)
+
+
+def _lowest(scores: Array) -> float:
+    return float(np.fmin.reduce(scores, initial=math.nan))
 
 
 def notes(promise: Promise, groups: tuple[Group, ...]) -> Iterator[str]:
