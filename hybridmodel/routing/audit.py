@@ -15,9 +15,6 @@ import numpy as np
 
 from hybridmodel.cascade.audit_state import AuditState
 from hybridmodel.cascade.judges import LossFunction
-from hybridmodel.cascade.loss_functions import ByFunction
-from hybridmodel.cascade.promises_words import MEAN_LOSS
-from hybridmodel.cascade.scores import name_of
 from hybridmodel.cascade.watch import Composition, Evidence, Watch
 from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
@@ -27,16 +24,20 @@ from hybridmodel.routing.audit_report import numbers, tell
 from hybridmodel.routing.audited import (
     AnyJudge,
     AuditedCall,
-    Compared,
+    Noted,
     compare,
     fresh_state,
-    judge_of,
+    judge_with,
     losses_of,
     needs_labels,
+    total,
 )
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.late_labels import LateLabels, Waiting
 from hybridmodel.routing.policies import Cascade
+
+_MOST_NOTED, _EVERY_S = 256, 0.1
+"""Calls are added up at the latest when so many rows were compared, or after so many seconds."""
 
 _log = logging.getLogger("hybridmodel")
 
@@ -84,7 +85,7 @@ class Audit:
         """
         with self._lock:
             if self._judge is None or (policy is not self._policy and policy != self._policy):
-                judge = self._found(policy, spec)
+                judge = judge_with(policy, spec, self._function)
                 fresh = fresh_state(policy, judge)
                 self._begin(self._file.resumed(fresh) if self._file else fresh)
                 self._judge, self._policy = judge, policy
@@ -111,26 +112,25 @@ class Audit:
 
     def note(self, call: AuditedCall) -> None:
         """Count a call, and compare what both models answered; never an error."""
-        judge, rows, sent = self._judge, len(call.gone), int(np.count_nonzero(call.gone))
+        judge, sent = self._judge, int(np.count_nonzero(call.gone))
         if judge is None:
             return
-        if call.remote is None:
-            # Nobody looks at the rows that are kept beside them: taken for rows without a loss.
-            new = Evidence(zeros=call.rate * (rows - sent), left=call.rate * sent)
-            self._add(judge, Composition(rows=rows, kept=rows - sent, left=sent), new, None, call)
-            return
-        try:
-            found = compare(judge, self._labelled, call, self._most_sent(call.rate, sent))
-        except Exception as error:  # noqa: BLE001 - the caller gets the answer all the same
-            self._failed(error)
-            return
-        audited = 0 if found is None else int(np.count_nonzero(found.audited))
-        new = Evidence(zeros=call.rate * sent)
-        if found is not None and found.losses is not None:
-            kept, others = found.losses[found.audited], found.losses[~found.audited]
-            new = new._replace(kept=kept, sent=others)
-        composition = Composition(rows=rows, kept=rows - sent, audited=audited)
-        self._add(judge, composition, new, found, call)
+        found = None
+        if call.remote is not None:
+            try:
+                found = compare(judge, self._labelled, call, self._most_sent(call.rate, sent))
+            except Exception as error:  # noqa: BLE001 - the caller gets the answer all the same
+                self._failed(error)
+                return
+        with self._lock:
+            if judge is self._judge:  # Else another cascade is used by now.
+                is_answered, rows = call.remote is not None, len(call.gone)
+                new = Noted(call.rate, rows, sent, is_answered, call.request_id, found)
+                self._noted.append(new)
+                self._noted_rows += 1 if found is None else len(found.rows)
+                is_full = self._noted_rows >= _MOST_NOTED
+                if is_full or self._clock() - self._added_up_s >= _EVERY_S:
+                    self._add_up()
 
     def label(self, request_id: str, y: Any, rows: Any = None) -> int:
         """Tell the labels of a call, once they are known.
@@ -157,6 +157,7 @@ class Audit:
             If `y` has another length, or does not fit the model.
         """
         with self._lock:
+            self._add_up()
             judge = self._judge
             taken = judge and self._waiting.take(request_id, y, rows, judge.labels)
         if not judge or not taken:
@@ -186,6 +187,7 @@ class Audit:
             If one cannot be read.
         """
         with self._lock:
+            self._add_up()
             state, own = self._state, self._file.known if self._file else {self._writer}
         if paths:
             state = added_up(state, paths, own).checked(self._clock())
@@ -202,6 +204,7 @@ class Audit:
             If it cannot be written.
         """
         with self._lock:
+            self._add_up()
             file = self._file if path is None else AuditFile(path, self._writer)
             if file is None:
                 raise ConfigurationError("name a file: audit.save('audit.json')")
@@ -226,13 +229,14 @@ class Audit:
             If it is there and cannot be read.
         """
         with self._lock:
-            if self._state.composition.rows:
+            if self._state.composition.rows or self._noted:
                 raise ConfigurationError("call audit.keep() before the first audited row")
             self._file, self._judge = AuditFile(path, self._writer, every_s, resume=True), None
 
     def flush(self) -> None:
         """Write the file of `keep`, if there is one; errors are logged."""
         with self._lock:
+            self._add_up()
             if self._file is not None and self._state.composition.rows:
                 self._file.try_write(self._state, self._clock())
 
@@ -248,30 +252,18 @@ class Audit:
     def state(self) -> AuditState:
         """All that is known, as a record."""
         with self._lock:
+            self._add_up()
             return self._state
 
     def _begin(self, state: AuditState) -> None:
         self._state = state
         self._waiting = LateLabels()
+        self._noted: list[Noted] = []
+        self._noted_rows = 0
+        self._added_up_s = 0.0
         self._carried = 0.0, 0.0
         self._credit = 0.0
         self._failures = 0
-
-    def _found(self, policy: Cascade | Budget, spec: ModelSpec) -> AnyJudge:
-        found = policy.calibration
-        if found is None or found.loss_function is None:
-            return judge_of(policy, spec)
-        if self._function is None:
-            raise ConfigurationError(
-                f"the calibration used the loss function {found.loss_function}, which is not "
-                "stored: give it with model.audit.judge_by(function), or leave audit_rate out"
-            )
-        if name_of(self._function) != found.loss_function:
-            raise ConfigurationError(
-                f"the calibration used the loss function {found.loss_function}, and the audit "
-                f"was given {name_of(self._function)}"
-            )
-        return ByFunction(self._function, spec.answered_names, found.promise == MEAN_LOSS)
 
     def _most_sent(self, rate: float, sent: int) -> int:
         """Return how many escalated rows of a call are compared: the same share as of those kept.
@@ -284,31 +276,30 @@ class Audit:
             self._credit = wanted - most
         return most
 
-    def _add(
-        self,
-        judge: AnyJudge,
-        composition: Composition,
-        new: Evidence,
-        found: Compared | None,
-        call: AuditedCall,
-    ) -> None:
-        with self._lock:
-            if judge is not self._judge:
-                return  # Another cascade is used by now.
-            state = replace(self._state, composition=self._state.composition + composition)
-            differences = self._seen(state.differences, new, state.composition)
-            self._set(replace(state, differences=differences))
-            self._wait(found, call, self._carried[0] + new.zeros, self._carried[1] + new.left)
+    def _add_up(self) -> None:
+        """Add to the state what was noted; here, because it takes longer than a call should."""
+        noted, self._noted, self._noted_rows = self._noted, [], 0
+        self._added_up_s = self._clock()
+        if not noted:
+            return
+        composition, new = total(noted)
+        state = replace(self._state, composition=self._state.composition + composition)
+        differences = self._seen(state.differences, new, state.composition)
+        self._set(replace(state, differences=differences))
+        for item in noted:
+            self._wait(item)
 
     def _seen(self, watch: Watch, new: Evidence, composition: Composition | None = None) -> Watch:
-        """Show a watch what a call tells."""
+        """Show a watch what calls tell."""
         if len(new.kept) > 1:
             new = new._replace(kept=self._shuffled(new.kept))
         return watch.seen(new, composition or self._state.composition, self._clock())
 
-    def _wait(self, found: Compared | None, call: AuditedCall, zeros: float, left: float) -> None:
+    def _wait(self, noted: Noted) -> None:
         """Keep what labels will be compared with; what has no rows goes with the next call."""
-        if found is None or call.request_id is None:
+        zeros, left = (sum(parts) for parts in zip(self._carried, noted.unseen, strict=True))
+        found, request_id = noted.found, noted.request_id
+        if found is None or request_id is None:
             self._carried = zeros, left
             return
         self._carried = 0.0, 0.0
@@ -317,11 +308,11 @@ class Audit:
             audited=found.audited,
             local=found.local,
             remote=found.remote,
-            call_rows=len(call.gone),
+            call_rows=noted.rows,
             zeros=zeros,
             left=left,
         )
-        self._waiting.add(call.request_id, waiting)
+        self._waiting.add(request_id, waiting)
 
     def _set(self, state: AuditState) -> None:
         """Replace the state; log an alarm, and write the file when it is time."""

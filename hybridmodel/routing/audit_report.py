@@ -37,7 +37,8 @@ def numbers(state: AuditState) -> dict[str, float]:
             found |= {name: watch.risk(composition), f"{name}_low": low, f"{name}_high": high}
     if state.losses.kept.count:
         found["labelled"] = state.losses.kept.count
-    detectors = [watch.detector for watch in watches if watch.detector is not None]
+    # What nobody has looked at holds no promise.
+    detectors = [watch.detector for watch in watches if watch.detector and watch.kept.count]
     if detectors:
         found["promise_holds"] = int(state.alarm is None)
         found["suspicion"] = max(detector.share for detector in detectors)

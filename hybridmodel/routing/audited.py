@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hybridmodel.cascade.audit_state import AuditState
-from hybridmodel.cascade.judges import ByClass, Judge, Outputs, judge_for
+from hybridmodel.cascade.judges import ByClass, Judge, LossFunction, Outputs, judge_for
 from hybridmodel.cascade.loss_functions import ByFunction
-from hybridmodel.cascade.watch import Watch
+from hybridmodel.cascade.promises_words import ACCURACY, LOSS, MEAN_LOSS
+from hybridmodel.cascade.scores import name_of
+from hybridmodel.cascade.watch import Composition, Evidence, Watch
 from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.routing.budget import Budget
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 AnyJudge = Judge | ByFunction
 
-_ABOUT_LOSSES = ("loss", "mean_loss")
+_ABOUT_LOSSES = (LOSS, MEAN_LOSS)
 """Kinds of promises about what is lost in the rows that are kept."""
 
 
@@ -73,6 +76,54 @@ class Compared(NamedTuple):
     losses: Array | None
 
 
+class Noted(NamedTuple):
+    """What is left of a call: its arrays are not kept.
+
+    Attributes
+    ----------
+    rate : float
+        As in `AuditedCall`.
+    rows, sent : int
+        Of the call, and of those the ones that are escalated.
+    is_answered : bool
+        Whether the endpoint answered, if it was asked.
+    request_id : str or None
+    found : Compared or None
+        None where no row was compared.
+    """
+
+    rate: float
+    rows: int
+    sent: int
+    is_answered: bool
+    request_id: str | None
+    found: Compared | None
+
+    @property
+    def unseen(self) -> tuple[float, float]:
+        """Rows without a loss, and rows that an outage has left here, as `Evidence` has them."""
+        if self.is_answered:
+            return self.rate * self.sent, 0.0
+        # Nobody looks at the rows that are kept beside them: taken for rows without a loss.
+        return self.rate * (self.rows - self.sent), self.rate * self.sent
+
+
+def total(noted: Sequence[Noted]) -> tuple[Composition, Evidence]:
+    """Add up some calls."""
+    kept = sum(item.rows - item.sent for item in noted)
+    left = sum(item.sent for item in noted if not item.is_answered)
+    seen = [item.found for item in noted if item.found is not None]
+    audited = sum(int(np.count_nonzero(found.audited)) for found in seen)
+    rows = sum(item.rows for item in noted)
+    unseen = [item.unseen for item in noted]
+    evidence = Evidence(zeros=sum(one for one, _ in unseen), left=sum(two for _, two in unseen))
+    judged = [(found.audited, found.losses) for found in seen if found.losses is not None]
+    if judged:
+        is_kept, losses = map(np.concatenate, zip(*judged, strict=True))
+        evidence = evidence._replace(kept=losses[is_kept], sent=losses[~is_kept])
+    return Composition(rows=rows, kept=kept, left=left, audited=audited), evidence
+
+
 def compare(judge: AnyJudge, labelled: bool, call: AuditedCall, most_sent: int) -> Compared | None:
     """Compare the audited rows, and `most_sent` of those that were escalated.
 
@@ -86,13 +137,15 @@ def compare(judge: AnyJudge, labelled: bool, call: AuditedCall, most_sent: int) 
     Exception
         Whatever a loss function raises.
     """
-    rows = np.flatnonzero(call.audited)
-    if most_sent:
+    chosen = call.audited
+    if most_sent:  # Evenly spread, as a call may be sorted.
         gone = np.flatnonzero(call.gone)
-        rows = np.union1d(rows, gone[np.arange(most_sent) * len(gone) // most_sent])
+        chosen = chosen.copy()
+        chosen[gone[np.arange(most_sent) * len(gone) // most_sent]] = True
+    rows = np.flatnonzero(chosen)
     if not rows.size or call.remote is None:
         return None
-    places = np.searchsorted(np.flatnonzero(call.gone | call.audited), rows)
+    places = chosen[call.gone | call.audited]
     local = judge.read({name: call.local[name][rows] for name in judge.needs})
     remote = judge.read({name: call.remote[name][places] for name in judge.needs})
     losses = None if labelled else losses_of(judge, None, local, remote, len(rows))
@@ -107,10 +160,9 @@ def losses_of(judge: AnyJudge, y: Any, local: Any, remote: Any, rows: int) -> Ar
     ConfigurationError
         If a loss function returns anything else.
     """
-    if isinstance(judge, ByFunction):
-        losses = np.asarray(judge.function(y, local, remote), dtype=np.float64)
-    else:
-        losses = judge.weigh(y, local, remote).losses.astype(np.float64)
+    if not isinstance(judge, ByFunction):
+        return np.asarray(judge.weigh(y, local, remote).losses, dtype=np.float64)
+    losses = np.asarray(judge.function(y, local, remote), dtype=np.float64)
     if losses.shape != (rows,) or not ((losses >= 0) & (losses <= 1)).all():
         raise ConfigurationError("a loss function returns one number from 0 to 1 for each row")
     return losses
@@ -134,6 +186,30 @@ def judge_of(policy: Cascade | Budget, spec: ModelSpec) -> Judge:
     if found is None:
         return judge_for(spec, policy.score)
     return judge_for(spec, policy.score, answer=found.answer, tolerance=found.tolerance)
+
+
+def judge_with(
+    policy: Cascade | Budget, spec: ModelSpec, function: LossFunction | None
+) -> AnyJudge:
+    """Return the judge of an audit, which was given a loss function or none.
+
+    Raises
+    ------
+    ConfigurationError
+        If the outputs do not determine a judge, or the function is not that of the calibration.
+    """
+    found = policy.calibration
+    if found is None or found.loss_function is None:
+        return judge_of(policy, spec)
+    used = f"the calibration used the loss function {found.loss_function}"
+    if function is None:
+        raise ConfigurationError(
+            f"{used}, which is not stored: give it with model.audit.judge_by(function), or leave "
+            "audit_rate out"
+        )
+    if name_of(function) != found.loss_function:
+        raise ConfigurationError(f"{used}, and the audit was given {name_of(function)}")
+    return ByFunction(function, spec.answered_names, found.promise == MEAN_LOSS)
 
 
 def check_auditable(policy: Cascade | Budget, spec: ModelSpec) -> None:
@@ -161,7 +237,7 @@ def _bounds(found: Calibration, judge: AnyJudge) -> tuple[float | None, float | 
     nothing of what is kept. Within a tolerance, what was found without labels promises nothing
     about losses with labels.
     """
-    if found.promise not in (*_ABOUT_LOSSES, "accuracy"):
+    if found.promise not in (*_ABOUT_LOSSES, ACCURACY):
         return None, None
     if isinstance(judge, ByFunction):
         return (None, found.epsilon) if _had_labels(found) else (found.epsilon, None)

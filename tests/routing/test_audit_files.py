@@ -214,6 +214,7 @@ def test_two_audits_do_not_share_a_file(
     first.audit.keep(path, every_s=1e-6)
     second.audit.keep(path, every_s=1e-6)
     ask(first)
+    first.close()
     with caplog.at_level(logging.WARNING, logger="hybridmodel"):
         ask(second, 7)
         ask(second, 7)
@@ -239,9 +240,11 @@ def test_a_disk_that_fails_costs_no_answer(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="hybridmodel"):
         patch.setattr(os, "fsync", full)
         ask(model)
+        model.close()
     assert "No space left on device" in caplog.text
     assert (path.read_bytes(), [*tmp_path.iterdir()]) == (before, [path])
     ask(model)
+    model.close()
     assert read_audit(path).state.composition.rows == 300
 
 

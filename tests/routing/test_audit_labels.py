@@ -101,15 +101,17 @@ def against_labels(y: Any, local: Any, remote: Any) -> Any:
 
 @pytest.mark.parametrize("loss", [None, against_labels], ids=["classes", "function"])
 def test_a_promise_about_labels_is_tested_with_labels(model: HybridOnnxModel, loss: Any) -> None:
-    """Losses above epsilon give the alarm, also where differences alone do not."""
+    """Losses above epsilon give the alarm; a promise that nobody looked at does not hold."""
     found = calibrated(model, labels=True, **({"loss": loss} if loss else {}))
     if loss:
         model.audit.judge_by(loss)
-    policy = Cascade(calibration=found, audit_rate=1.0)
+    policy, labelled = Cascade(calibration=found, audit_rate=1.0), False
     for lost in (0.0, 0.2):
         for _ in range(8):
             differ = RANDOM.random(100) < lost
             answer = model.infer(rows(np.ones(100), differ), mode=policy)
+            assert ("cascade.promise_holds" in model.stats()) is (loss is None or labelled)
+            labelled = True
             model.audit.label(str(answer.request_id), differ.astype(int))
     stats, state = model.stats(), model.audit.state
     assert stats["cascade.promise_holds"] == 0
