@@ -89,6 +89,11 @@ class Remote:
         self.known = np.zeros(sample.rows, bool)
         self.asked, self.version = 0, None
         if how.kept is not None:
+            if not self.by_row:
+                raise ConfigurationError(
+                    f"answers {how.kept.path}: only answers to single rows are kept, and not all "
+                    "inputs and compared outputs of this model have a row for each row"
+                )
             rows, outputs, self.version = how.kept.find(sample.keys, names)
             self._take(rows, outputs)
 

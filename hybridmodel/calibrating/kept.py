@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hybridmodel.answer import Answer
-from hybridmodel.calibrating.sample import KEY_BYTES, bind, row_keys
+from hybridmodel.calibrating.sample import KEY_BYTES, Sample, bind
 from hybridmodel.checks import needed_for, shown
 from hybridmodel.data.arrow import as_arrow
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
@@ -232,8 +232,13 @@ def keep_answers(
         If `X` does not fit the model, or the answer does not fit `X`.
     """
     kept = KeptAnswers(path, model.client.endpoint.model_url, model.spec)
-    bound = bind(model, X)
-    rows = bound.rows or 0
+    sample = Sample(model, bind(model, X))
+    rows, keys = sample.rows, sample.keys
+    if not sample.by_row:
+        raise InputMismatch(
+            "only answers to single rows are kept, and not all inputs of this model have a row for "
+            "each row"
+        )
     outputs, version = _remote_of(answer, model_version)
     for name, values in outputs.items():
         known = model.spec.outputs_by_name.get(name)
@@ -242,7 +247,6 @@ def keep_answers(
                 f"answer {name!r} is {values.dtype} of shape {list(values.shape)}; expected one of "
                 f"the outputs {', '.join(map(str, model.spec.outputs))} for {rows} rows"
             )
-    keys = row_keys(bound.feeds, rows)
     there, _, last = kept.find(keys, tuple(outputs))
     known_keys = {keys[row] for row in there} if last == version else set()
     fresh = {key: row for row, key in enumerate(keys) if key not in known_keys}

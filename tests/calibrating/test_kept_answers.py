@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from hybridmodel import HybridOnnxModel
 from hybridmodel.calibrating import KeptAnswers, calibrate, keep_answers, keep_shadow
@@ -26,7 +27,7 @@ from hybridmodel.exceptions import (
     InputMismatch,
 )
 from hybridmodel.routing import Shadow
-from hybridmodel.serving import EmbeddedServer
+from hybridmodel.serving import EmbeddedServer, serve
 from tests.support.calibration_pairs import (
     PAIRS,
     Data,
@@ -37,6 +38,7 @@ from tests.support.calibration_pairs import (
     numbers,
     tables,
 )
+from tests.support.models import build, tensor
 from tests.support.strategies import Array
 
 SURE = {"score": "confidence:sure", "epsilon": 0.01}
@@ -335,6 +337,44 @@ def test_damaged_files_are_refused(make: Make, path: Path, damage: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"answers\.arrow: not a file of answers"):
         calibrate(model, data, y, **SURE, answers=path)
     assert path.read_bytes() == damaged
+
+
+def test_models_that_do_not_answer_row_by_row(path: Path) -> None:
+    """Inputs that all rows share need the whole sample at once, whose answers are not kept."""
+    nodes = [helper.make_node("Mul", ["x", "w"], ["xw"])]
+    nodes += [helper.make_node("Softmax", ["xw"], ["p"], axis=1)]
+    inputs = [tensor("x", "FP32", ("N", 2)), tensor("w", "FP32", (1, 2))]
+    whole = build(nodes, inputs, [tensor("p", "FP32", ("N", 2))])
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    data = {"x": x, "w": np.ones((1, 2), np.float32)}
+    with serve({"whole": whole}) as server:
+        model = HybridOnnxModel(whole, endpoint=server.endpoint("whole"))
+        with pytest.warns(UserWarning, match="both models give the same class"):
+            found = calibrate(model, data, epsilon=0.02, subsample=10)
+        assert (found.asked_rows, found.drawn_rows) == (300, None)
+        with pytest.raises(ConfigurationError, match="only answers to single rows are kept"):
+            calibrate(model, data, epsilon=0.02, answers=path)
+        with pytest.raises(InputMismatch, match="only answers to single rows are kept"):
+            keep_answers(path, model, data, model.infer(data, use_azure=True))
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full leaves the answers from before, and nothing beside them."""
+    data, y = classes()
+    model = make("classes")
+    calibrate(model, first_rows(data, 400), y[:400], **SURE, answers=path)
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        calibrate(model, data, y, **SURE, answers=path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_that_is_missing_is_told_before_anybody_is_asked(make: Make, path: Path) -> None:
