@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,12 +79,14 @@ def exported(gate: Any, width: int, opsets: Mapping[str, int]) -> Any:
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
     try:
-        return to_onnx(
-            gate,
-            initial_types=[(FEATURES, FloatTensorType([None, width]))],
-            target_opset=dict(opsets),
-            options={"zipmap": False},
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Its own, about numbers of numpy in protobuf.
+            return to_onnx(
+                gate,
+                initial_types=[(FEATURES, FloatTensorType([None, width]))],
+                target_opset=dict(opsets),
+                options={"zipmap": False},
+            )
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ConfigurationError(
             f"a gate cannot be added to a model with the opsets {dict(opsets)}: {error}; export "
