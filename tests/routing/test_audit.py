@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -179,6 +180,26 @@ def test_a_slow_excess_shows_in_the_level() -> None:
     assert watch.alarm is not None
     assert watch.alarm.kind == "level"
     assert watch.interval(composition)[0] > 0.1
+
+
+def test_threads_lose_no_row(model: HybridOnnxModel) -> None:
+    """Each row counts once, whoever asks at the same time."""
+    data = rows(np.ones(10), np.arange(10) == 3)
+    policy = replace(POLICY, audit_rate=1.0)
+
+    def work() -> None:
+        for _ in range(25):
+            model.infer(data, mode=policy)
+            model.stats()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    state = model.audit.state
+    assert (state.composition.rows, state.composition.audited) == (1_000, 1_000)
+    assert state.differences.kept.total == 100
 
 
 def test_an_audit_begins_anew_with_another_cascade(model: HybridOnnxModel, policy: Cascade) -> None:
