@@ -121,6 +121,14 @@ def sparse_text(rows: int, random: np.random.Generator) -> Rows:
     return _classified(X, y, MultinomialNB(), _logistic(), columns=slice(0, 150))
 
 
+def deep_tree(rows: int, random: np.random.Generator) -> Rows:
+    """Three classes by a tree that is grown to the end: it is always sure, and often wrong."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    X, y = _classes(rows, random, n_classes=3, n_informative=6, class_sep=1.6)
+    return _classified(X, y, DecisionTreeClassifier(random_state=0), _network((64,)), keep=True)
+
+
 def regression(rows: int, random: np.random.Generator) -> Rows:
     """Numbers, right within 0.5; noise grows with one input, and the small model knows that."""
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -214,8 +222,14 @@ def _classified(
         both,
         np.where(both & ~right, price[truth], 0.0),
         np.minimum(truth, 3),
-        np.hstack([rest, probabilities]).astype(np.float32) if keep else None,
+        _features(rest, probabilities) if keep else None,
     )
+
+
+def _features(inputs: Array, probabilities: Array) -> Array:
+    """Return what a gate sees: inputs, outputs, and the two largest of these."""
+    top = np.sort(probabilities, axis=1)[:, -2:]
+    return np.hstack([inputs, probabilities, top]).astype(np.float32)
 
 
 def _logistic() -> Any:

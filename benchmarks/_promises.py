@@ -45,7 +45,7 @@ class Kept:
     Attributes
     ----------
     population, what : str
-        On which rows, and the promise in words.
+        On which rows, and the promise in words. The oracle knows of no groups.
     epsilon : float
         Of the promise.
     rows, draws, broken : int
@@ -61,7 +61,7 @@ class Kept:
     draws: int
     broken: int
     escalation: float
-    oracle: float
+    oracle: float | None
 
     @property
     def p_value(self) -> float:
@@ -160,7 +160,7 @@ def kept_in_groups(
             values = [item.risks[item.kept(threshold)] for item in parts]
             broken += bool(max(values) > epsilon + 1e-12)
             share += float(all_rows.shares[all_rows.kept(threshold)]) / draws
-        yield Kept(name, f"{kind}, by group", epsilon, size, draws, broken, share, np.nan)
+        yield Kept(name, f"{kind}, by group", epsilon, size, draws, broken, share, None)
 
 
 def _own(promise: Promise, whole: Whole, picked: Array) -> tuple[float, float]:
@@ -216,7 +216,7 @@ def promises_table(outcomes: Sequence[Kept]) -> tuple[list[str], list[list[str]]
             f"{item.broken / item.draws:.3f}",
             f"{item.p_value:.3f}",
             f"{item.escalation:.3f}",
-            "" if np.isnan(item.oracle) else f"{item.oracle:.3f}",
+            "" if item.oracle is None else f"{item.oracle:.3f}",
         ]
         for item in outcomes
     ]
@@ -236,7 +236,7 @@ def promises_aims(outcomes: Sequence[Kept]) -> Iterator[Aim]:
         )
     for kind in CORE:
         beyond = [
-            item.escalation - item.oracle
+            item.escalation - (item.oracle or 0.0)
             for item in outcomes
             if (item.what, item.epsilon, item.rows) == (kind, EPSILONS[0], SIZES[-1])
         ]
