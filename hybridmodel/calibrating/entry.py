@@ -7,11 +7,17 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hybridmodel.calibrating.asking import Asking, Remote, shown
 from hybridmodel.calibrating.findings import checked_cost, find
-from hybridmodel.calibrating.gathering import AnyJudge, Gathering, check_losses, only_scores
+from hybridmodel.calibrating.gathering import (
+    AnyJudge,
+    Evidence,
+    Gathering,
+    check_losses,
+    only_scores,
+)
 from hybridmodel.calibrating.kept import KeptAnswers
 from hybridmodel.calibrating.sample import Sample, aligned, bind, fingerprint
 from hybridmodel.cascade import judges
@@ -159,16 +165,10 @@ def calibrate(
     sample = Sample(model, bound)
     labels = None if y is None else judge.labels(aligned(y, bound))
     groups = None if by is None else group_names(aligned(by, bound, "groups"), sample.rows)
-    scores, small = _local(model, score, judge, sample, labels)
-    if isinstance(judge, NoJudge):
-        known, version = only_scores(scores), None
-    else:
-        with shown(progress, sample.rows if size is None else None) as show:
-            how = Asking(kept=kept, may_ask=ask, timeout_s=timeout_s, show=show)
-            remote = Remote(model, sample, judge.needs, score, how)
-            gathering = Gathering(judge, labels, small, scores, remote)
-            known = gathering.enough_for(wanted, size, seed, groups)
-            version = remote.version
+    question = _Question(judge, score, wanted, labels, groups)
+    with shown(progress, sample.rows if size is None else None) as show:
+        how = Asking(kept=kept, may_ask=ask, timeout_s=timeout_s, show=show)
+        known, version = _known(model, sample, question, how, size, seed)
     found = find(known, wanted, groups, cost_remote)
     found["warnings"] = (*sample.warnings(), *found["warnings"])
     for note in found["warnings"]:
@@ -185,6 +185,35 @@ def calibrate(
         data_sha256=fingerprint({**bound.feeds, "y": labels}),
         date=now().isoformat(),
     )
+
+
+class _Question(NamedTuple):
+    """What a calibration wants to know of a sample."""
+
+    judge: AnyJudge | NoJudge
+    score: Score
+    promise: Promise
+    labels: Any
+    groups: Array | None
+
+
+def _known(
+    model: HybridOnnxModel,
+    sample: Sample,
+    question: _Question,
+    how: Asking,
+    size: int | None,
+    seed: int,
+) -> tuple[Evidence, str | None]:
+    """Ask both models, and return what is known then, and the version that answered."""
+    judge, score, labels = question.judge, question.score, question.labels
+    scores, small = _local(model, score, judge, sample, labels)
+    if isinstance(judge, NoJudge):
+        return only_scores(scores), None
+    remote = Remote(model, sample, judge.needs, score, how)
+    gathering = Gathering(judge, labels, small, scores, remote)
+    known = gathering.enough_for(question.promise, size, seed, question.groups)
+    return known, remote.version
 
 
 def _judge(

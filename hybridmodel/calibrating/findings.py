@@ -62,31 +62,23 @@ def find(
     threshold, groups = _threshold(promise, scores, harm, names)
     if cost_remote is not None:
         threshold = cheapest(scores, harm, threshold, cost_remote)
-    required = promise.required_rows(rows)
     gone = escalated(scores, threshold)
-    lost = known.losses.astype(bool) & ~gone
-    classes = _classes(known, gone, lost)
-    is_all = threshold == math.inf
+    classes = _classes(known, gone)
     warnings = (
         *(group_notes(promise, groups) if groups else ()),
-        *_notes(scores, threshold, required, promise),
+        *_notes(scores, threshold, promise),
         *_note_of_missing(known.missing),
         *judged.warnings,
         *destroyed(classes, promise.epsilon),
     )
     return {
+        **_shares(known, promise, harm, gone),
         "threshold": threshold,
         "epsilon": promise.epsilon,
         "delta": promise.delta,
         "rows": rows,
-        "required_rows": required,
-        "escalation": float(gone.mean()),
-        "escalation_interval": (1.0, 1.0) if is_all else interval(int(gone.sum()), rows),
-        "risk": promise.risk(harm, gone),
-        "risk_bound": promise.bound(harm, gone),
-        "difference_bound": max(promise.epsilon, _difference_bound(known, gone, promise.delta)),
+        "required_rows": promise.required_rows(rows),
         "missing_scores": int(np.isnan(scores).sum()),
-        "accuracy": Accuracy.of(judged.right, _of_drawn(known, gone)),
         "warnings": warnings,
         "curve": _curve(known, promise, harm),
         "promise": promise.kind,
@@ -96,6 +88,20 @@ def find(
         "asked_rows": known.asked,
         "drawn_rows": None if known.drawn is None else len(known.drawn),
         "classes": classes,
+    }
+
+
+def _shares(known: Evidence, promise: Promise, harm: Array, gone: Array) -> dict[str, Any]:
+    """Return what becomes of the sample where the rows `gone` are escalated."""
+    count, rows = int(gone.sum()), len(gone)
+    return {
+        "escalation": float(gone.mean()),
+        # Where all rows go, it is the promise that sends them.
+        "escalation_interval": (1.0, 1.0) if count == rows else interval(count, rows),
+        "risk": promise.risk(harm, gone),
+        "risk_bound": promise.bound(harm, gone),
+        "difference_bound": max(promise.epsilon, _difference_bound(known, gone, promise.delta)),
+        "accuracy": Accuracy.of(known.judged.right, _of_drawn(known, gone)),
     }
 
 
@@ -137,8 +143,9 @@ def _curve(known: Evidence, promise: Promise, harm: Array) -> Curve:
     )
 
 
-def _classes(known: Evidence, gone: Array, lost: Array) -> tuple[ClassShare, ...]:
+def _classes(known: Evidence, gone: Array) -> tuple[ClassShare, ...]:
     judged, drawn, classes = known.judged, known.drawn, known.classes
+    lost = known.losses.astype(bool) & ~gone
     gone_drawn = _of_drawn(known, gone)
     if classes is None:
         # Without labels a class is what the big model says, which is known of these rows only.
@@ -159,8 +166,9 @@ def _note_of_missing(missing: int) -> Iterator[str]:
         )
 
 
-def _notes(scores: Array, threshold: float, required: int, promise: Promise) -> Iterator[str]:
+def _notes(scores: Array, threshold: float, promise: Promise) -> Iterator[str]:
     rows, missing = len(scores), int(np.isnan(scores).sum())
+    required = promise.required_rows(rows)
     if missing:
         yield f"{missing} of {rows} rows have no score (NaN); such rows are always escalated"
     if rows < required:
