@@ -435,21 +435,3 @@ def test_progress_is_shown_where_somebody_looks(
     found = calibrate(make("classes"), data, y, **SURE, progress=wanted)
     assert isinstance(found, Calibration)
     assert ("endpoint" in capsys.readouterr().err) == is_shown
-
-
-def test_copies_are_warned_of_and_paid_once(make: Make) -> None:
-    """Ten copies of each row are ten times the rows and no more knowledge; each is asked once."""
-    data, y = classes(200, harmful=2)
-    data, y = {name: np.repeat(values, 10) for name, values in data.items()}, np.repeat(y, 10)
-    with pytest.warns(UserWarning, match="1,800 of 2,000 rows are copies of the other 200"):
-        found = calibrate(make("classes"), data, y, **SURE, subsample=None)
-    assert (found.rows, found.asked_rows) == (2000, 200)
-    assert any("copies" in note for note in found.warnings)
-
-
-def test_a_few_copies_are_no_matter(make: Make) -> None:
-    """Chance makes a few, which change little."""
-    data, y = classes()
-    for values in (*data.values(), y):
-        values[:5] = values[5]
-    assert calibrate(make("classes"), data, y, **SURE).warnings == ()
