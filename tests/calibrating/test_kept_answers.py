@@ -22,9 +22,11 @@ from hybridmodel.calibrating.sample import Sample, bind
 from hybridmodel.cascade import Calibration, Score
 from hybridmodel.exceptions import (
     ConfigurationError,
+    EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
     InputMismatch,
+    SpecMismatch,
 )
 from hybridmodel.routing import Shadow
 from hybridmodel.serving import EmbeddedServer, serve
@@ -337,6 +339,39 @@ def test_damaged_files_are_refused(make: Make, path: Path, damage: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"answers\.arrow: not a file of answers"):
         calibrate(model, data, y, **SURE, answers=path)
     assert path.read_bytes() == damaged
+
+
+def test_an_endpoint_that_hides_its_outputs(make: Make, path: Path) -> None:
+    """What is needed is kept then, and no more; a score of another output is another file."""
+    data, y = classes()
+    model: Any = Through(make("classes"))
+    model.client.metadata = _hidden
+    find = partial(calibrate, model, data, y, epsilon=0.01, answers=path)
+    find(score="confidence:sure")
+    assert find(score="uncertainty:sure").asked_rows == 0
+    with pytest.raises(ConfigurationError, match="they have the outputs label, and 'sure' is need"):
+        find(score="confidence:sure", loss=lambda y, small, big: small["sure"] < 0)
+
+
+def _hidden(_: float) -> Any:
+    raise EndpointRefused("no description here", status=404)
+
+
+def test_answers_of_another_width_are_refused(make: Make) -> None:
+    """Rows of one output have one shape, whatever the request they came in."""
+    data, y = tables()
+    model: Any = Through(make("open_tables"))
+    whole = model.client.infer
+
+    def narrower(feeds: Data, names: Any, **how: Any) -> Any:
+        answer = whole(feeds, names, **how)
+        if model.client.rows <= 50:
+            return answer
+        return replace(answer, outputs={"p": np.eye(2, dtype=np.float32)[[0] * how["rows"]]})
+
+    model.client.infer = narrower
+    with pytest.raises(SpecMismatch, match=r"rows of shape \[2\] came after rows of shape \[3\]"):
+        calibrate(model, data, y, epsilon=0.01, score="margin", subsample=50)
 
 
 def test_models_that_do_not_answer_row_by_row(path: Path) -> None:
