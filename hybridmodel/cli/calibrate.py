@@ -52,6 +52,18 @@ if TYPE_CHECKING:
     help="Keep the endpoint's answers in this file, and look for them there first: another try "
     "pays for new rows only.",
 )
+@click.option(
+    "--subsample",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Ask for so many rows at random, beside those that can move the threshold.",
+)
+@click.option(
+    "--ask/--no-ask",
+    default=True,
+    help="Whether the endpoint may be asked; else a row without an answer in --answers is a loss.",
+)
 @click.option("-o", "--output", "target", type=options.PATH, help="Write it to this .json file.")
 @click.option(
     "--log",
@@ -80,7 +92,7 @@ def calibrate(
     """Find the threshold of a cascade on the rows of DATA.
 
     DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. The endpoint is asked for the
-    rows that can move the threshold, and for 1,000 drawn at random. The threshold comes with a
+    rows that can move the threshold, and for some drawn at random. The threshold comes with a
     promise: with probability 1 - DELTA over samples, at most a share EPSILON of all rows like
     these are kept local at a loss. What escalates everything is not logged.
 

@@ -203,6 +203,19 @@ def test_the_command_calibrates(files: Path) -> None:
     assert json.loads(printed)["threshold"] == found.threshold
 
 
+def test_the_command_asks_for_few_rows_and_for_none_twice(files: Path) -> None:
+    """A random part of the sample is enough, its answers are kept, and then nobody is asked."""
+    asked = ["calibrate", str(files / "saved"), str(files / "sample.csv"), "--labels", "y"]
+    asked += ["--epsilon", "0.02", "--answers", str(files / "answers.arrow"), "--json"]
+    first = json.loads(run(*asked, "--subsample", "50"))
+    again = json.loads(run(*asked, "--subsample", "50", "--no-ask"))
+    whole = json.loads(run(*asked, "--subsample", str(len(FRAME))))
+    assert 50 <= first["asked_rows"] < len(FRAME)
+    assert again["asked_rows"] == 0
+    assert whole["asked_rows"] == len(FRAME) - first["asked_rows"]
+    assert first["threshold"] == again["threshold"] == whole["threshold"]
+
+
 def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     """Everything has to be escalated then, and the status is 1."""
     text = run(
