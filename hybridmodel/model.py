@@ -11,7 +11,6 @@ from hybridmodel.answer import Answer, with_provenance
 from hybridmodel.data.answer import set_elapsed
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
-from hybridmodel.exceptions import SpecMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
@@ -242,9 +241,6 @@ class HybridOnnxModel:
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
         """Compare the endpoint's description of its model with the local model.
 
-        The endpoint may lack the output that the score of the model's cascade or budget is made
-        from.
-
         Parameters
         ----------
         timeout : float, optional
@@ -258,18 +254,13 @@ class HybridOnnxModel:
         Raises
         ------
         SpecMismatch
-            If names, datatypes or shapes differ; it lists every difference.
+            If names, datatypes or shapes differ; it lists every difference. An output that is
+            missing there is none if the score of the model's cascade or budget is made from it.
         EndpointError
             One of its subclasses, if the endpoint gave no description.
         """
         remote = self.client.metadata(check_timeout(timeout))
-        differences = self.spec.differences(remote, self.policies.scored_outputs)
-        if differences:
-            raise SpecMismatch(
-                f"{self.client.endpoint.model_url} does not serve a model with the same inputs "
-                f"and outputs: {'; '.join(differences)}",
-                differences,
-            )
+        self.spec.check_served(remote, self.client.endpoint.model_url, self.policies.scored_outputs)
         return remote
 
     @property

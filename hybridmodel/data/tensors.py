@@ -23,7 +23,7 @@ from hybridmodel.data.json_records import (
     read_record,
     text,
 )
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
 Array = np.ndarray[Any, Any]
 
@@ -192,6 +192,16 @@ class ModelSpec:
             *_differences("input", self.inputs, other.inputs),
             *_differences("output", compared, other.outputs),
         )
+
+    def check_served(self, other: ModelSpec, url: str, local_only: Collection[str] = ()) -> None:
+        """Raise `SpecMismatch` with all `differences` from the model that is served at `url`."""
+        differences = self.differences(other, local_only)
+        if differences:
+            raise SpecMismatch(
+                f"{url} does not serve a model with the same inputs and outputs: "
+                f"{'; '.join(differences)}",
+                differences,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""
