@@ -32,7 +32,7 @@ _KEY, _VERSION, _OUTPUT = "row_hash", "model_version", "output."
 class KeptAnswers:
     """The answers in one file; nothing is written before the first is added.
 
-    One process at a time may add to a file.
+    What another process added meanwhile is kept, unless both write in the same instant.
 
     Parameters
     ----------
@@ -55,7 +55,9 @@ class KeptAnswers:
         self._endpoint, self._spec = endpoint, spec
         if not self.path.parent.is_dir():
             raise ConfigurationError(f"answers {self.path}: there is no folder {self.path.parent}")
-        self._table: Any = self._read() if self.path.exists() else None
+        self._table: Any = None
+        self._stamp: tuple[int, int, int] | None = None
+        self._look_again()
 
     @property
     def outputs(self) -> tuple[str, ...] | None:
@@ -119,6 +121,7 @@ class KeptAnswers:
             If the file cannot be written.
         """
         table = self._made(keys, outputs, version)
+        self._look_again()
         if self._table is not None:
             if not table.schema.equals(self._table.schema):
                 raise ConfigurationError(
@@ -129,7 +132,7 @@ class KeptAnswers:
 
             table = pa.concat_tables([self._table, table])
         self._write(table)
-        self._table = table
+        self._table, self._stamp = table, self._stamp_now()
 
     def _made(self, keys: Sequence[bytes], outputs: Mapping[str, Array], version: Any) -> Any:
         import pyarrow as pa
@@ -142,6 +145,20 @@ class KeptAnswers:
             columns[_OUTPUT + name] = as_arrow(outputs[name])
         about = {"format": _FORMAT, "endpoint": self._endpoint}
         return pa.table(columns).replace_schema_metadata({"hybridmodel": json.dumps(about)})
+
+    def _look_again(self) -> None:
+        """Read the file, if another process has written it since."""
+        stamp = self._stamp_now()
+        if stamp is not None and stamp != self._stamp:
+            self._table, self._stamp = self._read(), stamp
+
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        """Return what tells that the file was replaced; None where there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _write(self, table: Any) -> None:
         import pyarrow.ipc

@@ -412,6 +412,17 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_others_add_meanwhile_is_kept(make: Make, path: Path) -> None:
+    """Two that have the file open in turn both find all answers in it."""
+    model = make("classes")
+    data, _ = classes()
+    one, other = (KeptAnswers(path, model.client.endpoint.model_url, model.spec) for _ in range(2))
+    for place, kept in enumerate((one, other, one)):
+        kept.add([bytes([place]) * 16], {"label": data["big_label"][:1]}, "1")
+    again = KeptAnswers(path, model.client.endpoint.model_url, model.spec)
+    assert (one.rows, other.rows, again.rows) == (3, 2, 3)
+
+
 def test_a_folder_that_is_missing_is_told_before_anybody_is_asked(make: Make, path: Path) -> None:
     """It would be too late after the first answer."""
     model: Any = Through(make("classes"), fails_after=0)
