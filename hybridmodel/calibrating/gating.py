@@ -30,6 +30,7 @@ from hybridmodel.cascade.promises import Promise
 from hybridmodel.cascade.promises_words import ACCURACY, LOSS
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.checks import check_seconds, check_share
+from hybridmodel.data.binding import Bound
 from hybridmodel.data.tensors import GATE, Array
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 5_000
 """A gate that learns from fewer loses more rows than it saves."""
+
+_SCORE = Score("uncertainty", GATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,19 +142,12 @@ def train_gate(
     asked = model.output if answer is None else answer
     judge = judges.judge_for(model.spec, plain_score, answer=asked, tolerance=tolerance)
     bound = bind(model, X)
-    if (bound.rows or 0) < LEAST_ROWS:
-        raise ConfigurationError(
-            f"a gate needs at least {LEAST_ROWS:,} rows, and the sample has {bound.rows:,}: with "
-            "fewer it costs more than it saves; use calibrate"
-        )
+    sample = _sample(model, bound)
     features = with_features(_content(model), model.spec)
-    sample = Sample(model, bound)
     labels = None if y is None else judge.labels(aligned(y, bound))
-    kept = None
-    if answers is not None:
-        kept = KeptAnswers(answers, model.client.endpoint.model_url, model.spec)
+    timeout_s = None if timeout is None else check_seconds("timeout", timeout)
+    kept = _kept(model, answers)
     with shown(progress, sample.rows) as show:
-        timeout_s = None if timeout is None else check_seconds("timeout", timeout)
         how = Asking(kept=kept, timeout_s=timeout_s, show=show)
         remote = Remote(model, sample, judge.needs, plain_score, how)
         known = _everything(model, plain_score, judge, sample, labels, remote)
@@ -161,12 +157,11 @@ def train_gate(
         "big_sha256": None,
         "endpoint": model.client.endpoint.model_url,
         "model_version": remote.version,
-        "data_sha256": fingerprint({**bound.feeds, "y": labels}),
+        "data_sha256": fingerprint({**sample.feeds, "y": labels}),
         "date": now().isoformat(),
     }
     trial = _Trial(model, whole, known, sample.feeds, seed)
-    made = trial.made(kind, features)
-    found = trial.better(plain_score, made, facts, credential)
+    found = trial.better(plain_score, trial.made(kind, features), facts, credential)
     for note in found.calibration.warnings:
         warnings.warn(note, stacklevel=2)
     return found
@@ -208,30 +203,51 @@ class _Trial:
         model, known = self._model, self._known
         plain = find(known, self._half)
         share = float(escalated(known.scores[self._held], plain["threshold"]).mean())
-        gate, found, session = 1.0, None, None
-        if made is not None:
-            session = LocalSession(
-                made,
-                providers=model.local.providers,
-                provider_options=model.local.provider_options,
-                session_options=model.local.session_options,
-            )
-            gate_score = Score("uncertainty", GATE)
-            outputs = session.run(taken(self._feeds, self._held), (GATE,))
-            found = find(_part(known, self._held, gate_score.of(outputs)), self._half)
-            gate = float(found["escalation"])
-        if found is None or session is None or gate >= share:
+        session = None if made is None else _session(model, made)
+        found = None if session is None else self._found(session)
+        gate = 1.0 if found is None else float(found["escalation"])
+        if session is None or found is None or gate >= share:
             calibration = self._calibration(plain, facts, plain_score, model.onnx.sha256)
             return Gated(model=model, calibration=calibration, pays=False, plain=share, gate=gate)
-        calibration = self._calibration(found, facts, gate_score, session.onnx.sha256)
+        calibration = self._calibration(found, facts, _SCORE, session.onnx.sha256)
         gated = _model_of(model, session, calibration, credential)
         return Gated(model=gated, calibration=calibration, pays=True, plain=share, gate=gate)
+
+    def _found(self, session: LocalSession) -> dict[str, Any]:
+        """Return what the other half says about the gate."""
+        outputs = session.run(taken(self._feeds, self._held), (GATE,))
+        return find(_part(self._known, self._held, _SCORE.of(outputs)), self._half)
 
     def _calibration(
         self, found: dict[str, Any], facts: dict[str, Any], score: Score, sha256: str
     ) -> Calibration:
         kept = {**found, "delta": self._promise.delta}
         return Calibration(**kept, **facts, score=score, small_sha256=sha256)
+
+
+def _sample(model: HybridOnnxModel, bound: Bound) -> Sample:
+    if (bound.rows or 0) < LEAST_ROWS:
+        raise ConfigurationError(
+            f"a gate needs at least {LEAST_ROWS:,} rows, and the sample has {bound.rows:,}: with "
+            "fewer it costs more than it saves; use calibrate"
+        )
+    return Sample(model, bound)
+
+
+def _kept(model: HybridOnnxModel, path: str | os.PathLike[str] | None) -> KeptAnswers | None:
+    if path is None:
+        return None
+    return KeptAnswers(path, model.client.endpoint.model_url, model.spec)
+
+
+def _session(model: HybridOnnxModel, content: bytes) -> LocalSession:
+    """Return a session of another file with the settings of a model's own."""
+    return LocalSession(
+        content,
+        providers=model.local.providers,
+        provider_options=model.local.provider_options,
+        session_options=model.local.session_options,
+    )
 
 
 def _everything(
