@@ -111,10 +111,6 @@ def calibrate(
         right = tables.take_labels(data, labels, source)
         with explained(source, model, data, 0, label=labels, labels=True):
             found = find(model, data, right, **promise)
-        if name is not None and not found.escalates_everything:
-            version = register(model, found, model_uri, name, alias)
-            named = "" if alias is None else f", alias {alias}"
-            click.echo(f"logged as models:/{name}/{version}{named}", err=True)
     if target is not None:
         with replacing(target) as part:
             part.write_text(found.to_json(), encoding="utf-8")
@@ -126,7 +122,14 @@ def calibrate(
         options.echo_json(found.to_dict())
     else:
         click.echo("\n".join([str(found), *_more_rows(found)]))
-    return NO if found.escalates_everything else 0
+    if found.escalates_everything:
+        return NO
+    # Last, since a registry that is away must not lose what was asked for and paid.
+    if name is not None:
+        version = register(model, found, model_uri, name, alias)
+        named = "" if alias is None else f", alias {alias}"
+        click.echo(f"logged as models:/{name}/{version}{named}", err=True)
+    return 0
 
 
 def _more_rows(found: Calibration) -> Iterator[str]:

@@ -301,6 +301,21 @@ def test_options_of_cascades_that_do_not_go_together(
     assert not (files / "out.csv").exists()
 
 
+def test_a_registry_that_is_away_loses_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calibration is written before it is logged, and the error is one line."""
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    asked = ["calibrate", "saved", "sample.csv", "--labels", "y", "--epsilon", "0.02"]
+    result = CliRunner().invoke(program, [*asked, "-o", "found.json", "--log", "models:/graded"])
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert Calibration.from_json((files / "found.json").read_text()).rows == len(FRAME)
+    assert "threshold" in result.stdout
+
+
 def test_what_escalates_everything_is_not_logged(files: Path) -> None:
     """A version that keeps nothing would be no cascade; the line says how many rows it takes."""
     text = run(
