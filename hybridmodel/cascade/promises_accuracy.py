@@ -34,6 +34,10 @@ _STEP = 0.05
 """Distance of the grid's shares, in standard deviations of the difference of both counts."""
 
 _MOST_SHARES = 240
+
+_MANY_ROWS = 50_000
+"""From here on single rows no longer show in the chance, and fewer shares will do."""
+
 _WINDOW_SD = 6.5
 """Counts further from their mean than this are left out: less than 1e-10 of all."""
 
@@ -52,7 +56,8 @@ def most_harmed(rows: int, epsilon: float, delta: float) -> Array:
         More gains than there are places allow as many losses as the last. Not writable.
     """
     limits = np.linspace(_LEAST_LIMIT, _MOST_LIMIT, 1 << _DIGITS)
-    coarse, fine = _shares(rows, epsilon, 24), _shares(rows, epsilon, _MOST_SHARES)
+    most = _MOST_SHARES if rows <= _MANY_ROWS else _MOST_SHARES // 4
+    coarse, fine = _shares(rows, epsilon, 24), _shares(rows, epsilon, most)
 
     def size(limit: float, shares: Array) -> float:
         return _largest_chance(_table(rows, epsilon, limit), rows, epsilon, shares)
@@ -74,6 +79,8 @@ def allows(gains: Array, losses: Array, table: Array) -> Array:
 def required_for_accuracy(epsilon: float, delta: float) -> int:
     """Return the smallest sample with which a promise of net accuracy can save anything."""
     least = required_rows(epsilon, delta)
+    if most_harmed(least, epsilon, delta)[0] >= 0:
+        return least
     return least + bisect_left(
         range(3 * least), 0, key=lambda more: int(most_harmed(least + more, epsilon, delta)[0])
     )
