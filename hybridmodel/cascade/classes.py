@@ -102,7 +102,7 @@ def destroyed(classes: tuple[ClassShare, ...], epsilon: float) -> Iterator[str]:
     for item in bad[:_MOST_WARNINGS]:
         yield (
             f"class {item}: the promise is about all rows together, of which this class is a small "
-            "part. Promise less (a smaller epsilon), or calibrate with a promise for each class"
+            "part. Promise less (a smaller epsilon), or for each class (by=y)"
         )
     if len(bad) > _MOST_WARNINGS:
         yield f"{len(bad) - _MOST_WARNINGS} more classes lose as much"
