@@ -1,6 +1,6 @@
 """What a cascade of a small and a big model gains, promises and costs, and what outages do to it.
 
-    python benchmarks/cascade.py                       about two minutes, offline
+    python benchmarks/cascade.py                       about a quarter of an hour, offline
     python benchmarks/cascade.py --quick               a tenth of the splits and draws, less time
     python benchmarks/cascade.py --only overhead       one study, or several
     python benchmarks/cascade.py --plot cascade.png --json cascade.json
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from _cascade_plot import draw
+from _gates import Gates, gate_study, gates_aims, gates_table
 from _measure import Aim, machine, report
 from _overhead import (
     CALLS,
@@ -37,10 +38,11 @@ from _overhead import (
     costs,
     outages,
 )
+from _promises import Kept, promises_aims, promises_table, study
 from _results import Results
 from _studies import DELTA, SHARES, Gains, Outcome, Population, gains, population, promise, tasks
 
-STUDIES = ("gains", "promise", "overhead", "outage")
+STUDIES = ("gains", "promise", "promises", "gates", "overhead", "outage")
 PACKAGES = ("hybridmodel", "numpy", "onnxruntime", "scipy", "scikit-learn", "skl2onnx")
 TITLE = "What a cascade gains, promises and costs"
 Rows = tuple[list[str], list[list[str]]]
@@ -63,6 +65,8 @@ class Found:
     results: Results = field(default_factory=lambda: Results("cascade", TITLE, PACKAGES))
     gains: list[Gains] = field(default_factory=list)
     promise: list[Outcome] = field(default_factory=list)
+    promises: list[Kept] = field(default_factory=list)
+    gates: list[Gates] = field(default_factory=list)
     overhead: list[Cost] = field(default_factory=list)
     outage: list[Outage] = field(default_factory=list)
 
@@ -72,6 +76,8 @@ class Found:
             chain(
                 gains_aims(self.gains),
                 promise_aims(self.promise),
+                promises_aims(self.promises),
+                gates_aims(self.gates),
                 overhead_aims(self.overhead),
                 outage_aims(self.outage),
             )
@@ -112,8 +118,22 @@ def show_promise(found: Found, quick: bool) -> None:
     found.results.show(caption, *promise_table(found.promise))
 
 
-def show_overhead(found: Found, quick: bool) -> None:
+def show_promises(found: Found, quick: bool) -> None:
     """Make study 3, and print it."""
+    found.promises.extend(study(quick))
+    caption = f"Promises of every kind with delta {DELTA}, on seven populations of 100,000 rows"
+    found.results.show(caption, *promises_table(found.promises))
+
+
+def show_gates(found: Found, quick: bool) -> None:
+    """Make study 4, and print it."""
+    found.gates.extend(gate_study(quick))
+    caption = f"A gate that sees the inputs, and the plain score, with delta {DELTA}"
+    found.results.show(caption, *gates_table(found.gates))
+
+
+def show_overhead(found: Found, quick: bool) -> None:
+    """Make study 5, and print it."""
     found.overhead.extend(costs(ROWS, 3.0 if quick else 9.0))
     caption = (
         f"{ROWS:,} x 64 digits: local model, cascade that escalates nothing, both models one after "
@@ -123,7 +143,7 @@ def show_overhead(found: Found, quick: bool) -> None:
 
 
 def show_outage(found: Found, quick: bool) -> None:
-    """Make study 4, and print it."""
+    """Make study 6, and print it."""
     found.outage.extend(outages(["killed"] if quick else FAILURES))
     caption = (
         f"Server killed (SIGKILL) or hung (SIGSTOP) at call {CALLS // 2} of {CALLS}, of "
@@ -133,7 +153,11 @@ def show_outage(found: Found, quick: bool) -> None:
 
 
 SHOWN: dict[str, Callable[[Found, bool], None]] = dict(
-    zip(STUDIES, (show_gains, show_promise, show_overhead, show_outage), strict=True)
+    zip(
+        STUDIES,
+        (show_gains, show_promise, show_promises, show_gates, show_overhead, show_outage),
+        strict=True,
+    )
 )
 
 
@@ -179,7 +203,7 @@ def promise_table(outcomes: list[Outcome]) -> Rows:
 
 
 def overhead_table(measured: list[Cost]) -> Rows:
-    """Lay out study 3."""
+    """Lay out study 5."""
     head = ["local model", "local ms", "cascade ms", "added µs", "ratio", "middle half"]
     head += ["apart ms", "cascade ms", "ratio", "middle half"]
     rows = []
@@ -196,7 +220,7 @@ def overhead_table(measured: list[Cost]) -> Rows:
 
 
 def outage_table(happened: list[Outage]) -> Rows:
-    """Lay out study 4."""
+    """Lay out study 6."""
     head = ["server", "mode", "rows there", "rows here", "lost", "longest s", "calls that raised"]
     rows = [
         [
@@ -285,6 +309,8 @@ def as_json(found: Found) -> dict[str, Any]:
             for item in found.gains
         ],
         "promise": [asdict(item) for item in found.promise],
+        "promises": [asdict(item) for item in found.promises],
+        "gates": [asdict(item) for item in found.gates],
         "overhead": [
             {
                 "small": item.small,

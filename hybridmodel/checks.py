@@ -80,12 +80,12 @@ def shown(value: Any, longest: int = 60) -> str:
 
 
 @contextmanager
-def needed_for(what: str) -> Iterator[None]:
+def needed_for(what: str, install: str = "hybridmodel") -> Iterator[None]:
     """Import a library, or raise `MissingDependency`, which says what needs it."""
     try:
         yield
     except ImportError as error:
         library = (error.name or "a library").partition(".")[0]
         raise MissingDependency(
-            f"{what} needs {library}, which is not installed: pip install hybridmodel"
+            f"{what} needs {library}, which is not installed: pip install {install}"
         ) from error

@@ -11,7 +11,6 @@ from hybridmodel.answer import Answer, with_provenance
 from hybridmodel.data.answer import set_elapsed
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
-from hybridmodel.exceptions import SpecMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from hybridmodel.compare.comparison import Comparison
     from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.routing.audit import Audit
 
 
 class HybridOnnxModel:
@@ -254,18 +254,13 @@ class HybridOnnxModel:
         Raises
         ------
         SpecMismatch
-            If names, datatypes or shapes differ; it lists every difference.
+            If names, datatypes or shapes differ; it lists every difference. An output that is
+            missing there is none if the score of the model's cascade or budget is made from it.
         EndpointError
             One of its subclasses, if the endpoint gave no description.
         """
         remote = self.client.metadata(check_timeout(timeout))
-        differences = self.spec.differences(remote)
-        if differences:
-            raise SpecMismatch(
-                f"{self.client.endpoint.model_url} does not serve a model with the same inputs "
-                f"and outputs: {'; '.join(differences)}",
-                differences,
-            )
+        self.spec.check_served(remote, self.client.endpoint.model_url, self.policies.scored_outputs)
         return remote
 
     @property
@@ -291,8 +286,14 @@ class HybridOnnxModel:
         """The comparison of both routes in shadow mode, in this process."""
         return self._router.comparison
 
+    @property
+    def audit(self) -> Audit:
+        """The audit of a cascade or a budget with an `audit_rate`, in this process."""
+        return self._router.audit
+
     def close(self) -> None:
         """Close the connections to the endpoint; a later call opens new ones."""
+        self._router.close()
         if self.endpoint is not None:
             self.client.close()
 
@@ -327,7 +328,7 @@ class HybridOnnxModel:
         self._router = Router(self._routes)
 
     def _names_for(self, output: str | None) -> tuple[str, ...]:
-        return self.spec.output_names if output is None else (self.spec.output(output).name,)
+        return self.spec.answered_names if output is None else (self.spec.output(output).name,)
 
     def _request(
         self, data: Any, policy: Any, output: str | None, timeout: float | None

@@ -55,7 +55,7 @@ class Asking:
         model, output = self._scorer.model, self._scorer.output or self._scorer.model.output
         return model.client.infer(
             request.feeds,
-            model.spec.output_names if output is None else (output,),
+            model.spec.answered_names if output is None else (output,),
             rows=request.rows,
             timeout_s=self._scorer.timeout_s,
             request_rows=self.request_rows,

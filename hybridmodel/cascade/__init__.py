@@ -7,10 +7,20 @@ from importlib import import_module
 from typing import Any
 
 from hybridmodel.cascade.calibration import Calibration
+from hybridmodel.cascade.loss_functions import CostMatrix
 from hybridmodel.cascade.scores import Score, as_score, escalated
 from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
 
-__all__ = ["Accuracy", "Calibration", "Curve", "Score", "as_score", "escalated", "find_threshold"]
+__all__ = [
+    "Accuracy",
+    "Calibration",
+    "CostMatrix",
+    "Curve",
+    "Score",
+    "as_score",
+    "escalated",
+    "find_threshold",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -55,7 +55,14 @@ def required_rows(epsilon: float, delta: float) -> int:
 
     The smallest n with ``(1 - epsilon) ** n <= delta``.
     """
-    return 1 + bisect_left(range(1, _MOST_ROWS), -delta, key=lambda n: -tail(0, n, epsilon))
+    return rows_allowing(0, epsilon, delta)
+
+
+def rows_allowing(failures: int, epsilon: float, delta: float) -> int:
+    """Return the smallest sample that shows a share of at most `epsilon` with so many failures."""
+    least = failures + 1
+    sizes = range(least, _MOST_ROWS)
+    return least + bisect_left(sizes, -delta, key=lambda n: -tail(failures, n, epsilon))
 
 
 def upper_bound(failures: Any, rows: int, delta: float) -> Floats:

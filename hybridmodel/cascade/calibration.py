@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hybridmodel.cascade.bounds import interval
+from hybridmodel.cascade.classes import ClassShare
+from hybridmodel.cascade.promises_groups import Group
+from hybridmodel.cascade.promises_words import ACCURACY, LOSS, check_kind, promised, told_of_groups
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.checks import check_share
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+
+_CLASSES_SHOWN = 3
 
 _METRICS = ("epsilon", "delta", "rows", "escalation", "risk", "risk_bound")
 
@@ -84,6 +90,21 @@ class Calibration:
         When, in ISO 8601 with the time zone.
     curve : Curve
         What other thresholds would have done to the sample.
+    asked_rows : int or None
+        Rows of the sample that the endpoint was asked for; others were answered before, or need
+        no answer. None for a calibration by an older version, which asked for all.
+    drawn_rows : int or None
+        Rows drawn at random that tell `accuracy`, recall by class, `difference_bound` and the
+        curve beyond the threshold. None when all rows do.
+    classes : tuple of ClassShare
+        What becomes of each class, those that lose most first; empty where there are none.
+    promise, method : str, str or None
+        What is at most epsilon, and what `risk` and `risk_bound` are about: ``loss`` as above, or
+        another kind of `hybridmodel.cascade.promises`; and the test, where a kind has several.
+    groups : tuple of Group
+        What was found for each group that has its promise.
+    cost_remote : float or None
+        What chose the threshold among those that keep the promise.
     """
 
     threshold: float
@@ -111,14 +132,23 @@ class Calibration:
     data_sha256: str
     date: str
     curve: Curve = field(repr=False)
+    asked_rows: int | None = None
+    drawn_rows: int | None = None
+    classes: tuple[ClassShare, ...] = field(default=(), repr=False)
+    promise: str = LOSS
+    method: str | None = None
+    groups: tuple[Group, ...] = field(default=(), repr=False)
+    cost_remote: float | None = None
 
     def __post_init__(self) -> None:
         check_share("epsilon", self.epsilon)
         check_share("delta", self.delta)
+        check_kind(self.promise)
         self.score.check_threshold(self.threshold)
         low, high = self.escalation_interval
-        shares = (self.risk, self.risk_bound, self.difference_bound)
-        fits = 0 <= low <= self.escalation <= high <= 1 and all(0 <= share <= 1 for share in shares)
+        least = -1.0 if self.promise == ACCURACY else 0.0
+        fits = 0 <= low <= self.escalation <= high <= 1 and 0 <= self.difference_bound <= 1
+        fits = fits and all(least <= share <= 1 for share in (self.risk, self.risk_bound))
         if not fits or self.rows < 1 or not 0 <= self.missing_scores <= self.rows:
             raise ConfigurationError(
                 "not a calibration: its shares and counts contradict each other"
@@ -134,14 +164,35 @@ class Calibration:
         shown = (
             f"threshold {self.threshold:.6g} on {self.score}\n"
             f"escalates {self.escalation:.1%} of the rows (95%: {low:.1%} to {high:.1%})\n"
-            f"promise: at most {self.epsilon:.2%} of all rows are kept at a loss ({self.loss}), "
-            f"with {1 - self.delta:.0%} confidence\n"
+            f"promise: {promised(self)}, with {1 - self.delta:.0%} confidence\n"
             f"seen in {self.rows:,} rows: {self.risk:.2%}, so at most {self.risk_bound:.2%}"
         )
+        notes = [f"warning: {note}" for note in self.warnings]
+        groups = told_of_groups(self.groups, self.rows, self.escalation)
+        seen = (*groups, *self._told_of_rows(), *self._told_of_classes())
+        return "\n".join([shown, *seen, *notes])
+
+    def _told_of_rows(self) -> Iterator[str]:
+        """Say how many rows are right, and how many were asked for."""
         if self.accuracy is not None:
-            shares = [f"{name} {share:.2%}" for name, share in asdict(self.accuracy).items()]
-            shown += f"\nright: {', '.join(shares)}"
-        return "\n".join([shown, *(f"warning: {note}" for note in self.warnings)])
+            of = "" if self.drawn_rows is None else f" in {self.drawn_rows:,} rows drawn at random"
+            shares = [self._told_of_share(*item) for item in asdict(self.accuracy).items()]
+            yield f"right{of}: {', '.join(shares)}"
+        if self.asked_rows is not None and self.asked_rows < self.rows:
+            yield f"asked the endpoint for {self.asked_rows:,} of {self.rows:,} rows"
+
+    def _told_of_share(self, name: str, share: float) -> str:
+        if self.drawn_rows is None:
+            return f"{name} {share:.2%}"
+        low, high = interval(round(share * self.drawn_rows), self.drawn_rows)
+        return f"{name} {share:.1%} ({low:.1%} to {high:.1%})"
+
+    def _told_of_classes(self) -> Iterator[str]:
+        """Name the classes that lose most."""
+        worst = [item for item in self.classes if item.lost > self.epsilon][:_CLASSES_SHOWN]
+        if worst:
+            yield "classes that lose most:"
+        yield from (f"  {item}" for item in worst)
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers worth tracking, by name; an infinite threshold is left out."""
@@ -152,6 +203,10 @@ class Calibration:
             numbers["threshold"] = self.threshold
         if self.accuracy is not None:
             numbers |= {f"accuracy_{key}": value for key, value in asdict(self.accuracy).items()}
+        if self.asked_rows is not None:
+            numbers["asked_rows"] = float(self.asked_rows)
+        if self.classes:
+            numbers["worst_class_lost"] = self.classes[0].lost
         return {f"calibration_{name}": value for name, value in numbers.items()}
 
     def differences(
@@ -199,29 +254,23 @@ class Calibration:
         MissingDependency
             If matplotlib is not installed.
         """
-        from hybridmodel.cascade.panels import accuracy_panel, cost_panel, risk_panel
-        from hybridmodel.cascade.plots import draw
+        from hybridmodel.cascade.pictures import picture
 
-        low, high = self.escalation_interval
-        right = None if self.accuracy is None else (self.escalation, self.accuracy.cascade)
-        panels = [
-            risk_panel(self.curve, (self.escalation, self.risk_bound), self.epsilon),
-            cost_panel(self.escalation, cost_local, cost_remote),
-        ]
-        figure = draw(
-            [accuracy_panel(self.curve, right), *panels] if self.curve.accuracy else panels,
-            f"{self.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
-            f"{1 - self.delta:.0%} confidence at most {self.epsilon:.2%} kept at a loss",
-            f"rows escalated, least sure first ({self.score})",
-            (self.escalation, self.escalation_interval),
-        )
+        figure = picture(self, cost_local, cost_remote)
         if path is not None:
             figure.savefig(path, dpi=130)
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``."""
-        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
+        """Return what `from_dict` takes, in JSON's types; infinities are the text ``inf``.
+
+        What older versions do not know is left out where it says nothing.
+        """
+        found = records.members(self)
+        for item in fields(self):
+            if getattr(self, item.name) == item.default:
+                del found[item.name]
+        return {"schema_version": SCHEMA_VERSION, **found}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:
@@ -290,6 +339,9 @@ _READERS: Mapping[Any, Any] = {  # By annotation.
     "tuple[float, ...] | None": records.nullable(records.numbers),
     "tuple[float, float]": _interval,
     "Score": Score.from_dict,
+    "int | None": records.nullable(records.count),
     "Accuracy | None": records.nullable(partial(_read, Accuracy)),
+    "tuple[ClassShare, ...]": records.listed(partial(_read, ClassShare), "classes"),
+    "tuple[Group, ...]": records.listed(partial(_read, Group), "groups"),
     "Curve": partial(_read, Curve),
 }

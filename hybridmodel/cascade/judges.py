@@ -1,7 +1,9 @@
 """Judges decide for each row whether keeping it local is a loss; `judge_for` chooses one.
 
 A judge names the outputs that it reads (`needs`) and what counts as a loss (`describe`). It reads
-labels (`labels`) and answers (`read`), and compares answers (`compare`).
+labels (`labels`) and answers (`read`), tells on which rows a loss is possible before anybody asked
+the big model (`may_lose`), weighs the answers to some rows (`weigh`), and compares those to a whole
+sample (`compare`), which also says what is odd in it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.cascade.formatting import some
-from hybridmodel.cascade.scores import NAMED, Score, is_column, listed, name_of
+from hybridmodel.cascade.labels import check_booleans, read_labels
+from hybridmodel.cascade.scores import NAMED, Score, is_column, listed
 from hybridmodel.checks import check_tolerance
-from hybridmodel.data.inputs import from_array_like
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
@@ -41,6 +43,9 @@ class Judged:
         Whether the models answer differently; no labels are needed for it.
     right : (ndarray of bool, ndarray of bool) or None
         Whether the small and the big model are right; None without labels.
+    classes : ndarray of shape (n,) or None
+        The class of each row: its label, or without labels the big model's answer. None where
+        there are no classes.
     warnings : tuple of str
         Sentences about what is odd in the sample.
     """
@@ -48,6 +53,7 @@ class Judged:
     losses: Array
     differ: Array
     right: tuple[Array, Array] | None = None
+    classes: Array | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -88,8 +94,9 @@ class ByClass(_ByOutput):
         """Return labels in the dtype of the classes; raise InputMismatch for unknown classes."""
         texts = isinstance(next(iter(self.classes), None), str)
         datatype = "INT64" if self.output.dtype.kind == "f" else self.output.datatype
-        labels = _read_labels(y, "BYTES" if texts else datatype)
+        labels = read_labels(y, "BYTES" if texts else datatype)
         known = self.classes
+        check_booleans(labels, known)
         unknown = [item for item in np.unique(labels).tolist() if known and item not in known]
         if unknown:
             raise InputMismatch(
@@ -110,27 +117,50 @@ class ByClass(_ByOutput):
 
     def compare(self, y: Any, local: Array, remote: Array) -> Judged:
         """Compare the classes of both models, with `y` where there are labels."""
-        found = _compared(eq, y, local, remote)
+        found = self.weigh(y, local, remote)
         odd = () if found.differ.any() else (_ALL_THE_SAME,)
         never = () if y is None else _never_answered(y, local, remote)
         return replace(found, warnings=odd + never)
 
+    def weigh(self, y: Any, local: Array, remote: Array) -> Judged:
+        """Compare the answers to some rows of a sample, which alone may well look odd."""
+        found = _compared(eq, y, local, remote)
+        return replace(found, classes=remote if y is None else y)
+
+    def may_lose(self, y: Any, local: Array) -> Array:
+        """Tell for each row whether it may be a loss to keep it: not if the small model is right.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(local), bool) if y is None else ~(local == y)
+
 
 @dataclass(frozen=True)
 class ByTolerance(_ByOutput):
-    """Compares numbers, which are the same when they differ by at most `tolerance`."""
+    """Compares numbers, which are the same when they differ by at most `tolerance`.
+
+    Being the same does not carry over: where big is within t of the truth and small within t of
+    big, small is within 2t of the truth, and no closer. So the losses without labels are not those
+    with labels; they hold every row with big within t of the truth and small not within 2t.
+    """
 
     tolerance: float
 
     def describe(self, labelled: bool) -> str:
         """Say in a few words what counts as a loss."""
+        close = f"{self.tolerance:g}"
         if labelled:
-            return f"big within {self.tolerance:g} of the label, small not"
-        return f"small and big differ by more than {self.tolerance:g}"
+            return f"big within {close} of the label, small not"
+        return (
+            f"small and big differ by more than {close}, as they do wherever big is within {close} "
+            f"of the truth and small not within {2 * self.tolerance:g}"
+        )
 
     def labels(self, y: Any) -> Array:
         """Return labels as floats; raise InputMismatch if some are no numbers or are missing."""
-        labels = _read_labels(y, "FP64")
+        labels = read_labels(y, "FP64")
         if np.isnan(labels).any():
             raise InputMismatch(f"{np.isnan(labels).sum()} of the labels are missing (NaN)")
         return labels
@@ -143,42 +173,21 @@ class ByTolerance(_ByOutput):
         """Compare the numbers of both models, with `y` where there are labels."""
         return _compared(self._is_close, y, local, remote)
 
+    weigh = compare
+
+    def may_lose(self, y: Any, local: Array) -> Array:
+        """Tell for each row whether it may be a loss to keep it: not if the small model is right.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        return np.ones(len(local), bool) if y is None else ~self._is_close(local, y)
+
     def _is_close(self, one: Array, other: Array) -> Array:
         # NaN is close to nothing.
         distances = np.abs(one.astype(np.float64) - other.astype(np.float64))
         return np.asarray(distances <= self.tolerance)
-
-
-@dataclass(frozen=True)
-class ByFunction:
-    """Asks the caller's `function` which rows are lost; it reads the outputs that `needs` names."""
-
-    function: LossFunction
-    needs: tuple[str, ...]
-
-    def describe(self, labelled: bool) -> str:
-        """Say in a few words what counts as a loss."""
-        return f"{name_of(self.function)}, {'with' if labelled else 'without'} labels"
-
-    def labels(self, y: Any) -> Any:
-        """Return labels as they are."""
-        return y
-
-    def read(self, outputs: Outputs) -> Any:
-        """Return the outputs as they are."""
-        return outputs
-
-    def compare(self, y: Any, local: Any, remote: Any) -> Judged:
-        """Call the function; raise ConfigurationError unless it returns 0 or 1 for each row."""
-        losses = np.asarray(self.function(y, local, remote))
-        bad = losses[~np.isin(losses, (0, 1))].tolist()
-        if bad or losses.ndim != 1 or losses.dtype.kind not in "fiub":
-            raise ConfigurationError(
-                f"loss function {name_of(self.function)} has to return 0 or 1 for each row; it "
-                f"returned {losses.dtype} of shape {list(losses.shape)}"
-                f"{', with ' if bad else ''}{some(bad)}"
-            )
-        return Judged(losses=losses.astype(bool), differ=losses.astype(bool))
 
 
 Judge = ByClass | ByTolerance
@@ -196,14 +205,6 @@ def judge_for(
         return ByTolerance(_number(spec, score, answer), check_tolerance("tolerance", tolerance))
     output = _class(spec, score, answer)
     return ByClass(output, 0.0 if score.logits and output.name == score.output else 0.5)
-
-
-def facts_of(judge: Judge | ByFunction) -> dict[str, Any]:
-    """Return the facts about a judge that a calibration keeps."""
-    if isinstance(judge, ByFunction):
-        return {"answer": None, "tolerance": None, "loss_function": name_of(judge.function)}
-    tolerance = judge.tolerance if isinstance(judge, ByTolerance) else None
-    return {"answer": judge.output.name, "tolerance": tolerance, "loss_function": None}
 
 
 def _class(spec: ModelSpec, score: Score, answer: str | None) -> TensorSpec:
@@ -256,23 +257,23 @@ def _compared(
     return Judged(losses=right[1] & ~right[0], differ=differ, right=right)
 
 
-def _read_labels(y: Any, datatype: str) -> Array:
-    try:
-        return from_array_like(y, TensorSpec("y", datatype, (WILDCARD,)))
-    except InputMismatch as error:
-        raise InputMismatch(
-            f"labels do not fit the model, whose answers are {datatype}: "
-            f"{str(error).removeprefix('input ')}"
-        ) from error
+def never_answered(y: Array, local: Array, remote: Array) -> list[Any]:
+    """Return the labels that neither model answers; raise `InputMismatch` if these are all.
 
-
-def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+    The arrays may be of different rows.
+    """
     answers = set(local.tolist()) | set(remote.tolist())
+    check_booleans(y, answers)
     never = [item for item in np.unique(y).tolist() if item not in answers]
     if len(never) == len(set(y.tolist())):
         raise InputMismatch(
             f"neither model ever answers any of the labels: the labels are {some(never)}, the "
             f"answers are {some(sorted(answers))}"
         )
+    return never
+
+
+def _never_answered(y: Array, local: Array, remote: Array) -> tuple[str, ...]:
+    never = never_answered(y, local, remote)
     said = f"the labels hold {some(never)}, which neither model answers for any row"
     return (said,) if never else ()

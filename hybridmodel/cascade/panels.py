@@ -16,7 +16,8 @@ Points = tuple[tuple[float, float], ...]
 class Panel:
     """A curve over the share of rows escalated, 0 to 1.
 
-    `upper` is the upper edge of a band above the curve. `levels` are horizontal lines with their
+    `upper` is the upper edge of a band around the curve, and `lower` its lower edge, which is the
+    curve itself where there are no points. `levels` are horizontal lines with their
     labels, `point` is the model's own threshold on the curve and what it says. `write` writes
     values of the vertical axis, whose title is `label`.
     """
@@ -28,9 +29,15 @@ class Panel:
     title: str = ""
     description: str = ""
     upper: Points = ()
+    lower: Points = ()
     levels: tuple[tuple[float, str], ...] = ()
     point: tuple[float, float, str] | None = None
     from_zero: bool = True
+
+    @property
+    def heights(self) -> list[float]:
+        """All values of the curve and its band."""
+        return [y for _, y in (*self.line, *self.upper, *self.lower)]
 
 
 def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None) -> Panel:
@@ -49,6 +56,8 @@ def accuracy_panel(curve: Curve, chosen: tuple[float, float] | None) -> Panel:
         ),
         label="answered rightly",
         line=line,
+        upper=_over(curve, curve.accuracy_high),
+        lower=_over(curve, curve.accuracy_low),
         levels=(
             (big, f"endpoint alone {percent(big)}"),
             (small, f"local model alone {percent(small)}"),
@@ -76,7 +85,8 @@ def risk_panel(
         ),
         label="kept at a loss",
         line=line,
-        upper=tuple(zip(curve.escalation, curve.risk_bound, strict=True)),
+        upper=_over(curve, curve.risk_bound),
+        lower=_over(curve, curve.risk_low),
         levels=() if epsilon is None else ((epsilon, f"promised: {percent(epsilon, 2)}"),),
         point=None if chosen is None else (*chosen, f"{percent(chosen[1], 2)} kept at a loss"),
         write=percent_writer(max(*curve.risk_bound, 0.001)),
@@ -97,12 +107,17 @@ def cost_panel(escalation: float, cost_local: float, cost_remote: float) -> Pane
     )
 
 
+def _over(curve: Curve, values: tuple[float, ...] | None) -> Points:
+    """Return values over the share of rows escalated, or no points."""
+    return () if values is None else tuple(zip(curve.escalation, values, strict=True))
+
+
 def spread(panel: Panel, least: float = 0.08) -> tuple[tuple[float, str], ...]:
     """Return the levels of a panel whose labels do not overlap, in order.
 
     `least` is the share of the vertical axis that has to lie between two of them.
     """
-    heights = [y for _, y in (*panel.line, *panel.upper)]
+    heights = panel.heights
     low = 0.0 if panel.from_zero else min(heights)
     span = max(max(heights) - low, 1e-12)
     kept = list(panel.levels)

@@ -47,7 +47,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
     colour = _COLOURS[panel.name]
     if panel.upper:
-        shares, low = zip(*panel.line, strict=True)
+        shares, low = zip(*(panel.lower or panel.line), strict=True)
         high = [y for _, y in panel.upper]
         axes.fill_between(shares, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.plot(*zip(*panel.line, strict=True), ".-", color=colour, **_LINE)

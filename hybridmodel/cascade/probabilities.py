@@ -3,12 +3,16 @@
 Everything here has a row for each class and a column for each row of the data: numpy works on a few
 long rows several times as fast as on many short ones. What is read for a row of the data is the
 same to the last bit whatever rows come with it.
+
+Numbers are compared as they come, and subtracted as float64: near 1 the steps of float32 are so
+wide that the scores of all saturated rows would be equal.
 """
 
 from __future__ import annotations
 
 import math
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +39,8 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
     Returns
     -------
     ndarray of float32 or float64, shape (max(k, 2), n)
-        May be a view of `values`. What has a NaN in it may be anything besides, but keeps a NaN.
+        float64 for logits and for one column. May be a view of `values`. What has a NaN in it may
+        be anything besides, but keeps a NaN.
 
     Raises
     ------
@@ -43,7 +48,7 @@ def by_class(values: Array, *, logits: bool = False) -> Array:
         If the shape is another, or what should be probabilities are none.
     """
     if logits:
-        return _softmax(_classes(values))
+        return _softmax(_classes(values, np.float64))
     classes = _of_two(_classes(values))
     found = _flaw(classes)
     if found is not None:
@@ -62,7 +67,9 @@ def _flaw(classes: Array) -> str | None:
     if classes.size == 0:
         return None
     sums = classes.sum(axis=0)
-    if np.abs(sums - 1).max() <= _TOLERANCE and classes.min() >= -_TOLERANCE:
+    # Three reductions, without an array of distances: this is the way of every call.
+    sums_fit = sums.min() >= 1 - _TOLERANCE and sums.max() <= 1 + _TOLERANCE
+    if sums_fit and classes.min() >= -_TOLERANCE:
         return None
     # Comparisons with NaN are False: such a row has no score, and is no reason to fail.
     bad = np.abs(sums - 1) > _TOLERANCE
@@ -77,7 +84,8 @@ def _of_two(classes: Array) -> Array:
     return _both(classes[0]) if len(classes) == 1 else classes
 
 
-def _classes(values: Array) -> Array:
+def _classes(values: Array, dtype: type[np.floating[Any]] | None = None) -> Array:
+    """Return a table with a row for each class, as `dtype` or at least as float32."""
     table = values[:, np.newaxis] if values.ndim == 1 else values
     if table.ndim != 2 or table.dtype.kind != "f":
         raise ConfigurationError(
@@ -87,9 +95,11 @@ def _classes(values: Array) -> Array:
     if table.size == 0:
         return np.empty((2, 0), table.dtype)
     classes = table.T
-    if table.dtype.itemsize < 4:
-        classes = classes.astype(np.float32)
-    return np.ascontiguousarray(classes) if _is_narrow(classes) else classes
+    if dtype is None and table.dtype.itemsize < 4:
+        dtype = np.float32
+    if _is_narrow(classes):
+        return np.ascontiguousarray(classes, dtype)
+    return classes if dtype is None else classes.astype(dtype)
 
 
 def max_probability(classes: Array) -> Array:
@@ -100,7 +110,7 @@ def max_probability(classes: Array) -> Array:
 def margin(classes: Array) -> Array:
     """Return how much larger the largest probability of each row is than the next, as float64."""
     best, second = _top_two(classes)
-    return np.asarray(best - second, dtype=np.float64)
+    return np.asarray(np.subtract(best, second, dtype=np.float64))
 
 
 def entropy(classes: Array) -> Array:
@@ -147,9 +157,9 @@ def _added(classes: Array) -> Array:
 
 
 def _both(second: Array) -> Array:
-    """Make the probabilities of both classes from the second's."""
-    classes = np.empty((2, len(second)), second.dtype)
-    np.subtract(1, second, out=classes[0])
+    """Make the probabilities of both classes from the second's, as float64."""
+    classes = np.empty((2, len(second)), np.float64)
+    np.subtract(1, second, out=classes[0], dtype=np.float64)
     classes[1] = second
     return classes
 

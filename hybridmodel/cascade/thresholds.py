@@ -17,13 +17,16 @@ same threshold, the highest at which the true risk is above epsilon.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from hybridmodel.cascade.bounds import most_failures, upper_bound
 from hybridmodel.cascade.scores import escalated, finite
 from hybridmodel.checks import check_share
+from hybridmodel.data.json_records import members
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 
@@ -69,11 +72,32 @@ def threshold_allowing(scores: Array, losses: Array, failures: int) -> float:
         return float(np.fmin.reduce(scores, initial=math.inf))
     last = lost[failures]
     surer = scores[scores > last]
-    if not surer.size:
+    return _between(last, surer.min()) if surer.size else math.inf
+
+
+def threshold_where(scores: Array, allows: Callable[[Array], Array]) -> float:
+    """Return the threshold before the first, from infinity downwards, that a test does not allow.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n,)
+        NaN is always escalated.
+    allows : callable
+        Takes the positions of the rows with a score, the surest first; tells for each whether the
+        rows down to it may be kept. It is asked about rows of equal scores together.
+    """
+    known = np.flatnonzero(~np.isnan(scores))
+    order = known[np.argsort(-scores[known], kind="stable")]
+    if not order.size:
         return math.inf
-    lowest = surer.min()
-    middle = last / 2 + lowest / 2
-    return float(middle if last < middle <= lowest else lowest)
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    refused = np.flatnonzero(~allows(order)[ends])
+    if not refused.size:
+        # Rows that are less sure than any of the sample were not tried, and are escalated.
+        return float(ordered[-1])
+    first = refused[0]
+    return _between(ordered[ends[first]], ordered[ends[first - 1]]) if first else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +138,9 @@ class Curve:
         Share of rows kept at a loss, and its upper bound with confidence ``1 - delta``.
     accuracy : tuple of float or None
         Share of rows that small and big model together get right, where that is known.
+    risk_low, risk_high, accuracy_low, accuracy_high : tuple of float or None
+        Where these shares lie among all rows, with 95 % confidence, when only some rows of the
+        sample were answered. Risk is then exact for the sample at thresholds that need no more.
     """
 
     escalation: tuple[float, ...]
@@ -121,11 +148,24 @@ class Curve:
     risk: tuple[float, ...]
     risk_bound: tuple[float, ...]
     accuracy: tuple[float, ...] | None = None
+    risk_low: tuple[float, ...] | None = None
+    risk_high: tuple[float, ...] | None = None
+    accuracy_low: tuple[float, ...] | None = None
+    accuracy_high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        columns = [self.threshold, self.risk, self.risk_bound, self.accuracy]
+        columns = [getattr(self, item.name) for item in fields(self)]
         if any(len(item) != len(self.escalation) for item in columns if item is not None):
             raise ConfigurationError("all columns of a curve have to be equally long")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns in JSON's types, without intervals where there are none."""
+        found = members(self)
+        return {
+            name: column
+            for name, column in found.items()
+            if column is not None or not name.endswith(("_low", "_high"))
+        }
 
 
 def trace(
@@ -135,29 +175,34 @@ def trace(
     *,
     delta: float,
     points: int = 101,
+    bounds: Callable[[Array, Array], Array] | None = None,
 ) -> Curve:
     """Compute the curve of a sample.
 
     Parameters
     ----------
     scores, losses : ndarray of shape (n,)
-        As `find_threshold` takes them.
+        As `find_threshold` takes them; with `bounds` any number may be a loss.
     right : (ndarray of bool, ndarray of bool) or None
         Whether the small and the big model is right about each row.
     delta : float
         Of the upper bound.
     points : int
         At most so many, at even steps of the share; rows of equal scores stay together.
+    bounds : callable, optional
+        Takes the losses, those of the least sure rows first, and how many of these rows are
+        escalated; returns upper bounds for what is kept. Default is the exact binomial one.
     """
-    scores, losses = _checked(scores, losses)
+    scores, losses = _checked(scores, losses, "?" if bounds is None else "d")
     rows = len(scores)
     order = np.argsort(np.where(np.isnan(scores), -math.inf, scores), kind="stable")
     possible = steps(scores)
     wanted = np.linspace(0, rows, points)
     counts = np.unique(possible[np.searchsorted(possible, wanted)])
     failures = losses.sum() - _within_first(losses[order], counts)
+    found = bounds(losses[order], counts) if bounds else upper_bound(failures, rows, delta)
     # No sample is needed to know that keeping no row risks nothing.
-    bound = np.where(counts == rows, 0.0, upper_bound(failures, rows, delta))
+    bound = np.where(counts == rows, 0.0, found)
     surest = np.append(scores[order], math.inf)
     return Curve(
         escalation=_floats(counts / rows),
@@ -185,14 +230,20 @@ def jump(scores: Array, threshold: float) -> tuple[float, float]:
     return float(low / rows), float(high / rows)
 
 
-def _checked(scores: Array, losses: Array) -> tuple[Array, Array]:
+def _between(last: float, lowest: float) -> float:
+    """Return a threshold that keeps the row with the score `lowest`, and not that with `last`."""
+    middle = last / 2 + lowest / 2
+    return float(middle if last < middle <= lowest else lowest)
+
+
+def _checked(scores: Array, losses: Array, dtype: str = "?") -> tuple[Array, Array]:
     scores, losses = np.asarray(scores), np.asarray(losses)
     if scores.ndim != 1 or scores.shape != losses.shape or not scores.size:
         raise ConfigurationError(
             f"scores and losses have to be one for each of at least one row; their shapes are "
             f"{list(scores.shape)} and {list(losses.shape)}"
         )
-    return finite(scores), losses.astype(bool)
+    return finite(scores), losses.astype(dtype)
 
 
 def _accuracy(right: tuple[Array, Array], order: Array, counts: Array) -> Array:

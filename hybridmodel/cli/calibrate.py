@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.errors import NO
+from hybridmodel.cli.registering import read_name, register
 from hybridmodel.cli.replacing import check_targets, replacing
 from hybridmodel.cli.source import Source
+
+if TYPE_CHECKING:
+    from hybridmodel.cascade import Calibration
 
 
 @click.command()
@@ -41,7 +46,33 @@ from hybridmodel.cli.source import Source
 )
 @options.answer
 @options.tolerance
+@click.option(
+    "--answers",
+    type=options.PATH,
+    help="Keep the endpoint's answers in this file, and look for them there first: another try "
+    "pays for new rows only.",
+)
+@click.option(
+    "--subsample",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Ask for so many rows at random, beside those that can move the threshold.",
+)
+@click.option(
+    "--ask/--no-ask",
+    default=True,
+    help="Whether the endpoint may be asked; else a row without an answer in --answers is a loss.",
+)
 @click.option("-o", "--output", "target", type=options.PATH, help="Write it to this .json file.")
+@click.option(
+    "--log",
+    "name",
+    metavar="models:/NAME",
+    callback=read_name,
+    help="Log the model with its calibrated cascade as a new version of this registered model.",
+)
+@click.option("--alias", help="Give the new version this alias, such as challenger; needs --log.")
 @click.option("--plot", type=options.PATH, help="Draw it to this file, such as curve.png.")
 @options.as_json
 @options.timeout
@@ -51,6 +82,8 @@ def calibrate(
     source: Source,
     labels: str | None,
     target: Path | None,
+    name: str | None,
+    alias: str | None,
     plot: Path | None,
     as_json: bool,
     config: dict[str, Any],
@@ -58,9 +91,10 @@ def calibrate(
 ) -> int:
     """Find the threshold of a cascade on the rows of DATA.
 
-    DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. Both models answer every row.
-    The threshold comes with a promise: with probability 1 - DELTA over samples, at most a share
-    EPSILON of all rows like these are kept local at a loss.
+    DATA is a .csv, .tsv, .jsonl or .parquet file, or - for stdin. The endpoint is asked for the
+    rows that can move the threshold, and for some drawn at random. The threshold comes with a
+    promise: with probability 1 - DELTA over samples, at most a share EPSILON of all rows like
+    these are kept local at a loss. What escalates everything is not logged.
 
     Exit status: 0 done, 1 done but everything has to be escalated, 2 error.
     """
@@ -68,6 +102,8 @@ def calibrate(
 
     from hybridmodel.calibrating import calibrate as find
 
+    if alias is not None and name is None:
+        raise click.UsageError("--alias needs --log: it is for the version that is logged")
     check_targets(source, *(path for path in (target, plot) if path is not None))
     with options.open_model(model_uri, config) as model, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They are printed with the rest.
@@ -85,5 +121,27 @@ def calibrate(
     if as_json:
         options.echo_json(found.to_dict())
     else:
-        click.echo(str(found))
-    return NO if found.escalates_everything else 0
+        click.echo("\n".join([str(found), *_more_rows(found)]))
+    if found.escalates_everything:
+        return NO
+    # Last, since a registry that is away must not lose what was asked for and paid.
+    if name is not None:
+        version = register(model, found, model_uri, name, alias)
+        named = "" if alias is None else f", alias {alias}"
+        click.echo(f"logged as models:/{name}/{version}{named}", err=True)
+    return 0
+
+
+def _more_rows(found: Calibration) -> Iterator[str]:
+    """Say what a larger sample would buy, where losses are counted."""
+    from hybridmodel.cascade.bounds import most_failures, rows_allowing
+
+    if found.promise != "loss" or found.groups:
+        return
+    most = most_failures(found.rows, found.epsilon, found.delta)
+    more = rows_allowing(most + 1, found.epsilon, found.delta) - found.rows
+    rows = "1 more row allows" if more == 1 else f"{more:,} more rows allow"
+    if most < 0:
+        yield f"{rows} a promise that does not escalate everything"
+    else:
+        yield f"{rows} one more loss: {most + 1:,} instead of {most:,}"

@@ -61,6 +61,7 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
         **model.spec.to_dict(),
         "feature_names": model.feature_names,
         "endpoint": _endpoint(model.endpoint),
+        "calibration": _calibration(policy),
         "sends": [asdict(item) for item in sent_to(model.endpoint)],
         "defaults": {
             "route": policy.mode,
@@ -70,6 +71,16 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
             "providers": provider_names(model),
         },
     }
+
+
+def _calibration(policy: Any) -> dict[str, Any] | None:
+    """Return what a policy's calibration found and promised, without its curve."""
+    found = getattr(policy, "calibration", None)
+    if found is None:
+        return None
+    stored: dict[str, Any] = found.to_dict()
+    del stored["curve"]
+    return {**stored, "text": str(found)}
 
 
 def provider_names(model: HybridOnnxModel) -> list[str]:
@@ -102,9 +113,17 @@ def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:
         ("features", ", ".join(model.feature_names or ["not known"])),
         *_endpoint_pairs(model.endpoint),
         ("route", f"{defaults['route']}, {'refused, ' * defaults['route_is_refused']}{_UNLESS}"),
+        *_promise_pairs(described["calibration"]),
         ("output", defaults["output"] or "all, unless a call says otherwise"),
         ("providers", ", ".join(defaults["providers"])),
     ]
+
+
+def _promise_pairs(calibration: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if calibration is None:
+        return []
+    made = f"of {calibration['date'][:10]}, for {calibration['endpoint']}"
+    return [("calibration", f"{made}\n{calibration['text']}")]
 
 
 def _output(spec: TensorSpec) -> str:

@@ -16,6 +16,7 @@ from hybridmodel.batch.scoring import Scorer
 from hybridmodel.batch.summary import Counts
 from hybridmodel.batch.tuning import tuned
 from hybridmodel.cli import budget as budgets
+from hybridmodel.cli import cascade as cascades
 from hybridmodel.cli import job_options, options
 from hybridmodel.cli.inputs import Inputs
 from hybridmodel.cli.job_options import JobOptions
@@ -71,6 +72,7 @@ _STREAM_ROWS = 10_000
     help="Put these columns of INPUT before the predictions. Repeatable.",
 )
 @click.option("--keep-input", is_flag=True, help="Put the columns of INPUT before the predictions.")
+@cascades.options
 @budgets.options
 @job_options.options
 @options.timeout
@@ -84,6 +86,7 @@ def predict(
     use_azure: bool | None,
     mode: str | None,
     budget: dict[str, Any],
+    cascade: tuple[Path | None, float | None, str | None],
     keep: tuple[str, ...],
     keep_input: bool,
     timeout: float | None,
@@ -108,10 +111,11 @@ def predict(
         _check_streamed(budget, as_json and target is None)
     check_targets(inputs, None if target is None else Path(target))
     with options.open_model(model_uri, config) as model:
-        mode = budgets.mode_of(budget, model, use_azure, mode)
+        chosen = budgets.mode_of(budget, model, use_azure, mode)
+        chosen = cascades.mode_of(cascade, model, use_azure, chosen)
         scorer = Scorer(
             model=model,
-            policy=model.policies.for_call(use_azure, mode),
+            policy=model.policies.for_call(use_azure, chosen),
             columns=Columns(
                 ids=inputs.id_columns,
                 keep=keep,

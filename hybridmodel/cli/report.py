@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
-    from hybridmodel.report import Gatherer
+    from hybridmodel.report import Findings, Gatherer
 
 
 @click.command()
@@ -56,6 +58,20 @@ if TYPE_CHECKING:
     default=50,
     help="Calls of one row that are timed on each route.",
 )
+@click.option(
+    "--audit",
+    "audits",
+    type=options.PATH,
+    multiple=True,
+    help="Show what the cascade's audit has seen, from the file that it keeps; repeatable, for "
+    "several processes.",
+)
+@click.option(
+    "--beside",
+    metavar="MODEL_URI",
+    help="Let another model, such as a challenger, answer the same rows by both routes, and show "
+    "the figures of both side by side; --model-config is not for it.",
+)
 @options.batch_rows
 @options.timeout
 @options.model_config
@@ -65,6 +81,8 @@ def report(
     labels: str | None,
     target: Path,
     calls: int,
+    audits: tuple[Path, ...],
+    beside: str | None,
     batch_rows: int,
     timeout: float | None,
     config: dict[str, Any],
@@ -80,21 +98,48 @@ def report(
 
     Exit status: 0 written, 2 error.
     """
-    from hybridmodel.report import Gatherer, render
+    from hybridmodel.report import render
+    from hybridmodel.report.extras import audited
+    from hybridmodel.report.extras import beside as side_by_side
 
     if target.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"{target}: a name that ends with .html was expected")
     check_targets(source, target)
+    if beside is not None and source.is_stream:
+        raise click.UsageError("--beside reads the rows twice, so it needs a file")
+    extras = [audited(audits)] if audits else []
+    how = {"timeout_s": timeout, **subject}
+    asked = partial(_findings, source=source, labels=labels, reading=(batch_rows, calls), how=how)
+    with replacing(target) as part:
+        findings, asked_rows = asked(model_uri, config)
+        if beside is not None:
+            extras.append(side_by_side(findings, asked(beside, {})[0]))
+        part.write_text(render(replace(findings, extras=tuple(extras))), encoding="utf-8")
+    rows, agreed = findings.summary.rows, findings.summary.agreed
+    click.echo(f"{target}: {asked_rows} rows asked; both agree on {agreed} of {rows}", err=True)
+
+
+def _findings(
+    model_uri: str,
+    config: dict[str, Any],
+    *,
+    source: Source,
+    labels: str | None,
+    reading: tuple[int, int],
+    how: dict[str, Any],
+) -> tuple[Findings, int]:
+    """Ask both routes of a model; return what was found, and the number of rows.
+
+    `reading` are the rows of a batch, and the calls to be timed.
+    """
+    from hybridmodel.report import Gatherer
+
     # All outputs are compared, also where the model was saved with one selected.
     with options.open_model(model_uri, {"output": None, **config}) as model:
-        gatherer = Gatherer(model, timeout_s=timeout, **subject)
-        with replacing(target) as part:
-            _gather(gatherer, model, source, labels, batch_rows, calls)
-            facts = _facts(model, gatherer, source, labels)
-            findings = gatherer.findings(without_user(model_uri), facts)
-            part.write_text(render(findings), encoding="utf-8")
-    rows, agreed = findings.summary.rows, findings.summary.agreed
-    click.echo(f"{target}: {gatherer.rows} rows asked; both agree on {agreed} of {rows}", err=True)
+        gatherer = Gatherer(model, **how)
+        _gather(gatherer, model, source, labels, *reading)
+        facts = _facts(model, gatherer, source, labels)
+        return gatherer.findings(without_user(model_uri), facts), gatherer.rows
 
 
 def without_user(uri: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,11 +128,19 @@ class Comparison:
     rtol, atol : float, optional
         Floats of all outputs are equal when ``|remote - local| <= atol + rtol * |local|``.
 
+    Attributes
+    ----------
+    on_answer : callable or None
+        Told of each call in shadow mode: the inputs by name, the endpoint's outputs by name, and
+        the version that answered. It is called in the background, by one thread.
+
     Raises
     ------
     ConfigurationError
         If the model has no such output, or more than one that fits.
     """
+
+    on_answer: Callable[[Outputs, Outputs, str | None], object] | None
 
     def __init__(
         self,
@@ -150,6 +158,7 @@ class Comparison:
 
     def reset(self) -> None:
         """Forget everything."""
+        self.on_answer = None
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()

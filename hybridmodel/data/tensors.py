@@ -6,7 +6,7 @@ the inputs and outputs of a model. Both routes and the saved model use them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,11 +23,14 @@ from hybridmodel.data.json_records import (
     read_record,
     text,
 )
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 
 Array = np.ndarray[Any, Any]
 
 WILDCARD = -1
+
+GATE = "hybridmodel_gate"
+"""The output that a gate adds to the local model: for scores; calls get it by its name only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,11 @@ class ModelSpec:
         return tuple(spec.name for spec in self.outputs)
 
     @cached_property
+    def answered_names(self) -> tuple[str, ...]:
+        """Names of the outputs that answer: all but that of a gate."""
+        return tuple(name for name in self.output_names if name != GATE)
+
+    @cached_property
     def outputs_by_name(self) -> Mapping[str, TensorSpec]:
         """The outputs by name; `output` is for names that may be wrong."""
         return {spec.name: spec for spec in self.outputs}
@@ -173,12 +181,27 @@ class ModelSpec:
             f"the model has no output {name!r}; it has {', '.join(map(repr, self.output_names))}"
         )
 
-    def differences(self, other: ModelSpec) -> tuple[str, ...]:
-        """Return one sentence for each difference between this (local) spec and the endpoint's."""
+    def differences(self, other: ModelSpec, local_only: Collection[str] = ()) -> tuple[str, ...]:
+        """Return one sentence for each difference between this (local) spec and the endpoint's.
+
+        The endpoint may lack the outputs that `local_only` names, and a gate.
+        """
+        missing = {GATE, *local_only}.difference(other.output_names)
+        compared = tuple(item for item in self.outputs if item.name not in missing)
         return (
             *_differences("input", self.inputs, other.inputs),
-            *_differences("output", self.outputs, other.outputs),
+            *_differences("output", compared, other.outputs),
         )
+
+    def check_served(self, other: ModelSpec, url: str, local_only: Collection[str] = ()) -> None:
+        """Raise `SpecMismatch` with all `differences` from the model that is served at `url`."""
+        differences = self.differences(other, local_only)
+        if differences:
+            raise SpecMismatch(
+                f"{url} does not serve a model with the same inputs and outputs: "
+                f"{'; '.join(differences)}",
+                differences,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types."""

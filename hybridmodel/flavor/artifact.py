@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -111,7 +110,6 @@ def read(
         raise ConfigurationError(
             f"{path}: is not what hybridmodel writes: {repr(error)[:500]}"
         ) from error
-    _warn_of_differences(model)
     return model
 
 
@@ -146,14 +144,6 @@ def _check_route(
     policies.refused = refusal
     if not look_only:
         policies.for_call()
-
-
-def _warn_of_differences(model: HybridOnnxModel) -> None:
-    """Warn where the model's endpoint is not the one that a calibration was made with."""
-    calibration = getattr(model.routing, "calibration", None)
-    if calibration is not None and model.endpoint is not None:
-        for difference in calibration.differences(endpoint=model.endpoint.model_url):
-            warnings.warn(difference, stacklevel=4)
 
 
 def _read_record(path: Path) -> HybridRecord:

@@ -53,7 +53,8 @@ def signature_of(model: HybridOnnxModel, given: Any, example: Any) -> ModelSigna
             f"signature is an mlflow ModelSignature, {PARAMS_ONLY!r} or None, "
             f"not a {type(given).__name__}"
         )
-    wanted = [model.spec.output(model.output)] if model.output else model.outputs
+    names = [model.output] if model.output else model.spec.answered_names
+    wanted = [model.spec.output(name) for name in names]
     return ModelSignature(inputs, outputs or _tensors(wanted), _params(params))
 
 

@@ -97,13 +97,13 @@ def histogram(found: Numbers) -> Picture:
 
 def _drawn(panel: Panel) -> Picture:
     """Draw a panel of a cascade as SVG."""
-    heights = [y for _, y in (*panel.line, *panel.upper)]
+    heights = panel.heights
     low, kind = 0.0 if panel.from_zero else min(heights), _KINDS[panel.name]
     chart = Chart(
         Axis("rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, _whole_percent),
         linear(panel.label, low, max(heights), panel.write),
     )
-    marks = [chart.band(panel.line, panel.upper, kind)] if panel.upper else []
+    marks = [chart.band(panel.lower or panel.line, panel.upper, kind)] if panel.upper else []
     for height, label in spread(panel):
         marks += chart.level(height, label)
     marks += [chart.line(panel.line, kind), chart.dots(panel.line, f"dot {kind}")]

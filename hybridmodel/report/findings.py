@@ -197,6 +197,27 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """A section of a sentence and a table.
+
+    Attributes
+    ----------
+    name, title, lead : str
+        Its address within the page, its title, and the sentence.
+    head : tuple of str
+        Names of the columns.
+    rows : tuple of tuple of str
+        The first cell of each names the row.
+    """
+
+    name: str
+    title: str
+    lead: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a report shows.
 
@@ -217,6 +238,8 @@ class Findings:
         Some of those on which the routes disagree.
     rows_order : str
         Their order, in words.
+    extras : tuple of Extra
+        Further sections.
     """
 
     title: str
@@ -229,3 +252,4 @@ class Findings:
     why_no_curve: str = ""
     rows: tuple[Row, ...] = field(default=(), repr=False)
     rows_order: str = ""
+    extras: tuple[Extra, ...] = ()

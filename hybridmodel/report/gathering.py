@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.cascade.judges import facts_of
+from hybridmodel.cascade.loss_functions import facts_of
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import plain
 from hybridmodel.data.tensors import Array

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hybridmodel.cascade.judges import Outputs
 from hybridmodel.data.answer import MIXED, Answer, Reasons
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointUnavailable
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
+from hybridmodel.routing.audited import AuditedCall
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.choosing import RowChooser
 from hybridmodel.routing.policies import Cascade
@@ -31,8 +33,8 @@ class _LocalPass(NamedTuple):
 
     `doubtful`, `gone` and `audited` are those of `Chosen`, `escalated` is the number of rows that
     go, and `request_rows` how many rows a request has where that was counted on. `texts` are the
-    reasons to keep and to escalate a row. A tuple, because one is made for each call: 0.2 µs, and
-    0.6 µs for a frozen dataclass.
+    reasons to keep and to escalate a row, and `compared` the outputs by which an audit judges. A
+    tuple, because one is made for each call: 0.2 µs, and 0.6 µs for a frozen dataclass.
     """
 
     outputs: dict[str, Array]
@@ -43,6 +45,7 @@ class _LocalPass(NamedTuple):
     audited: Array | None
     request_rows: int | None
     texts: tuple[str, str]
+    compared: tuple[str, ...]
 
     @property
     def all_sure(self) -> bool:
@@ -52,6 +55,10 @@ class _LocalPass(NamedTuple):
     def sent(self) -> Array:
         """Return the positions of the rows that are sent, in order."""
         return np.flatnonzero(self.gone if self.audited is None else self.gone | self.audited)
+
+    def asked(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the outputs that the endpoint is asked for, which may lack that of the score."""
+        return names if self.audited is None else tuple(dict.fromkeys((*names, *self.compared)))
 
     def answer(self, names: tuple[str, ...], reason: str | Reasons) -> Answer:
         """Return the answer in which all rows are kept."""
@@ -116,7 +123,7 @@ class CascadeRunner:
             return first.answer(request.names, first.texts[0])
         sent = first.sent()
         if not len(sent):
-            self._note(first, {}, sent)
+            self._note(policy, first, {}, None)
             return first.answer(request.names, first.reasons())
         try:
             remote = self._send(policy, request, first, sent, deadline)
@@ -124,8 +131,9 @@ class CascadeRunner:
             if first.escalated and policy.on_unavailable == "raise":
                 raise
             self._routes.counters.add("cascade.kept_unavailable", first.escalated)
+            self._note(policy, first, None, None)
             return first.answer(request.names, first.reasons(type(error).__name__))
-        self._note(first, remote.outputs, sent)
+        self._note(policy, first, remote.outputs, remote.request_id)
         return first.merged(remote, sent, request.names)
 
     def _run_local(self, policy: Cascade | Budget, request: Request) -> _LocalPass:
@@ -148,7 +156,9 @@ class CascadeRunner:
         counters.add("cascade.escalated", count)
         if gone is not doubtful:
             counters.add("cascade.over_limit", int(doubtful.sum()) - count)
-        return _LocalPass(outputs, scores, doubtful, gone, count, audited, request_rows, texts)
+        return _LocalPass(
+            outputs, scores, doubtful, gone, count, audited, request_rows, texts, compared
+        )
 
     def _request_rows(self, policy: Budget, request: Request) -> int | None:
         """Return how many rows each request has to have, where the budget counts requests."""
@@ -168,20 +178,18 @@ class CascadeRunner:
         """Ask the endpoint for the rows that are escalated or audited."""
         if len(sent) < len(first.gone):
             request = request.of_rows(sent)
-        names = request.names if first.audited is None else tuple(first.outputs)
-        request = request._replace(names=names, timeout_s=deadline.check("running the local model"))
+        names, left_s = first.asked(request.names), deadline.check("running the local model")
+        request = request._replace(names=names, timeout_s=left_s)
         retry = policy.on_unavailable == "raise"
         remote = self._routes.remote(request, retry=retry, request_rows=first.request_rows)
         policy.score.check_endpoint(remote.outputs)
         return remote
 
-    def _note(self, first: _LocalPass, remote: dict[str, Array], sent: Array) -> None:
-        """Pass the call to the audit, with both answers to the audited rows."""
-        if first.audited is None:
-            return
-        rows, kept = len(first.gone), len(first.gone) - first.escalated
-        if remote and first.audited.any():
-            audited = pick(remote, first.audited[sent])
-            self.audit.note(rows, kept, pick(first.outputs, first.audited), audited)
-        else:
-            self.audit.note(rows, kept, {}, {})
+    def _note(
+        self, policy: Cascade | Budget, first: _LocalPass, outputs: Outputs | None, name: str | None
+    ) -> None:
+        """Pass a call to the audit; `outputs` are the endpoint's, None where it is unavailable."""
+        if first.audited is not None:
+            rate, local = policy.audit_rate, first.outputs
+            call = AuditedCall(rate, first.gone, first.audited, local, outputs, name)
+            self.audit.note(call)

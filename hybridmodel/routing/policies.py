@@ -90,9 +90,9 @@ class Cascade(Policy):
         How sure the local model is; also given by name (``"margin"``, ``"uncertainty:std"``) or as
         a function of the outputs.
     max_escalation : float or None
-        Largest share of the rows of a call that is escalated, those of the lowest scores first.
-        Fractions of rows that remain are added to those of the next calls. In a job over files it
-        is a share of all rows.
+        Largest share of all rows that is escalated, those of the lowest scores in a call first.
+        What a call leaves unused is added to what the next calls may escalate, up to 16 rows. In a
+        job over files it is a share of all its rows.
     on_unavailable : str
         ``"keep"`` the local answer where the endpoint is unavailable, with the error as reason; or
         ``"raise"``. A job over files stops, and can be resumed.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -55,6 +57,13 @@ class PolicyResolver:
         self.saved: Policy = validate(saved)
         self.configured: Policy | None = None if configured is None else validate(configured)
         self.refused = refused
+
+    @property
+    def scored_outputs(self) -> tuple[str, ...]:
+        """The outputs that the scores of the model's cascades and budgets are made from."""
+        policies = (self.configured, self.saved)
+        scores = [item.score for item in policies if isinstance(item, Cascade | Budget)]
+        return tuple(score.output for score in scores if score.output is not None)
 
     def configure(self, use_azure: bool | None, mode: Any) -> None:
         """Set the policy of ``model_config``; raises what `for_call` raises."""
@@ -109,18 +118,25 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
     """Return a policy with its settings completed for a model.
 
     Raises `ConfigurationError` if the model has no endpoint, no rows to divide, no output for the
-    score, or is not the model that the calibration was made with.
+    score, or is not the model that the calibration was made with. Warns if the calibration was made
+    with another endpoint.
     """
     mode = getattr(policy, "mode", "function")
     if mode in (LOCAL, AZURE):
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
     if endpoint is None:
         raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
-    return _validate_cascade(policy, session) if isinstance(policy, Cascade | Budget) else policy
+    if not isinstance(policy, Cascade | Budget):
+        return policy
+    if policy.calibration is not None:
+        # The same model may have moved, which nobody can tell from here.
+        for difference in policy.calibration.differences(endpoint=endpoint.model_url):
+            warnings.warn(difference, stacklevel=_level_of_caller())
+    return _validate_cascade(policy, session)
 
 
 def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
-    from hybridmodel.routing.audit import judge_of
+    from hybridmodel.routing.audited import check_auditable
 
     check_rows(session.spec, ())
     calibration, sha256 = policy.calibration, session.onnx.sha256
@@ -131,5 +147,13 @@ def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascad
         )
     policy = replace(policy, score=policy.score.check(session.spec))
     if policy.audit_rate:
-        judge_of(policy, session.spec)
+        check_auditable(policy, session.spec)
     return policy
+
+
+def _level_of_caller() -> int:
+    """Return the ``stacklevel`` with which a warning points at who called this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_globals.get("__name__", "").startswith("hybridmodel") and frame.f_back:
+        level, frame = level + 1, frame.f_back
+    return level

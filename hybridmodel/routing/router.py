@@ -21,6 +21,7 @@ from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
     from hybridmodel.compare.comparison import Comparison
+    from hybridmodel.routing.audit import Audit
 
 
 class Router:
@@ -59,6 +60,17 @@ class Router:
     def comparison(self) -> Comparison:
         """The comparison of both routes in shadow mode, in this process."""
         return self._runners.get(self._make_runners).shadow.comparison
+
+    @property
+    def audit(self) -> Audit:
+        """The audit of a cascade or a budget, in this process."""
+        return self._runners.get(self._make_runners).cascade.audit
+
+    def close(self) -> None:
+        """Write what is kept in files."""
+        runners = self._runners.peek()
+        if runners is not None:
+            runners.cascade.audit.flush()
 
     def stats(self) -> dict[str, float]:
         """Return the numbers of cascades and shadow mode by name."""

@@ -92,7 +92,8 @@ class ShadowRunner:
         other = LOCAL if answer.route == AZURE else AZURE
         started = time.perf_counter()
         try:
-            answers = {answer.route: answer.outputs, other: self._ask(other, request)}
+            found, version = self._ask(other, request)
+            answers = {answer.route: answer.outputs, other: found}
             seconds = {answer.route: answer.elapsed_s, other: time.perf_counter() - started}
             comparison.add(
                 answers[LOCAL],
@@ -105,12 +106,21 @@ class ShadowRunner:
         except Exception as error:  # noqa: BLE001 - whatever it is, only the comparison fails
             comparison.add_failure(type(error).__name__)
             self._note(error, f"comparing with {_NAMES[other]} failed")
+            return
+        if comparison.on_answer is None:
+            return
+        try:
+            version = answer.model_version if other == LOCAL else version
+            comparison.on_answer(request.bound.feeds, answers[AZURE], version)
+        except Exception as error:  # noqa: BLE001 - the comparison is done all the same
+            self._note(error, "an answer of the endpoint cannot be kept")
 
-    def _ask(self, route: str, request: Request) -> dict[str, Array]:
-        """Ask a route for outputs that no caller gets, without counting them."""
+    def _ask(self, route: str, request: Request) -> tuple[dict[str, Array], str | None]:
+        """Ask a route for outputs that no caller gets, uncounted; with the endpoint's version."""
         if route == LOCAL:
-            return self._routes.run_local(request, count=False)
-        return self._routes.remote(request, retry=False, count=False).outputs
+            return self._routes.run_local(request, count=False), None
+        remote = self._routes.remote(request, retry=False, count=False)
+        return remote.outputs, remote.model_version
 
     def _note(self, error: Exception, what: str) -> None:
         """Warn of the first error of a type; log the others at debug level."""

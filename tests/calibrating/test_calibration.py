@@ -125,6 +125,39 @@ def test_frames_and_texts(make: Make) -> None:
         calibrate(make("texts"), frame, pd.Series(names[y]), epsilon=0.01, score="confidence:sure")
 
 
+@pytest.mark.parametrize("name", ["classes", "texts"])
+def test_labels_may_be_a_category(make: Make, name: str) -> None:
+    """A pandas category counts by its values, whatever the order of its categories."""
+    data, y = classes()
+    names = np.array(["no", "perhaps", "yes"], dtype=object)
+    if name == "texts":
+        data = {key: names[it] if it.dtype.kind == "i" else it for key, it in data.items()}
+    truth = pd.Series(names[y] if name == "texts" else y)
+    find = partial(
+        calibrate_at_noon,
+        make(name),
+        pd.DataFrame(data),
+        epsilon=0.01,
+        score="confidence:sure",
+    )
+    order = truth.unique()[::-1].tolist()
+    for labels in (truth.astype(pd.CategoricalDtype(order)), pd.Categorical(truth, order)):
+        assert find(labels) == find(truth)
+
+
+@pytest.mark.parametrize("kind", [bool, "boolean", list])
+def test_labels_may_be_booleans_for_two_classes(make: Make, kind: Any) -> None:
+    """True is class 1, where there are no others."""
+    data, truth = classes()
+    wrong = data["small_label"] != truth
+    data["small_label"], data["big_label"] = ((truth > 0) ^ wrong) * 1, (truth > 0) * 1
+    labels = (truth > 0).tolist() if kind is list else pd.Series(truth > 0, dtype=kind)
+    find = partial(calibrate_at_noon, make("classes"), data, epsilon=0.01, score="confidence:sure")
+    found, same = find(labels), find((truth > 0) * 1)
+    assert (found.threshold, found.accuracy) == (same.threshold, same.accuracy)
+    assert found.escalation > 0
+
+
 @pytest.mark.parametrize("name", ["tables", "open_tables"])
 @pytest.mark.parametrize("score", ["margin", "max_probability", "entropy"])
 def test_the_class_is_the_most_probable_where_no_output_names_it(

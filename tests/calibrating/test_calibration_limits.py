@@ -109,7 +109,10 @@ def test_labels_that_nobody_answers_are_warned_of(make: Make) -> None:
             lambda y: y + 17,
             "neither model ever answers any of the labels: the labels are 17, 18, 19",
         ),
-        (lambda y: pd.Series(y).astype("category"), "got a category"),
+        (lambda y: y > 0, "are True and False, but the classes are 0, 1, 2; pass the class"),
+        (lambda y: list(map(bool, y)), "the labels are True and False"),
+        (lambda y: pd.Series(y > 0, dtype="boolean"), "the labels are True and False"),
+        (lambda y: pd.Series(y).where(y > 0).astype("category"), "missing or infinite"),
         (lambda y: 3, "labels have to be one for each row, not a int"),
         (lambda y: iter(y), "not a "),
     ],
@@ -123,7 +126,10 @@ def test_labels_that_do_not_fit_are_refused(make: Make, y: Any, message: str) ->
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [(lambda y: y + 1, r"hold 3, but output 'p' has no such class; available: 0, 1, 2")],
+    [
+        (lambda y: y + 1, r"hold 3, but output 'p' has no such class; available: 0, 1, 2"),
+        (lambda y: y > 0, "the labels are True and False, but the classes are 0, 1, 2"),
+    ],
 )
 def test_labels_beyond_the_columns_are_refused(make: Make, y: Any, message: str) -> None:
     """Where the number of classes is declared, no label lies beyond."""

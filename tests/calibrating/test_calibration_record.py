@@ -6,7 +6,8 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from hybridmodel.calibrating import fingerprint
 from hybridmodel.cascade import Accuracy, Calibration, Curve, Score
+from hybridmodel.cascade.classes import ClassShare
+from hybridmodel.cascade.panels import accuracy_panel
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.calibration_pairs import (
     PAIRS,
@@ -33,6 +36,11 @@ text = st.text(max_size=5)
 
 
 inside = st.floats(0.001, 0.999)
+
+
+class_shares = st.builds(
+    ClassShare, label=text, rows=st.integers(1, 10**9), lost=share, small=st.none() | share
+)
 
 
 @st.composite
@@ -68,9 +76,14 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         model_version=draw(st.none() | text),
         data_sha256=draw(text),
         date=draw(text),
+        asked_rows=draw(st.none() | st.integers(0, rows)),
+        drawn_rows=draw(st.none() | st.integers(0, rows)),
+        classes=tuple(draw(st.lists(class_shares, max_size=2))),
         curve=draw(
             st.builds(
                 Curve,
+                risk_low=st.none() | column,
+                accuracy_high=st.none() | column,
                 escalation=column,
                 threshold=column,
                 risk=column,
@@ -137,7 +150,24 @@ def test_damaged_records_are_refused(found: Calibration, change: dict[str, Any])
         Calibration.from_dict({**found.to_dict(), **change})
 
 
-@pytest.mark.parametrize("name", Calibration.__dataclass_fields__)
+def later_fields() -> dict[str, Any]:
+    """Return the fields that older records lack, with what stands for them."""
+    return {item.name: item.default for item in fields(Calibration) if item.default is not MISSING}
+
+
+def test_older_records_are_read(found: Calibration) -> None:
+    """A record of the first version has none of the later fields, nor has its curve."""
+    stored = found.to_dict()
+    for name in later_fields():
+        stored.pop(name, None)
+    assert not {name for name in stored["curve"] if name.endswith(("_low", "_high"))}
+    assert Calibration.from_dict(stored) == replace(found, **later_fields())
+    assert stored["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in Calibration.__dataclass_fields__ if n not in later_fields()]
+)
 def test_every_field_is_needed(found: Calibration, name: str) -> None:
     """A record without one of its fields is refused, one with another is read."""
     stored = found.to_dict()
@@ -203,6 +233,20 @@ def test_pictures(found: Calibration, tmp_path: Path, ending: str, labelled: boo
     assert labels == ["answered rightly"] * labelled + ["kept at a loss", "cost of a row"]
     (cost,) = [text.get_text() for text in figure.axes[-1].texts if text.get_text()[0].isdigit()]
     assert float(cost) == pytest.approx(0.1 + found.escalation * 2)
+
+
+def test_a_picture_shows_the_intervals_of_a_part(make: Make) -> None:
+    """What random rows tell has a band around it, where the whole sample needs none."""
+    data, y = classes(4000, harmful=80)
+    find = partial(calibrate_at_noon, make("classes"), data, y, epsilon=0.01)
+    bands = []
+    for size in (None, 400):
+        found = find(score="confidence:sure", subsample=size)
+        accuracy = found.plot().axes[0]
+        bands.append(sum("PolyCollection" in type(item).__name__ for item in accuracy.collections))
+        panel = accuracy_panel(found.curve, None)
+        assert bool(panel.lower) == bool(panel.upper) == (size is not None)
+    assert bands == [0, 1]
 
 
 def test_a_picture_of_escalating_everything(found: Calibration) -> None:

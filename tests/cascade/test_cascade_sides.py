@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from hybridmodel import HybridOnnxModel, SpecMismatch
 from hybridmodel.calibrating import calibrate
@@ -35,6 +36,16 @@ def decisions(columns: int = 3) -> bytes:
     )
 
 
+def with_confidence() -> bytes:
+    """Make `models.graded` with one more output, its largest probability."""
+    graph = onnx.load_from_string(models.graded())
+    largest = helper.make_node("ReduceMax", ["probabilities", "last"], ["sure"], keepdims=0)
+    graph.graph.node.append(largest)
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([1]), "last"))
+    graph.graph.output.append(models.tensor("sure", "FP32", ("N",)))
+    return graph.SerializeToString()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedServer]:
     """Serve a model with probabilities, and one whose are none."""
@@ -59,6 +70,37 @@ def test_decision_values_are_no_probabilities(server: EmbeddedServer, audit_rate
             model.predict(X)
         with pytest.raises(SpecMismatch, match="the local model gives probabilities"):
             model.predict(X, output="probabilities")
+
+
+@pytest.mark.parametrize("audit_rate", [0.0, 1.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.4])
+def test_the_score_may_be_an_output_of_the_local_model_only(
+    server: EmbeddedServer, threshold: float, audit_rate: float
+) -> None:
+    """The endpoint is asked for what the caller wants and the audit compares, not for the score."""
+    routing = Cascade(threshold, "confidence:sure", audit_rate=audit_rate)
+    with HybridOnnxModel(
+        with_confidence(), endpoint=server.endpoint("good"), routing=routing
+    ) as model:
+        model.check_endpoint()
+        for output in ("label", "probabilities"):
+            answer = model.infer(X, output=output)
+            assert answer.route == ("mixed" if threshold else "local")
+        stats = model.stats()
+    kept = 2 * len(X) - stats["cascade.escalated"]
+    assert stats.get("cascade.audited", 0) == (kept if audit_rate else 0)
+
+
+def test_other_outputs_have_to_be_at_the_endpoint(server: EmbeddedServer) -> None:
+    """An output that no score is made from is missed, with the score's in its place as well."""
+    endpoint = server.endpoint("good")
+    with (
+        HybridOnnxModel(
+            with_confidence(), endpoint=endpoint, routing=Cascade(0.4, "margin")
+        ) as model,
+        pytest.raises(SpecMismatch, match="output 'sure': the endpoint does not have it"),
+    ):
+        model.check_endpoint()
 
 
 def test_labels_need_no_probabilities(server: EmbeddedServer) -> None:

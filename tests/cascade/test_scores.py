@@ -127,6 +127,32 @@ def test_logits_become_probabilities_by_softmax(logits: Array, shift: float, kin
     np.testing.assert_allclose(of(kind, logits + shift, logits=True), expected, atol=1e-9)
 
 
+SATURATED = np.geomspace(1e-15, 1e-9, 100)
+"""How far rows are from a probability of 1, each less than one step of float32."""
+
+
+@pytest.mark.parametrize(
+    ("values", "logits"),
+    [
+        (np.stack([0 * SATURATED, 1 - SATURATED, SATURATED], axis=1), False),
+        (SATURATED, False),
+        (np.stack([0 * SATURATED, -np.log(SATURATED)], axis=1), True),
+        (np.stack([0 * SATURATED, -np.log(SATURATED), 0 * SATURATED], axis=1), True),
+        (-np.log(SATURATED), True),
+    ],
+    ids=["probabilities", "one column", "two logits", "three logits", "one logit"],
+)
+@pytest.mark.parametrize("rows", [100, 1])
+@pytest.mark.parametrize("kind", ["margin", "entropy"])
+def test_saturated_rows_do_not_tie(kind: str, rows: int, values: Array, logits: bool) -> None:
+    """Near 1 the score of a float32 model is as fine as float64: the smaller rest, the surer."""
+    table = values.astype(np.float32)
+    parts = [table[start : start + rows] for start in range(0, len(table), rows)]
+    scores = np.concatenate([of(kind, part, logits=logits) for part in parts])
+    assert (np.diff(scores) <= 0).all()
+    assert len(np.unique(scores)) > 90
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("column", [lambda p: p, lambda p: p[:, np.newaxis]])
 def test_one_column_is_the_second_of_two_classes(kind: str, column: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,22 @@ def test_a_calibration_of_another_model_is_refused(
         )
 
 
+def test_a_calibration_for_another_endpoint_is_warned_of(
+    model: HybridOnnxModel, server: EmbeddedServer, found: Calibration
+) -> None:
+    """At construction and where a call names it, once each, with both addresses and a way out."""
+    policy, other = (
+        Cascade(calibration=found),
+        server.endpoint("big").with_overrides(model_name="b"),
+    )
+    said = r"endpoint is \S+/b\b.*, but the calibration was made with \S+/big\b.*: calibrate again"
+    with pytest.warns(UserWarning, match=said) as caught:
+        HybridOnnxModel(model.local, endpoint=other, routing=policy)
+    with pytest.warns(UserWarning, match=said) as called:
+        HybridOnnxModel(model.local, endpoint=other).predict(X[:0], mode=policy)
+    assert [item.filename for item in (*caught, *called)] == [__file__, __file__]
+
+
 def test_it_is_saved_with_the_model_and_warns_of_another_endpoint(
     model: HybridOnnxModel, tmp_path: Path
 ) -> None:
@@ -140,10 +159,11 @@ def test_an_audit_notices_when_the_promise_is_broken(
     found: Calibration, tilt: float, holds: int
 ) -> None:
     """It holds for the model of the calibration, and not once another one is deployed there."""
-    policy = Cascade(calibration=found, audit_rate=1.0)
     rows = np.random.default_rng(9).normal(size=(3000, 3)).astype(np.float32)
     with serve({"big": tilted(tilt)}) as changed:
         endpoint = changed.endpoint("big")
+        same = replace(found, endpoint=endpoint.model_url)
+        policy = Cascade(calibration=same, audit_rate=1.0)
         model = HybridOnnxModel(models.graded(), endpoint=endpoint, routing=policy)
         model.predict(rows)
     stats = model.stats()
@@ -183,6 +203,19 @@ def test_the_command_calibrates(files: Path) -> None:
     assert json.loads(printed)["threshold"] == found.threshold
 
 
+def test_the_command_asks_for_few_rows_and_for_none_twice(files: Path) -> None:
+    """A random part of the sample is enough, its answers are kept, and then nobody is asked."""
+    asked = ["calibrate", str(files / "saved"), str(files / "sample.csv"), "--labels", "y"]
+    asked += ["--epsilon", "0.02", "--answers", str(files / "answers.arrow"), "--json"]
+    first = json.loads(run(*asked, "--subsample", "50"))
+    again = json.loads(run(*asked, "--subsample", "50", "--no-ask"))
+    whole = json.loads(run(*asked, "--subsample", str(len(FRAME))))
+    assert 50 <= first["asked_rows"] < len(FRAME)
+    assert again["asked_rows"] == 0
+    assert whole["asked_rows"] == len(FRAME) - first["asked_rows"]
+    assert first["threshold"] == again["threshold"] == whole["threshold"]
+
+
 def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     """Everything has to be escalated then, and the status is 1."""
     text = run(
@@ -190,6 +223,107 @@ def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     )
     assert "too few to keep this promise" in text
     assert "114 are needed" in text
+
+
+def test_the_command_closes_the_loop(
+    files: Path, new_tracking_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found becomes a version of its own, with the signature as it was, and is shown."""
+    saved, sample = str(files / "saved"), str(files / "sample.csv")
+    monkeypatch.chdir(files)
+    with tracked_at(new_tracking_server):
+        asked = ["calibrate", saved, sample, "--labels", "y", "--epsilon", "0.02"]
+        text = run(*asked, "--log", "models:/graded", "--alias", "challenger", "-o", "found.json")
+        assert re.search(
+            r"^\d+ more rows? allows? one more loss: \d+ instead of \d+$", text, re.MULTILINE
+        )
+        uri = "models:/graded@challenger"
+        shown = run("inspect", uri)
+        described = json.loads(run("inspect", uri, "--json"))
+        signature = mlflow.models.get_model_info(uri).signature
+        name = mlflow.MlflowClient().get_model_version_by_alias("graded", "challenger").run_id
+        metrics = mlflow.MlflowClient().get_run(name).data.metrics
+        loaded = load_model(uri)
+    found = Calibration.from_json((files / "found.json").read_text())
+    assert loaded.routing == Cascade(calibration=found)
+    assert signature == mlflow.models.get_model_info(saved).signature
+    assert metrics["calibration_rows"] == found.rows
+    assert "promise: at most 2.00% of all rows are kept at a loss" in shown
+    assert described["defaults"]["route"] == "cascade"
+    assert described["calibration"]["threshold"] == found.threshold
+    assert described["calibration"]["text"] == str(found)
+
+
+def test_the_command_predicts_by_a_calibration_or_a_threshold(
+    model: HybridOnnxModel, found: Calibration, files: Path
+) -> None:
+    """The rows under the threshold go to the endpoint, as they do in the library."""
+    (files / "found.json").write_text(found.to_json())
+    saved, rows = str(files / "saved"), str(files / "sample.csv")
+    said = ["predict", saved, rows, "--id-column", "y", "--provenance", "--output-name", "label"]
+    for options, policy in (
+        (["--calibration", str(files / "found.json")], Cascade(calibration=found)),
+        (["--threshold", "0.3"], Cascade(0.3)),
+        (["--threshold", "0.9", "--score", "entropy"], Cascade(0.9, "entropy")),
+        (["--threshold", "0.3", "--mode", "cascade"], Cascade(0.3)),
+    ):
+        written = pd.read_csv(io.StringIO(run(*said, *options)))
+        expected = model.infer(FRAME, output="label", mode=policy)
+        assert written["route"].tolist() == expected.routes.tolist()
+        assert written["label"].tolist() == expected.outputs["label"].tolist()
+        assert len(set(written["route"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("predict --calibration missing.json", "missing.json: "),
+        ("predict --calibration sample.csv", "sample.csv: not the description of a calibration"),
+        ("predict --threshold 2", "has to be a number from 0 to 1"),
+        ("predict --threshold 0.2 --local", "are for a cascade: leave out --use-azure, --local"),
+        ("predict --threshold 0.2 --max-remote-rows 3 -o out.csv", "limits of a budget"),
+        ("predict --threshold 0.2 --calibration sample.csv", "give --calibration"),
+        ("predict --score margin", "--score needs --threshold"),
+        ("calibrate --epsilon 0.1 --alias new", "--alias needs --log"),
+        ("calibrate --epsilon 0.1 --log graded", "write models:/NAME, without a version"),
+        ("calibrate --epsilon 0.1 --log models:/graded/3", "write models:/NAME, without a version"),
+    ],
+)
+def test_options_of_cascades_that_do_not_go_together(
+    files: Path, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    """The error says which, in one line, before anything is answered."""
+    monkeypatch.chdir(files)
+    verb, *options = command.split()
+    text = run(verb, "saved", "sample.csv", *options, status=2)
+    assert said in " ".join(text.split())
+    assert text.count("\n") == 1
+    assert not (files / "out.csv").exists()
+
+
+def test_a_registry_that_is_away_loses_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calibration is written before it is logged, and the error is one line."""
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    asked = ["calibrate", "saved", "sample.csv", "--labels", "y", "--epsilon", "0.02"]
+    result = CliRunner().invoke(program, [*asked, "-o", "found.json", "--log", "models:/graded"])
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert Calibration.from_json((files / "found.json").read_text()).rows == len(FRAME)
+    assert "threshold" in result.stdout
+
+
+def test_what_escalates_everything_is_not_logged(files: Path) -> None:
+    """A version that keeps nothing would be no cascade; the line says how many rows it takes."""
+    text = run(
+        "calibrate", str(files / "saved"), str(files / "few.csv"), "--epsilon", "0.02",
+        "--log", "models:/never", status=1,
+    )  # fmt: skip
+    assert "104 more rows allow a promise that does not escalate everything" in text
+    assert "logged as" not in text
 
 
 @pytest.mark.parametrize(

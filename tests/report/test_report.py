@@ -336,6 +336,7 @@ def test_the_models_own_threshold(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*many rows have the same score")
+@pytest.mark.filterwarnings("ignore:class ")
 def test_the_models_own_calibration(coarse_model: HybridOnnxModel) -> None:
     """A calibrated cascade shows its promise beside what its threshold does to these rows."""
     sample, rows = frame(400, seed=1), frame(200, seed=2)

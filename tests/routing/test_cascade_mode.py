@@ -14,8 +14,10 @@ from hybridmodel import (
 from hybridmodel.routing import (
     Cascade,
 )
+from hybridmodel.routing.choosing import SPARE_ROWS, RowChooser
 from hybridmodel.serving import EmbeddedServer
 from tests.support import models
+from tests.support.strategies import law
 from tests.support.two_routes import DEAD, X, assert_same, local_outputs, remote_outputs
 
 
@@ -81,6 +83,55 @@ def test_what_is_left_of_a_limit_is_kept_for_the_next_calls(model: HybridOnnxMod
     policy = Cascade(threshold=1.0, max_escalation=0.2)
     routes = [model.infer(X[:1], mode=policy).route for _ in range(20)]
     assert routes.count("azure") == 4
+
+
+def escalated_in_calls(cap: float, calls: list[list[float]]) -> list[int]:
+    """Return how many rows of each call go, where rows with a score of less than 0.5 are doubtful.
+
+    The rows that stay in a call are surer than those that go.
+    """
+    chooser = RowChooser(np.random.default_rng(0).random)
+    policy = Cascade(threshold=0.5, max_escalation=cap)
+    counts = []
+    for scores in map(np.array, calls):
+        doubtful, gone, _ = chooser.of_cascade(policy, scores, audits=False)
+        assert not (gone & ~doubtful).any()
+        if gone.any() and (doubtful & ~gone).any():
+            assert scores[gone].max() <= scores[doubtful & ~gone].min()
+        counts.append(int(gone.sum()))
+    return counts
+
+
+@law
+@given(
+    st.floats(0, 1),
+    st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=60), min_size=1, max_size=40),
+)
+def test_no_window_of_calls_exceeds_the_cap(cap: float, calls: list[list[float]]) -> None:
+    """All calls together stay within the cap, and those since any moment within 16 rows of it."""
+    rows, gone = map(np.cumsum, ([*map(len, calls)], escalated_in_calls(cap, calls)))
+    assert (gone <= cap * rows + 1e-6).all()
+    over = np.append(0, gone - cap * rows)
+    assert (over - np.minimum.accumulate(over)).max() <= SPARE_ROWS + 1e-6
+
+
+@pytest.mark.parametrize("rows", [1, 10, 1000])
+@pytest.mark.parametrize(("doubtful", "low", "high"), [(0.15, 0.145, 0.155), (0.3, 0.199, 0.2)])
+def test_a_cap_does_not_starve_small_calls(
+    rows: int, doubtful: float, low: float, high: float
+) -> None:
+    """A cap of 20 % lets 15 % of doubtful rows through, whatever the calls; of 30 % no more."""
+    scores = np.random.default_rng(0).random(40_000) / (2 * doubtful)
+    gone = escalated_in_calls(0.2, np.split(scores, len(scores) // rows))
+    assert low <= sum(gone) / len(scores) <= high
+
+
+def test_what_a_cap_leaves_is_not_for_another_cap() -> None:
+    """A policy that escalates nothing gets nothing of what another has left."""
+    chooser = RowChooser(np.random.default_rng(0).random)
+    chooser.of_cascade(Cascade(threshold=0.5, max_escalation=1.0), np.ones(50), audits=False)
+    none = Cascade(threshold=0.5, max_escalation=0.0)
+    assert not chooser.of_cascade(none, np.zeros(50), audits=False).gone.any()
 
 
 @pytest.mark.parametrize("keep", [True, False])

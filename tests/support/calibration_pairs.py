@@ -60,7 +60,7 @@ def classes(rows: int = 1000, *, harmful: int = 20, seed: int = 0) -> tuple[Data
     sure = np.linspace(0, 1, rows, dtype=np.float32)
     truth = np.arange(rows) % 3
     small = np.where(np.arange(rows) < harmful, truth + 1, truth) % 3
-    data = {"small_label": small, "big_label": truth, "small_sure": sure, "big_sure": 0 * sure}
+    data = {"small_label": small, "big_label": truth, "small_sure": sure, "big_sure": -sure}
     return {name: values[order] for name, values in data.items()}, truth[order]
 
 
