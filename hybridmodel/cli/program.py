@@ -12,6 +12,7 @@ from hybridmodel.cli.calibrate import calibrate
 from hybridmodel.cli.compare import compare
 from hybridmodel.cli.doctor import doctor
 from hybridmodel.cli.errors import exit_status, quiet_pipe
+from hybridmodel.cli.export import export
 from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
@@ -58,5 +59,16 @@ def program() -> None:
     """One model, answered from a local ONNX file or from a Triton endpoint."""
 
 
-for _command in (inspect, predict, ping, compare, calibrate, report, serve, doctor, trust):
+for _command in (
+    inspect,
+    predict,
+    ping,
+    compare,
+    calibrate,
+    report,
+    serve,
+    export,
+    doctor,
+    trust,
+):
     program.add_command(_command)

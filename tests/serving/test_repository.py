@@ -9,7 +9,8 @@ import pytest
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
-from hybridmodel.serving.repository import model_config, to_text, write_model
+from hybridmodel.serving.model_config import model_config, to_text
+from hybridmodel.serving.repository import write_model
 from tests.support import models
 
 if TYPE_CHECKING:

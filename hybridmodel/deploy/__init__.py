@@ -1,0 +1,30 @@
+"""From a model to a deployment: files for a Triton endpoint, and what is done with them.
+
+`export` writes the Triton repository of a model.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hybridmodel.deploy.exporting import Exported, export
+
+_LATER = {
+    "Exported": "hybridmodel.deploy.exporting",
+    "export": "hybridmodel.deploy.exporting",
+}
+"""The modules of names that importing this package does not load."""
+
+__all__ = ["Exported", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
