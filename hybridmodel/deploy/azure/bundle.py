@@ -1,0 +1,175 @@
+"""Puts a saved model into a folder so that an environment made from it can run it.
+
+A hybridmodel that pip does not find by its version travels along as a folder, with what it needs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hybridmodel
+from hybridmodel.checks import needed_for
+from hybridmodel.deploy.azure.writing import write_yaml
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.flavor import save_model
+from hybridmodel.flavor.requirements import is_release, package_version
+from hybridmodel.local.onnx_file import is_onnx_file
+
+if TYPE_CHECKING:
+    from hybridmodel.remote.endpoint import TritonEndpoint
+
+PACKAGE = "hybridmodel"
+CODE = "code"
+
+_ABOUT_CONDA = "Written by `hybridmodel export`: what the model needs, and what its program needs."
+
+
+def place_model(uri: str, folder: Path) -> None:
+    """Copy a saved model into a new folder; an ONNX file is saved there as a model.
+
+    Raises `ConfigurationError` if it is no hybrid model, or has links, whose targets would be sent
+    to Azure with it.
+    """
+    if is_onnx_file(uri):
+        from hybridmodel.model import HybridOnnxModel
+
+        with HybridOnnxModel(uri) as model:
+            save_model(model, folder)
+        return
+    if Path(uri).is_dir():
+        _check_no_links(Path(uri))
+        endpoint_of(Path(uri))
+        shutil.copytree(uri, folder, symlinks=True)
+        return
+    with needed_for("a model that is not a folder"):
+        from mlflow.artifacts import download_artifacts
+
+    fetched = folder.with_name(f"{folder.name}.fetched")
+    fetched.mkdir()
+    found = Path(download_artifacts(artifact_uri=uri, dst_path=str(fetched)))
+    _check_no_links(found)
+    found.rename(folder)
+    shutil.rmtree(fetched, ignore_errors=True)
+    endpoint_of(folder)
+
+
+def endpoint_of(folder: Path) -> TritonEndpoint | None:
+    """Return the endpoint that a saved model asks; raises `ConfigurationError` for no model."""
+    from hybridmodel.flavor import read_model
+
+    with read_model(folder, look_only=True) as model:
+        return model.endpoint
+
+
+def carry_package(folder: Path) -> bool:
+    """Copy hybridmodel into a folder of programs, unless pip finds it; tell whether it did."""
+    if is_release():
+        return False
+    _copy_package(folder / PACKAGE)
+    return True
+
+
+def complete(model: Path) -> None:
+    """Let a saved model bring hybridmodel itself, where its requirements do not."""
+    needed = _lines(model / "requirements.txt")
+    if any(map(_is_package, needed)) or (model / CODE / PACKAGE).is_dir():
+        return
+    extra = [f"{PACKAGE}=={package_version()}"] if is_release() else needs_of_package()
+    if not is_release():
+        _copy_package(model / CODE / PACKAGE)
+        _name_code(model)
+    _add(model, needed, extra)
+
+
+def write_conda(model: Path, path: Path, extra: Iterable[str]) -> None:
+    """Write the environment of a saved model with more requirements; for a program beside it."""
+    carried = needs_of_package() if not is_release() else [f"{PACKAGE}=={package_version()}"]
+    write_yaml(path, _with(_conda(model), [*carried, *extra]), _ABOUT_CONDA)
+
+
+def needs_of_package() -> list[str]:
+    """Return the requirements of hybridmodel itself, without those of its extras."""
+    from importlib import metadata
+
+    try:
+        found = metadata.requires(PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [line for line in found if "extra ==" not in line]
+
+
+def _copy_package(folder: Path) -> None:
+    source = Path(hybridmodel.__file__).parent
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
+
+def _name_code(model: Path) -> None:
+    """Say in MLmodel that a folder of code is put on the path before the model is loaded."""
+    with needed_for("a deployment of the model itself"):
+        from mlflow.models import Model
+
+    described = Model.load(str(model))
+    described.flavors["python_function"]["code"] = CODE
+    described.save(str(model / "MLmodel"))
+
+
+def _add(model: Path, needed: list[str], extra: list[str]) -> None:
+    lines = [*needed, *(line for line in extra if _name(line) not in set(map(_name, needed)))]
+    (model / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    if (model / "conda.yaml").is_file():
+        conda = _with(_conda(model), extra)
+        (model / "conda.yaml").unlink()
+        write_yaml(model / "conda.yaml", conda, _ABOUT_CONDA)
+
+
+def _conda(model: Path) -> dict[str, Any]:
+    with needed_for("files for Azure"):
+        import yaml
+
+    path = model / "conda.yaml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
+        raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
+    return found
+
+
+def _with(conda: dict[str, Any], extra: Iterable[str]) -> dict[str, Any]:
+    """Add requirements for pip that are not there under any version."""
+    others = [item for item in conda["dependencies"] if not isinstance(item, dict)]
+    groups = [item for item in conda["dependencies"] if isinstance(item, dict)]
+    pip = [str(line) for group in groups for line in group.get("pip") or ()]
+    known = set(map(_name, pip))
+    pip += [line for line in extra if _name(line) not in known]
+    return {**conda, "dependencies": [*others, {"pip": pip}]}
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _is_package(line: str) -> bool:
+    return _name(line) == PACKAGE
+
+
+def _name(requirement: str) -> str:
+    """Return the distribution that a requirement names, in its normal form."""
+    import re
+
+    name = re.match(r"\s*([A-Za-z0-9._-]*)", requirement)
+    return re.sub("[-_.]+", "-", name[1]).lower() if name else ""
+
+
+def _check_no_links(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise ConfigurationError(
+                f"{path}: is a link; what it leads to would be sent to Azure. Put the file there"
+            )

@@ -1,0 +1,32 @@
+"""Answers the requests of an online endpoint of Azure Machine Learning with a hybrid model.
+
+For Azure's inference server (azureml-inference-server-http), which calls `init` once in each of
+its processes and `run` for each request. Errors of the model keep their HTTP status, and
+``params`` such as ``{"use_azure": true}`` are passed on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from azureml_inference_server_http.api.aml_request import rawhttp
+from azureml_inference_server_http.api.aml_response import AMLResponse
+
+from hybridmodel.deploy.azure.scoring import Scoring
+
+scoring: Scoring
+
+
+def init() -> None:
+    """Load the model."""
+    global scoring  # noqa: PLW0603 - Azure's scripts are modules with a state
+    scoring = Scoring.below(os.environ["AZUREML_MODEL_DIR"])
+
+
+@rawhttp  # type: ignore[untyped-decorator]
+def run(request: Any) -> Any:
+    """Answer a request of Flask."""
+    reply = scoring.reply(request.get_data(), request.content_type)
+    headers = {"Content-Type": "application/json", **reply.headers}
+    return AMLResponse(reply.body, reply.status, headers)

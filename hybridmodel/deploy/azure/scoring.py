@@ -1,0 +1,168 @@
+"""Answers the requests of Azure's inference server with a hybrid model.
+
+The body is what ``mlflow models serve`` takes as JSON, or Azure's own form of it under
+``input_data``. Errors keep the status that they have there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
+from hybridmodel.flavor import load_model
+from hybridmodel.flavor.pyfunc import PyfuncModel, as_mlflow_exception
+
+if TYPE_CHECKING:
+    from hybridmodel.model import HybridOnnxModel
+
+_JSON = "application/json"
+_FRAMES = ("dataframe_split", "dataframe_records")
+_ARRAYS = ("instances", "inputs")
+_AZURE = "input_data"
+_KEYS = (*_FRAMES, *_ARRAYS, _AZURE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer to a request; `body` is JSON."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Scoring:
+    """A model that answers bodies of requests."""
+
+    def __init__(self, model: HybridOnnxModel) -> None:
+        self._model = PyfuncModel(model)
+
+    @classmethod
+    def below(cls, folder: str | Path) -> Scoring:
+        """Load the saved model in a folder, or below it, where Azure has put it.
+
+        Raises `ConfigurationError` if there is none.
+        """
+        described = next(Path(folder).rglob("MLmodel"), None)
+        if described is None:
+            raise ConfigurationError(
+                f"{folder}: has no saved model, which is a folder with MLmodel"
+            )
+        return cls(load_model(described.parent))
+
+    def reply(self, body: bytes, content_type: str | None) -> Reply:
+        """Answer a request; every error is a reply with its status."""
+        if (content_type or _JSON).partition(";")[0].strip().lower() != _JSON:
+            return _refused(415, "BAD_REQUEST", f"expected {_JSON}, not {shown(content_type)}")
+        try:
+            data, params = read_request(body)
+            answer = self._model.predict(data, params)
+            return Reply(status=200, body=_json({"predictions": plain(answer)}))
+        except Exception as error:  # noqa: BLE001 - the server would make each a 500
+            return _reply_to(error)
+
+
+def read_request(body: bytes) -> tuple[Any, Mapping[str, Any]]:
+    """Return the data of a request, as a frame, list or dict of arrays, and its params.
+
+    Raises `InputMismatch` if the body is not JSON, or has not one of the known keys.
+    """
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InputMismatch(f"the body is not JSON: {error}") from error
+    named = [key for key in _KEYS if key in given] if isinstance(given, dict) else []
+    if len(named) != 1 or given.keys() - {*named, "params"}:
+        raise InputMismatch(
+            f"the body is an object with one of {', '.join(_KEYS)}, and params if there are any"
+        )
+    params = given.get("params") or {}
+    if not isinstance(params, dict):
+        raise InputMismatch(f"params is an object, not {shown(params)}")
+    (key,) = named
+    return _data(key, given[key]), params
+
+
+def plain(answer: Any) -> Any:
+    """Return an answer in JSON's types: rows as objects, arrays as lists, NaN as null."""
+    if isinstance(answer, Mapping):
+        return {name: plain(value) for name, value in answer.items()}
+    if hasattr(answer, "to_frame"):
+        return _finite(answer.tolist())
+    if hasattr(answer, "to_dict"):
+        return _finite(answer.to_dict(orient="records"))
+    return _finite(np.asarray(answer).tolist())
+
+
+def _data(key: str, value: Any) -> Any:
+    if key == _AZURE:
+        is_frame = isinstance(value, dict) and "data" in value
+        key = "dataframe_split" if is_frame else "inputs"
+    if key in _ARRAYS:
+        return _array(value)
+    read: Callable[[Any], Any] = _split if key == "dataframe_split" else _records
+    try:
+        return read(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputMismatch(f"{key}: no table can be made of it ({error})") from error
+
+
+def _array(value: Any) -> Any:
+    """Return rows as a list, or as a frame where each names its values."""
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return _records(value)
+    return value
+
+
+def _split(value: Any) -> Any:
+    import pandas as pd
+
+    known = {name: value[name] for name in ("columns", "index", "data") if name in value}
+    if value.keys() - known.keys():
+        raise ValueError(f"it has {', '.join(sorted(value.keys() - known.keys()))}")
+    return pd.DataFrame(**known)
+
+
+def _records(value: Any) -> Any:
+    import pandas as pd
+
+    if not isinstance(value, list):
+        raise TypeError(f"it is a list of rows, not {shown(value)}")
+    return pd.DataFrame.from_records(value)
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no form for: NaN and infinities become null."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _reply_to(error: Exception) -> Reply:
+    from mlflow.exceptions import MlflowException
+
+    told = error if isinstance(error, MlflowException) else as_mlflow_exception(error)
+    cause = told.__cause__
+    headers = {}
+    if isinstance(cause, EndpointUnavailable) and cause.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(cause.retry_after_s))
+    reply = _refused(told.get_http_status_code(), told.error_code, told.message)
+    return Reply(status=reply.status, body=reply.body, headers=headers)
+
+
+def _refused(status: int, code: str, message: str) -> Reply:
+    return Reply(status=status, body=_json({"error_code": code, "message": message}))
