@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from hybridmodel.cli.calibrate import calibrate
+from hybridmodel.cli.check import check
 from hybridmodel.cli.compare import compare
 from hybridmodel.cli.doctor import doctor
 from hybridmodel.cli.errors import exit_status, quiet_pipe
@@ -68,6 +69,7 @@ for _command in (
     report,
     serve,
     export,
+    check,
     doctor,
     trust,
 ):

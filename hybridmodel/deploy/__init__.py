@@ -1,6 +1,6 @@
 """From a model to a deployment: files for a Triton endpoint, and what is done with them.
 
-`export` writes the Triton repository of a model.
+`export` writes the Triton repository of a model; `check` finds mistakes in such files.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hybridmodel.deploy.checking import Finding, check
     from hybridmodel.deploy.exporting import Exported, export
 
 _LATER = {
+    "Finding": "hybridmodel.deploy.checking",
+    "check": "hybridmodel.deploy.checking",
     "Exported": "hybridmodel.deploy.exporting",
     "export": "hybridmodel.deploy.exporting",
 }
 """The modules of names that importing this package does not load."""
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "Finding", "check", "export"]
 
 
 def __getattr__(name: str) -> Any:
