@@ -21,11 +21,13 @@ HYBRIDMODEL_USE_AZURE      whether the endpoint answers, instead of the local mo
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import chdir
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hybridmodel import HybridOnnxModel, load_model
-from hybridmodel.batch import predict_files
+if TYPE_CHECKING:
+    from hybridmodel import HybridOnnxModel
 
 model: HybridOnnxModel
 
@@ -33,6 +35,10 @@ model: HybridOnnxModel
 def init() -> None:
     """Load the model, wherever below the given folder it is."""
     global model  # noqa: PLW0603 - Azure's scripts are modules with a state
+    # The export puts hybridmodel beside this file where pip does not find it.
+    sys.path.append(str(Path(__file__).parent))
+    from hybridmodel import load_model
+
     described = next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("MLmodel"))
     model = load_model(described.parent)
 
@@ -43,6 +49,8 @@ def run(mini_batch: list[str]) -> list[str]:
 
 
 def _answer(file: Path) -> str:
+    from hybridmodel.batch import predict_files
+
     folders = int(os.environ.get("HYBRIDMODEL_BATCH_FOLDERS", "0"))
     root = file.parents[folders]
     name = file.relative_to(root).as_posix()

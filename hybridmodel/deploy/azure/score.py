@@ -8,12 +8,15 @@ its processes and `run` for each request. Errors of the model keep their HTTP st
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from azureml_inference_server_http.api.aml_request import rawhttp
 from azureml_inference_server_http.api.aml_response import AMLResponse
 
-from hybridmodel.deploy.azure.scoring import Scoring
+if TYPE_CHECKING:
+    from hybridmodel.deploy.azure.scoring import Scoring
 
 scoring: Scoring
 
@@ -21,6 +24,10 @@ scoring: Scoring
 def init() -> None:
     """Load the model."""
     global scoring  # noqa: PLW0603 - Azure's scripts are modules with a state
+    # The export puts hybridmodel beside this file where pip does not find it.
+    sys.path.append(str(Path(__file__).parent))
+    from hybridmodel.deploy.azure.scoring import Scoring
+
     scoring = Scoring.below(os.environ["AZUREML_MODEL_DIR"])
 
 

@@ -19,6 +19,7 @@ from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
 from hybridmodel.flavor import load_model
 from hybridmodel.flavor.pyfunc import PyfuncModel, as_mlflow_exception
+from hybridmodel.flavor.signatures import PARAMS
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -28,6 +29,7 @@ _FRAMES = ("dataframe_split", "dataframe_records")
 _ARRAYS = ("instances", "inputs")
 _AZURE = "input_data"
 _KEYS = (*_FRAMES, *_ARRAYS, _AZURE)
+_PARAMS = tuple(name for name, _ in PARAMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Scoring:
     """A model that answers bodies of requests."""
 
     def __init__(self, model: HybridOnnxModel) -> None:
+        import pandas  # noqa: F401, ICN001 - before the first request, which would wait for it
+
         self._model = PyfuncModel(model)
 
     @classmethod
@@ -85,8 +89,10 @@ def read_request(body: bytes) -> tuple[Any, Mapping[str, Any]]:
             f"the body is an object with one of {', '.join(_KEYS)}, and params if there are any"
         )
     params = given.get("params") or {}
-    if not isinstance(params, dict):
-        raise InputMismatch(f"params is an object, not {shown(params)}")
+    if not isinstance(params, dict) or params.keys() - set(_PARAMS):
+        raise InputMismatch(
+            f"params is an object with some of {', '.join(_PARAMS)}, not {shown(params)}"
+        )
     (key,) = named
     return _data(key, given[key]), params
 
