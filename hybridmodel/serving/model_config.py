@@ -7,6 +7,7 @@ the fields.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from hybridmodel.exceptions import ConfigurationError
 BACKENDS = ("onnxruntime", "python")
 
 _ENUMERATIONS = ("data_type", "kind", "timeout_action")
+_TENSORS = re.compile(r"^(?:max_batch_size:.*|(?:input|output) \{\n(?: .*\n)*\})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,11 @@ def to_text(config: Mapping[str, Any]) -> str:
     return "\n".join(_lines(config)) + "\n"
 
 
+def tensors_in(text: str) -> list[str]:
+    """Return what a text of `to_text` says of tensors and rows, which all versions share."""
+    return sorted(_TENSORS.findall(text))
+
+
 def _declare(
     tensor: TensorSpec, batched: bool, where: str, label_file: str | None = None
 ) -> dict[str, Any]:
@@ -138,12 +145,13 @@ def _warm_up(spec: ModelSpec, batched: bool) -> dict[str, Any]:
     return {
         "name": "zeros",
         "batch_size": 1,
+        "count": 1,
         "inputs": [
             {
                 "key": item.name,
                 "value": {
                     "data_type": BY_DATATYPE[item.datatype].config,
-                    "dims": _smallest(item, batched),
+                    "dims": smallest_shape(item)[batched:] or [1],
                     "zero_data": True,
                 },
             }
@@ -152,9 +160,9 @@ def _warm_up(spec: ModelSpec, batched: bool) -> dict[str, Any]:
     }
 
 
-def _smallest(tensor: TensorSpec, batched: bool) -> list[int]:
-    shape = tensor.shape[1:] or (1,) if batched else tensor.shape
-    return [1 if size == WILDCARD else size for size in shape]
+def smallest_shape(tensor: TensorSpec) -> list[int]:
+    """Return a shape that a tensor may have, with 1 for any size: that of the warm-up."""
+    return [1 if size == WILDCARD else size for size in tensor.shape]
 
 
 def _parameter(key: str, value: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names and versions of models: each becomes a folder, and a part of a URL."""
+"""Names of an export's files and folders; that of a model is a part of its URL as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
+
+REPOSITORY = "models"
+CONFIG_FILE = "config.pbtxt"
+MODEL_FILE = "model.onnx"
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile("[1-9][0-9]{0,17}")

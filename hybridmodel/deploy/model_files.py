@@ -1,0 +1,136 @@
+"""Writes the files of one version of a model, as Triton's onnxruntime backend loads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
+from hybridmodel.deploy.graph_edits import edited, to_declare
+from hybridmodel.deploy.layout import MODEL_FILE
+from hybridmodel.deploy.linking import COPY, HARD_LINK, assemble, clone
+from hybridmodel.deploy.trying import MOST_BYTES, same_answers, size_bytes
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.protobuf import Malformed
+from hybridmodel.local.session import LocalSession
+
+
+def served(spec: ModelSpec) -> ModelSpec:
+    """Return the tensors of a model as the endpoint has them: classes are columns of numbers."""
+    plain = (replace(item, labels=(), unranked=False) for item in spec.outputs)
+    return replace(spec, outputs=tuple(plain))
+
+
+def write_labels(spec: ModelSpec, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Write the classes of each ZipMap output; return the names of the files, and notes."""
+    folder.mkdir(parents=True)
+    files: dict[str, str] = {}
+    notes = []
+    for item in spec.outputs:
+        if not item.labels:
+            continue
+        lines = [str(label) for label in item.labels]
+        where = "in the local model only, as one has a line break"
+        if not any("\n" in line for line in lines):
+            name = f"labels_{len(files) + 1}.txt" if files else "labels.txt"
+            (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            files[item.name] = name
+            where = f"in {name}"
+        notes.append(
+            f"the ZipMap of output {item.name!r} is taken out, as Triton serves no list of maps: "
+            f"the endpoint gives {format_shape(item.shape)}; the classes of its columns are {where}"
+        )
+    return files, notes
+
+
+def write_model(local: LocalSession, folder: Path, *, linked: bool = True) -> list[str]:
+    """Write the ONNX file and its external data into the folder of a version; return notes.
+
+    With external data, the version has a folder ``model.onnx`` with all files. An output that the
+    graph declares otherwise than the model gives it is declared anew.
+    """
+    onnx = local.onnx
+    if MODEL_FILE in onnx.external_files:
+        raise ConfigurationError(
+            f"{onnx.path}: has tensors in a file {MODEL_FILE!r}, the name that Triton wants for "
+            "the model itself; save it with another name for its external data"
+        )
+    folder /= MODEL_FILE if onnx.external_files else ""
+    folder.mkdir(parents=True)
+    if onnx.data is None:
+        onnx.verify()
+    outputs = _to_declare(onnx, local.spec)
+    means = [_write_graph(onnx, outputs, folder / MODEL_FILE, linked)]
+    for name in onnx.external_files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        means.append(clone(_path(onnx).parent / name, folder / name, linked=linked))
+    notes = _redeclared(outputs)
+    if outputs:
+        notes += _check_edited(local, folder / MODEL_FILE)
+    if HARD_LINK in means:
+        notes.append(
+            f"files are hard links to those beside {onnx.path}: what changes one changes both; "
+            "--copy makes copies"
+        )
+    return notes
+
+
+def _to_declare(onnx: OnnxFile, spec: ModelSpec) -> dict[str, TensorSpec]:
+    try:
+        with onnx.view() as view:
+            return to_declare(view, spec)
+    except Malformed as error:
+        raise ConfigurationError(f"{onnx.path}: is damaged") from error
+
+
+def _write_graph(
+    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], target: Path, linked: bool
+) -> str:
+    if outputs:
+        with onnx.view() as view:
+            pieces = edited(view, outputs)
+        assemble(_path(onnx) if onnx.data is None else onnx.data, pieces, target)
+    elif onnx.data is None:
+        return clone(_path(onnx), target, linked=linked)
+    else:
+        target.write_bytes(onnx.data)
+    return COPY
+
+
+def _redeclared(outputs: Mapping[str, TensorSpec]) -> list[str]:
+    return [
+        f"output {item.name!r} is declared as {format_shape(item.shape)}, which the model gives: "
+        "its graph says otherwise, or nothing, and Triton goes by that"
+        for item in outputs.values()
+        if not item.labels
+    ]
+
+
+def _check_edited(local: LocalSession, path: Path) -> list[str]:
+    """Compare the written model with the original; raise if they are not the same."""
+    if size_bytes(local.onnx) > MOST_BYTES:
+        return [f"{MODEL_FILE} was changed and not tried, as it has over {MOST_BYTES >> 20} MiB"]
+    try:
+        new = LocalSession(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            "the model cannot be exported without its ZipMap, since another part of its graph "
+            f"uses what that gives; convert it with zipmap=False ({error})"
+        ) from error
+    old, expected = LocalSession(local.onnx), served(local.spec)
+    if _shapes(new.spec) != _shapes(expected) or not same_answers(old, new):
+        raise ConfigurationError(
+            "the model without its ZipMap, or with its outputs declared anew, does not answer as "
+            "the original does; convert it with zipmap=False, and declare what its outputs are"
+        )
+    return []
+
+
+def _shapes(spec: ModelSpec) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(item.name, item.datatype, item.shape) for item in (*spec.inputs, *spec.outputs)]
+
+
+def _path(onnx: OnnxFile) -> Path:
+    return onnx.path or Path()

@@ -1,0 +1,141 @@
+"""Runs a model on made-up rows, for what no graph says: if it takes zeros, if rows stay apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from hybridmodel.data.tensors import WILDCARD, Array, TensorSpec
+from hybridmodel.exceptions import InputMismatch
+from hybridmodel.local.onnx_file import OnnxFile
+from hybridmodel.local.session import LocalSession
+from hybridmodel.serving.model_config import smallest_shape
+
+MOST_BYTES = 1 << 28
+"""A model up to this size is opened and tried; a larger one costs too much time and memory."""
+
+_ROWS = 5
+_SCALES = (1.0, 30.0)
+_FREE_SIZES = (1, 16)
+_TEXTS = np.array(["a", "b", "1"], object)
+
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What running a model showed; None where it showed nothing.
+
+    Attributes
+    ----------
+    takes_zeros : bool, optional
+        Whether it runs on zeros and empty texts, as a server sends them to warm it up.
+    rows_apart : bool, optional
+        Whether the answer to each row is the same with other rows beside it as without.
+    """
+
+    takes_zeros: bool | None = None
+    rows_apart: bool | None = None
+
+
+def size_bytes(onnx: OnnxFile) -> int:
+    """Return the size of a model with its external files."""
+    folder = onnx.path.parent if onnx.path else None
+    beside = [(folder / name).stat().st_size for name in onnx.external_files] if folder else []
+    return onnx.size_bytes + sum(beside)
+
+
+def tried(local: LocalSession) -> Trial:
+    """Run a model; `Trial()` for a model of more than `MOST_BYTES`."""
+    if size_bytes(local.onnx) > MOST_BYTES:
+        return Trial()
+    zeros = {item.name: _filled(item, smallest_shape(item)) for item in local.spec.inputs}
+    counted = all(item.batched for item in (*local.spec.inputs, *local.spec.outputs))
+    return Trial(_answers(local, zeros) is not None, _rows_apart(local) if counted else False)
+
+
+def same_answers(one: LocalSession, other: LocalSession) -> bool:
+    """Return whether two sessions give the same, bit by bit, wherever the first gives anything."""
+    for feeds in _made_up(one.spec.inputs):
+        expected = _answers(one, feeds)
+        if expected is not None:
+            found = _answers(other, feeds) or {}
+            if any(not _equal(expected[name], found.get(name)) for name in expected):
+                return False
+    return True
+
+
+def _rows_apart(local: LocalSession) -> bool | None:
+    """Compare rows together with each alone; None if nothing could be seen."""
+    seen = None
+    for feeds in _made_up(local.spec.inputs):
+        together = _answers(local, feeds)
+        if together is None:
+            continue
+        alone = [
+            _answers(local, {name: values[row : row + 1] for name, values in feeds.items()})
+            for row in range(_ROWS)
+        ]
+        for name, values in together.items():
+            for row, answer in enumerate(alone):
+                if answer is None or not _alike(values[row : row + 1], answer[name]):
+                    return False
+            # A model that says the same to every row would say so in any company.
+            rows = (values[row : row + 1] for row in range(1, _ROWS))
+            seen = seen or any(not _equal(values[:1], row) for row in rows) or None
+    return seen
+
+
+def _answers(local: LocalSession, feeds: Feeds) -> dict[str, Array] | None:
+    try:
+        return local.run(feeds, local.spec.output_names)
+    except InputMismatch:
+        return None
+
+
+def _made_up(inputs: tuple[TensorSpec, ...]) -> Iterator[Feeds]:
+    for scale, free in product(_SCALES, _FREE_SIZES):
+        random = np.random.default_rng(0)
+        yield {item.name: _random(item, _shape(item, free), scale, random) for item in inputs}
+
+
+def _shape(tensor: TensorSpec, free: int) -> list[int]:
+    shape = [free if size == WILDCARD else size for size in tensor.shape]
+    return [_ROWS, *shape[1:]] if tensor.batched else shape
+
+
+def _random(
+    tensor: TensorSpec, shape: list[int], scale: float, random: np.random.Generator
+) -> Array:
+    if tensor.dtype.kind == "O":
+        return random.choice(_TEXTS, shape)
+    if tensor.dtype.kind == "f":
+        return (random.normal(size=shape) * scale).astype(tensor.dtype)
+    # Small numbers, since many are positions in a table.
+    return random.integers(0, 2, shape).astype(tensor.dtype)
+
+
+def _filled(tensor: TensorSpec, shape: list[int]) -> Array:
+    is_text = tensor.dtype.kind == "O"
+    return np.full(shape, "", object) if is_text else np.zeros(shape, tensor.dtype)
+
+
+def _alike(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype.kind != "f":
+        return _equal(one, other)
+    # Sums of floats depend a little on how many rows are summed side by side.
+    loose = (
+        100
+        * float(np.finfo(one.dtype).eps)
+        * max(1.0, float(np.nan_to_num(abs(one)).max(initial=0)))
+    )
+    return bool(np.allclose(one, other, rtol=1e-3, atol=loose, equal_nan=True))
+
+
+def _equal(one: Array, other: Array | None) -> bool:
+    if other is None or one.shape != other.shape:
+        return False
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
