@@ -65,7 +65,8 @@ def _answer(file: Path) -> str:
             keep_input="*" in kept,
             resume=True,
         )
-    return f"{name}: {done.rows} rows, {done.remote} of them by the endpoint"
+    said = f"{done.rows} rows, {done.remote} of them by the endpoint"
+    return f"{name}: {said}; {done.resumed} of {done.parts} parts were done before"
 
 
 def _output(name: str) -> str:

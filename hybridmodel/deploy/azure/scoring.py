@@ -45,8 +45,10 @@ class Scoring:
     """A model that answers bodies of requests."""
 
     def __init__(self, model: HybridOnnxModel) -> None:
-        import pandas  # noqa: F401, ICN001 - before the first request, which would wait for it
+        import pandas  # noqa: F401, ICN001
 
+        # What loads now is not waited for by the first request, which probes do not count.
+        _ = model.local.session
         self._model = PyfuncModel(model)
 
     @classmethod
