@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.environments import cache_folder
@@ -23,6 +25,8 @@ _TIMEOUT_S = 150.0
 """Longer than the start of a Triton."""
 
 _MOST_BYTES = 1 << 16
+
+_ADDRESS = "control.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,44 @@ class Address:
         return f"http://127.0.0.1:{self.port}"
 
 
-def address_file(folder: Path) -> Path:
-    """Return where the address of a folder's rehearsal stands while it runs."""
+def files_of(folder: Path) -> Path:
+    """Return where the files of a folder's rehearsal are while it runs."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
-    return cache_folder() / "rehearsals" / f"{name}.json"
+    return cache_folder() / "rehearsals" / name
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Path]:
+    """Make the place for a rehearsal's files, for one rehearsal of a folder at a time.
+
+    The files are removed at the end; those of a rehearsal that was killed, by the next one.
+    Raises `ConfigurationError` if the folder is rehearsed already.
+    """
+    files = files_of(folder)
+    files.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = files.with_suffix(".lock").open("w")
+    try:
+        _take(lock, folder)
+        try:
+            yield files
+        finally:
+            shutil.rmtree(files, ignore_errors=True)
+    finally:
+        lock.close()
+
+
+def write_address(files: Path, address: Address) -> None:
+    """Write where a rehearsal is controlled, for the same user only."""
+    file = files / _ADDRESS
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as opened:
+        json.dump({"port": address.port, "token": address.token}, opened)
 
 
 def read_address(folder: Path) -> Address:
     """Read where a folder's rehearsal is controlled; `ConfigurationError` if none runs."""
-    file = address_file(folder)
+    file = files_of(folder) / _ADDRESS
     try:
         with file.open("rb") as opened:
             _check_owner(os.fstat(opened.fileno()), file)
@@ -58,17 +91,6 @@ def read_address(folder: Path) -> Address:
         ) from None
     except (ValueError, TypeError, KeyError):
         raise ConfigurationError(f"{file}: is damaged; end the rehearsal and remove it") from None
-
-
-def write_address(folder: Path, address: Address) -> Path:
-    """Write where a folder's rehearsal is controlled, for the same user only; return the file."""
-    file = address_file(folder)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump({"port": address.port, "token": address.token, "pid": os.getpid()}, opened)
-    return file
 
 
 class Control:
@@ -159,3 +181,17 @@ def _check_owner(found: os.stat_result, file: Path) -> None:
         raise ConfigurationError(
             f"{file}: others may read or write this file, so nothing is sent by it; remove it"
         )
+
+
+def _take(lock: IO[str], folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"{folder} is rehearsed already, by another process; `hybridmodel rehearse status "
+            f"{folder}` shows it"
+        ) from None

@@ -28,7 +28,7 @@ class Server(Protocol):
     def is_running(self) -> bool:
         """Whether its process lives."""
 
-    def start(self) -> None:
+    def start(self) -> object:
         """Start it, and return when its models are ready; raises `ConfigurationError`."""
 
     def stop(self) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from hybridmodel.checks import as_float, check_count, check_seconds, shown
+from hybridmodel.deploy.azure.limits import MOST_INSTANCES
 from hybridmodel.deploy.rehearsal.behaviours import Switches
 from hybridmodel.deploy.rehearsal.live import Clock, LiveDeployment, Server
+from hybridmodel.deploy.rehearsal.memory import Memory
 from hybridmodel.deploy.rehearsal.settings import Deployment, Endpoint, GatewayLimits
 from hybridmodel.deploy.rehearsal.snapshot import Snapshot, Tally
 from hybridmodel.deploy.rehearsal.traffic import Traffic
 from hybridmodel.exceptions import ConfigurationError
 
-MOST_INSTANCES = 50
 _RATE_S = 5.0
 _MOST_ARRIVALS = 5000
-
-T = TypeVar("T")
 
 
 class LiveEndpoint:
@@ -34,7 +34,7 @@ class LiveEndpoint:
         servers: Mapping[str, Server],
         switches: Switches,
         limits: GatewayLimits,
-        clock: Clock,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.settings, self.switches, self.limits, self.clock = settings, switches, limits, clock
         self.uri = ""
@@ -49,9 +49,11 @@ class LiveEndpoint:
         self.deployments = {one.name: live(one) for one in settings.deployments}
         self.traffic = Traffic(tuple(self.deployments), settings.traffic, settings.mirror)
         self.answers = Tally()
-        self.connections = self.held_bytes = 0
+        self.connections = 0
+        self.memory = Memory(limits.max_held_bytes)
         self.delayed_s = 0.0
         self._arrivals: deque[float] = deque(maxlen=_MOST_ARRIVALS)
+        self._connections: deque[float] = deque(maxlen=_MOST_ARRIVALS)
         self._since = clock()
 
     def set_traffic(self, shares: Mapping[str, int]) -> None:
@@ -101,6 +103,20 @@ class LiveEndpoint:
             return True
         return now - arrivals[-1 - most] > 1.0
 
+    def connected(self) -> bool:
+        """Count a connection, unless there are too many at a time or in a second."""
+        now, new = self.clock(), self._connections
+        new.append(now)
+        limits = self.limits
+        if "connections" in self.switches:
+            most = limits.connections_per_s
+            if len(new) > most and now - new[-1 - most] <= 1.0:
+                return False
+            if self.connections >= limits.connections:
+                return False
+        self.connections += 1
+        return True
+
     def snapshot(self) -> Snapshot:
         """Return what can be seen of it now."""
         shares, mirror, now = self.traffic.shares, self.traffic.mirror, self.clock()
@@ -121,7 +137,7 @@ class LiveEndpoint:
             deployments=deployments,
             codes=self.answers.codes(),
             connections=self.connections,
-            held_bytes=self.held_bytes,
+            held_bytes=self.memory.held_bytes,
             requests_per_s=recent / over_s,
             delayed_s=self.delayed_s,
             off=tuple(sorted(self.switches.off)),
@@ -134,6 +150,3 @@ class LiveEndpoint:
         raise ConfigurationError(
             f"there is no deployment {shown(name)}; there are {', '.join(self.deployments)}"
         )
-
-
-Change = Callable[[LiveEndpoint], T]

@@ -9,6 +9,9 @@ from typing import Any
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 
+Draw = Callable[[], float]
+"""Gives a number from 0, below 1."""
+
 MOST_MIRRORED = 50
 """Percent."""
 
@@ -54,8 +57,8 @@ class Traffic:
         """Return another mirror with the same shares."""
         return Traffic(self._names, self.shares, mirror)
 
-    def choose(self, draw: Callable[[], float] = random.random) -> str | None:
-        """Return a deployment, None where none has a share; `draw` gives a number below 1."""
+    def choose(self, draw: Draw = random.random) -> str | None:
+        """Return a deployment, None where none has a share."""
         if len(self._live) < 2:
             return self._live[0] if self._live else None
         drawn = 100 * draw()
@@ -65,7 +68,7 @@ class Traffic:
                 return name
         return self._live[-1]
 
-    def copied_to(self, draw: Callable[[], float] = random.random) -> str | None:
+    def copied_to(self, draw: Draw = random.random) -> str | None:
         """Return the deployment that a request is copied to, None for most requests."""
         for name, percent in self.mirror.items():
             if 100 * draw() < percent:
