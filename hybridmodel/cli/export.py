@@ -93,8 +93,7 @@ def export(
     from hybridmodel import deploy
 
     if templates.are_hybrid:
-        for note in templates.write_hybrid(model_uri, folder, wishes["model_name"]):
-            click.echo(f"note: {note}", err=True)
+        templates.write_hybrid(model_uri, folder, wishes["model_name"])
         return
 
     def beside(built: Exported) -> None:

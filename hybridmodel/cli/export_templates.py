@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,15 +103,19 @@ class Templates:
         """Whether the hybrid model itself is deployed, without a repository for Triton."""
         return self.kind in ("azure_mlflow", "azure_script")
 
-    def write_hybrid(self, model_uri: str, folder: Path, name: str | None) -> Iterator[str]:
-        """Write the hybrid model and its endpoints; yield what the user should know."""
+    def write_hybrid(self, model_uri: str, folder: Path, name: str | None) -> None:
+        """Write the hybrid model and its endpoints, and say so."""
         from hybridmodel.deploy.azure import write_hybrid
+        from hybridmodel.deploy.azure.records import BATCH_COMMANDS_FILE, COMMANDS_FILE
 
         assert self.wanted is not None  # noqa: S101 - `_read` has made sure
         scripted = self.kind == "azure_script"
-        yield from write_hybrid(
-            model_uri, folder, self.wanted, scripted=scripted, model_name=name
-        ).notes
+        made = write_hybrid(model_uri, folder, self.wanted, scripted=scripted, model_name=name)
+        click.echo(f"endpoint {made.endpoint.name}: see {folder / COMMANDS_FILE}")
+        if made.batch is not None:
+            click.echo(f"batch endpoint {made.batch.name}: see {folder / BATCH_COMMANDS_FILE}")
+        for note in made.notes:
+            click.echo(f"note: {note}", err=True)
 
     def write(self, exported: Exported, export: Callable[[str, Path], Exported]) -> None:
         """Write files beside a repository; `export` writes another one, of green's model."""
@@ -132,13 +136,16 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**given: Any) -> Any:
         own = {name: given.pop(name) for name in _NAMES}
-        return command(templates=_read(own), **given)
+        templates = _read(own)
+        _check_used(templates)
+        return command(templates=templates, **given)
 
     for option in reversed(_OPTIONS):
         run = option(run)
     return run
 
 
+_OF_HYBRID = ("model_uri", "folder", "model_name")
 _NAMES = (*_KINDS, "green", *_WANTED, "kserve", "storage_uri")
 
 
@@ -158,6 +165,33 @@ def _read(own: dict[str, Any]) -> Templates:
     return Templates(
         kind=kind, wanted=_wanted(own, kind), green=own["green"], service=_service(own)
     )
+
+
+def _check_used(templates: Templates) -> None:
+    """Refuse options that would do nothing, beside those that were given."""
+    context = click.get_current_context()
+    said = {name for name in context.params if _is_said(context, name)}
+    if templates.kind is None and (unused := sorted(said & set(_WANTED))):
+        raise click.UsageError(
+            f"{_option(unused[0])} needs --azure, --azure-mlflow or --azure-script"
+        )
+    if templates.are_hybrid and (unused := sorted(said - {*_NAMES, *_OF_HYBRID})):
+        raise click.UsageError(
+            f"{_option(unused[0])} is about a repository for Triton, which --azure-mlflow and "
+            "--azure-script do not write"
+        )
+    if templates.kind == "azure" and "key_secret" in said:
+        raise click.UsageError("--key-secret is for a model that asks an endpoint, not for Triton")
+
+
+def _is_said(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _option(name: str) -> str:
+    command = click.get_current_context().command
+    found = next(param for param in command.params if param.name == name)
+    return found.opts[0]
 
 
 def _wanted(own: dict[str, Any], kind: str | None) -> Wanted | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybridmodel.checks import shown
-from hybridmodel.deploy.azure.writing import check_free, staged, write_yaml
+from hybridmodel.deploy.azure.writing import appearing, check_free, write_yaml
 from hybridmodel.deploy.exporting import Exported
 from hybridmodel.exceptions import ConfigurationError
 
@@ -61,7 +61,7 @@ def write(exported: Exported, service: Service) -> None:
     """Write `FILE` beside an exported repository; raises `ConfigurationError` if it exists."""
     check_free(exported.folder, (FILE,))
     about = _ABOUT.format(folder=exported.repository.name, file=FILE)
-    with staged(exported.folder) as stage:
+    with appearing(exported.folder) as stage:
         write_yaml(stage / FILE, document(exported, service), about)
 
 

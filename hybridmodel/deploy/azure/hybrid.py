@@ -16,6 +16,7 @@ from hybridmodel.deploy.azure import bundle, documents, online
 from hybridmodel.deploy.azure.fitting import fitted
 from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING, checked_name
 from hybridmodel.deploy.azure.records import (
+    BATCH_COMMANDS_FILE,
     BLUE,
     COMMANDS_FILE,
     ENDPOINT_FILE,
@@ -29,10 +30,10 @@ from hybridmodel.deploy.azure.records import (
 )
 from hybridmodel.deploy.azure.wanted import Wanted
 from hybridmodel.deploy.azure.writing import (
+    appearing,
     bytes_of,
     check_free,
     content_version,
-    staged,
     write_rendered,
     write_yaml,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 MODEL, CODE, BATCH_CODE, CONDA = "model", "code", "batch_code", "conda.yaml"
 BATCH_ENDPOINT_FILE, BATCH_DEPLOYMENT_FILE = "batch-endpoint.yml", "batch-deployment.yml"
-CLUSTER_FILE, BATCH_COMMANDS_FILE = "batch-cluster.yml", "BATCH_COMMANDS.md"
+CLUSTER_FILE = "batch-cluster.yml"
 
 _ONLINE = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_FILE, MODEL)
 _BATCH = (
@@ -103,7 +104,7 @@ def write(
     """
     batch_name = None if scripted else _batch_name(wanted.endpoint)
     check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
-    with staged(folder) as stage:
+    with appearing(folder) as stage:
         bundle.place_model(model_uri, stage / MODEL)
         asked = bundle.endpoint_of(stage / MODEL)
         bundle.complete(stage / MODEL)

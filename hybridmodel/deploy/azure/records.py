@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hybridmodel.deploy.azure.limits import MANAGED
 
 ENDPOINT_FILE = "endpoint.yml"
-COMMANDS_FILE = "COMMANDS.md"
+COMMANDS_FILE, BATCH_COMMANDS_FILE = "COMMANDS.md", "BATCH_COMMANDS.md"
 BLUE, GREEN = "blue", "green"
 
 

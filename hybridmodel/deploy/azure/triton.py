@@ -17,7 +17,7 @@ from hybridmodel.deploy.azure.records import (
     deployment_file,
 )
 from hybridmodel.deploy.azure.wanted import Wanted
-from hybridmodel.deploy.azure.writing import bytes_of, check_free, content_version, staged
+from hybridmodel.deploy.azure.writing import appearing, bytes_of, check_free, content_version
 from hybridmodel.deploy.exporting import Exported
 
 FILES = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_FILE)
@@ -57,7 +57,7 @@ def write(exported: Exported, wanted: Wanted, *, green: Exported | None = None) 
             _deployment(GREEN, green or exported, exported.folder, wanted),
         ),
     )
-    with staged(exported.folder) as stage:
+    with appearing(exported.folder) as stage:
         online.write(stage, endpoint, "commands.md", model_name=exported.model_name)
     return endpoint
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
+from hybridmodel.deploy.placing import place, staged
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,17 +33,14 @@ def check_free(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to; at the end what it holds moves into `folder`.
+def appearing(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write to; at the end what it holds is in `folder`, after an error nothing.
 
-    After an error nothing is left of it.
+    An error of the file system becomes a `ConfigurationError`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as name:
-        stage = Path(name)
+    with staged(folder) as stage:
         yield stage
-        for path in sorted(stage.iterdir()):
-            path.rename(folder / path.name)
+        place(stage, folder, [Path(path.name) for path in sorted(stage.iterdir())])
 
 
 def write_yaml(path: Path, document: Mapping[str, Any], comment: str) -> None:
