@@ -182,8 +182,7 @@ def _opened(uri: str | os.PathLike[str]) -> HybridOnnxModel:
 def _known_name(model: HybridOnnxModel) -> Any:
     if model.endpoint is not None:
         return model.endpoint.model_name
-    is_saved = model.onnx.path is None or model.onnx.data is None
-    return "model" if is_saved or model.onnx.path is None else model.onnx.path.stem
+    return model.onnx.path.stem if model.onnx.path else "model"
 
 
 def _known_version(model: HybridOnnxModel) -> Any:

@@ -10,7 +10,7 @@ from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
 from hybridmodel.deploy.graph_edits import edited, to_declare
 from hybridmodel.deploy.layout import MODEL_FILE
 from hybridmodel.deploy.linking import COPY, HARD_LINK, assemble, clone
-from hybridmodel.deploy.trying import MOST_BYTES, same_answers, size_bytes
+from hybridmodel.deploy.trying import MOST_BYTES, opened, same_answers, size_bytes
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.protobuf import Malformed
@@ -112,14 +112,7 @@ def _check_edited(local: LocalSession, path: Path) -> list[str]:
     """Compare the written model with the original; raise if they are not the same."""
     if size_bytes(local.onnx) > MOST_BYTES:
         return [f"{MODEL_FILE} was changed and not tried, as it has over {MOST_BYTES >> 20} MiB"]
-    try:
-        new = LocalSession(path)
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            "the model cannot be exported without its ZipMap, since another part of its graph "
-            f"uses what that gives; convert it with zipmap=False ({error})"
-        ) from error
-    old, expected = LocalSession(local.onnx), served(local.spec)
+    old, new, expected = opened(local.onnx, local.spec), opened(path), served(local.spec)
     if _shapes(new.spec) != _shapes(expected) or not same_answers(old, new):
         raise ConfigurationError(
             "the model without its ZipMap, or with its outputs declared anew, does not answer as "

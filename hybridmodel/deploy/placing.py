@@ -38,15 +38,14 @@ def is_free(target: Path) -> bool:
     return not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
 
 
-def units(stage: Path, whole: Path) -> list[Path]:
-    """Return what is moved at once, relative to `stage`: its files, and the folder `whole`."""
-    files = (path.relative_to(stage) for path in sorted(stage.rglob("*")) if not path.is_dir())
-    return [whole, *(path for path in files if not path.is_relative_to(whole))]
+def units(stage: Path, target: Path, whole: Path) -> list[Path]:
+    """Return what has to be moved at once: the folder `whole`, and files that `target` has not.
 
-
-def differing(stage: Path, target: Path, found: list[Path]) -> list[Path]:
-    """Return those units that `target` has already, and not as the same file."""
-    return [unit for unit in found if _clashes(stage / unit, target / unit)]
+    They are relative to `stage`. A file that is the same in both stays.
+    """
+    files = (path.relative_to(stage) for path in sorted(stage.rglob("*")) if path.is_file())
+    others = (path for path in files if not path.is_relative_to(whole))
+    return [whole, *(path for path in others if not _is_same(stage / path, target / path))]
 
 
 def place(stage: Path, target: Path, found: list[Path]) -> None:
@@ -76,7 +75,5 @@ def _move(before: Path, after: Path, done: list[tuple[Path, Path]]) -> None:
     done.append((before, after))
 
 
-def _clashes(new: Path, old: Path) -> bool:
-    if not os.path.lexists(old):
-        return False
-    return not (new.is_file() and old.is_file() and filecmp.cmp(new, old, shallow=False))
+def _is_same(new: Path, old: Path) -> bool:
+    return old.is_file() and filecmp.cmp(new, old, shallow=False)

@@ -84,7 +84,7 @@ def planned(local: LocalSession, wishes: Wishes, labels: Mapping[str, str]) -> P
     """Decide how a model is served; `labels` are its files of classes, by output."""
     spec = local.spec
     notes: list[str] = []
-    trial = tried(local)
+    trial = tried(local.onnx, spec)
     rows = _rows(spec, wishes, trial, notes)
     size = size_bytes(local.onnx)
     instances, threads = instances_and_threads(wishes.cores, wishes.instances, size)

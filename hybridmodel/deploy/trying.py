@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
-from hybridmodel.data.tensors import WILDCARD, Array, TensorSpec
+from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
@@ -17,6 +18,7 @@ from hybridmodel.serving.model_config import smallest_shape
 MOST_BYTES = 1 << 28
 """A model up to this size is opened and tried; a larger one costs too much time and memory."""
 
+_FATAL = 4
 _ROWS = 5
 _SCALES = (1.0, 30.0)
 _FREE_SIZES = (1, 16)
@@ -48,10 +50,16 @@ def size_bytes(onnx: OnnxFile) -> int:
     return onnx.size_bytes + sum(beside)
 
 
-def tried(local: LocalSession) -> Trial:
+def opened(onnx: OnnxFile | Path, spec: ModelSpec | None = None) -> LocalSession:
+    """Open a model to try it: onnxruntime writes nothing on stderr where it fails."""
+    return LocalSession(onnx, spec=spec, session_options={"log_severity_level": _FATAL})
+
+
+def tried(onnx: OnnxFile, spec: ModelSpec) -> Trial:
     """Run a model; `Trial()` for a model of more than `MOST_BYTES`."""
-    if size_bytes(local.onnx) > MOST_BYTES:
+    if size_bytes(onnx) > MOST_BYTES:
         return Trial()
+    local = opened(onnx, spec)
     zeros = {item.name: _filled(item, smallest_shape(item)) for item in local.spec.inputs}
     counted = all(item.batched for item in (*local.spec.inputs, *local.spec.outputs))
     return Trial(_answers(local, zeros) is not None, _rows_apart(local) if counted else False)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from hybridmodel.deploy.layout import CONFIG_FILE
-from hybridmodel.deploy.placing import differing, is_free, place, units
+from hybridmodel.deploy.placing import is_free, place, units
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.model_config import tensors_in
 
@@ -31,19 +31,19 @@ def check_place(root: Path, whole: Path, overwrite: bool) -> None:
 
 def settle(stage: Path, root: Path, whole: Path, overwrite: bool) -> list[str]:
     """Move what was built to its place; return notes."""
-    found, notes = units(stage, whole), []
+    found, notes = units(stage, root, whole), []
     others = _versions(root / whole.parent) - {whole.name}
     if others:
         _check_shared(stage / whole.parent, root / whole.parent, sorted(others, key=int))
         config = whole.parent / CONFIG_FILE
-        if not overwrite and differing(stage, root, [config]):
+        if config in found and not overwrite:
             found.remove(config)
             notes.append(f"{config} stays as it is; --overwrite writes these settings into it")
-    clashes = [] if overwrite else differing(stage, root, found)
-    if clashes:
+    clashes = [str(unit) for unit in found if os.path.lexists(root / unit)]
+    if clashes and not overwrite:
         raise ConfigurationError(
-            f"{root}: has {', '.join(map(str, clashes))} already, with another content; choose "
-            "another folder, or replace them (--overwrite)"
+            f"{root}: has {', '.join(clashes)} already, with another content; choose another "
+            "folder, or replace them (--overwrite)"
         )
     place(stage, root, found)
     return notes
@@ -71,5 +71,5 @@ def _check_shared(new: Path, old: Path, others: list[str]) -> None:
 def _shared(file: Path) -> list[str] | None:
     if not file.is_file():
         return None
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8", errors="replace")
     return tensors_in(text) if file.name == CONFIG_FILE else text.splitlines()

@@ -25,6 +25,7 @@ from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.serving.model_config import model_config, to_text
 
 _PYTHON_MODEL = Path(__file__).with_name("triton_model.py")
+_RUNS_MODEL = "model.py"
 _RUNNER = re.compile(r"^(backend|platform|default_model_filename)\s*:.*\n?", re.MULTILINE)
 
 
@@ -44,7 +45,7 @@ def write_model(
     for version, onnx in versions.items():
         onnx.copy_to(folder / version)
         if backend == "python":
-            shutil.copyfile(_PYTHON_MODEL, folder / version / "model.py")
+            shutil.copyfile(_PYTHON_MODEL, folder / version / _RUNS_MODEL)
     (folder / "config.pbtxt").write_text(to_text(config), encoding="utf-8")
     return folder
 
@@ -57,18 +58,23 @@ def through_python(model: Path, repository: Path) -> Path:
     """
     folder = repository / model.name
     folder.mkdir(parents=True)
-    for version in model.iterdir():
-        if version.is_file():
-            shutil.copyfile(version, folder / version.name)
-            continue
-        (folder / version.name).mkdir()
-        for part in version.iterdir():
-            (folder / version.name / part.name).symlink_to(part.absolute())
-        shutil.copyfile(_PYTHON_MODEL, folder / version.name / "model.py")
+    for path in model.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+        elif path.name.isdecimal():
+            _link_version(path, folder / path.name)
     config = folder / "config.pbtxt"
     kept = _RUNNER.sub("", config.read_text(encoding="utf-8"))
     config.write_text(f'backend: "python"\n{kept}', encoding="utf-8")
     return folder
+
+
+def _link_version(version: Path, folder: Path) -> None:
+    folder.mkdir()
+    for part in version.iterdir():
+        if part.name != _RUNS_MODEL:
+            (folder / part.name).symlink_to(part.absolute())
+    shutil.copyfile(_PYTHON_MODEL, folder / _RUNS_MODEL)
 
 
 def _check_servable(name: str, spec: ModelSpec, backend: str) -> None:
