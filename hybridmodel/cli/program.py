@@ -18,6 +18,7 @@ from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
 from hybridmodel.cli.progress import warnings_in_lines
+from hybridmodel.cli.rehearse import rehearse
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 from hybridmodel.cli.trust import trust
@@ -70,6 +71,7 @@ for _command in (
     serve,
     export,
     check,
+    rehearse,
     doctor,
     trust,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -95,9 +96,14 @@ class Rehearsal:
         """Names of the deployments."""
         return tuple(self._servers)
 
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether the endpoint takes tokens, and no key."""
+        return self._keys.auth_mode != "key"
+
     def credential(self) -> str | Token:
         """Return the key, or a new token; to be given as ``credential=rehearsal.credential``."""
-        return self._keys.primary if self._keys.auth_mode == "key" else self._keys.token()
+        return self._keys.token() if self.uses_tokens else self._keys.primary
 
     def endpoint(self, model_name: str, **options: Any) -> TritonEndpoint:
         """Describe the endpoint of one model, for use with `credential` in this process.
@@ -130,11 +136,26 @@ class Rehearsal:
         trusted = self._files / "bundle.pem"
         trusted.write_bytes(bundle(self.authority, known))
         identity = None
-        if self._keys.auth_mode != "key" and self._address is not None:
+        if self.uses_tokens and self._address is not None:
             identity = (f"{self._address.url}/identity", self._identity)
         given = self.credential()
         key = given if isinstance(given, str) else given.token
         return variables(hosts, uri=self.uri, key=key, bundle=trusted, identity=identity)
+
+    def write_environment(self, hosts: Iterable[str] = ()) -> Path:
+        """Write a shell script that sets `environment`, for this user only; return the file.
+
+        It is removed at the end.
+        """
+        lines = [
+            f"export {name}={shlex.quote(value)}\n"
+            for name, value in self.environment(hosts).items()
+        ]
+        file = self._files / "environment.sh"
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.writelines(lines)
+        return file
 
     def snapshot(self) -> Snapshot:
         """Return what can be seen of it now."""
