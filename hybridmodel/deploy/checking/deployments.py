@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from hybridmodel.deploy.azure.limits import MOST_INSTANCES, MOST_REQUEST_TIMEOUT_S
 from hybridmodel.deploy.checking.documents import Document
 from hybridmodel.deploy.checking.endpoints import check_identity
 from hybridmodel.deploy.checking.findings import Finding, printable
 from hybridmodel.deploy.checking.keys import word
 from hybridmodel.deploy.checking.yaml_tree import Node
 
-MOST_INSTANCES = 50
 DEFAULT_TIMEOUT_MS = 5000
 DEFAULT_PERIOD_S, DEFAULT_PROBE_TIMEOUT_S = 10, 2
-LONGEST_TIMEOUT_MS: Mapping[str, int] = {"managed": 180_000, "kubernetes": 300_000}
 LOGGING_LEVELS = ("debug", "info", "warning")
 PROBES = ("liveness_probe", "readiness_probe")
 
+_MS_PER_S = 1000
+
 _MACHINE = re.compile(
-    r"Standard_[A-Z]{1,4}\d{1,4}(-\d{1,4})?[a-z]{0,6}(_[A-Z][A-Z0-9]{0,8})*(_v\d{1,2})?",
+    r"Standard_[A-Z]{1,4}\d{1,4}(-\d{1,4})?[a-z]{0,6}"  # The family, and how many CPUs.
+    r"(_[A-Z]{1,3}\d{1,4}[A-Z]?|_cc)?(_v\d{1,2}|_Promo)?",  # The accelerator, and the release.
     re.ASCII | re.IGNORECASE,
 )
 
@@ -73,7 +75,7 @@ def _check_instances(deployment: Document) -> Iterator[Finding]:
     if managed and "instance_count" not in root.members:
         yield deployment.place.found(
             "instance-count",
-            None,
+            root.line,
             "the deployment does not say how many instances it has",
             "write instance_count: 1",
         )
@@ -90,7 +92,7 @@ def _check_instances(deployment: Document) -> Iterator[Finding]:
 
 
 def _check_requests(deployment: Document) -> Iterator[Finding]:
-    most = LONGEST_TIMEOUT_MS[deployment.platform]
+    most = int(MOST_REQUEST_TIMEOUT_S[deployment.platform] * _MS_PER_S)
     timeout = ("request_settings", "request_timeout_ms")
     yield from _at_least(deployment, "request-timeout", timeout, 1, most)
     concurrency = ("request_settings", "max_concurrent_requests_per_instance")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from hybridmodel.deploy.azure.limits import (
+    AUTH_MODES,
+    LEAST_NAME,
+    MOST_MIRRORED_PERCENT,
+    MOST_NAME,
+)
 from hybridmodel.deploy.checking.documents import SCHEMA_HOST, SCHEMAS, Document, schema_name
 from hybridmodel.deploy.checking.findings import Finding, printable
 from hybridmodel.deploy.checking.keys import word
 from hybridmodel.deploy.checking.yaml_tree import Node
 
-SHORTEST_NAME, LONGEST_NAME = 3, 32
-MOST_MIRRORED = 50
 WHOLE = 100
 
 _NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)
-_AUTH_MODES: Mapping[str, tuple[str, ...]] = {
-    "managed": ("key", "aml_token", "aad_token"),
-    "kubernetes": ("key", "aml_token"),
-    "batch": ("aad_token",),
-}
+_OFFERED: Mapping[str, tuple[str, ...]] = {**AUTH_MODES, "batch": ("aad_token",)}
 
 
 def check(endpoint: Document) -> Iterator[Finding]:
@@ -41,12 +41,12 @@ def check_identity(document: Document) -> Iterator[Finding]:
 
 def _check_name(document: Document, node: Node, key: str) -> Iterator[Finding]:
     name = node.value
-    if not SHORTEST_NAME <= len(name) <= LONGEST_NAME:
+    if not LEAST_NAME <= len(name) <= MOST_NAME:
         yield document.place.found(
             "name-length",
             node.line,
             f"{key} {printable(name, 60)!r} has {len(name)} characters",
-            f"write a name of {SHORTEST_NAME} to {LONGEST_NAME} characters",
+            f"write a name of {LEAST_NAME} to {MOST_NAME} characters",
         )
     if not _NAME.fullmatch(name):
         yield document.place.found(
@@ -60,8 +60,8 @@ def _check_name(document: Document, node: Node, key: str) -> Iterator[Finding]:
 
 def _better(name: str) -> str:
     """Return a name like the given one that Azure takes; empty if there is none."""
-    better = re.sub(r"[^A-Za-z0-9]+", "-", name[: 2 * LONGEST_NAME]).strip("-")[:LONGEST_NAME]
-    fits = _NAME.fullmatch(better) and len(better) >= SHORTEST_NAME
+    better = re.sub(r"[^A-Za-z0-9]+", "-", name[: 2 * MOST_NAME]).strip("-")[:MOST_NAME]
+    fits = _NAME.fullmatch(better) and len(better) >= LEAST_NAME
     return better if fits else ""
 
 
@@ -88,7 +88,7 @@ def _a(document: Document) -> str:
 
 def _check_auth(endpoint: Document) -> Iterator[Finding]:
     node = endpoint.root.get("auth_mode")
-    offered = _AUTH_MODES[endpoint.platform]
+    offered = _OFFERED[endpoint.platform]
     # azure-ai-ml takes aad_token as AADToken, too.
     plain = {mode.replace("_", "") for mode in offered}
     if node is None or not isinstance(node.value, str):
@@ -142,12 +142,12 @@ def _check_mirror(endpoint: Document) -> Iterator[Finding]:
         )
     yield from _check_shares(endpoint, node)
     for name, share in node.members.items():
-        if type(share.value) is int and MOST_MIRRORED < share.value <= WHOLE:
+        if type(share.value) is int and MOST_MIRRORED_PERCENT < share.value <= WHOLE:
             yield endpoint.place.found(
                 "mirror-share",
                 share.line,
                 f"{share.value} % of the traffic is mirrored",
-                f"write a number from 0 to {MOST_MIRRORED}",
+                f"write a number from 0 to {MOST_MIRRORED_PERCENT}",
             )
         live = endpoint.root.number("traffic", name) or 0
         if live > 0 and share.value:

@@ -61,7 +61,8 @@ _BATCH_SETTINGS: Mapping[str, Any] = {
     "retry_settings": _RETRY,
 }  # fmt: skip
 _BATCH: Mapping[str, Any] = {
-    **_DEPLOYMENT, **_BATCH_SETTINGS,
+    **{key: value for key, value in _DEPLOYMENT.items() if key != "provisioning_state"},
+    **_BATCH_SETTINGS, "component": ANY, "job_definition": ANY,
     "compute": TEXT,
     "resources": {
         "instance_count": NUMBER, "instance_type": TEXT, "max_instance_count": NUMBER,
@@ -108,7 +109,7 @@ def check(document: Document) -> Iterator[Finding]:
     for key in _REQUIRED[kind]:
         if key not in document.root.members:
             what = f"{document.what} without {key}"
-            yield document.place.found("missing-key", None, what, f"write {key}:")
+            yield document.place.found("missing-key", document.root.line, what, f"write {key}:")
     if not document.pipeline:  # Its settings are another family's, and Azure reads them itself.
         yield from _check_keys(document.place, document.root, KEYS[kind], "")
 

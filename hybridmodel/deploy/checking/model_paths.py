@@ -23,7 +23,7 @@ def check(deployment: Document) -> Iterator[Finding]:
         if not {"environment", "component", "job_definition"} & set(root.members):
             yield place.found(
                 "no-model",
-                None if model is None else model.line,
+                (model or root).line,
                 "the deployment has no model, and no environment that could hold one",
                 "write model: with path: and type:, or the name of a registered one",
             )

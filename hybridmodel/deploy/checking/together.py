@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING
 from hybridmodel.deploy.checking.config_rules import max_batch_size
 from hybridmodel.deploy.checking.deployments import DEFAULT_TIMEOUT_MS
 from hybridmodel.deploy.checking.documents import Document
@@ -102,11 +103,12 @@ def _check_room(deployment: Document, model: Model, queue_size: int) -> Iterator
     groups = model.config.messages("instance_group")
     instances = sum(max(1, group.get("count", 1)) for group in groups) or 1
     room = queue_size + instances * max(1, max_batch_size(model.config))
-    if node.value > room:
+    if node.value * PENDING_PER_RUNNING > room:
         yield deployment.place.found(
             "queue-size",
             node.line,
-            f"Azure lets {node.value} requests in, and {model.place.file} has room for {room}: "
-            "the others become errors of the model (424) instead of 429, which clients wait out",
-            f"write at most {room}, or a larger max_queue_size",
+            f"Azure lets {node.value * PENDING_PER_RUNNING} requests wait or run, and "
+            f"{model.place.file} has room for {room}: the others become errors of the model (424) "
+            "instead of 429, which clients wait out",
+            f"write at most {room // PENDING_PER_RUNNING}, or a larger max_queue_size",
         )

@@ -16,6 +16,8 @@ DEEPEST = 40
 
 _LONGEST_NUMBER = 100
 _STANDARD = "tag:yaml.org,2002:"
+_SCALARS = ("str", "int", "float", "bool", "null", "timestamp", "binary", "merge", "value")
+_COLLECTIONS = ("seq", "map")
 
 
 class BadYaml(Exception):
@@ -92,6 +94,8 @@ class _Builder:
             raise BadYaml(line, f"it has more than {bound}")
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event.anchor, line)
+        if event.tag is not None and not isinstance(event, yaml.ScalarEvent):
+            _check_tag(event.tag, _COLLECTIONS, line)
         if isinstance(event, yaml.ScalarEvent):
             node = Node(line, self._scalar(event, line))
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -117,8 +121,7 @@ class _Builder:
         tag = event.tag
         if tag is None or tag == "!":
             tag = self.parser.resolve(yaml.ScalarNode, event.value, event.implicit)
-        if not tag.startswith(_STANDARD):
-            raise BadYaml(line, "it has a tag of its own; only plain values are read")
+        _check_tag(tag, _SCALARS, line)
         kind = tag.removeprefix(_STANDARD)
         if kind not in ("int", "float", "bool", "null"):
             return event.value
@@ -186,6 +189,11 @@ def _documents(parser: Any) -> tuple[list[Node], list[Duplicate]]:
         duplicates += builder.duplicates
         parser.get_event()  # The document's end.
     return roots, duplicates
+
+
+def _check_tag(tag: str, known: tuple[str, ...], line: int) -> None:
+    if tag != "!" and tag.removeprefix(_STANDARD) not in known:
+        raise BadYaml(line, "it has a tag of its own; only plain values are read")
 
 
 def _size(node: Node) -> int:
