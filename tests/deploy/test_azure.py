@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hybridmodel.deploy.azure.fitting import fitted
 from hybridmodel.deploy.azure.limits import MOST_REQUEST_TIMEOUT_S
+from hybridmodel.deploy.checking import check
 from tests.support.azure_exports import KEY_NAME, KINDS, SECRET, commands, export, for_loaders, read
 from tests.support.azure_exports import save as save_hybrid
 from tests.support.azure_loaders import said_by_azure
@@ -49,6 +50,12 @@ def test_azures_own_loaders_take_all(exports: dict[str, Path]) -> None:
     assert dict(zip([str(path) for _, path in files], said, strict=True)) == {
         str(path): None for _, path in files
     }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_our_own_check_finds_nothing(exports: dict[str, Path], kind: str) -> None:
+    """`hybridmodel check` has nothing to say of what `hybridmodel export` writes."""
+    assert check(exports[kind]) == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)

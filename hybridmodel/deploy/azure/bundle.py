@@ -5,6 +5,7 @@ A hybridmodel that pip does not find by its version travels along as a folder, w
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -117,7 +118,10 @@ def _name_code(model: Path) -> None:
 
 
 def _add(model: Path, needed: list[str], extra: list[str]) -> None:
-    lines = [*needed, *(line for line in extra if _name(line) not in set(map(_name, needed)))]
+    lines = [
+        *needed,
+        *(line for line in extra if distribution(line) not in set(map(distribution, needed))),
+    ]
     (model / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
     if (model / "conda.yaml").is_file():
         conda = _with(_conda(model), extra)
@@ -144,8 +148,8 @@ def _with(conda: dict[str, Any], extra: Iterable[str]) -> dict[str, Any]:
     others = [item for item in conda["dependencies"] if not isinstance(item, dict)]
     groups = [item for item in conda["dependencies"] if isinstance(item, dict)]
     pip = [str(line) for group in groups for line in group.get("pip") or ()]
-    known = set(map(_name, pip))
-    pip += [line for line in extra if _name(line) not in known]
+    known = set(map(distribution, pip))
+    pip += [line for line in extra if distribution(line) not in known]
     return {**conda, "dependencies": [*others, {"pip": pip}]}
 
 
@@ -156,13 +160,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _is_package(line: str) -> bool:
-    return _name(line) == PACKAGE
+    return distribution(line) == PACKAGE
 
 
-def _name(requirement: str) -> str:
+def distribution(requirement: str) -> str:
     """Return the distribution that a requirement names, in its normal form."""
-    import re
-
     name = re.match(r"\s*([A-Za-z0-9._-]*)", requirement)
     return re.sub("[-_.]+", "-", name[1]).lower() if name else ""
 
