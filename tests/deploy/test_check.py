@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hybridmodel.cli.program import program
 from hybridmodel.deploy import Finding, check
 from hybridmodel.deploy.checking import RULES, yaml_tree
+from hybridmodel.deploy.checking import findings as findings_module
 from hybridmodel.deploy.checking.files import MOST_BYTES
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.deploy_mistakes import (
@@ -114,6 +115,15 @@ def test_every_rule_is_on_the_page() -> None:
         assert f"| `{name}` | {rule.severity} | {rule.holds} |" in page
 
 
+def test_every_rule_is_used() -> None:
+    """Each rule of the table is one that a finding can have."""
+    folder = Path(findings_module.__file__).parent
+    used = "".join(
+        path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.stem != "findings"
+    )
+    assert [name for name in RULES if f'"{name}"' not in used] == []
+
+
 def test_no_network_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checking opens no socket and starts no process."""
 
@@ -190,12 +200,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "large.yml").write_bytes(b"#" * (MOST_BYTES + 1))
     (tmp_path / "latin.yml").write_bytes(b"name: \xe9")
     (tmp_path / "nowhere.yml").symlink_to(tmp_path / "none")
+    (tmp_path / "away.yml").symlink_to(Path(os.devnull))
     os.mkfifo(tmp_path / "pipe.yml")
     (tmp_path / "models" / "m").mkdir(parents=True)
     os.mkfifo(tmp_path / "models" / "m" / "config.pbtxt")
     findings = check(tmp_path)
     assert rules(findings) == {"unreadable"}
-    assert len(findings) == 5
+    assert len(findings) == 6
 
 
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
@@ -299,3 +310,44 @@ def test_paths_lead_out_of_the_folder_only_to_be_looked_for(tmp_path: Path) -> N
     findings = write(tmp_path / "in", "d.yml", DEPLOYMENT.replace("./models", "../elsewhere"))
     assert rules(findings) == {"repository-level"}
     assert "secret-name" not in str(findings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule", "line"),
+    [
+        ("instance_type", "code_configuration: {code: ./none}\ninstance_type", "code-path", 11),
+        (
+            "instance_type",
+            "code_configuration:\n  code: ./code\n  scoring_script: none.py\ninstance_type",
+            "code-path",
+            13,
+        ),
+        ("instance_type", "environment: {conda_file: none.yml}\ninstance_type", "code-path", 11),
+        ("triton_model", "mlflow_model", "mlflow-model", 7),
+        ("path: ./models", 'path: "./mod\\0els"', None, None),
+        ("path: ./models", 'path: "./mod\\ud800els"', None, None),
+        ("path: ./models", f"path: {'x' * 5000}", "model-path", 7),
+        ("path: ./models", "path: ./models/digits/1/model.onnx", "repository-level", 7),
+        ("path: ./models", "path: ./models/digits/1", "repository-level", 7),
+        ("path: ./models", "path: azureml://jobs/x/outputs/model", None, None),
+    ],
+    ids=range(10),
+)
+def test_paths(old: str, new: str, rule: str | None, line: int | None, tmp_path: Path) -> None:
+    """Code, conda files and models that are not there, or not what they should be, are found."""
+    text = DEPLOYMENT.replace(old, new, 1)
+    write_files(tmp_path, {**FILES, "blue.yml": text, "code/score.py": ""})
+    findings = check(tmp_path)
+    assert {(item.rule, item.line) for item in findings} == ({(rule, line)} if rule else set())
+
+
+def test_gpus(tmp_path: Path) -> None:
+    """A model that wants a GPU needs a machine that has one."""
+    config = FILES["models/digits/config.pbtxt"] + "instance_group { kind: KIND_GPU }\n"
+    files = {**FILES, "models/digits/config.pbtxt": config}
+    write_files(tmp_path, files)
+    (finding,) = check(tmp_path)
+    assert (finding.rule, finding.line) == ("gpu", 9)
+    machine = DEPLOYMENT.replace("Standard_DS3_v2", "Standard_NC4as_T4_v3")
+    write_files(tmp_path, {**files, "blue.yml": machine})
+    assert check(tmp_path) == ()

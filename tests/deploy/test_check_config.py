@@ -401,5 +401,5 @@ def test_what_triton_refuses(text: str, line: int, rule: str, tmp_path: Path) ->
     (tmp_path / "1" / "model.py").touch()
     backend = "" if text.startswith("backend") else 'backend: "python" '
     (tmp_path / "config.pbtxt").write_text(backend + text)
-    found = read_model(tmp_path, "models/m").findings
+    found = read_model(tmp_path, "models/m", tmp_path).findings
     assert (line, rule) in {(item.line, item.rule) for item in found}

@@ -89,7 +89,7 @@ name: blue
 endpoint_name: digits-ep
 model: azureml:digits@latest
 code_configuration:
-  code: ../code
+  code: ./code
   scoring_script: score.py
 environment: azureml:digits-env:1
 environment_variables:
@@ -110,6 +110,7 @@ readiness_probe:
   success_threshold: 2
   timeout: 10
 """,
+    "code/score.py": "def init(): ...\n",
 }
 
 _CONTAINER = {

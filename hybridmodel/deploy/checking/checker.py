@@ -44,12 +44,12 @@ def check(folder: str | os.PathLike[str]) -> tuple[Finding, ...]:
     """
     seen = look_into(Path(folder))
     findings = list(_whole(seen))
-    models = [read_model(path, seen.name(path)) for path in seen.models]
+    models = [read_model(path, seen.name(path), seen.root) for path in seen.models]
     for model in models:
         findings += model.findings
     documents: list[Document] = []
     for path in seen.yaml:
-        findings += _read(path, Place(seen.name(path)), documents)
+        findings += _read(path, seen, documents)
     documents = list(_with_platforms(documents))
     for found in documents:
         findings += _check_document(found)
@@ -67,10 +67,11 @@ def _whole(seen: Folder) -> Iterator[Finding]:
         )
 
 
-def _read(path: Path, place: Place, documents: list[Document]) -> Iterator[Finding]:
+def _read(path: Path, seen: Folder, documents: list[Document]) -> Iterator[Finding]:
     """Add the endpoints and deployments of a file to a list; yield why it cannot be read."""
+    place = Place(seen.name(path))
     try:
-        roots, duplicates = read(read_text(path))
+        roots, duplicates = read(read_text(path, seen.root))
     except Unreadable as error:
         write = "write a file of text in its place"
         yield place.found("unreadable", None, f"it {error}", write)

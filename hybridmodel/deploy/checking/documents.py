@@ -69,6 +69,11 @@ class Document:
         """Whether Azure starts a Triton for its model by itself."""
         return (self.root.text("model", "type") or "").lower() == "triton_model"
 
+    @property
+    def is_mlflow(self) -> bool:
+        """Whether Azure makes an environment for its MLflow model by itself."""
+        return (self.root.text("model", "type") or "").lower() == "mlflow_model"
+
 
 def document(root: Node, path: Path, place: Place) -> Document | None:
     """Return what a document describes; None for anything but endpoints and deployments."""

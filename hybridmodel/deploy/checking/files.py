@@ -72,8 +72,11 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and name[0] != "0" and len(name) < len(str(1 << 63))
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a small file; raise `Unreadable`."""
+def read_text(path: Path, root: Path) -> str:
+    """Return the text of a small file in a folder; raise `Unreadable`."""
+    # Findings show pieces of a file, so a link must not lead to one that is somebody else's.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise Unreadable("is a link that leads out of the folder")
     try:
         # Not blocking: it may be a pipe by now.
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -33,7 +33,7 @@ def _warning(holds: str) -> Rule:
 
 RULES: Mapping[str, Rule] = {
     # Reading
-    "unreadable": _error("a file is regular, at most 1 MiB of UTF-8, and can be read"),
+    "unreadable": _error("a file is regular, in the folder, UTF-8 and at most 1 MiB"),
     "yaml-syntax": _error("YAML is well-formed, within bounds of depth, size and aliases"),
     "yaml-duplicate-key": _error("a key stands once in its mapping"),
     "too-many-files": _warning("a folder has no more files than are looked at"),
@@ -60,6 +60,8 @@ RULES: Mapping[str, Rule] = {
     # Online deployments
     "no-model": _error("a deployment has a model, or an environment that holds one"),
     "model-path": _error("model.path is there"),
+    "code-path": _error("the code and the conda file that a deployment names are there"),
+    "mlflow-model": _error("an MLflow model's path is the folder with its MLmodel"),
     "repository-level": _error("a Triton model's path is the folder above <model>/<version>/"),
     "instance-count": _error("a deployment says how many instances it has, from 1 to 50"),
     "instance-type": _error("instance_type is spelled like a size of Azure's machines"),

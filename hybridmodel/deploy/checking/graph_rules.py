@@ -62,7 +62,7 @@ def _check_inputs(config: Message, graph: Graph, place: Place) -> Iterator[Findi
     given = {tensor.get("name"): tensor.line for tensor in config.messages("input")}
     if not given:
         return
-    yield from _not_in_graph("input", given, names, place)
+    yield from _not_in_graph("graph-input", "input", given, names, place)
     for name in names:
         if name not in given:
             yield place.found(
@@ -75,17 +75,18 @@ def _check_inputs(config: Message, graph: Graph, place: Place) -> Iterator[Findi
 
 def _check_outputs(config: Message, graph: Graph, place: Place) -> Iterator[Finding]:
     given = {tensor.get("name"): tensor.line for tensor in config.messages("output")}
-    yield from _not_in_graph("output", given, [item.name for item in graph.outputs], place)
+    names = [item.name for item in graph.outputs]
+    yield from _not_in_graph("graph-output", "output", given, names, place)
 
 
 def _not_in_graph(
-    kind: str, given: dict[str, int], names: list[str], place: Place
+    rule: str, kind: str, given: dict[str, int], names: list[str], place: Place
 ) -> Iterator[Finding]:
     for name, line in given.items():
         if name not in names:
             offered = ", ".join(printable(known, 40) for known in names)
             yield place.found(
-                f"graph-{kind}",
+                rule,
                 line,
                 f"the graph has no {kind} {printable(str(name), 60)!r}",
                 f"write one of {offered}",

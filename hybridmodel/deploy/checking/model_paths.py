@@ -16,7 +16,34 @@ _MOST_ENTRIES = 1000
 
 
 def check(deployment: Document) -> Iterator[Finding]:
-    """Yield what is wrong with the model that a deployment names."""
+    """Yield what is wrong with the model and the code that a deployment names."""
+    yield from _check_model(deployment)
+    yield from _check_code(deployment)
+
+
+def _check_code(deployment: Document) -> Iterator[Finding]:
+    root = deployment.root
+    folder = root.text("code_configuration", "code")
+    script = root.text("code_configuration", "scoring_script")
+    wanted = [
+        (("code_configuration", "code"), folder),
+        (("environment", "conda_file"), root.text("environment", "conda_file")),
+    ]
+    if folder and script and _is_there(deployment, folder):
+        wanted.append((("code_configuration", "scoring_script"), f"{folder}/{script}"))
+    for path, named in wanted:
+        node = root.get(*path)
+        if named and node is not None and not _is_there(deployment, named):
+            yield deployment.place.found(
+                "code-path",
+                node.line,
+                f"{'.'.join(path)}: {printable(named, 120)!r} is not there, seen from "
+                f"{deployment.place.file}",
+                "write the path from this file's folder; a scoring script's is from the code's",
+            )
+
+
+def _check_model(deployment: Document) -> Iterator[Finding]:
     root, place = deployment.root, deployment.place
     model = root.get("model")
     if model is None or model.value is None:
@@ -32,7 +59,7 @@ def check(deployment: Document) -> Iterator[Finding]:
     named = model.get("path")
     if folder is None or named is None:
         return
-    if not os.path.lexists(folder):
+    if not _is_there(deployment, named.value):
         yield place.found(
             "model-path",
             named.line,
@@ -41,14 +68,38 @@ def check(deployment: Document) -> Iterator[Finding]:
         )
     elif deployment.is_triton:
         yield from _check_repository(deployment, named, folder)
+    elif deployment.is_mlflow and not (folder / "MLmodel").is_file():
+        yield place.found(
+            "mlflow-model",
+            named.line,
+            f"in {printable(named.value, 120)!r} is no MLmodel",
+            "write the path of the folder that mlflow saved the model into",
+        )
 
 
 def local_path(deployment: Document) -> Path | None:
     """Return where the model of a deployment is on this machine; None if Azure has it."""
     named = deployment.root.text("model", "path")
-    if not named or "\0" in named or named.startswith("azureml:") or "://" in named:
-        return None
-    return deployment.path.parent / named
+    return deployment.path.parent / named if named and _is_local(named) else None
+
+
+def _is_local(named: str) -> bool:
+    """Tell whether a text is the name of something on this machine; YAML can hold what is none."""
+    try:
+        is_name = b"\0" not in os.fsencode(named)
+    except UnicodeEncodeError:
+        is_name = False
+    return is_name and not named.startswith("azureml:") and "://" not in named
+
+
+def _is_there(deployment: Document, named: str) -> bool:
+    """Tell whether a path of a deployment is there; what Azure has is."""
+    if not _is_local(named):
+        return True
+    try:
+        return os.path.lexists(deployment.path.parent / named)
+    except OSError:  # The name is too long.
+        return False
 
 
 def models_in(repository: Path) -> list[Path]:

@@ -45,14 +45,14 @@ class Model:
         return str(named) if named else _FILES.get(self.backend)
 
 
-def read_model(path: Path, name: str) -> Model:
-    """Read the folder of a model, which findings call `name`."""
+def read_model(path: Path, name: str, root: Path) -> Model:
+    """Read the folder of a model, which findings call `name`, in a folder that is checked."""
     place = Place(f"{name}/{CONFIG}")
     config = Message("ModelConfig", 1)
     findings: list[Finding] = []
     if os.path.lexists(path / CONFIG):
         try:
-            config, findings = parse(read_text(path / CONFIG), place)
+            config, findings = parse(read_text(path / CONFIG, root), place)
         except Unreadable as error:
             write = "write a file of text in its place"
             findings = [place.found("unreadable", None, f"it {error}", write)]

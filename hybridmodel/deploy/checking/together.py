@@ -16,6 +16,7 @@ from hybridmodel.deploy.checking.repository import Model
 
 MOST_DEPLOYMENTS = 20
 _US_PER_MS = 1000
+_WITH_GPU = "standard_n"  # Families of machines that begin with N have GPUs.
 
 
 def check(documents: Sequence[Document], models: Sequence[Model]) -> Iterator[Finding]:
@@ -34,6 +35,7 @@ def check(documents: Sequence[Document], models: Sequence[Model]) -> Iterator[Fi
         elif document.platform != "batch" and document.is_triton:
             for model in _models_of(document, models):
                 yield from _check_queue(document, model)
+                yield from _check_machine(document, model)
 
 
 def _check_number(name: str, deployments: Sequence[Document]) -> Iterator[Finding]:
@@ -112,3 +114,19 @@ def _check_room(deployment: Document, model: Model, queue_size: int) -> Iterator
             "instead of 429, which clients wait out",
             f"write at most {room // PENDING_PER_RUNNING}, or a larger max_queue_size",
         )
+
+
+def _check_machine(deployment: Document, model: Model) -> Iterator[Finding]:
+    machine = deployment.root.text("instance_type")
+    if deployment.platform != "managed" or not machine:
+        return
+    for group in model.config.messages("instance_group"):
+        if group.get("kind") == "KIND_GPU" and not machine.lower().startswith(_WITH_GPU):
+            yield model.place.found(
+                "gpu",
+                group.line_of("kind"),
+                f"the model wants a GPU, and {printable(machine, 40)} in {deployment.place.file} "
+                "has none",
+                "write kind: KIND_CPU, or the instance_type of a machine with a GPU, such as "
+                "Standard_NC4as_T4_v3",
+            )
