@@ -11,7 +11,6 @@ import pytest
 
 from hybridmodel.deploy import check
 from hybridmodel.deploy.checking.keys import KEYS
-from tests.support.azure_loaders import said_by_azure
 from tests.support.deploy_mistakes import (
     FILES,
     MISTAKES,
@@ -63,6 +62,16 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
+@pytest.fixture(scope="module")
+def said(
+    written: Mapping[Case, Path], samples: Mapping[str, Path]
+) -> tuple[dict[Case, str | None], list[str | None]]:
+    """Ask azure-ai-ml once about all mistakes, and then about the samples and its own keys."""
+    files = [(loader, samples[name] / file) for (name, file), loader in LOADED.items()]
+    schemas = [("schema", Path(name)) for names in _SCHEMAS.values() for name in names]
+    return ask_azure(written, [*files, *schemas])
+
+
 @pytest.mark.parametrize("case", _CASES, ids=_IDS)
 def test_each_mistake_is_found(case: Case, written: Mapping[Case, Path]) -> None:
     """Each of the 29 mistakes is found, with its file, its line, and what to write."""
@@ -89,9 +98,9 @@ def test_the_list_is_whole() -> None:
 
 
 @needs_environment
-def test_the_page_says_what_happened(written: Mapping[Case, Path]) -> None:
+def test_the_page_says_what_happened(said: tuple[dict[Case, str | None], Any]) -> None:
     """The table of the page is what check and azure-ai-ml's loaders said just now."""
-    made = table(ask_azure(written))
+    made = table(said[0])
     assert made in PAGE.read_text(encoding="utf-8"), made
 
 
@@ -102,14 +111,12 @@ def test_nothing_is_found_in_samples(name: str, samples: Mapping[str, Path]) -> 
 
 
 @needs_environment
-def test_azure_takes_the_samples_and_has_the_same_keys(samples: Mapping[str, Path]) -> None:
+def test_azure_takes_the_samples_and_has_the_same_keys(said: tuple[Any, list[str | None]]) -> None:
     """azure-ai-ml loads the samples, and its schemas have the keys of our tables."""
-    files = [(loader, samples[name] / file) for (name, file), loader in LOADED.items()]
-    schemas = [("schema", Path(name)) for names in _SCHEMAS.values() for name in names]
-    said = said_by_azure([*files, *schemas])
-    taken = dict(zip(LOADED, said[: len(files)], strict=True))
-    assert taken == dict.fromkeys(LOADED)
-    keys = dict(zip([str(name) for _, name in schemas], said[len(files) :], strict=True))
+    answers = said[1]
+    assert dict(zip(LOADED, answers, strict=False)) == dict.fromkeys(LOADED)
+    schemas = [name for names in _SCHEMAS.values() for name in names]
+    keys = dict(zip(schemas, answers[len(LOADED) :], strict=True))
     for kind, names in _SCHEMAS.items():
         theirs = {key for name in names for key in str(keys[name]).split()}
         ours = set(_flat(KEYS[kind])) - {"$schema"}

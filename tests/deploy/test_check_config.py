@@ -249,7 +249,7 @@ def damaged(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(damaged())
 @example("input { dims: [ 1, 2, ] }")
 def test_agreement_with_protobuf(text: str) -> None:

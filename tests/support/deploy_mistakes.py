@@ -285,11 +285,18 @@ def _verdict(answers: Sequence[str | None]) -> str:
     return "refuses it" if refused == len(answers) else f"refuses {refused} of {len(answers)}"
 
 
-def ask_azure(written: Mapping[Case, Path]) -> dict[Case, str | None]:
-    """Return what azure-ai-ml says about each file; None also where it does not look at it."""
+def ask_azure(
+    written: Mapping[Case, Path], more: Sequence[tuple[str, Path]] = ()
+) -> tuple[dict[Case, str | None], list[str | None]]:
+    """Return what azure-ai-ml says about each case, and about more files, in one process.
+
+    It says nothing, None, about a file that it takes, and about one that it does not look at.
+    """
     loaded = {case: path for case, path in written.items() if LOADERS[case.file]}
-    answers = said_by_azure([(str(LOADERS[case.file]), path) for case, path in loaded.items()])
-    return {**dict.fromkeys(written, None), **dict(zip(loaded, answers, strict=True))}
+    files = [(str(LOADERS[case.file]), path) for case, path in loaded.items()]
+    answers = said_by_azure([*files, *more])
+    own = dict(zip(loaded, answers, strict=False))
+    return {**dict.fromkeys(written, None), **own}, answers[len(loaded) :]
 
 
 def main() -> None:
@@ -299,7 +306,7 @@ def main() -> None:
         for case, path in paths.items():
             found = {item.rule for item in check(Path(folder, path.relative_to(folder).parts[0]))}
             assert case.mistake.rule in found, case
-        print(table(ask_azure(paths)), end="")  # noqa: T201 - it is what the program is for
+        print(table(ask_azure(paths)[0]), end="")  # noqa: T201 - it is what the program is for
 
 
 if __name__ == "__main__":
