@@ -64,7 +64,7 @@ def _documents(folder: Path) -> tuple[list[Document], list[Document]]:
     found: list[Document] = []
     for path in sorted((*folder.glob("*.yml"), *folder.glob("*.yaml"))):
         try:
-            roots, _ = read(read_text(path))
+            roots, _ = read(read_text(path, folder))
         except Unreadable as error:
             raise ConfigurationError(f"{path}: {error}") from None
         except BadYaml as error:

@@ -255,7 +255,7 @@ class Gateway:
 
     async def _is_read(self, connection: Connection) -> bool:
         """Tell whether all of a request has been read, which a refusal may not wait for."""
-        if connection.http.their_state is h11.DONE:
+        if connection.http.their_state in (h11.DONE, h11.MUST_CLOSE):
             return True
         if connection.http.their_state is not h11.SEND_BODY:
             return False
