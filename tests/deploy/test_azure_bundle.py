@@ -125,7 +125,19 @@ def test_where_the_model_comes_from(tmp_path: Path, form: str) -> None:
     assert {path.name for path in out.iterdir() if path.name.startswith(".")} == set()
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a\n", "dependencies: mlflow\n", None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- a\n",
+        "dependencies: mlflow\n",
+        "[" * 5_000,
+        "dependencies: [{pip: [[a]]}]\n",
+        "# " + "a" * (1 << 20),
+        None,
+    ],
+    ids=["no end", "a list", "no list", "deep", "nested", "large", "missing"],
+)
 def test_an_environment_that_cannot_be_read(tmp_path: Path, text: str | None) -> None:
     """A model without a readable conda.yaml is refused by name, and nothing is written."""
     conda = save(tmp_path / "saved") / "conda.yaml"
@@ -134,4 +146,13 @@ def test_an_environment_that_cannot_be_read(tmp_path: Path, text: str | None) ->
         conda.write_text(text)
     with pytest.raises(ConfigurationError, match=r"conda\.yaml"):
         written(str(tmp_path / "saved"), tmp_path / "out", scripted=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "flavors: {}\n", "flavors: [1]\n"])
+def test_an_mlmodel_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+    """A model that MLflow could not serve is refused by the file's name."""
+    (save(tmp_path / "saved") / "MLmodel").write_text(text)
+    with pytest.raises(ConfigurationError, match="MLmodel: does not describe"):
+        written(str(tmp_path / "saved"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

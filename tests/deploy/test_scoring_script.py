@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +23,11 @@ from tests.support.faulty import FaultyEndpoint, error, http
 from tests.support.mlflow_tools import COLUMNS, KEY
 
 if TYPE_CHECKING:
-    import socket
     from pathlib import Path
 
     from tests.support.faulty import Script
 
+MOST_BYTES = 200_000
 ROWS = (np.arange(12).reshape(3, 4) / 8).tolist()
 FRAME = pd.DataFrame(ROWS, columns=COLUMNS)
 SPLIT = {"columns": COLUMNS, "data": ROWS}
@@ -82,6 +84,7 @@ def server(
 ) -> Iterator[InferenceServer]:
     """Run Azure's server with the exported script; the model lies below the folder it is told."""
     env = {"DIGITS_API_KEY": KEY, "HYBRIDMODEL_ALLOW": f"DIGITS_API_KEY@{faulty.uri}"}
+    env["HYBRIDMODEL_MAX_BODY_BYTES"] = str(MOST_BYTES)
     home = tmp_path_factory.mktemp("home")
     with inference_server(exported / "code" / "score.py", exported, home, **env) as running:
         yield running
@@ -157,6 +160,9 @@ MISTAKES = {
     "a typo in params": ({"inputs": ROWS, "params": {"use_azur": True}}, 400, "use_azure"),
     "params as a list": ({"inputs": ROWS, "params": [1]}, 400, "params is an object"),
     "a wrong switch": ({"inputs": ROWS, "params": {"use_azure": "maybe"}}, 400, "use_azure"),
+    "a mode that is no name": ({"inputs": ROWS, "params": {"mode": {"a": 1}}}, 400, "is a name"),
+    "an unknown mode": ({"inputs": ROWS, "params": {"mode": "somewhere"}}, 400, "somewhere"),
+    "a wrong flag": ({"inputs": ROWS, "params": {"provenance": "maybe"}}, 400, "provenance"),
     "too few columns": ({"inputs": [[1, 2]]}, 400, "InputMismatch"),
     "no table": ({"dataframe_split": {"columns": ["a"], "data": 3}}, 400, "no table"),
     "more in a table": ({"dataframe_split": {**SPLIT, "dtype": "x"}}, 400, "no table"),
@@ -177,6 +183,19 @@ def test_another_type_of_content_is_415(server: InferenceServer) -> None:
     """A body that says it is no JSON is not read as JSON."""
     got, text = server.score(b"a,b\n1,2\n", "text/csv")
     assert (got, "text/csv" in text) == (415, True)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_body_without_end_is_413(server: InferenceServer, is_told: bool) -> None:
+    """More than the script may read is refused, whether the request tells its size or not."""
+    length = f"Content-Length: {MOST_BYTES + 1}" if is_told else "Transfer-Encoding: chunked"
+    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+    chunk = b"" if is_told else f"{MOST_BYTES:x}\r\n".encode() + b" " * MOST_BYTES + b"\r\n"
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=30) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(head.encode() + chunk + chunk)
+        assert b" 413 " in connection.recv(1000).split(b"\r\n")[0]
 
 
 def test_the_server_says_no_secret(server: InferenceServer) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PACKAGE = "hybridmodel"
 CODE = "code"
 
+_MOST_BYTES = 1 << 20
 _ABOUT_CONDA = "Written by `hybridmodel export`: what the model needs, and what its program needs."
 
 
@@ -112,9 +113,15 @@ def _name_code(model: Path) -> None:
     with needed_for("a deployment of the model itself"):
         from mlflow.models import Model
 
-    described = Model.load(str(model))
-    described.flavors["python_function"]["code"] = CODE
-    described.save(str(model / "MLmodel"))
+    file = model / "MLmodel"
+    try:
+        described = Model.load(str(model))
+        described.flavors["python_function"]["code"] = CODE
+    except Exception as error:
+        raise ConfigurationError(
+            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__})"
+        ) from error
+    described.save(str(file))
 
 
 def _add(model: Path, needed: list[str], extra: list[str]) -> None:
@@ -135,19 +142,27 @@ def _conda(model: Path) -> dict[str, Any]:
 
     path = model / "conda.yaml"
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigurationError(f"{path}: has more than {_MOST_BYTES} bytes")
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, UnicodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
         raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
+    if not all(isinstance(line, str) for line in _pip_of(found)):
+        raise ConfigurationError(f"{path}: expected texts as requirements for pip")
     return found
+
+
+def _pip_of(conda: dict[str, Any]) -> list[Any]:
+    groups = [item for item in conda["dependencies"] if isinstance(item, dict)]
+    return [line for group in groups for line in group.get("pip") or ()]
 
 
 def _with(conda: dict[str, Any], extra: Iterable[str]) -> dict[str, Any]:
     """Add requirements for pip that are not there under any version."""
     others = [item for item in conda["dependencies"] if not isinstance(item, dict)]
-    groups = [item for item in conda["dependencies"] if isinstance(item, dict)]
-    pip = [str(line) for group in groups for line in group.get("pip") or ()]
+    pip = _pip_of(conda)
     known = set(map(distribution, pip))
     pip += [line for line in extra if distribution(line) not in known]
     return {**conda, "dependencies": [*others, {"pip": pip}]}

@@ -37,6 +37,7 @@ from hybridmodel.deploy.azure.writing import (
     write_rendered,
     write_yaml,
 )
+from hybridmodel.deploy.layout import checked_model_name
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.trust.permission import host_key_names
 from hybridmodel.remote.trust.variables import MAX_TIMEOUT_ENV
@@ -102,6 +103,7 @@ def write(
     ConfigurationError
         If Azure refuses a name, there is no hybrid model, it has links, or files are in the way.
     """
+    asset_name = checked_model_name(model_name or wanted.endpoint)
     batch_name = None if scripted else _batch_name(wanted.endpoint)
     check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
     with appearing(folder) as stage:
@@ -109,7 +111,7 @@ def write(
         asked = bundle.endpoint_of(stage / MODEL)
         bundle.complete(stage / MODEL)
         asset = Asset(
-            name=model_name or wanted.endpoint,
+            name=asset_name,
             version=content_version(stage / MODEL),
             path=f"./{MODEL}",
             kind="mlflow_model",

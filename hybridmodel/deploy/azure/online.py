@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.deploy.azure import documents
-from hybridmodel.deploy.azure.limits import MANAGED
+from hybridmodel.deploy.azure.limits import MANAGED, PENDING_PER_RUNNING
 from hybridmodel.deploy.azure.records import COMMANDS_FILE, ENDPOINT_FILE, Endpoint
 from hybridmodel.deploy.azure.wanted import Wanted
 from hybridmodel.deploy.azure.writing import write_rendered, write_yaml
@@ -29,7 +29,7 @@ def write(folder: Path, endpoint: Endpoint, commands: str, **values: Any) -> Non
     """Write the files of an endpoint and of its deployments, and the commands from a template."""
     write_yaml(folder / ENDPOINT_FILE, documents.endpoint(endpoint), _ABOUT_ENDPOINT)
     for deployment in endpoint.deployments:
-        about = _ABOUT_DEPLOYMENT.format(pending=2 * deployment.concurrency)
+        about = _ABOUT_DEPLOYMENT.format(pending=PENDING_PER_RUNNING * deployment.concurrency)
         write_yaml(folder / deployment.file, documents.deployment(deployment, endpoint), about)
     write_rendered(
         folder / COMMANDS_FILE, commands, endpoint=endpoint, endpoint_file=ENDPOINT_FILE, **values

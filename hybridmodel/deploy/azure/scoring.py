@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import numpy as np
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError, EndpointUnavailable, InputMismatch
 from hybridmodel.flavor import load_model
-from hybridmodel.flavor.pyfunc import PyfuncModel, as_mlflow_exception
+from hybridmodel.flavor.pyfunc import as_mlflow_exception
 from hybridmodel.flavor.signatures import PARAMS
+from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
@@ -45,11 +47,11 @@ class Scoring:
     """A model that answers bodies of requests."""
 
     def __init__(self, model: HybridOnnxModel) -> None:
-        import pandas  # noqa: F401, ICN001
-
-        # What loads now is not waited for by the first request, which probes do not count.
+        self._model = model
+        # What is loaded here is not waited for by the first request, for which no probe waits.
+        for name in ("mlflow.exceptions", "pandas"):
+            import_module(name)
         _ = model.local.session
-        self._model = PyfuncModel(model)
 
     @classmethod
     def below(cls, folder: str | Path) -> Scoring:
@@ -70,10 +72,14 @@ class Scoring:
             return _refused(415, "BAD_REQUEST", f"expected {_JSON}, not {shown(content_type)}")
         try:
             data, params = read_request(body)
-            answer = self._model.predict(data, params)
+            answer = self._model.predict(data, **params)
             return Reply(status=200, body=_json({"predictions": plain(answer)}))
         except Exception as error:  # noqa: BLE001 - the server would make each a 500
             return _reply_to(error)
+
+    def too_large(self, most_bytes: int) -> Reply:
+        """Refuse a request whose body has more bytes."""
+        return _refused(413, "BAD_REQUEST", f"the body has more than {most_bytes} bytes")
 
 
 def read_request(body: bytes) -> tuple[Any, Mapping[str, Any]]:
@@ -91,12 +97,8 @@ def read_request(body: bytes) -> tuple[Any, Mapping[str, Any]]:
             f"the body is an object with one of {', '.join(_KEYS)}, and params if there are any"
         )
     params = given.get("params") or {}
-    if not isinstance(params, dict) or params.keys() - set(_PARAMS):
-        raise InputMismatch(
-            f"params is an object with some of {', '.join(_PARAMS)}, not {shown(params)}"
-        )
     (key,) = named
-    return _data(key, given[key]), params
+    return _data(key, given[key]), _checked(params)
 
 
 def plain(answer: Any) -> Any:
@@ -108,6 +110,19 @@ def plain(answer: Any) -> Any:
     if hasattr(answer, "to_dict"):
         return _finite(answer.to_dict(orient="records"))
     return _finite(np.asarray(answer).tolist())
+
+
+def _checked(params: Any) -> dict[str, Any]:
+    """Return params as `HybridOnnxModel.predict` takes them; a mode is the name of one."""
+    if not isinstance(params, dict) or params.keys() - set(_PARAMS):
+        raise InputMismatch(
+            f"params is an object with some of {', '.join(_PARAMS)}, not {shown(params)}"
+        )
+    if not isinstance(params.get("mode"), (str, type(None))):
+        raise InputMismatch(f"the param mode is a name, not {shown(params['mode'])}")
+    if "provenance" in params:
+        return params | {"provenance": bool(parse_use_azure(params["provenance"], "provenance"))}
+    return params
 
 
 def _data(key: str, value: Any) -> Any:
@@ -161,13 +176,10 @@ def _json(value: Any) -> str:
 
 
 def _reply_to(error: Exception) -> Reply:
-    from mlflow.exceptions import MlflowException
-
-    told = error if isinstance(error, MlflowException) else as_mlflow_exception(error)
-    cause = told.__cause__
+    told = as_mlflow_exception(error)
     headers = {}
-    if isinstance(cause, EndpointUnavailable) and cause.retry_after_s is not None:
-        headers["Retry-After"] = str(math.ceil(cause.retry_after_s))
+    if isinstance(error, EndpointUnavailable) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     reply = _refused(told.get_http_status_code(), told.error_code, told.message)
     return Reply(status=reply.status, body=reply.body, headers=headers)
 
