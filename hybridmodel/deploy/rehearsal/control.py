@@ -83,12 +83,14 @@ def read_address(folder: Path) -> Address:
     try:
         with file.open("rb") as opened:
             _check_owner(os.fstat(opened.fileno()), file)
-            said = json.loads(opened.read(_MOST_BYTES))
-        return Address(int(said["port"]), str(said["token"]))
+            text = opened.read(_MOST_BYTES)
     except FileNotFoundError:
         raise ConfigurationError(
             f"{folder} is not rehearsed at the moment; start: hybridmodel rehearse {folder}"
         ) from None
+    try:
+        said = json.loads(text)
+        return Address(int(said["port"]), str(said["token"]))
     except (ValueError, TypeError, KeyError):
         raise ConfigurationError(f"{file}: is damaged; end the rehearsal and remove it") from None
 

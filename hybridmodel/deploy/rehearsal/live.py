@@ -165,10 +165,12 @@ class LiveDeployment:
         self._hung = None
 
     async def start(self) -> None:
-        """Start the server, in a thread."""
+        """Start the server, in a thread, after what has crashed is cleared away."""
         self._starting = True
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self.server.start)
+            await loop.run_in_executor(None, self.server.stop)
+            await loop.run_in_executor(None, self.server.start)
         finally:
             self._starting = False
 
