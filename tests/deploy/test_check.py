@@ -21,6 +21,7 @@ from hybridmodel.deploy import Finding, check
 from hybridmodel.deploy.checking import RULES, yaml_tree
 from hybridmodel.deploy.checking import findings as findings_module
 from hybridmodel.deploy.checking.files import MOST_BYTES
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.deploy_mistakes import (
     BATCH_ENDPOINT,
@@ -151,16 +152,29 @@ def test_no_network_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("- - " * 5000, "yaml-syntax", 1),
         (f"a: {'9' * 101}\n", "yaml-syntax", 1),
         ("a: !!int x\n", "yaml-syntax", 1),
+        ('a: "\\UFFFFFFFF"\n', "yaml-syntax", None),
+        ("a: \x07\n", "yaml-syntax", None),
+        ("a: 1\n---\n" * yaml_tree.MOST_NODES, "yaml-syntax", 13_333),
         ("? [a]\n: b\n", "yaml-syntax", 1),
         ("a: 1\n" * (yaml_tree.MOST_NODES // 2 + 1), "yaml-syntax", 10_000),
         (ENDPOINT + "name: other\n", "yaml-duplicate-key", 4),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_what_is_no_yaml(text: str, rule: str, line: int, tmp_path: Path) -> None:
     """Text that is no YAML, or beyond a bound, is told with its line, and constructs nothing."""
     findings = write(tmp_path, "e.yml", text)
     assert (rule, line) in {(finding.rule, finding.line) for finding in findings}
+
+
+def test_findings_are_bounded(tmp_path: Path) -> None:
+    """A file that is made to have many mistakes costs little, and some of them are told."""
+    unknown = "".join(f"k{number}: 1\n" for number in range(9_000))
+    traffic = "".join(f"  d{number}: 200\n" for number in range(900))
+    findings = write(tmp_path, "e.yml", ENDPOINT + unknown)
+    assert len(findings) == MOST_FINDINGS
+    findings = write(tmp_path, "e.yml", f"{ENDPOINT}traffic:\n{traffic}")
+    assert len(findings) == MOST_FINDINGS
 
 
 def test_aliases_are_bounded(tmp_path: Path) -> None:
@@ -182,7 +196,7 @@ def test_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(alphabet="ab:-[]{}&*!|>'\"#%,? \n\t<1", max_size=60))
+@given(st.text(alphabet="abU0F:-[]{}&*!|>'\"\\#%,? \n\t<1", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever text is read as YAML, the answer is a tree or why there is none."""
     try:
@@ -255,10 +269,11 @@ def test_nothing_controls_the_terminal(tmp_path: Path) -> None:
         (DEPLOYMENT.replace("instance_count: 1", "instance_count: '1'"), "wrong-type", 12),
         (DEPLOYMENT.replace("instance_type", "instancetype"), "unknown-key", 11),
         (DEPLOYMENT.replace("initial_delay: 30", "timeout: 20", 1), "probe-overlap", 17),
+        (DEPLOYMENT.replace("initial_delay: 30", "failure_threshold: 5", 1), "probe-patience", 16),
         (BATCH_ENDPOINT + "defaults: nightly\n", "wrong-type", 4),
         (ENDPOINT + "compute: azureml:arc\nmirror_traffic: {b: 1}\n", "mirror-kubernetes", 5),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_other_mistakes_in_yaml(text: str, rule: str, line: int, tmp_path: Path) -> None:
     """Unknown and missing keys, wrong types and what else Azure refuses is found on its line."""
@@ -281,7 +296,7 @@ def test_deployments_on_kubernetes_have_its_bounds(tmp_path: Path) -> None:
     write_files(tmp_path, {**FILES, "endpoint.yml": kubernetes, "blue.yml": deployment})
     assert check(tmp_path) == ()
     (tmp_path / "blue.yml").write_text(deployment.replace("300000", "300001"))
-    assert rules(check(tmp_path)) == {"request-timeout"}
+    assert rules(check(tmp_path)) == {"request-timeout", "probe-patience"}
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-from hybridmodel.deploy.checking.config_parser import MOST_FINDINGS, Message, parse
+from hybridmodel.deploy.checking.config_parser import Message, parse
 from hybridmodel.deploy.checking.config_schema import ENUMS, Field, fields_of, messages
-from hybridmodel.deploy.checking.findings import Place
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Place
 from hybridmodel.deploy.checking.repository import read_model
 
 _PACKAGE = "inference."

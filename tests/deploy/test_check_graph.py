@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from hybridmodel.deploy import check
+from hybridmodel.deploy import check, export
 from hybridmodel.deploy.checking.graph import FREE, read_graph
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving import TritonServer
@@ -183,10 +187,49 @@ def test_what_is_read_of_a_graph(tmp_path: Path) -> None:
     assert read.inputs[0].data_type == "TYPE_INT64"
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_models_are_refused_or_read(data: st.DataObject) -> None:
+    """Whatever bytes stand in the place of a model, the answer is a graph or why there is none."""
+    good = models.linear()
+    start = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(start, len(good)))
+    damaged = good[:start] + data.draw(st.binary(max_size=8)) + good[end:]
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        path.write_bytes(damaged)
+        try:
+            graph = read_graph(path)
+        except ConfigurationError as error:
+            said = str(error)
+        else:
+            said = str(graph)
+    assert said
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("classifier", {}),
+        ("zipmap", {}),
+        ("linear", {"max_batch_size": 16}),
+        ("lookup", {}),
+        ("strings", {}),
+        ("two_inputs", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nothing_is_found_in_exports(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """What `export` writes has no finding."""
+    made = models.classifier(zipmap=True) if name == "zipmap" else getattr(models, name)()
+    (tmp_path / "m.onnx").write_bytes(made)
+    export(tmp_path / "m.onnx", tmp_path / "out", **options)
+    assert (tmp_path / "out" / "models" / "m" / "config.pbtxt").exists()
+    assert check(tmp_path / "out") == ()
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """Something that is no file is refused, not waited for."""
-    import os
-
     os.mkfifo(tmp_path / "model.onnx")
     with pytest.raises(ConfigurationError, match="no regular file"):
         read_graph(tmp_path / "model.onnx")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from hybridmodel.deploy.checking import deployments, endpoints, keys, model_paths, together
 from hybridmodel.deploy.checking.documents import Document, document
 from hybridmodel.deploy.checking.files import Folder, Unreadable, look_into, read_text
-from hybridmodel.deploy.checking.findings import Finding, Place
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place
 from hybridmodel.deploy.checking.repository import read_model
 from hybridmodel.deploy.checking.yaml_tree import BadYaml, read
 
@@ -52,8 +53,8 @@ def check(folder: str | os.PathLike[str]) -> tuple[Finding, ...]:
         findings += _read(path, seen, documents)
     documents = list(_with_platforms(documents))
     for found in documents:
-        findings += _check_document(found)
-    findings += together.check(documents, models)
+        findings += islice(_check_document(found), MOST_FINDINGS)
+    findings += islice(together.check(documents, models), MOST_FINDINGS)
     return tuple(sorted(set(findings), key=lambda item: (item.file, item.line or 0, item.rule)))
 
 
@@ -82,7 +83,7 @@ def _read(path: Path, seen: Folder, documents: list[Document]) -> Iterator[Findi
         return
     found = [document(root, path, place) for root in roots]
     documents += [item for item in found if item is not None]
-    for twice in duplicates if any(found) else ():
+    for twice in duplicates[:MOST_FINDINGS] if any(found) else ():
         what = f"the key {twice.key!r} stands on line {twice.first_line} already"
         yield place.found("yaml-duplicate-key", twice.line, what, "keep one of them")
 

@@ -15,9 +15,7 @@ from typing import Any
 from hybridmodel.deploy.checking.config_scalars import default_of, expected_of, read_scalar
 from hybridmodel.deploy.checking.config_schema import ENUMS, Field, fields_of
 from hybridmodel.deploy.checking.config_tokens import END, Token, tokens
-from hybridmodel.deploy.checking.findings import Finding, Place, printable
-
-MOST_FINDINGS = 50
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, printable
 
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
 

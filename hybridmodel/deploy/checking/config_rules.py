@@ -7,7 +7,7 @@ from math import prod
 
 from hybridmodel.deploy.checking.config_parser import Message, Value
 from hybridmodel.deploy.checking.config_schema import ENUMS
-from hybridmodel.deploy.checking.findings import Finding, Place, printable
+from hybridmodel.deploy.checking.findings import Finding, Place, listed, printable
 
 FREE = -1
 _INVALID = "TYPE_INVALID"
@@ -166,7 +166,7 @@ def _check_warmup_inputs(
                 "config-warmup",
                 entry.line,
                 f"there is no input {printable(name, 60)!r}",
-                f"write a key out of {', '.join(printable(known, 40) for known in inputs)}",
+                f"write a key out of {listed(str(known) for known in inputs)}",
             )
         elif value is not None and value.get("data_type") != tensor.get("data_type"):
             yield place.found(

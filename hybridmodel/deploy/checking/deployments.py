@@ -13,7 +13,7 @@ from hybridmodel.deploy.checking.keys import word
 from hybridmodel.deploy.checking.yaml_tree import Node
 
 DEFAULT_TIMEOUT_MS = 5000
-DEFAULT_PERIOD_S, DEFAULT_PROBE_TIMEOUT_S = 10, 2
+DEFAULT_PERIOD_S, DEFAULT_PROBE_TIMEOUT_S, DEFAULT_FAILURES = 10, 2, 30
 LOGGING_LEVELS = ("debug", "info", "warning")
 PROBES = ("liveness_probe", "readiness_probe")
 
@@ -37,6 +37,7 @@ def check(deployment: Document) -> Iterator[Finding]:
         yield from _check_requests(deployment)
         for name in PROBES:
             yield from _check_probe(deployment, name)
+        yield from _check_patience(deployment)
         yield from _check_scale(deployment)
 
 
@@ -123,6 +124,24 @@ def _check_probe(deployment: Document, name: str) -> Iterator[Finding]:
             _line(node, "timeout"),
             f"{name} waits {timeout} s for an answer and asks again after {period} s",
             f"write a period of at least {timeout}, or a timeout of at most {period}",
+        )
+
+
+def _check_patience(deployment: Document) -> Iterator[Finding]:
+    """Compare the time of a request with that of an instance that does not answer its probe."""
+    probe = deployment.root.get("liveness_probe")
+    timeout_ms = deployment.root.number("request_settings", "request_timeout_ms")
+    if probe is None or timeout_ms is None:
+        return
+    failures = probe.number("failure_threshold") or DEFAULT_FAILURES
+    patience_s = failures * (probe.number("period") or DEFAULT_PERIOD_S)
+    if 0 < patience_s * _MS_PER_S < timeout_ms:
+        yield deployment.place.found(
+            "probe-patience",
+            probe.line,
+            f"an instance that is busy for {patience_s} s is restarted, and a request may take "
+            f"{timeout_ms} ms",
+            f"write a failure_threshold times period of more than {timeout_ms // _MS_PER_S} s",
         )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
 
+MOST_FINDINGS = 100
+"""Findings of a file, of those of a kind, that are told: a file may be made to have millions."""
+
 _LONGEST_TEXT = 200
+_MOST_LISTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ RULES: Mapping[str, Rule] = {
     "concurrency": _error("max_concurrent_requests_per_instance is 1 or more"),
     "queue-wait": _warning("max_queue_wait_ms is left out: it is deprecated"),
     "probe": _error("times and thresholds of probes are within Azure's bounds"),
+    "probe-patience": _warning("an instance is given more time than a request before a restart"),
     "probe-overlap": _warning("a probe times out before the next one starts"),
     "scale-settings": _error("managed deployments have the scale settings of type default"),
     "gpu": _error("instances on GPUs are for machines that have them"),
@@ -155,6 +161,13 @@ class Place:
             rule=rule,
             severity=RULES[rule].severity,
         )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first of several names of unknown origin, as text that is safe to print."""
+    first = list(islice(names, _MOST_LISTED + 1))
+    shown = [printable(name, 40) for name in first[:_MOST_LISTED]]
+    return ", ".join([*shown, "…"] if len(first) > _MOST_LISTED else shown)
 
 
 def printable(text: str, longest: int = _LONGEST_TEXT) -> str:

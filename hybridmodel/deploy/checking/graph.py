@@ -27,6 +27,8 @@ _ELEMENTS = (
 
 FREE = -1
 
+_MOST_TENSORS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
@@ -76,21 +78,24 @@ def read_graph(path: Path) -> Graph:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
         ):
-            return _read(view)
+            read = _read(view)
+    # Raised here: a traceback would keep views of the memory map open.
+    if isinstance(read, str):
+        raise ConfigurationError(read)
+    return read
 
 
-def _read(view: memoryview) -> Graph:
-    reason = ""
+def _read(view: memoryview) -> Graph | str:
+    """Return the graph of a model, or why it cannot be read."""
     try:
         contents = scan(view, "it")
         graphs = [value for number, value in fields(view) if number == 7]  # ModelProto.graph
         return _graph(graphs[-1], tuple(sorted(contents.external)))
     except ConfigurationError as error:
-        reason = str(error).removeprefix("it: ")
-    except (Malformed, UnicodeDecodeError):
-        reason = "not an ONNX model, or damaged"
-    # Raised after the try statement: a chained traceback would keep views of the memory map open.
-    raise ConfigurationError(f"is {reason}")
+        return str(error).replace("it:", "is", 1)
+    except (Malformed, UnicodeDecodeError) as error:
+        said = error.args[0] if isinstance(error, Malformed) and error.args else "or damaged"
+        return f"is not an ONNX model, {said}"
 
 
 def _graph(graph: Any, external: tuple[str, ...]) -> Graph:
@@ -99,6 +104,8 @@ def _graph(graph: Any, external: tuple[str, ...]) -> Graph:
     for number, value in fields(graph):
         if number in found:
             found[number].append(_tensor(value))
+            if len(found[number]) > _MOST_TENSORS:
+                raise Malformed(f"it has more than {_MOST_TENSORS} inputs or outputs")
         elif number == 5:  # .initializer
             initialized.update(_texts(value, 8))  # TensorProto.name
     inputs = tuple(item for item in found[11] if item.name not in initialized)

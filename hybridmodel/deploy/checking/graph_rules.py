@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hybridmodel.data.tensors import format_shape
 from hybridmodel.deploy.checking.config_parser import Message
 from hybridmodel.deploy.checking.config_rules import dims_of, max_batch_size
-from hybridmodel.deploy.checking.findings import Finding, Place, printable
+from hybridmodel.deploy.checking.findings import Finding, Place, listed, printable
 from hybridmodel.deploy.checking.graph import FREE, Graph, GraphTensor
 
 DEFAULT_BATCH_SIZE = 4
@@ -84,12 +84,11 @@ def _not_in_graph(
 ) -> Iterator[Finding]:
     for name, line in given.items():
         if name not in names:
-            offered = ", ".join(printable(known, 40) for known in names)
             yield place.found(
                 rule,
                 line,
                 f"the graph has no {kind} {printable(str(name), 60)!r}",
-                f"write one of {offered}",
+                f"write one of {listed(names)}",
             )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hybridmodel.deploy.checking import config_rules, graph_rules
 from hybridmodel.deploy.checking.config_parser import Message, parse
 from hybridmodel.deploy.checking.files import CONFIG, Unreadable, is_version, read_text
-from hybridmodel.deploy.checking.findings import Finding, Place, printable
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, listed, printable
 from hybridmodel.deploy.checking.graph import read_graph
 from hybridmodel.exceptions import ConfigurationError
 
@@ -59,8 +59,8 @@ def read_model(path: Path, name: str, root: Path) -> Model:
             return Model(path, place, config, findings)
     model = Model(path, place, config, findings)
     if not findings:  # What could not be read cannot be compared.
-        findings += config_rules.check(config, place, path.name)
-        findings += _check_versions(model, name)
+        findings += islice(config_rules.check(config, place, path.name), MOST_FINDINGS)
+        findings += islice(_check_versions(model, name), MOST_FINDINGS)
     return model
 
 
@@ -84,7 +84,7 @@ def _check_versions(model: Model, name: str) -> Iterator[Finding]:
                 "version-policy",
                 wanted.line,
                 f"there is no folder for version {wanted.value}",
-                f"write versions out of {', '.join(versions) or 'those that are there'}",
+                f"write versions out of {listed(versions) or 'those that are there'}",
             )
     for version in versions:
         yield from _check_version(model, name, version)

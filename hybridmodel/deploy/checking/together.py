@@ -10,7 +10,7 @@ from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING
 from hybridmodel.deploy.checking.config_rules import max_batch_size
 from hybridmodel.deploy.checking.deployments import DEFAULT_TIMEOUT_MS
 from hybridmodel.deploy.checking.documents import Document
-from hybridmodel.deploy.checking.findings import Finding, printable
+from hybridmodel.deploy.checking.findings import Finding, listed, printable
 from hybridmodel.deploy.checking.model_paths import local_path
 from hybridmodel.deploy.checking.repository import Model
 
@@ -28,12 +28,16 @@ def check(documents: Sequence[Document], models: Sequence[Model]) -> Iterator[Fi
             by_endpoint[document.endpoint_name, is_batch].append(document)
     for (name, _), deployments in by_endpoint.items():
         yield from _check_number(name, deployments)
+    by_repository: dict[str, list[Model]] = defaultdict(list)
+    for model in models:
+        by_repository[os.path.realpath(model.path.parent)].append(model)
     for document in documents:
         if document.what == "endpoint":
             online = by_endpoint.get((document.name or "", False), [])
             yield from _check_receivers(document, online)
         elif document.platform != "batch" and document.is_triton:
-            for model in _models_of(document, models):
+            repository = local_path(document)
+            for model in by_repository.get(os.path.realpath(repository), ()) if repository else ():
                 yield from _check_queue(document, model)
                 yield from _check_machine(document, model)
 
@@ -50,7 +54,7 @@ def _check_number(name: str, deployments: Sequence[Document]) -> Iterator[Findin
 
 
 def _check_receivers(endpoint: Document, deployments: Sequence[Document]) -> Iterator[Finding]:
-    names = [document.name for document in deployments if document.name]
+    names = {document.name: None for document in deployments if document.name}
     for key in ("traffic", "mirror_traffic"):
         node = endpoint.root.get(key)
         for name, share in node.members.items() if node is not None and names else ():
@@ -59,16 +63,8 @@ def _check_receivers(endpoint: Document, deployments: Sequence[Document]) -> Ite
                     "traffic-deployment",
                     share.line,
                     f"no file describes a deployment {printable(name, 40)!r} of this endpoint",
-                    f"write one of {', '.join(printable(known, 40) for known in names)}",
+                    f"write one of {listed(names)}",
                 )
-
-
-def _models_of(deployment: Document, models: Sequence[Model]) -> Iterator[Model]:
-    repository = local_path(deployment)
-    if repository is None:
-        return
-    wanted = os.path.realpath(repository)
-    yield from (model for model in models if os.path.realpath(model.path.parent) == wanted)
 
 
 def _check_queue(deployment: Document, model: Model) -> Iterator[Finding]:

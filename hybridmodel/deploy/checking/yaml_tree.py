@@ -74,7 +74,7 @@ class Duplicate:
 
 @dataclass
 class _Builder:
-    """Builds one document out of the parser's events."""
+    """Builds the documents of a text out of the parser's events."""
 
     parser: Any
     anchors: dict[str, Node] = field(default_factory=dict)
@@ -171,7 +171,9 @@ def read(text: str) -> tuple[list[Node], list[Duplicate]]:
         said = ": ".join(filter(None, (error.context, error.problem)))
         raise BadYaml(mark.line + 1 if mark else None, said) from None
     except yaml.YAMLError as error:
-        raise BadYaml(None, str(error).splitlines()[0]) from None
+        raise BadYaml(None, str(error).partition("\n")[0]) from None
+    except (ValueError, OverflowError):  # PyYAML itself: an escape of no character.
+        raise BadYaml(None, "it has an escape that is no character") from None
     except RecursionError:
         raise BadYaml(None, f"it has more than {DEEPEST} levels") from None
 
@@ -180,15 +182,14 @@ def _documents(parser: Any) -> tuple[list[Node], list[Duplicate]]:
     import yaml
 
     roots: list[Node] = []
-    duplicates: list[Duplicate] = []
     parser.get_event()  # The stream's start.
+    builder = _Builder(parser)
     while not parser.check_event(yaml.StreamEndEvent):
         parser.get_event()  # The document's start.
-        builder = _Builder(parser)
+        builder.anchors.clear()
         roots.append(builder.node())
-        duplicates += builder.duplicates
         parser.get_event()  # The document's end.
-    return roots, duplicates
+    return roots, builder.duplicates
 
 
 def _check_tag(tag: str, known: tuple[str, ...], line: int) -> None:
