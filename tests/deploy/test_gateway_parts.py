@@ -43,6 +43,10 @@ class Idle:
 
     kind, models, address, is_running = "none", ("digits",), "", True
 
+    def answers(self) -> bool:
+        """Tell that it is there."""
+        return True
+
     def start(self) -> None:
         """Do nothing."""
 

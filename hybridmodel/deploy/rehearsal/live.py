@@ -28,6 +28,9 @@ class Server(Protocol):
     def is_running(self) -> bool:
         """Whether its process lives."""
 
+    def answers(self) -> bool:
+        """Ask it whether its models are ready; what has just crashed may still be running."""
+
     def start(self) -> object:
         """Start it, and return when its models are ready; raises `ConfigurationError`."""
 
@@ -165,12 +168,15 @@ class LiveDeployment:
         self._hung = None
 
     async def start(self) -> None:
-        """Start the server, in a thread, after what has crashed is cleared away."""
+        """Start the server unless it answers, after what has crashed is cleared away."""
+        if self._starting:
+            return
         self._starting = True
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(None, self.server.stop)
-            await loop.run_in_executor(None, self.server.start)
+            if not await loop.run_in_executor(None, self.server.answers):
+                await loop.run_in_executor(None, self.server.stop)
+                await loop.run_in_executor(None, self.server.start)
         finally:
             self._starting = False
 

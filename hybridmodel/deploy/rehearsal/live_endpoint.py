@@ -84,8 +84,7 @@ class LiveEndpoint:
         """End what `hang` and `slow` began, and start the server if it is dead."""
         deployment = self._find(name)
         deployment.recover()
-        if deployment.condition == "dead":
-            await deployment.start()
+        await deployment.start()
 
     def scale(self, name: str, instances: int) -> float:
         """Ask for another number of instances; return the seconds until they count."""

@@ -120,6 +120,10 @@ class TritonOnSocket(TritonProcess):
             )
         yield [f"--http-address=unix:{path}", "--allow-grpc=false", "--model-control-mode=none"]
 
+    def answers(self) -> bool:
+        """Ask it whether its models are ready."""
+        return self.is_running and self._is_ready()
+
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection("localhost", timeout=_ASK_S)
         try:
@@ -154,6 +158,10 @@ class Embedded:
     def is_running(self) -> bool:
         """Whether it accepts requests."""
         return self._server is not None
+
+    def answers(self) -> bool:
+        """Tell the same, as it cannot crash alone."""
+        return self.is_running
 
     def start(self) -> None:
         """Start it."""
