@@ -117,13 +117,21 @@ class Templates:
         for note in made.notes:
             click.echo(f"note: {note}", err=True)
 
-    def write(self, exported: Exported, export: Callable[[str, Path], Exported]) -> None:
-        """Write files beside a repository; `export` writes another one, of green's model."""
+    def write(
+        self,
+        exported: Exported,
+        export: Callable[[str, Path], Exported],
+        root: Path | None = None,
+    ) -> None:
+        """Write files beside a repository, which will be moved to the folder `root`.
+
+        `export` writes another repository, of green's model.
+        """
         if self.wanted is not None:
             from hybridmodel.deploy.azure import write_triton
 
             green = export(self.green, exported.folder / _GREEN) if self.green else None
-            write_triton(exported, self.wanted, green=green)
+            write_triton(exported, self.wanted, green=green, root=root)
         if self.service is not None:
             from hybridmodel.deploy import kserve
 

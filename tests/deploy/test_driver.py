@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from hybridmodel import save_model
+from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.batch import predict_files
 from hybridmodel.deploy.azure import Wanted, batch_driver, write_hybrid
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
+from tests.support import models
+from tests.support.azure_exports import read
 from tests.support.batches import (
     COLUMNS,
     PART_ROWS,
@@ -26,11 +30,14 @@ from tests.support.batches import (
     table,
     write,
 )
-from tests.support.mlflow_tools import environ
+from tests.support.mlflow_tools import endpoint_server, environ
+
+if TYPE_CHECKING:
+    from hybridmodel.serving import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
-__all__ = ["small_parts"]
+__all__ = ["endpoint_server", "small_parts"]
 
 # Azure imports the script by its path, calls init, and run with the paths of a share of the files.
 _RUNNER = """
@@ -73,6 +80,9 @@ def output(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     folder.mkdir()
     monkeypatch.setenv("AZUREML_MODEL_DIR", str(exported / "model"))
     monkeypatch.setenv("AZUREML_BI_OUTPUT_PATH", str(folder))
+    settings = read(exported / "batch-deployment.yml")["settings"]
+    for name, value in settings["environment_variables"].items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("HYBRIDMODEL_BATCH_KEEP", "id,*")
     return folder
 
@@ -196,6 +206,24 @@ def test_files_of_the_same_name(
     for number in (0, 1):
         written = pd.read_parquet(output / f"month={number + 1}" / "data.csv.parquet")
         assert len(written) == 4 + number
+
+
+def test_the_endpoint_answers(
+    endpoint_server: EmbeddedServer, tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of the deployment sends all rows to the model's endpoint."""
+    endpoint = endpoint_server.endpoint("linear")
+    asking = HybridOnnxModel(models.linear(), endpoint=endpoint, feature_names=COLUMNS)
+    save_model(asking, tmp_path / "asking")
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(tmp_path))
+    monkeypatch.setenv("HYBRIDMODEL_USE_AZURE", "true")
+    batch_driver.init()
+    (said,) = batch_driver.run([str(write(table(40), tmp_path / "x.csv"))])
+    assert "40 rows, 40 of them by the endpoint" in said
+    big = HybridOnnxModel(models.linear(seed=7))
+    there = big.predict(table(40)[COLUMNS].to_numpy(), use_azure=False)
+    answers = pd.read_parquet(output / "x.csv.parquet")[["y_0", "y_1"]]
+    np.testing.assert_allclose(answers.to_numpy(), there, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("driver")

@@ -66,7 +66,7 @@ _FOR_BATCH = ("azureml-core", "fsspec")
 _WORKERS = 4
 _SHARE_OF_TIME = 0.9
 _BATCH_SUFFIX = "-batch"
-_NODES = 4
+_CLUSTER, _NODES = "hybrid-nodes", 4
 _ABOUT = "Written by `hybridmodel export`; BATCH_COMMANDS.md says what to do with it."
 
 
@@ -186,7 +186,7 @@ def _batch(stage: Path, name: str, asset: Asset, wanted: Wanted) -> BatchEndpoin
         program=Program(
             folder=f"./{BATCH_CODE}", script=_DRIVER, image=_IMAGE, conda_file=f"./{CONDA}"
         ),
-        cluster=f"{wanted.endpoint}-nodes",
+        cluster=_CLUSTER,
         instance_type=wanted.instance_type or online.SMALL_INSTANCE,
         nodes=_NODES,
         variables={

@@ -24,7 +24,13 @@ FILES = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_
 """What `write` adds to an export."""
 
 
-def write(exported: Exported, wanted: Wanted, *, green: Exported | None = None) -> Endpoint:
+def write(
+    exported: Exported,
+    wanted: Wanted,
+    *,
+    green: Exported | None = None,
+    root: Path | None = None,
+) -> Endpoint:
     """Write an endpoint with two deployments beside an exported repository.
 
     Parameters
@@ -35,6 +41,9 @@ def write(exported: Exported, wanted: Wanted, *, green: Exported | None = None) 
         The endpoint.
     green : Exported, optional
         What green serves, in a folder below that of `exported`; default is the same as blue.
+    root : Path, optional
+        The folder that `exported` will be moved to, if that is another one: what it has already
+        is a part of what is deployed.
 
     Returns
     -------
@@ -53,8 +62,8 @@ def write(exported: Exported, wanted: Wanted, *, green: Exported | None = None) 
         compute=wanted.compute,
         compute_name=wanted.compute_name,
         deployments=(
-            _deployment(BLUE, exported, exported.folder, wanted),
-            _deployment(GREEN, green or exported, exported.folder, wanted),
+            _deployment(BLUE, exported, exported.folder, root, wanted),
+            _deployment(GREEN, green or exported, exported.folder, root, wanted),
         ),
     )
     with appearing(exported.folder) as stage:
@@ -62,7 +71,10 @@ def write(exported: Exported, wanted: Wanted, *, green: Exported | None = None) 
     return endpoint
 
 
-def _deployment(name: str, exported: Exported, root: Path, wanted: Wanted) -> Deployment:
+def _deployment(
+    name: str, exported: Exported, folder: Path, root: Path | None, wanted: Wanted
+) -> Deployment:
+    inner = exported.repository.relative_to(folder)
     fit = fitted(
         concurrency=wanted.concurrency,
         queue_size=exported.queue_size,
@@ -73,8 +85,8 @@ def _deployment(name: str, exported: Exported, root: Path, wanted: Wanted) -> De
         name=name,
         asset=Asset(
             name=exported.model_name,
-            version=content_version(exported.repository),
-            path=f"./{exported.repository.relative_to(root).as_posix()}",
+            version=content_version(exported.repository, root and root / inner),
+            path=f"./{inner.as_posix()}",
             kind="triton_model",
         ),
         instance_type=online.instance_type(wanted),

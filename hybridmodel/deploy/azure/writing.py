@@ -68,23 +68,29 @@ def write_new(path: Path, text: str) -> None:
         file.write(text)
 
 
-def content_version(folder: Path) -> str:
+def content_version(folder: Path, over: Path | None = None) -> str:
     """Return a version for the files of a folder, the same for the same files.
 
-    Azure never replaces a registered version: a counter would soon name an older model.
+    Azure never replaces a registered version: a counter would soon name an older model. `over` is
+    a folder into which the files will be moved, whose other files count as well.
     """
+    files = {path.relative_to(root): path for root in (over, folder) if root for path in _in(root)}
     made = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
+    for inner in sorted(files):
+        with files[inner].open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        made.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
+        made.update(f"{inner.as_posix()}\0{digest}\n".encode())
     # The letter keeps readers of YAML from taking it for a number, as in 12e34.
     return f"v{made.hexdigest()[:_VERSION_DIGITS]}"
 
 
 def bytes_of(folder: Path) -> int:
     """Return the size of all files of a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in _in(folder))
+
+
+def _in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @cache
