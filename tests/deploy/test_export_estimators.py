@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hybridmodel import HybridOnnxModel
-from hybridmodel.deploy import export
+from hybridmodel.deploy import check, export
 from hybridmodel.local.session import LocalSession
 from tests.support import estimators, trees
 from tests.support.triton_configs import parsed, tensors
@@ -30,6 +30,7 @@ def test_an_exported_estimator_answers_as_the_local_model(
     source = estimators if where == "estimators" else trees
     model = HybridOnnxModel(source.made(name))
     exported = export(model, tmp_path / "out", model_name="m")
+    assert check(exported.folder) == ()
     folder = exported.repository / "m"
     session = LocalSession(folder / "1" / "model.onnx")
     expected = model.infer(source.X).outputs
