@@ -89,6 +89,7 @@ def export(
     queue_delay_us: int = 0,
     warm_up: bool | None = None,
     linked: bool = True,
+    verify: bool = False,
     overwrite: bool = False,
     beside: Beside | None = None,
 ) -> Exported:
@@ -125,6 +126,8 @@ def export(
         fails on them.
     linked : bool, default=True
         Whether a file of a saved model may appear as a reflink or hard link instead of a copy.
+    verify : bool, default=False
+        Whether the hash of a model over 256 MiB is compared with the saved one, too.
     overwrite : bool, default=False
         Whether files of the same names are replaced; others stay.
     beside : callable, optional
@@ -159,7 +162,7 @@ def export(
         root, whole = Path(os.path.realpath(folder)), Path(REPOSITORY, name, version)
         check_place(root, whole, overwrite)
         stage = stack.enter_context(staged(root))
-        plan = _write(model, stage / whole, wishes, linked)
+        plan = _write(model, stage / whole, wishes, linked=linked, verify=verify)
         exported = _exported(plan, stage, name, version)
         if beside is not None:
             beside(exported)
@@ -200,11 +203,11 @@ def _check_servable(model: HybridOnnxModel) -> None:
         )
 
 
-def _write(model: HybridOnnxModel, folder: Path, wishes: Wishes, linked: bool) -> Plan:
+def _write(model: HybridOnnxModel, folder: Path, wishes: Wishes, **how: bool) -> Plan:
     """Write one version, and what all versions share into the folder above."""
     labels, notes = write_labels(model.spec, folder.parent)
     plan = planned(model.local, wishes, labels)
-    notes += write_model(model.local, folder, linked=linked)
+    notes += write_model(model.local, folder, **how)
     spec = served(model.spec)
     name = folder.parent.name
     config = model_config(name, spec, max_batch_size=plan.max_batch_size, running=plan.running)

@@ -45,11 +45,14 @@ def write_labels(spec: ModelSpec, folder: Path) -> tuple[dict[str, str], list[st
     return files, notes
 
 
-def write_model(local: LocalSession, folder: Path, *, linked: bool = True) -> list[str]:
+def write_model(
+    local: LocalSession, folder: Path, *, linked: bool = True, verify: bool = False
+) -> list[str]:
     """Write the ONNX file and its external data into the folder of a version; return notes.
 
     With external data, the version has a folder ``model.onnx`` with all files. An output that the
-    graph declares otherwise than the model gives it is declared anew.
+    graph declares otherwise than the model gives it is declared anew. The hash is compared with
+    the saved one, that of a large model with `verify` only: it would take longer than a copy.
     """
     onnx = local.onnx
     if MODEL_FILE in onnx.external_files:
@@ -59,14 +62,12 @@ def write_model(local: LocalSession, folder: Path, *, linked: bool = True) -> li
         )
     folder /= MODEL_FILE if onnx.external_files else ""
     folder.mkdir(parents=True)
-    if onnx.data is None:
-        onnx.verify()
     outputs = _to_declare(onnx, local.spec)
-    means = [_write_graph(onnx, outputs, folder / MODEL_FILE, linked)]
-    for name in onnx.external_files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        means.append(clone(_path(onnx).parent / name, folder / name, linked=linked))
-    notes = _redeclared(outputs)
+    notes = [] if verify else _unverified(onnx)
+    if not notes:
+        onnx.verify()
+    means = _write_files(onnx, outputs, folder, linked)
+    notes += _redeclared(outputs)
     if outputs:
         notes += _check_edited(local, folder / MODEL_FILE)
     if HARD_LINK in means:
@@ -75,6 +76,16 @@ def write_model(local: LocalSession, folder: Path, *, linked: bool = True) -> li
             "--copy makes copies"
         )
     return notes
+
+
+def _write_files(
+    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], folder: Path, linked: bool
+) -> list[str]:
+    means = [_write_graph(onnx, outputs, folder / MODEL_FILE, linked)]
+    for name in onnx.external_files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        means.append(clone(_path(onnx).parent / name, folder / name, linked=linked))
+    return means
 
 
 def _to_declare(onnx: OnnxFile, spec: ModelSpec) -> dict[str, TensorSpec]:
@@ -97,6 +108,13 @@ def _write_graph(
     else:
         target.write_bytes(onnx.data)
     return COPY
+
+
+def _unverified(onnx: OnnxFile) -> list[str]:
+    if onnx.data is not None or size_bytes(onnx) <= MOST_BYTES:
+        return []
+    said = f"the hash of the model was not compared, as it has over {MOST_BYTES >> 20} MiB"
+    return [f"{said}; --verify does that"]
 
 
 def _redeclared(outputs: Mapping[str, TensorSpec]) -> list[str]:

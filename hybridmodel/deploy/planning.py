@@ -164,8 +164,9 @@ def _warm_up(wishes: Wishes, trial: Trial, notes: list[str]) -> bool:
         return False
     if wishes.warm_up is None and trial.takes_zeros is None:
         notes.append(
-            f"the warm-up with zeros was not tried, as the model has more than {MOST_BYTES >> 20} "
-            "MiB; a model that fails on zeros will not start, and --no-warm-up leaves it out"
+            f"the warm-up with zeros was not tried, as the model has over {MOST_BYTES >> 20} MiB "
+            "or very large rows; a model that fails on zeros will not start, and --no-warm-up "
+            "leaves it out"
         )
     if wishes.warm_up and trial.takes_zeros is False:
         raise ConfigurationError(

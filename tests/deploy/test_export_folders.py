@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hybridmodel import HybridOnnxModel, save_model
-from hybridmodel.deploy import export, linking, placing
+from hybridmodel.deploy import export, linking, model_files, placing, planning, trying
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import READ_AT_LOAD_BYTES
 from tests.support import models
@@ -241,17 +241,54 @@ def test_a_copy_is_a_file_of_its_own(large: Path, tmp_path: Path) -> None:
     assert not any("hard links" in note for note in made.notes)
 
 
-def test_a_damaged_model_is_not_exported(large: Path, tmp_path: Path) -> None:
-    """Its hash is compared, also where its files would only be linked."""
-    copy = tmp_path / "saved"
-    shutil.copytree(large / "whole", copy)
-    path = copy / "data/hybrid_onnx/model.onnx"
+@pytest.fixture
+def damaged(large: Path, tmp_path: Path) -> Path:
+    """Save a large model, and change one of its weights on the disk."""
+    shutil.copytree(large / "whole", tmp_path / "saved")
+    path = tmp_path / "saved/data/hybrid_onnx/model.onnx"
     data = bytearray(path.read_bytes())
     data[-20000] ^= 1
     path.write_bytes(data)
+    return tmp_path / "saved"
+
+
+def test_a_damaged_model_is_not_exported(damaged: Path, tmp_path: Path) -> None:
+    """Its hash is compared, also where its files would only be linked."""
     with pytest.raises(ConfigurationError, match="not the file that was saved"):
-        export(copy, tmp_path / "out")
+        export(damaged, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat every model as one that takes long to read."""
+    for module in (model_files, planning, trying):
+        monkeypatch.setattr(module, "MOST_BYTES", 0)
+
+
+@pytest.mark.usefixtures("nothing_is_small")
+def test_the_hash_of_a_very_large_model_is_compared_on_demand(
+    damaged: Path, tmp_path: Path
+) -> None:
+    """It would take longer than a copy; a note says that it was left out, and how to have it."""
+    made = export(damaged, tmp_path / "out", model_name="m")
+    assert any("hash" in note and "--verify" in note for note in made.notes)
+    with pytest.raises(ConfigurationError, match="not the file that was saved"):
+        export(damaged, tmp_path / "other", verify=True)
+
+
+@pytest.mark.usefixtures("nothing_is_small")
+def test_a_very_large_model_is_not_tried(tmp_path: Path) -> None:
+    """Batches need a word of the user, the warm-up is written with a warning, and both say so."""
+    made = export(HybridOnnxModel(models.linear()), tmp_path / "a", model_name="m")
+    assert made.max_batch_size == 0
+    assert any("was not found out" in note for note in made.notes)
+    assert any("warm-up with zeros was not tried" in note for note in made.notes)
+    assert parsed(made.repository / "m").model_warmup
+    made = export(linear(), tmp_path / "b", max_batch_size=32, warm_up=False)
+    assert (made.max_batch_size, made.notes) == (32, ())
+    made = export(HybridOnnxModel(models.classifier(zipmap=True)), tmp_path / "c")
+    assert any("was changed and not tried" in note for note in made.notes)
 
 
 @pytest.mark.parametrize("without", [(), ("copy_file_range",)])
