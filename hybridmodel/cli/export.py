@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     help="Answer one request of zeros before the model is ready; default is unless it fails.",
 )
 @click.option("--copy", is_flag=True, help="Copy the model's files, and never link them.")
+@click.option("--verify", is_flag=True, help="Compare the hash of a large model, too.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are in DIR already.")
 @options.model_config
 @options.as_json
@@ -96,12 +97,21 @@ def export(
         templates.write_hybrid(model_uri, folder, wishes["model_name"])
         return
 
+    notes: list[str] = []
+
     def beside(built: Exported) -> None:
-        again = {**wishes, "model_name": built.model_name, "linked": not copy}
-        templates.write(built, lambda uri, other: deploy.export(uri, other, **again))
+        options_ = {**wishes, "model_name": built.model_name, "linked": not copy}
+
+        def again(uri: str, other: Path) -> Exported:
+            made = deploy.export(uri, other, **options_)
+            notes.extend(f"{other.name}: {note}" for note in made.notes)
+            return made
+
+        templates.write(built, again, folder)
 
     with options.open_model(model_uri, config) as model:
         exported = deploy.export(model, folder, linked=not copy, beside=beside, **wishes)
+    exported = replace(exported, notes=(*exported.notes, *notes))
     if as_json:
         options.echo_json(_described(exported))
         return
