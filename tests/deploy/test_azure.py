@@ -152,7 +152,10 @@ def test_a_secret_is_named(exports: dict[str, Path]) -> None:
     assert read(folder / "blue-deployment.yml")["environment_variables"][KEY_NAME] == SECRET
     properties = read(folder / "endpoint.yml")["properties"]
     assert properties == {"enforce_access_to_default_secret_stores": "enabled"}
-    assert KEY_NAME in (exports["mlflow"] / "COMMANDS.md").read_text()
+    made = [line for line in commands(exports["mlflow"] / "COMMANDS.md") if " create -f" in line]
+    setting = f'--set environment_variables.{KEY_NAME}="${KEY_NAME}"'
+    assert [setting in line for line in made] == [False, True, True]
+    assert setting not in (folder / "COMMANDS.md").read_text()
 
 
 def _pages(exports: dict[str, Path]) -> list[Path]:
@@ -211,6 +214,21 @@ def test_a_version_is_the_content(exports: dict[str, Path], tmp_path: Path) -> N
         versions.append(read(tmp_path / name / "blue-deployment.yml")["model"]["version"])
     assert versions[0] == versions[1]
     assert versions[0] != versions[2]
+
+
+def test_a_version_counts_what_is_there(exports: dict[str, Path], tmp_path: Path) -> None:
+    """A model that joins another version in a folder is not taken for the model alone."""
+    first, second = exports["triton"].parent / "saved", save_hybrid(tmp_path / "second", seed=1)
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    export(first, both)
+    for folder in (both, alone):
+        export(second, folder, "--azure", "digits-ep", "--model-version", 2)
+    made = [read(folder / "blue-deployment.yml")["model"]["version"] for folder in (both, alone)]
+    assert made[0] != made[1]
+    again = tmp_path / "again"
+    export(first, again)
+    export(second, again, "--azure", "digits-ep", "--model-version", 2)
+    assert read(again / "blue-deployment.yml")["model"]["version"] == made[0]
 
 
 def test_green_may_be_another_model(exports: dict[str, Path], tmp_path: Path) -> None:

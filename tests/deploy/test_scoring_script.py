@@ -15,6 +15,7 @@ import pytest
 
 from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.deploy.azure import Wanted, write_hybrid
+from hybridmodel.deploy.azure.example import request_for
 from hybridmodel.deploy.azure.scoring import Scoring, plain, read_request
 from hybridmodel.exceptions import InputMismatch
 from tests.support import models
@@ -108,6 +109,36 @@ def expected() -> np.ndarray[Any, Any]:
 def test_each_form_of_a_request(server: InferenceServer, form: str) -> None:
     """MLflow's forms of JSON and Azure's own are answered."""
     np.testing.assert_allclose(predictions(server.score(FORMS[form])), expected(), rtol=1e-5)
+
+
+def test_the_request_of_the_export(server: InferenceServer, exported: Path) -> None:
+    """The request that an export brings is answered, row by row and by name."""
+    reply = server.score((exported / "request.json").read_bytes())
+    assert predictions(reply).shape == (1, 2)
+
+
+SENT = {
+    "two inputs": models.two_inputs(),
+    "texts": models.strings(),
+    "flags": models.identity("BOOL"),
+    "whole numbers": models.lookup(),
+    "more dimensions": models.identity("FP64", ("N", 2, 3)),
+}
+
+
+@pytest.mark.parametrize("case", SENT)
+def test_a_request_for_each_kind_of_model(case: str) -> None:
+    """A model without names of features gets a row for each of its inputs."""
+    model = HybridOnnxModel(SENT[case])
+    reply = Scoring(model).reply(json.dumps(request_for(model)).encode(), None)
+    assert reply.status == 200, reply.body
+    assert len(json.loads(reply.body)["predictions"]) == 1
+
+
+def test_a_request_for_a_large_input() -> None:
+    """An input of very many values is left to the user."""
+    model = HybridOnnxModel(models.identity("FP32", ("N", 101, 100)))
+    assert request_for(model) == {"inputs": {"x": []}}
 
 
 def test_params_arrive(server: InferenceServer, moody: Moody, faulty: FaultyEndpoint) -> None:

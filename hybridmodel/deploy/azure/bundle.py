@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hybridmodel
 from hybridmodel.checks import needed_for
+from hybridmodel.deploy.azure.example import request_for
 from hybridmodel.deploy.azure.writing import write_yaml
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.flavor import save_model
+from hybridmodel.flavor import read_model, save_model
 from hybridmodel.flavor.requirements import is_release, package_version
 from hybridmodel.local.onnx_file import is_onnx_file
 
@@ -43,7 +45,7 @@ def place_model(uri: str, folder: Path) -> None:
         return
     if Path(uri).is_dir():
         _check_no_links(Path(uri))
-        endpoint_of(Path(uri))
+        facts_of(Path(uri))
         shutil.copytree(uri, folder, symlinks=True)
         return
     with needed_for("a model that is not a folder"):
@@ -55,15 +57,21 @@ def place_model(uri: str, folder: Path) -> None:
     _check_no_links(found)
     found.rename(folder)
     shutil.rmtree(fetched, ignore_errors=True)
-    endpoint_of(folder)
+    facts_of(folder)
 
 
-def endpoint_of(folder: Path) -> TritonEndpoint | None:
-    """Return the endpoint that a saved model asks; raises `ConfigurationError` for no model."""
-    from hybridmodel.flavor import read_model
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a saved model says: the endpoint it may ask, and a request that it answers."""
 
+    asked: TritonEndpoint | None
+    request: dict[str, Any]
+
+
+def facts_of(folder: Path) -> Facts:
+    """Look at a saved model; raises `ConfigurationError` if there is none, or it is damaged."""
     with read_model(folder, look_only=True) as model:
-        return model.endpoint
+        return Facts(asked=model.endpoint, request=request_for(model))
 
 
 def carry_package(folder: Path) -> bool:

@@ -6,6 +6,7 @@ script errors keep their status, and callers may pass params.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from hybridmodel.deploy.azure.writing import (
     bytes_of,
     check_free,
     content_version,
+    write_new,
     write_rendered,
     write_yaml,
 )
@@ -47,9 +49,16 @@ if TYPE_CHECKING:
 
 MODEL, CODE, BATCH_CODE, CONDA = "model", "code", "batch_code", "conda.yaml"
 BATCH_ENDPOINT_FILE, BATCH_DEPLOYMENT_FILE = "batch-endpoint.yml", "batch-deployment.yml"
-CLUSTER_FILE = "batch-cluster.yml"
+CLUSTER_FILE, REQUEST_FILE = "batch-cluster.yml", "request.json"
 
-_ONLINE = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_FILE, MODEL)
+_ONLINE = (
+    ENDPOINT_FILE,
+    deployment_file(BLUE),
+    deployment_file(GREEN),
+    COMMANDS_FILE,
+    REQUEST_FILE,
+    MODEL,
+)
 _BATCH = (
     BATCH_ENDPOINT_FILE,
     BATCH_DEPLOYMENT_FILE,
@@ -108,7 +117,8 @@ def write(
     check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
     with appearing(folder) as stage:
         bundle.place_model(model_uri, stage / MODEL)
-        asked = bundle.endpoint_of(stage / MODEL)
+        facts = bundle.facts_of(stage / MODEL)
+        asked = facts.asked
         bundle.complete(stage / MODEL)
         asset = Asset(
             name=asset_name,
@@ -118,7 +128,15 @@ def write(
         )
         program = _scripted(stage) if scripted else None
         endpoint = _endpoint(wanted, asset, program, _variables(asked, wanted), stage)
-        online.write(stage, endpoint, "hybrid_commands.md", asked=asked, key=_key_name(asked))
+        online.write(
+            stage,
+            endpoint,
+            "hybrid_commands.md",
+            asked=asked,
+            key=_key_name(asked),
+            request_file=REQUEST_FILE,
+        )
+        write_new(stage / REQUEST_FILE, json.dumps(facts.request, ensure_ascii=False) + "\n")
         batch = None if batch_name is None else _batch(stage, batch_name, asset, wanted)
     return Hybrid(endpoint=endpoint, batch=batch, notes=_notes(asked, wanted))
 
