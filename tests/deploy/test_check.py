@@ -116,6 +116,16 @@ def test_every_rule_is_on_the_page() -> None:
         assert f"| `{name}` | {rule.severity} | {rule.holds} |" in page
 
 
+def test_the_example_of_the_page_is_true(tmp_path: Path) -> None:
+    """What docs/deploy_checks.md shows is what the command prints."""
+    blue = DEPLOYMENT.replace("60000", "300000").replace("./models", "./models/digits")
+    config = FILES["models/digits/config.pbtxt"].replace("[ -1, 3 ]", "[ -1, 4 ]")
+    write_files(tmp_path, {**FILES, "blue.yml": blue, "models/digits/config.pbtxt": config})
+    said = run(tmp_path)[1]
+    page = (ROOT / "docs" / "deploy_checks.md").read_text(encoding="utf-8")
+    assert f"$ hybridmodel check digits-endpoint\n{said}```" in page, said
+
+
 def test_every_rule_is_used() -> None:
     """Each rule of the table is one that a finding can have."""
     folder = Path(findings_module.__file__).parent
@@ -268,12 +278,13 @@ def test_nothing_controls_the_terminal(tmp_path: Path) -> None:
         (ENDPOINT + "tags: [a]\n", "wrong-type", 4),
         (DEPLOYMENT.replace("instance_count: 1", "instance_count: '1'"), "wrong-type", 12),
         (DEPLOYMENT.replace("instance_type", "instancetype"), "unknown-key", 11),
+        (DEPLOYMENT + "retry_settings: {timeout: 1}\n", "unknown-key", 20),
         (DEPLOYMENT.replace("initial_delay: 30", "timeout: 20", 1), "probe-overlap", 17),
         (DEPLOYMENT.replace("initial_delay: 30", "failure_threshold: 5", 1), "probe-patience", 16),
         (BATCH_ENDPOINT + "defaults: nightly\n", "wrong-type", 4),
         (ENDPOINT + "compute: azureml:arc\nmirror_traffic: {b: 1}\n", "mirror-kubernetes", 5),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_other_mistakes_in_yaml(text: str, rule: str, line: int, tmp_path: Path) -> None:
     """Unknown and missing keys, wrong types and what else Azure refuses is found on its line."""

@@ -82,7 +82,7 @@ def document(root: Node, path: Path, place: Place) -> Document | None:
         return None
     what, named = SCHEMAS.get(schema_name(root) or "", (None, None))
     if "endpoint_name" in keys or what == "deployment":
-        batch = named == "batch" or bool(keys & _BATCH_KEYS)
+        batch = named == "batch" or (named is None and bool(keys & _BATCH_KEYS))
         kubernetes = _is_kubernetes(root.text("type")) or named == "kubernetes"
         pipeline = bool(keys & {"component", "job_definition"})
         platform: Platform = "batch" if batch else "kubernetes" if kubernetes else "managed"
