@@ -26,7 +26,7 @@ BODY = json.dumps(ROW).encode()
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """Rehearse two deployments, of which each takes two requests at a time."""
-    folder = write_export(tmp_path_factory.mktemp("export"), concurrency=1, timeout_ms=250)
+    folder = write_export(tmp_path_factory.mktemp("export"), concurrency=1, timeout_ms=600)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(messages, "_LINGER_S", 0.1)
         with rehearse(folder, server="embedded", without=["rate-429"]) as rehearsal:
@@ -200,7 +200,7 @@ def test_late_work_goes_on(rehearsal: Rehearsal) -> None:
 
 def test_pending_requests_are_limited(rehearsal: Rehearsal) -> None:
     """The third request of a deployment with one instance for one at a time gets 429."""
-    rehearsal.slow("blue", 0.15)
+    rehearsal.slow("blue", 0.4)
     whole = head(rehearsal, f"Content-Length: {len(BODY)}") + BODY
     with raw(rehearsal, whole) as one, raw(rehearsal, whole) as two:
         until(lambda: rehearsal.snapshot().deployments[0].in_flight == 2)
