@@ -212,7 +212,16 @@ def _write(model: HybridOnnxModel, folder: Path, wishes: Wishes, **how: bool) ->
     name = folder.parent.name
     config = model_config(name, spec, max_batch_size=plan.max_batch_size, running=plan.running)
     (folder.parent / CONFIG_FILE).write_text(to_text(config), encoding="utf-8")
-    return replace(plan, spec=spec, notes=[*notes, *plan.notes])
+    notes += [*plan.notes, *_local_only(model)]
+    return replace(plan, spec=spec, notes=notes)
+
+
+def _local_only(model: HybridOnnxModel) -> list[str]:
+    options = model.local.session_options
+    if not options:
+        return []
+    named = sorted(options) if isinstance(options, Mapping) else ["session_options"]
+    return [f"the server gets none of the local session's settings: {', '.join(named)}"]
 
 
 def _exported(plan: Plan, stage: Path, name: str, version: str) -> Exported:

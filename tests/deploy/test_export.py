@@ -190,6 +190,33 @@ def test_what_cannot_be_served_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_rows_of_many_megabytes_are_not_made_up(tmp_path: Path) -> None:
+    """They would cost more memory than the model; the notes say what was not found out."""
+    made = exported(models.identity(shape=("N", 5000, 5000)), tmp_path)
+    assert made.max_batch_size == 0
+    assert [note.split(":")[0].split(",")[0] for note in made.notes] == [
+        "max_batch_size",
+        "the warm-up with zeros was not tried",
+    ]
+
+
+def test_a_name_of_the_endpoint_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    """Who saved a model does not choose what folders another's export makes."""
+    endpoint = TritonEndpoint(uri="https://x.example", model_name="\\\\host\\share")
+    with pytest.raises(ConfigurationError, match=r"host.*the first is a letter or digit"):
+        export(HybridOnnxModel(models.linear(), endpoint=endpoint), tmp_path / "a" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_the_local_session_stay_local(tmp_path: Path) -> None:
+    """A note names those that the server does not get."""
+    options = {"intra_op_num_threads": 1}
+    made = export(HybridOnnxModel(models.linear(), session_options=options), tmp_path / "out")
+    assert made.notes == (
+        "the server gets none of the local session's settings: intra_op_num_threads",
+    )
+
+
 def test_custom_operators_are_refused(tmp_path: Path) -> None:
     """Triton has no libraries of operators beside the model."""
     model = HybridOnnxModel(models.linear())

@@ -318,3 +318,35 @@ def test_a_link_to_a_model_is_followed(tmp_path: Path) -> None:
     linking.clone(tmp_path / "link", tmp_path / "made")
     assert not (tmp_path / "made").is_symlink()
     assert (tmp_path / "made").read_bytes() == b"model"
+
+
+def test_a_reflink_is_taken_where_the_file_system_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares the blocks of the disk, and is a file of its own."""
+
+    def share(new: Any, code: int, old: int) -> None:
+        assert code == 0x40049409
+        new.write(os.pread(old, 99, 0))
+
+    (tmp_path / "model").write_bytes(b"model")
+    monkeypatch.setattr("fcntl.ioctl", share)
+    assert linking.clone(tmp_path / "model", tmp_path / "made") == linking.REFLINK
+    assert (tmp_path / "made").read_bytes() == b"model"
+    assert (tmp_path / "model").stat().st_nlink == 1
+
+
+def test_a_copy_is_made_where_files_cannot_be_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between two file systems."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    (tmp_path / "model").write_bytes(b"model")
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
+    assert linking.clone(tmp_path / "model", tmp_path / "made") == linking.COPY
+    assert (tmp_path / "made").read_bytes() == b"model"
+    assert (tmp_path / "model").stat().st_nlink == 1
