@@ -87,6 +87,10 @@ _WANTED = (
     "concurrency",
     "key_secret",
 )
+NAMES = (*_KINDS, "green", *_WANTED, "kserve", "storage_uri")
+"""The parameters of a command that these options set."""
+
+_OF_HYBRID = ("model_uri", "folder", "model_name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
-        own = {name: given.pop(name) for name in _NAMES}
+        own = {name: given.pop(name) for name in NAMES}
         templates = _read(own)
         _check_used(templates)
         return command(templates=templates, **given)
@@ -151,10 +155,6 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         run = option(run)
     return run
-
-
-_OF_HYBRID = ("model_uri", "folder", "model_name")
-_NAMES = (*_KINDS, "green", *_WANTED, "kserve", "storage_uri")
 
 
 def _read(own: dict[str, Any]) -> Templates:
@@ -183,7 +183,7 @@ def _check_used(templates: Templates) -> None:
         raise click.UsageError(
             f"{_option(unused[0])} needs --azure, --azure-mlflow or --azure-script"
         )
-    if templates.are_hybrid and (unused := sorted(said - {*_NAMES, *_OF_HYBRID})):
+    if templates.are_hybrid and (unused := sorted(said - {*NAMES, *_OF_HYBRID})):
         raise click.UsageError(
             f"{_option(unused[0])} is about a repository for Triton, which --azure-mlflow and "
             "--azure-script do not write"

@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybridmodel.cli import export_templates
+from hybridmodel.cli.program import program
 from hybridmodel.deploy.azure.fitting import fitted
 from hybridmodel.deploy.azure.limits import MOST_REQUEST_TIMEOUT_S
 from hybridmodel.deploy.checking import check
 from tests.support.azure_exports import KEY_NAME, KINDS, SECRET, commands, export, for_loaders, read
 from tests.support.azure_exports import save as save_hybrid
 from tests.support.azure_loaders import said_by_azure
+from tests.support.paths import ROOT
 
 CANARY = "canary-7d20c4b19e"
 
@@ -242,3 +245,20 @@ def test_green_may_be_another_model(exports: dict[str, Path], tmp_path: Path) ->
     assert (blue["path"], green["path"]) == ("./models", "./green/models")
     assert blue["version"] != green["version"]
     assert (tmp_path / "out" / "green" / "models" / "digits" / "config.pbtxt").is_file()
+
+
+def test_the_page_names_all(exports: dict[str, Path]) -> None:
+    """docs/deploy_azure.md names every option, every variable of the files, and every file."""
+    page = (ROOT / "docs" / "deploy_azure.md").read_text()
+    params = program.commands["export"].params
+    options = {param.opts[0] for param in params if param.name in export_templates.NAMES}
+    assert {option for option in options if option not in page} == set()
+    for folder in exports.values():
+        for path in (*folder.glob("*.yml"), *folder.glob("*.json")):
+            assert path.name in page, path
+        for variables in re.findall(r"\bHYBRIDMODEL_[A-Z_]+\b", "".join(_texts(folder))):
+            assert variables in page, variables
+
+
+def _texts(folder: Path) -> list[str]:
+    return [path.read_text().replace(KEY_NAME, "") for path in folder.glob("*.yml")]
