@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +117,9 @@ class Templates:
 
         assert self.wanted is not None  # noqa: S101 - `_read` has made sure
         scripted = self.kind == "azure_script"
-        made = write_hybrid(model_uri, folder, self.wanted, scripted=scripted, model_name=name)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        with redirect_stdout(sys.stderr):  # MLflow may print while it fetches a model.
+            made = write_hybrid(model_uri, folder, self.wanted, scripted=scripted, model_name=name)
         click.echo(f"endpoint {made.endpoint.name}: see {folder / COMMANDS_FILE}")
         if made.batch is not None:
             click.echo(f"batch endpoint {made.batch.name}: see {folder / BATCH_COMMANDS_FILE}")

@@ -18,7 +18,7 @@ from hybridmodel.deploy.azure.example import request_for
 from hybridmodel.deploy.azure.writing import write_yaml
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor import read_model, save_model
-from hybridmodel.flavor.requirements import is_release, package_version
+from hybridmodel.flavor.requirements import is_release, package_version, requirements_with
 from hybridmodel.local.onnx_file import is_onnx_file
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def place_model(uri: str, folder: Path) -> None:
         from hybridmodel.model import HybridOnnxModel
 
         with HybridOnnxModel(uri) as model:
-            save_model(model, folder)
+            # As if the package were bundled: whether it has to be, `complete` finds out.
+            save_model(model, folder, pip_requirements=requirements_with([PACKAGE], None))
         return
     if Path(uri).is_dir():
         _check_no_links(Path(uri))
