@@ -7,16 +7,25 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hybridmodel import (
+    AuthenticationFailed,
+    EndpointRefused,
+    EndpointTimeout,
+    EndpointUnavailable,
+    HybridOnnxModel,
+    RateLimited,
+)
 from hybridmodel.deploy.rehearsal import messages
 from hybridmodel.deploy.rehearsal.running import Rehearsal, rehearse
 from hybridmodel.deploy.rehearsal.settings import GatewayLimits
+from tests.support import models
 from tests.support.rehearsing import INFER, ROW, ask, connect, expected, write_export
 
 PIN = "azureml_model_deployment"
@@ -76,6 +85,13 @@ def head(rehearsal: Rehearsal, *lines: str, key: str | None = None) -> bytes:
     given = key or rehearsal.credential()
     first = (f"POST {INFER} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {given}")
     return "\r\n".join((*first, *lines, "", "")).encode()
+
+
+def hybrid(rehearsal: Rehearsal, credential: Any = None, **options: Any) -> HybridOnnxModel:
+    """Make a model whose endpoint is the rehearsal."""
+    endpoint = rehearsal.endpoint("digits", **options)
+    given = credential or rehearsal.credential
+    return HybridOnnxModel(models.linear(), endpoint=endpoint, credential=given)
 
 
 def read_all(secured: ssl.SSLSocket) -> bytes:
@@ -282,6 +298,56 @@ def test_bandwidth(folder: Path) -> None:
         assert said.startswith("HTTP/1.1 200")
         assert "ms-azureml-bandwidth-request-delay-ms: 100" in said.partition("\r\n0\r\n")[2]
         assert rehearsal.snapshot().delayed_s > 0.1
+
+
+def test_the_library_reads_delayed_answers(folder: Path) -> None:
+    """Large tensors come whole through a gateway that delays them and sends trailers."""
+    limits = GatewayLimits(bandwidth_bytes_per_s=2_000_000)
+    with rehearse(folder, server="embedded", limits=limits) as rehearsal:
+        many = np.ones((10_000, 4), np.float32)
+        with hybrid(rehearsal) as model:
+            np.testing.assert_allclose(
+                model.predict(many, use_azure=True), model.predict(many), rtol=1e-5
+            )
+        assert rehearsal.snapshot().delayed_s > 0.1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        ("key", AuthenticationFailed),
+        ("weight", EndpointRefused),
+        ("late", EndpointTimeout),
+        ("model", EndpointRefused),
+        ("dead", EndpointUnavailable),
+        ("full", RateLimited),
+    ],
+)
+def test_the_library_reads_each_refusal(
+    rehearsal: Rehearsal, trouble: str, error: type[Exception]
+) -> None:
+    """Each status of the gateway becomes the error of the library that says what to do."""
+    options: dict[str, Any] = {"breaker_failures": None, "max_attempts": 1, "binary": True}
+    credential: Any = rehearsal.credential
+    if trouble == "key":
+        credential = lambda: "wrong"  # noqa: E731
+    elif trouble == "weight":
+        rehearsal.set_traffic({})
+    elif trouble == "model":
+        options["model_version"] = "7"
+    elif trouble == "dead":
+        rehearsal.kill("blue")
+    else:
+        rehearsal.hang("blue")
+    whole = head(rehearsal, f"Content-Length: {len(BODY)}") + BODY
+    with ExitStack() as stack:
+        if trouble == "full":
+            for _ in range(2):
+                stack.enter_context(raw(rehearsal, whole))
+            until(lambda: rehearsal.snapshot().deployments[0].in_flight == 2)
+        model = stack.enter_context(hybrid(rehearsal, credential, **options))
+        with pytest.raises(error):
+            model.predict(np.ones((1, 4), np.float32), use_azure=True)
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,10 @@ class DeploymentSnapshot:
     in_flight, waiting : int
         Requests that have a place, and those of them that wait before the model.
     codes : mapping of str to int
-        Answers of the gateway, by status; ``"gone"`` for clients that left before.
+        Answers of the gateway, by status.
     model_codes : mapping of str to int
-        Answers of the model itself, those to mirrored requests among them.
+        Answers of the model itself, those to mirrored requests among them; ``"dead"`` where its
+        server could not be reached.
     mirrored, mirror_dropped : int
         Requests that were copied here, and those that found no place.
     latency, model_latency : Latency
