@@ -13,6 +13,7 @@ from hybridmodel.cli.export_templates import Templates
 
 if TYPE_CHECKING:
     from hybridmodel.deploy import Exported
+    from hybridmodel.model import HybridOnnxModel
 
 
 @click.command()
@@ -109,7 +110,7 @@ def export(
 
         templates.write(built, again, folder)
 
-    with options.open_model(model_uri, config) as model:
+    with _opened(model_uri, config) as model:
         exported = deploy.export(model, folder, linked=not copy, beside=beside, **wishes)
     exported = replace(exported, notes=(*exported.notes, *notes))
     if as_json:
@@ -118,6 +119,17 @@ def export(
     options.echo_pairs(_pairs(exported))
     for note in exported.notes:
         click.echo(f"note: {note}", err=True)
+
+
+def _opened(uri: str, config: dict[str, Any]) -> HybridOnnxModel:
+    """Open a model, but a large ONNX file without its weights."""
+    from hybridmodel.cli.plain_onnx import open_onnx
+    from hybridmodel.deploy.skeleton import described
+    from hybridmodel.local.onnx_file import is_onnx_file
+
+    if not is_onnx_file(uri):
+        return options.open_model(uri, config)
+    return open_onnx(Path(uri), config, described(Path(uri)))
 
 
 def _described(exported: Exported) -> dict[str, Any]:

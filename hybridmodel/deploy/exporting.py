@@ -30,6 +30,7 @@ from hybridmodel.deploy.layout import (
 from hybridmodel.deploy.model_files import served, write_labels, write_model
 from hybridmodel.deploy.placing import staged
 from hybridmodel.deploy.planning import Plan, Wishes, check_servable, planned
+from hybridmodel.deploy.skeleton import described
 from hybridmodel.deploy.versions import check_place, settle
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import is_onnx_file
@@ -179,7 +180,9 @@ def _opened(uri: str | os.PathLike[str]) -> HybridOnnxModel:
     from hybridmodel.flavor import read_model
     from hybridmodel.model import HybridOnnxModel
 
-    return HybridOnnxModel(uri) if is_onnx_file(uri) else read_model(uri, look_only=True)
+    if is_onnx_file(uri):
+        return HybridOnnxModel(described(Path(uri)) or uri)
+    return read_model(uri, look_only=True)
 
 
 def _known_name(model: HybridOnnxModel) -> Any:

@@ -13,16 +13,19 @@ from typing import Any
 
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.local.protobuf import fields, head, spans, text, written
+from hybridmodel.local.protobuf import fields, head, packed, spans, text, written
 
 Piece = bytes | range
 """A part of an edited file: new bytes, or the place of old ones."""
 
 _GRAPH, _OPSET_IMPORT = 7, 8  # In ModelProto.
-_NODE, _INPUT, _OUTPUT, _VALUE_INFO = 1, 11, 12, 13  # In GraphProto.
+_NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13  # In GraphProto.
 _IDENTITY = b"Identity"
 _IDENTITY_SINCE = 9
 """A release of ONNX's operators for a graph that names none; every server knows it."""
+
+_SMALL_BYTES = 4096
+"""Up to this size a constant may be a shape, which others are inferred from."""
 
 _ELEMENTS = {
     name: number
@@ -51,8 +54,28 @@ def edited(view: memoryview, outputs: Mapping[str, TensorSpec]) -> list[Piece]:
         new = _new_field(number, view[content:end], outputs, rows)
         inner.append(range(begin, end) if new is None else new)
     opsets = b"" if _has_own_operators(view) else _own_operators()
-    size = sum(map(len, inner))
-    return _joined([range(start), opsets, head(_GRAPH, size), *inner, range(stop, len(view))])
+    return [opsets, *_with_graph(view, start, inner, stop)]
+
+
+def without_weights(view: memoryview) -> tuple[list[Piece], frozenset[str]]:
+    """Return the pieces of the file without its large constants, which are inputs instead.
+
+    So shapes can be inferred in little memory. Also return the names of these inputs.
+    """
+    start, value, stop = _graph(view)
+    known = {_name(view[a:b]) for number, _, a, b in spans(view, value, stop) if number == _INPUT}
+    inner: list[Piece] = []
+    taken = set()
+    for number, begin, content, end in spans(view, value, stop):
+        weight = _as_input(view[content:end]) if number == _INITIALIZER else None
+        if weight is None:
+            inner.append(range(begin, end))
+            continue
+        name, declaration = weight
+        taken.add(name)
+        if name not in known:  # Older files have all constants among the inputs.
+            inner.append(declaration)
+    return _with_graph(view, start, inner, stop), frozenset(taken)
 
 
 def _agrees(spec: TensorSpec, declared: Mapping[str, tuple[int, ...] | None]) -> bool:
@@ -67,6 +90,30 @@ def _graph(view: memoryview) -> tuple[int, int, int]:
         raise ConfigurationError("the ONNX file has its graph in several parts; save it again")
     start, value, stop = found[0]
     return start, value, stop
+
+
+def _with_graph(view: memoryview, start: int, inner: list[Piece], stop: int) -> list[Piece]:
+    """Return the file with other fields in its graph, which lies from `start` to `stop`."""
+    size = sum(map(len, inner))
+    return _joined([range(start), head(_GRAPH, size), *inner, range(stop, len(view))])
+
+
+def _as_input(tensor: memoryview) -> tuple[str, bytes] | None:
+    """Return name and declaration of a constant that is large or in another file."""
+    sizes: list[int] = []
+    name, element, is_external = "", 0, False
+    for number, value in fields(tensor):
+        if number == 1:  # TensorProto.dims
+            sizes += [value] if isinstance(value, int) else packed(value)
+        elif number == 2:  # .data_type
+            element = value
+        elif number == 8:
+            name = text(value)
+        elif number == 14:  # .data_location
+            is_external = value == 1
+    if len(tensor) <= _SMALL_BYTES and not is_external:
+        return None
+    return name, _value_info(_INPUT, name, element, [written(1, size) for size in sizes])
 
 
 def _declared(view: memoryview) -> dict[str, tuple[int, ...] | None]:
@@ -145,10 +192,14 @@ def _declaration(spec: TensorSpec, rows: bytes) -> bytes:
     sizes = [b"" if size == WILDCARD else written(1, size) for size in spec.shape]
     if spec.batched:
         sizes[0] = rows
-    shape = b"".join(written(1, size) for size in sizes)
     element = _ELEMENTS[BY_DATATYPE[spec.datatype].onnx]
+    return _value_info(_OUTPUT, spec.name, element, sizes)
+
+
+def _value_info(number: int, name: str, element: int, sizes: list[bytes]) -> bytes:
+    shape = b"".join(written(1, size) for size in sizes)
     tensor = written(1, element) + written(2, shape)
-    return written(_OUTPUT, written(1, spec.name.encode()) + written(2, written(1, tensor)))
+    return written(number, written(1, name.encode()) + written(2, written(1, tensor)))
 
 
 def _has_own_operators(view: memoryview) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -17,20 +17,17 @@ _BLOCK_BYTES = 1 << 20
 _RANGE_BYTES = 1 << 30
 
 
-def clone(source: Path, target: Path, *, linked: bool = True) -> str:
-    """Make `target` the same file as `source` by the cheapest means; return which.
+def clone(source: Path, target: Path, means: Collection[str] = (REFLINK, HARD_LINK)) -> str:
+    """Make `target` the same file as `source` by the first of some means that works; return it.
 
-    A reflink shares the disk's blocks until one of both is changed, a hard link is the same file. A
-    copy is made where the file system has neither, or with ``linked=False``.
+    A reflink shares the disk's blocks until one of both is changed, a hard link is the same file.
+    Where the file system has none of them, it is a copy.
     """
     real = source.resolve()  # A hard link to a symbolic link would be one too.
-    means: tuple[tuple[str, Callable[[Path, Path], None]], ...] = (
-        (REFLINK, _reflink),
-        (HARD_LINK, os.link),
-    )
-    for word, link in means if linked else ():
+    links: Mapping[str, Callable[[Path, Path], None]] = {REFLINK: _reflink, HARD_LINK: os.link}
+    for word in means:
         with suppress(OSError, NotImplementedError):
-            link(real, target)
+            links[word](real, target)
             return word
         target.unlink(missing_ok=True)
     with real.open("rb", buffering=0) as old, target.open("wb", buffering=0) as new:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
 from hybridmodel.deploy.graph_edits import edited, to_declare
 from hybridmodel.deploy.layout import MODEL_FILE
-from hybridmodel.deploy.linking import COPY, HARD_LINK, assemble, clone
+from hybridmodel.deploy.linking import COPY, HARD_LINK, REFLINK, assemble, clone
 from hybridmodel.deploy.trying import MOST_BYTES, opened, same_answers, size_bytes
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
@@ -64,9 +64,9 @@ def write_model(
     folder.mkdir(parents=True)
     outputs = _to_declare(onnx, local.spec)
     notes = [] if verify else _unverified(onnx)
-    if not notes:
+    if not notes and onnx.sha256:
         onnx.verify()
-    means = _write_files(onnx, outputs, folder, linked)
+    means = _write_files(onnx, outputs, folder, _means(onnx) if linked else ())
     notes += _redeclared(outputs)
     if outputs:
         notes += _check_edited(local, folder / MODEL_FILE)
@@ -79,13 +79,20 @@ def write_model(
 
 
 def _write_files(
-    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], folder: Path, linked: bool
+    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], folder: Path, means: Collection[str]
 ) -> list[str]:
-    means = [_write_graph(onnx, outputs, folder / MODEL_FILE, linked)]
+    """Return how each file came there."""
+    found = [_write_graph(onnx, outputs, folder / MODEL_FILE, means)]
     for name in onnx.external_files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        means.append(clone(_path(onnx).parent / name, folder / name, linked=linked))
-    return means
+        found.append(clone(_path(onnx).parent / name, folder / name, means))
+    return found
+
+
+def _means(onnx: OnnxFile) -> Collection[str]:
+    """Return how files may be linked: only those of a saved model are never written again."""
+    is_saved = onnx.sha256 and onnx.external_hashes.keys() == set(onnx.external_files)
+    return (REFLINK, HARD_LINK) if is_saved else (REFLINK,)
 
 
 def _to_declare(onnx: OnnxFile, spec: ModelSpec) -> dict[str, TensorSpec]:
@@ -97,21 +104,21 @@ def _to_declare(onnx: OnnxFile, spec: ModelSpec) -> dict[str, TensorSpec]:
 
 
 def _write_graph(
-    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], target: Path, linked: bool
+    onnx: OnnxFile, outputs: Mapping[str, TensorSpec], target: Path, means: Collection[str]
 ) -> str:
     if outputs:
         with onnx.view() as view:
             pieces = edited(view, outputs)
         assemble(_path(onnx) if onnx.data is None else onnx.data, pieces, target)
     elif onnx.data is None:
-        return clone(_path(onnx), target, linked=linked)
+        return clone(_path(onnx), target, means)
     else:
         target.write_bytes(onnx.data)
     return COPY
 
 
 def _unverified(onnx: OnnxFile) -> list[str]:
-    if onnx.data is not None or size_bytes(onnx) <= MOST_BYTES:
+    if onnx.data is not None or not onnx.sha256 or size_bytes(onnx) <= MOST_BYTES:
         return []
     said = f"the hash of the model was not compared, as it has over {MOST_BYTES >> 20} MiB"
     return [f"{said}; --verify does that"]

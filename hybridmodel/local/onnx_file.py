@@ -92,6 +92,16 @@ class OnnxFile:
             _check_stored(onnx, zipmaps, scan(view, str(path)))
         return onnx
 
+    @classmethod
+    def unread(cls, path: Path) -> OnnxFile:
+        """Return a model at a path that is scanned only: its hash is not known, and is empty."""
+        onnx = cls("", None, path.absolute())
+        with onnx.view() as view:
+            contents = scan(view, str(path))
+        external, shapeless = tuple(sorted(contents.external)), frozenset(contents.unranked)
+        _check_external(onnx._file, external)
+        return replace(onnx, external_files=external, zipmaps=contents.zipmaps, unranked=shapeless)
+
     @property
     def size_bytes(self) -> int:
         """Length of the ONNX file itself."""
