@@ -67,6 +67,9 @@ def place(stage: Path, target: Path, found: list[Path]) -> None:
         for before, after in reversed(done):
             with suppress(OSError):
                 after.rename(before)
+        for folder in (target / parent for unit in found for parent in unit.parents[:-1]):
+            with suppress(OSError):  # Only empty folders go.
+                folder.rmdir()
         raise
 
 

@@ -85,18 +85,23 @@ def _rows_apart(local: LocalSession) -> bool | None:
         together = _answers(local, feeds)
         if together is None:
             continue
-        alone = [
-            _answers(local, {name: values[row : row + 1] for name, values in feeds.items()})
-            for row in range(_ROWS)
-        ]
-        for name, values in together.items():
-            for row, answer in enumerate(alone):
-                if answer is None or not _alike(values[row : row + 1], answer[name]):
-                    return False
-            # A model that says the same to every row would say so in any company.
-            rows = (values[row : row + 1] for row in range(1, _ROWS))
-            seen = seen or any(not _equal(values[:1], row) for row in rows) or None
+        for row in range(_ROWS):
+            alone = _answers(local, {name: _row(values, row) for name, values in feeds.items()})
+            if alone is None or any(
+                not _alike(_row(values, row), alone[name]) for name, values in together.items()
+            ):
+                return False
+        # A model that says the same to every row would say so in any company.
+        seen = seen or any(map(_has_different_rows, together.values())) or None
     return seen
+
+
+def _row(values: Array, row: int) -> Array:
+    return values[row : row + 1]
+
+
+def _has_different_rows(values: Array) -> bool:
+    return any(not _equal(_row(values, 0), _row(values, row)) for row in range(1, len(values)))
 
 
 def _takes_zeros(local: LocalSession, shapes: list[list[int]]) -> bool | None:

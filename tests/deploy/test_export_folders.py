@@ -204,6 +204,10 @@ def test_a_move_that_fails_is_undone(out: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigurationError, match="Permission denied"):
         export(linear(seed=1), out, model_name="m", overwrite=True, queue_size=9)
     assert content(out) == before
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        export(linear(), out, model_name="n", overwrite=True)
+    assert content(out) == before
+    assert [path.name for path in (out / "models").iterdir()] == ["m"]
 
 
 @pytest.fixture(scope="module")
