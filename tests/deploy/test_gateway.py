@@ -298,6 +298,25 @@ def test_bandwidth(folder: Path) -> None:
         assert said.startswith("HTTP/1.1 200")
         assert "ms-azureml-bandwidth-request-delay-ms: 100" in said.partition("\r\n0\r\n")[2]
         assert rehearsal.snapshot().delayed_s > 0.1
+        old = head(rehearsal, lines[0]).replace(b"HTTP/1.1", b"HTTP/1.0") + spaces
+        with raw(rehearsal, old) as secured:
+            said = read_all(secured).decode()
+        assert said.startswith("HTTP/1.1 200")
+        assert "chunked" not in said, "HTTP/1.0 has no trailers"
+
+
+def test_answers_that_nobody_takes(folder: Path) -> None:
+    """A client that reads nothing loses its connection, and the answer its memory."""
+    limits = GatewayLimits(idle_s=0.3)
+    count = 200_000
+    tensor = {"name": "x", "datatype": "FP32", "shape": [count, 4], "data": [0] * (4 * count)}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    with rehearse(folder, server="embedded", limits=limits, without=["bandwidth"]) as rehearsal:
+        with raw(rehearsal, head(rehearsal, f"Content-Length: {len(body)}") + body):
+            until(lambda: rehearsal.snapshot().codes)
+            assert rehearsal.snapshot().held_bytes > 1_000_000
+            until(lambda: rehearsal.snapshot().connections == 0)
+        assert rehearsal.snapshot().held_bytes == 0
 
 
 def test_the_library_reads_delayed_answers(folder: Path) -> None:

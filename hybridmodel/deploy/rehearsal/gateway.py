@@ -9,7 +9,6 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, cast
 
 import h11
@@ -78,9 +77,10 @@ class Gateway:
         serving = cast("asyncio.Task[None]", asyncio.current_task())
         self._serving[serving] = connection
         try:
-            with suppress(*_ENDS):
-                while await self._one(connection):
-                    pass
+            while await self._one(connection):
+                pass
+        except _ENDS:
+            connection.abort()
         finally:
             del self._serving[serving]
             self._endpoint.connections -= 1
@@ -280,7 +280,12 @@ class Gateway:
         if request is not None and "request-ids" in self._switches:
             answer = _with_ids(answer, header(request, _CLIENTS_ID), by)
         is_head = request is not None and request.method == b"HEAD"
-        await respond(connection, answer, close=close, is_head=is_head)
+        memory, size = self._endpoint.memory, len(answer.body)
+        memory.held_bytes += size
+        try:
+            await respond(connection, answer, close=close, is_head=is_head)
+        finally:
+            memory.held_bytes -= size
         if close:
             await connection.linger()
 

@@ -14,6 +14,7 @@ from hybridmodel.deploy.rehearsal.memory import Share
 Headers = Sequence[tuple[bytes, bytes]]
 
 _READ_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 18
 _LINGER_S = 1.0
 
 _HOP_BY_HOP = frozenset(
@@ -101,9 +102,13 @@ class Connection:
         return False
 
     async def send(self, *events: Any) -> None:
-        """Send events at once."""
-        self._writer.write(b"".join(map(self._sent, events)))
-        await self._writer.drain()
+        """Send events; raises TimeoutError where the other side takes nothing for long."""
+        data = memoryview(b"".join(map(self._sent, events)))
+        # A stream over TLS swallows a single piece of any size, and says that it is through.
+        for at in range(0, len(data), _PIECE_BYTES):
+            self._writer.write(data[at : at + _PIECE_BYTES])
+            async with asyncio.timeout(self._idle_s):
+                await self._writer.drain()
 
     async def linger(self) -> None:
         """Read what still comes, for a moment: a socket that is closed unread takes back an answer.
@@ -132,8 +137,10 @@ class Connection:
 async def respond(connection: Connection, answer: Answer, *, close: bool, is_head: bool) -> None:
     """Send an answer; `is_head` leaves out the body."""
     headers = list(answer.headers)
-    if answer.trailers:
-        names = b", ".join(name for name, _ in answer.trailers)
+    takes_trailers = connection.http.their_http_version != b"1.0" and not is_head
+    trailers = list(answer.trailers) if takes_trailers else []
+    if trailers:
+        names = b", ".join(name for name, _ in trailers)
         headers += [(b"transfer-encoding", b"chunked"), (b"trailer", names)]
     else:
         headers.append((b"content-length", b"%d" % len(answer.body)))
@@ -142,4 +149,4 @@ async def respond(connection: Connection, answer: Answer, *, close: bool, is_hea
     events: list[Any] = [h11.Response(status_code=answer.status, headers=headers)]
     if answer.body and not is_head:
         events.append(h11.Data(data=answer.body))
-    await connection.send(*events, h11.EndOfMessage(headers=list(answer.trailers)))
+    await connection.send(*events, h11.EndOfMessage(headers=trailers))
