@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybridmodel import HybridOnnxModel, save_model
 from hybridmodel.deploy.azure import Wanted, write_hybrid
@@ -195,9 +197,20 @@ MISTAKES = {
     "an unknown mode": ({"inputs": ROWS, "params": {"mode": "somewhere"}}, 400, "somewhere"),
     "a wrong flag": ({"inputs": ROWS, "params": {"provenance": "maybe"}}, 400, "provenance"),
     "too few columns": ({"inputs": [[1, 2]]}, 400, "InputMismatch"),
-    "no table": ({"dataframe_split": {"columns": ["a"], "data": 3}}, 400, "no table"),
-    "more in a table": ({"dataframe_split": {**SPLIT, "dtype": "x"}}, 400, "no table"),
-    "records as an object": ({"dataframe_records": {"a": 1}}, 400, "no table"),
+    "no table": ({"dataframe_split": {"columns": ["a"], "data": 3}}, 400, "cannot be read"),
+    "more in a table": ({"dataframe_split": {**SPLIT, "dtype": "x"}}, 400, "cannot be read"),
+    "rows of two lengths": (
+        {"dataframe_split": {"columns": COLUMNS, "data": [[1, 2, 3, 4], [1]]}},
+        400,
+        "same length",
+    ),
+    "rows of other columns": (
+        {"dataframe_records": [RECORDS[0], {"a": 1}]},
+        400,
+        "not all rows have the same columns",
+    ),
+    "an output that is no name": ({"inputs": ROWS, "params": {"output": []}}, 400, "is a name"),
+    "records as an object": ({"dataframe_records": {"a": 1}}, 400, "cannot be read"),
 }
 
 
@@ -262,6 +275,43 @@ def test_answers_as_json(case: str) -> None:
     answer, plainly = ANSWERS[case]
     assert plain(answer) == plainly
     json.dumps(plain(answer), allow_nan=False)
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from([*COLUMNS, "columns", "data", "index", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([*COLUMNS, "columns", "data", "index", "x"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+_KEYS = st.sampled_from(
+    ["dataframe_split", "dataframe_records", "instances", "inputs", "input_data"]
+)
+_PARAMS = st.dictionaries(
+    st.sampled_from(["use_azure", "mode", "timeout", "output", "provenance"]), _VALUES, max_size=2
+)
+
+
+@pytest.fixture(scope="module")
+def local() -> Scoring:
+    """Score with a model without an endpoint, in this process."""
+    return Scoring(HybridOnnxModel(models.linear(), feature_names=COLUMNS))
+
+
+@given(key=_KEYS, value=_VALUES, params=_PARAMS)
+def test_whatever_comes_is_the_callers(local: Scoring, key: str, value: Any, params: Any) -> None:
+    """Any body of JSON is answered, or refused as the caller's mistake; it is never a 500."""
+    reply = local.reply(json.dumps({key: value, "params": params}).encode(), None)
+    assert reply.status in (200, 400), reply.body
+    json.loads(reply.body)
 
 
 def test_a_table_keeps_its_index() -> None:

@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
 
 _JSON = "application/json"
-_FRAMES = ("dataframe_split", "dataframe_records")
-_ARRAYS = ("instances", "inputs")
-_AZURE = "input_data"
-_KEYS = (*_FRAMES, *_ARRAYS, _AZURE)
 _PARAMS = tuple(name for name, _ in PARAMS)
 
 
@@ -91,10 +87,10 @@ def read_request(body: bytes) -> tuple[Any, Mapping[str, Any]]:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InputMismatch(f"the body is not JSON: {error}") from error
-    named = [key for key in _KEYS if key in given] if isinstance(given, dict) else []
+    named = [key for key in _READERS if key in given] if isinstance(given, dict) else []
     if len(named) != 1 or given.keys() - {*named, "params"}:
         raise InputMismatch(
-            f"the body is an object with one of {', '.join(_KEYS)}, and params if there are any"
+            f"the body is an object with one of {', '.join(_READERS)}, and params if there are any"
         )
     params = given.get("params") or {}
     (key,) = named
@@ -113,29 +109,24 @@ def plain(answer: Any) -> Any:
 
 
 def _checked(params: Any) -> dict[str, Any]:
-    """Return params as `HybridOnnxModel.predict` takes them; a mode is the name of one."""
+    """Return params as `HybridOnnxModel.predict` takes them."""
     if not isinstance(params, dict) or params.keys() - set(_PARAMS):
         raise InputMismatch(
             f"params is an object with some of {', '.join(_PARAMS)}, not {shown(params)}"
         )
-    if not isinstance(params.get("mode"), (str, type(None))):
-        raise InputMismatch(f"the param mode is a name, not {shown(params['mode'])}")
+    for name in ("mode", "output"):
+        if not isinstance(params.get(name), (str, type(None))):
+            raise InputMismatch(f"the param {name} is a name, not {shown(params[name])}")
     if "provenance" in params:
         return params | {"provenance": bool(parse_use_azure(params["provenance"], "provenance"))}
     return params
 
 
 def _data(key: str, value: Any) -> Any:
-    if key == _AZURE:
-        is_frame = isinstance(value, dict) and "data" in value
-        key = "dataframe_split" if is_frame else "inputs"
-    if key in _ARRAYS:
-        return _array(value)
-    read: Callable[[Any], Any] = _split if key == "dataframe_split" else _records
     try:
-        return read(value)
+        return _READERS[key](value)
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputMismatch(f"{key}: no table can be made of it ({error})") from error
+        raise InputMismatch(f"{key}: cannot be read as rows ({error})") from error
 
 
 def _array(value: Any) -> Any:
@@ -151,15 +142,36 @@ def _split(value: Any) -> Any:
     known = {name: value[name] for name in ("columns", "index", "data") if name in value}
     if value.keys() - known.keys():
         raise ValueError(f"it has {', '.join(sorted(value.keys() - known.keys()))}")
+    rows = known.get("data", [])
+    # Pandas fills short rows up with NaN.
+    if not all(isinstance(row, list) for row in rows) or len(set(map(len, rows))) > 1:
+        raise ValueError("data is a list of rows, lists of the same length")
     return pd.DataFrame(**known)
 
 
 def _records(value: Any) -> Any:
     import pandas as pd
 
-    if not isinstance(value, list):
-        raise TypeError(f"it is a list of rows, not {shown(value)}")
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise TypeError("it is a list of rows, objects with a value for each column")
+    if any(row.keys() != value[0].keys() for row in value):
+        raise ValueError("not all rows have the same columns")
     return pd.DataFrame.from_records(value)
+
+
+def _azure(value: Any) -> Any:
+    """Return what Azure's own form holds: a table, or arrays."""
+    is_table = isinstance(value, dict) and "data" in value
+    return _split(value) if is_table else _array(value)
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "instances": _array,
+    "inputs": _array,
+    "input_data": _azure,
+}
 
 
 def _finite(value: Any) -> Any:
