@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import stat
 from collections.abc import Iterator
@@ -198,6 +199,7 @@ def test_a_server_that_does_not_start(tmp_path: Path, monkeypatch: pytest.Monkey
     with rehearsal:
         assert ask(rehearsal).status == 200
     rehearsal.stop()
+    assert not list(files_of(folder).parent.glob(f"{files_of(folder).name}*"))
     assert "not running" in repr(rehearsal)
 
 
@@ -288,6 +290,7 @@ def test_controls_of_others_are_not_believed(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(ConfigurationError, match="is damaged"):
         Control(tmp_path)
+    shutil.rmtree(file.parent)
 
 
 def test_external_data(tmp_path: Path) -> None:

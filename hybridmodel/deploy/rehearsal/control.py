@@ -13,10 +13,10 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.environments import cache_folder
@@ -56,16 +56,13 @@ def held(folder: Path) -> Iterator[Path]:
     Raises `ConfigurationError` if the folder is rehearsed already.
     """
     files = files_of(folder)
-    files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = files.with_suffix(".lock").open("w")
-    try:
-        _take(lock, folder)
+    files.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(files.with_suffix(".lock"), folder):
+        files.mkdir(exist_ok=True, mode=0o700)
         try:
             yield files
         finally:
             shutil.rmtree(files, ignore_errors=True)
-    finally:
-        lock.close()
 
 
 def write_address(files: Path, address: Address) -> None:
@@ -185,15 +182,41 @@ def _check_owner(found: os.stat_result, file: Path) -> None:
         )
 
 
-def _take(lock: IO[str], folder: Path) -> None:
+@contextmanager
+def _locked(path: Path, folder: Path) -> Iterator[None]:
+    """Hold a lock, which the system releases with the process, and remove its file at the end."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            _take(descriptor, folder)
+            if not _is_there(descriptor, path):
+                continue  # Whoever held it has removed it since.
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps what is open.
+                    path.unlink()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _take(descriptor: int, folder: Path) -> None:
     try:
         import fcntl
     except ImportError:  # pragma: no cover - Windows
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ConfigurationError(
             f"{folder} is rehearsed already, by another process; `hybridmodel rehearse status "
             f"{folder}` shows it"
         ) from None
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
