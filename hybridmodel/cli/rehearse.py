@@ -119,7 +119,7 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     metavar="NAME=NUMBER",
     multiple=True,
     callback=_limit,
-    help="Another number than Azure's, such as token_s=60 or bandwidth_bytes_per_s=1e6. "
+    help="Another number than Azure's, such as token_s=60 or bandwidth_bytes_per_s=1000000. "
     "Repeatable.",
 )
 @click.option(

@@ -250,16 +250,16 @@ def test_refused_changes(change: Any, words: str) -> None:
 
 
 def test_rate_is_of_one_second() -> None:
-    """The limit counts the requests of the last second, and those before it no longer."""
+    """The limit counts what was taken in the last second, and neither older nor refused."""
     clock = Clock()
     settings = Endpoint(name="e", deployments=(Deployment(name="blue", models=Path()),))
     limits = GatewayLimits(requests_per_s=2, connections_per_s=2, connections=9)
     endpoint = LiveEndpoint(settings, {"blue": Idle()}, Switches(), limits, clock)
+    assert [endpoint.arrived() for _ in range(9)] == [True] * 2 + [False] * 7
+    assert [endpoint.connected() for _ in range(9)] == [True] * 2 + [False] * 7
+    clock.now += 1.01
     assert [endpoint.arrived() for _ in range(3)] == [True, True, False]
     assert [endpoint.connected() for _ in range(3)] == [True, True, False]
-    clock.now += 1.01
-    assert endpoint.arrived()
-    assert endpoint.connected()
 
 
 def test_latencies() -> None:

@@ -316,6 +316,9 @@ def test_a_folder_is_only_read(tmp_path: Path) -> None:
 
 
 def test_limits_can_be_others() -> None:
-    """Azure's numbers are the defaults."""
+    """Azure's numbers are the defaults, and what can be no limit is refused."""
     assert GatewayLimits().requests_per_s == 500
     assert GatewayLimits(idle_s=1).idle_s == 1
+    for wrong in ({"requests_per_s": 0}, {"max_body_bytes": 1.5}, {"idle_s": -1}, {"token_s": "1"}):
+        with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+            GatewayLimits(**wrong)

@@ -12,6 +12,7 @@ request                   body                                            answer
 ``POST /revive``          ``{"deployment": "green"}``                     the snapshot after it
 ``POST /scale``           ``{"deployment": "green", "instances": 2}``     the snapshot after it
 ``POST /token``                                                           as Azure's management
+``POST /keys``                                                            the same, for keys
 ``GET /identity``         (with ``X-IDENTITY-HEADER`` instead)            as a managed identity
 ========================  ==============================================  =======================
 
@@ -66,6 +67,7 @@ class Admin:
         self.routes = [
             Route("/snapshot", self._guarded(self._snapshot)),
             Route("/token", self._guarded(self._token), methods=["POST"]),
+            Route("/keys", self._guarded(self._both_keys), methods=["POST"]),
             Route("/identity", self._as_identity),
             *(
                 Route(f"/{name}", self._guarded(self._changing(change)), methods=["POST"])
@@ -126,6 +128,10 @@ class Admin:
             "tokenType": "Bearer",
         }
         return JSONResponse(said)
+
+    async def _both_keys(self, _: Request) -> Response:
+        keys = self._keys
+        return JSONResponse({"primaryKey": keys.primary, "secondaryKey": keys.secondary})
 
     async def _as_identity(self, request: Request) -> Response:
         """Answer as the managed identity of an App Service does, which azure-identity asks."""

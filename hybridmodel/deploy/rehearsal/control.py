@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from hybridmodel.deploy.rehearsal.keys import Token
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.environments import cache_folder
 
@@ -92,11 +93,16 @@ def read_address(folder: Path) -> Address:
         raise ConfigurationError(f"{file}: is damaged; end the rehearsal and remove it") from None
 
 
+def is_rehearsed(folder: Path) -> bool:
+    """Tell whether a folder is rehearsed, or was by one that was killed."""
+    return (files_of(folder) / _ADDRESS).is_file()
+
+
 class Control:
     """Watches and changes a rehearsal that runs in any process of this user.
 
-    It has the methods of `hybridmodel.deploy.rehearsal.running.Rehearsal`; `snapshot` returns the
-    dict of `Snapshot.as_json`.
+    It has the methods of `hybridmodel.deploy.rehearsal.running.Rehearsal` that do so; `snapshot`
+    returns the dict of `Snapshot.as_json`.
 
     Parameters
     ----------
@@ -112,6 +118,18 @@ class Control:
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder)
         self._address = read_address(self._folder)
+
+    @property
+    def authority(self) -> Path:
+        """File with the authority that vouches for the address, in PEM."""
+        return files_of(self._folder) / "ca.pem"
+
+    def credential(self) -> str | Token:
+        """Return the key, or a new token; to be given as ``credential=control.credential``."""
+        if self.snapshot()["auth_mode"] == "key":
+            return str(self._ask("POST", "/keys")["primaryKey"])
+        said = self._ask("POST", "/token")
+        return Token(str(said["accessToken"]), int(said["expiryTimeUtc"]))
 
     def snapshot(self) -> dict[str, Any]:
         """Return what can be seen of it now."""

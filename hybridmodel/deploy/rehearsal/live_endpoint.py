@@ -10,6 +10,7 @@ from typing import Any
 
 from hybridmodel.checks import as_float, check_count, check_seconds, shown
 from hybridmodel.deploy.azure.limits import MOST_INSTANCES
+from hybridmodel.deploy.rehearsal.bandwidth import Rate
 from hybridmodel.deploy.rehearsal.behaviours import Switches
 from hybridmodel.deploy.rehearsal.live import Clock, LiveDeployment, Server
 from hybridmodel.deploy.rehearsal.memory import Memory
@@ -19,7 +20,7 @@ from hybridmodel.deploy.rehearsal.traffic import Traffic
 from hybridmodel.exceptions import ConfigurationError
 
 _RATE_S = 5.0
-_MOST_ARRIVALS = 5000
+_MOST_ARRIVALS = 10_000
 
 
 class LiveEndpoint:
@@ -53,7 +54,8 @@ class LiveEndpoint:
         self.memory = Memory(limits.max_held_bytes)
         self.delayed_s = 0.0
         self._arrivals: deque[float] = deque(maxlen=_MOST_ARRIVALS)
-        self._connections: deque[float] = deque(maxlen=_MOST_ARRIVALS)
+        self._requests = Rate(limits.requests_per_s, clock)
+        self._connections = Rate(limits.connections_per_s, clock)
         self._since = clock()
 
     def set_traffic(self, shares: Mapping[str, int]) -> None:
@@ -95,24 +97,15 @@ class LiveEndpoint:
 
     def arrived(self) -> bool:
         """Note a request; return whether the endpoint takes so many in a second."""
-        now, arrivals = self.clock(), self._arrivals
-        arrivals.append(now)
-        most = self.limits.requests_per_s
-        if "rate-429" not in self.switches or len(arrivals) <= most:
-            return True
-        return now - arrivals[-1 - most] > 1.0
+        self._arrivals.append(self.clock())
+        return "rate-429" not in self.switches or self._requests.takes()
 
     def connected(self) -> bool:
         """Count a connection, unless there are too many at a time or in a second."""
-        now, new = self.clock(), self._connections
-        new.append(now)
-        limits = self.limits
-        if "connections" in self.switches:
-            most = limits.connections_per_s
-            if len(new) > most and now - new[-1 - most] <= 1.0:
-                return False
-            if self.connections >= limits.connections:
-                return False
+        if "connections" in self.switches and (
+            self.connections >= self.limits.connections or not self._connections.takes()
+        ):
+            return False
         self.connections += 1
         return True
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-AUTH_MODES = ("key", "aml_token", "aad_token")
+from hybridmodel.checks import as_float, check_count, shown
+from hybridmodel.exceptions import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,11 @@ class GatewayLimits:
         Of one request or answer; a larger one gets 413. The rehearsal's own: Azure's is unknown.
     max_held_bytes : int
         Of all requests and answers in memory; beyond it a request gets 503. The rehearsal's own.
+
+    Raises
+    ------
+    ConfigurationError
+        If a number is none that can be a limit.
     """
 
     requests_per_s: int = 500
@@ -77,3 +84,13 @@ class GatewayLimits:
     token_s: float = 3600.0
     max_body_bytes: int = 1 << 27
     max_held_bytes: int = 1 << 29
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, is_time = getattr(self, item.name), item.name.endswith("_s")
+            if "_per_s" in item.name or not is_time:
+                check_count(item.name, value, 1, 1 << 53)
+            elif not 0 <= as_float(value) < math.inf:
+                raise ConfigurationError(
+                    f"{item.name} is a number of seconds from 0 up, not {shown(value)}"
+                )
