@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridmodel.cli import export_templates
@@ -122,6 +122,7 @@ def test_settings_fit_each_other(exports: dict[str, Path], kind: str) -> None:
         assert float(variables["HYBRIDMODEL_MAX_TIMEOUT_S"]) * 1000 < settings["request_timeout_ms"]
 
 
+@settings(deadline=None, max_examples=100)
 @given(
     queue=st.integers(1, 10_000),
     timeout_s=st.floats(0.001, 300),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridmodel import HybridOnnxModel, save_model
@@ -306,6 +306,7 @@ def local() -> Scoring:
     return Scoring(HybridOnnxModel(models.linear(), feature_names=COLUMNS))
 
 
+@settings(deadline=None, max_examples=100)
 @given(key=_KEYS, value=_VALUES, params=_PARAMS)
 def test_whatever_comes_is_the_callers(local: Scoring, key: str, value: Any, params: Any) -> None:
     """Any body of JSON is answered, or refused as the caller's mistake; it is never a 500."""

@@ -142,6 +142,12 @@ def _split(value: Any) -> Any:
     known = {name: value[name] for name in ("columns", "index", "data") if name in value}
     if value.keys() - known.keys():
         raise ValueError(f"it has {', '.join(sorted(value.keys() - known.keys()))}")
+    if any(
+        isinstance(label, (list, dict))
+        for name in ("columns", "index")
+        for label in known.get(name) or ()
+    ):
+        raise ValueError("columns and index are lists of names or numbers")
     rows = known.get("data", [])
     # Pandas fills short rows up with NaN.
     if not all(isinstance(row, list) for row in rows) or len(set(map(len, rows))) > 1:
