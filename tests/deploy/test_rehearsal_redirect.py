@@ -114,7 +114,7 @@ def test_a_saved_route_is_redirected_too(
         load_model(routed)
 
 
-@pytest.mark.parametrize("who", ["variable", "function", "token", "host key", "allow", "file"])
+@pytest.mark.parametrize("who", ["variable", "function", "token", "host key", "allow", "file", "*"])
 def test_no_secret_follows(
     saved: Path, environment: pytest.MonkeyPatch, rehearsal: Rehearsal, tmp_path: Path, who: str
 ) -> None:
@@ -131,6 +131,8 @@ def test_no_secret_follows(
         environment.setenv(
             f"HYBRIDMODEL_KEY_{TARGET.removeprefix('HYBRIDMODEL_ENDPOINT_')}", CANARY
         )
+    elif who == "*":
+        environment.setenv("HYBRIDMODEL_ALLOW", "*")
     elif who == "allow":
         given = {"allow": [f"DIGITS_KEY@{place}"]}
     elif who == "file":

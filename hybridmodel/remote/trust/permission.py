@@ -142,8 +142,9 @@ class Permission:
         """Return a ground that nobody but the environment has given, for a place it chose."""
         if secret is None:
             return "on this machine"
-        text = value_of(ALLOW_ENV)
-        granted = text and _covered(_parsed(text), secret, self.place)
+        # '*' was said of other places.
+        named = (grant for grant in _parsed(value_of(ALLOW_ENV) or "") if grant.place is not None)
+        granted = any(grant.covers(secret, self.place) for grant in named)
         return f"granted in {ALLOW_ENV}" if granted else None
 
     def _by_grant(self, secret: str | None) -> str | None:
