@@ -41,7 +41,7 @@ class Clock:
 class Idle:
     """A server that is always there and never asked."""
 
-    kind, models, address, is_running = "none", ("digits",), "", True
+    kind, models, key, address, is_running = "none", ("digits",), None, "", True
 
     def answers(self) -> bool:
         """Tell that it is there."""

@@ -322,3 +322,12 @@ def test_limits_can_be_others() -> None:
     for wrong in ({"requests_per_s": 0}, {"max_body_bytes": 1.5}, {"idle_s": -1}, {"token_s": "1"}):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             GatewayLimits(**wrong)
+
+
+def test_the_embedded_server_wants_its_own_key(running: Rehearsal) -> None:
+    """Others on this machine cannot go around the gateway, not even with the endpoint's key."""
+    host, port = running._servers["blue"].address
+    url = f"http://{host}:{port}/v2/models/digits"
+    for key in ("", str(running.credential())):
+        assert urllib3.request("GET", url, headers={"Authorization": f"Bearer {key}"}).status == 401
+    assert ask(running, "/v2/models/digits", None).status == 200

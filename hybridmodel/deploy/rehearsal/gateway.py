@@ -9,13 +9,14 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, cast
 
 import h11
 
 from hybridmodel.deploy.rehearsal.bandwidth import Bandwidth
 from hybridmodel.deploy.rehearsal.keys import Keys
-from hybridmodel.deploy.rehearsal.live import LiveDeployment
+from hybridmodel.deploy.rehearsal.live import LiveDeployment, Server
 from hybridmodel.deploy.rehearsal.live_endpoint import LiveEndpoint
 from hybridmodel.deploy.rehearsal.memory import NoRoom, Share
 from hybridmodel.deploy.rehearsal.messages import (
@@ -29,7 +30,7 @@ from hybridmodel.deploy.rehearsal.messages import (
 from hybridmodel.deploy.rehearsal.refusals import PIN, Admitted, Refusals
 from hybridmodel.deploy.rehearsal.swagger import PATH, describe
 from hybridmodel.deploy.rehearsal.traffic import Draw
-from hybridmodel.deploy.rehearsal.upstream import Forwarded, Upstream
+from hybridmodel.deploy.rehearsal.upstream import Forwarded, Place, Upstream
 
 Sleep = Callable[[float], Awaitable[Any]]
 
@@ -59,7 +60,7 @@ class Gateway:
         self._refusals = Refusals(endpoint, keys, draw)
         self._draw, self._sleep, self._clock = draw, sleep, clock
         self._upstreams = {
-            name: Upstream(lambda one=one: one.server.address, limits.max_body_bytes)  # type: ignore[misc]
+            name: Upstream(partial(_place, one.server), limits.max_body_bytes, one.server.key)
             for name, one in endpoint.deployments.items()
         }
         rate = limits.bandwidth_bytes_per_s
@@ -309,3 +310,7 @@ def _with_ids(answer: Answer, clients: str | None, by: LiveDeployment | None) ->
     if by is not None:
         headers.append((PIN, by.name.encode()))
     return Answer(answer.status, headers, answer.body, answer.reason, answer.trailers)
+
+
+def _place(server: Server) -> Place:
+    return server.address

@@ -15,10 +15,14 @@ Clock = Callable[[], float]
 
 
 class Server(Protocol):
-    """What runs the models of one deployment; only `address` and `is_running` are quick."""
+    """What runs the models of one deployment; what it is asked with `key` is for the gateway only.
+
+    Of what can be called, only `address` and `is_running` are quick.
+    """
 
     kind: str
     models: tuple[str, ...]
+    key: str | None
 
     @property
     def address(self) -> str | tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,7 @@ class TritonOnSocket(TritonProcess):
         super().__init__(_START_S)
         self._repository = repository
         self.models = tuple(models)
+        self.key: str | None = None
         self._last = ""
 
     @property
@@ -139,12 +141,16 @@ class TritonOnSocket(TritonProcess):
 
 
 class Embedded:
-    """The server that runs in this process, anywhere; without batching and queue."""
+    """The server that runs in this process, anywhere; without batching and queue.
+
+    Whoever is on this machine reaches its port, so it has a key.
+    """
 
     kind = "the embedded server, which has neither batching nor a queue"
 
     def __init__(self, models: Versions) -> None:
         self.models = tuple(models)
+        self.key: str | None = secrets.token_urlsafe(32)
         self._given = {name: dict(versions) for name, versions in models.items()}
         self._server: EmbeddedServer | None = None
         self._address = ("127.0.0.1", 0)
@@ -165,7 +171,7 @@ class Embedded:
 
     def start(self) -> None:
         """Start it."""
-        server = EmbeddedServer(self._given).start()
+        server = EmbeddedServer(self._given, auth_key=self.key).start()
         self._address = ("127.0.0.1", server.port)
         self._server = server
 

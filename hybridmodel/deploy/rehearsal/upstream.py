@@ -30,8 +30,11 @@ class Forwarded:
 class Upstream:
     """Exchanges requests with one server; `place` says where it listens at the moment."""
 
-    def __init__(self, place: Callable[[], Place], most_bytes: int) -> None:
+    def __init__(self, place: Callable[[], Place], most_bytes: int, key: str | None = None) -> None:
         self._place, self._most_bytes = place, most_bytes
+        self._own = [(b"host", b"localhost")]
+        if key is not None:
+            self._own.append((b"authorization", f"Bearer {key}".encode()))
         self._idle: list[Connection] = []
 
     async def exchange(self, request: Forwarded, share: Share) -> Answer:
@@ -77,7 +80,7 @@ class Upstream:
 
     async def _exchanged(self, connection: Connection, request: Forwarded, share: Share) -> Answer:
         length = (b"content-length", b"%d" % len(request.body))
-        headers = [(b"host", b"localhost"), *request.headers]
+        headers = [*self._own, *request.headers]
         if request.body or request.method not in (b"GET", b"HEAD"):
             headers.append(length)
         head: Any = h11.Request(method=request.method, target=request.target, headers=headers)
