@@ -16,7 +16,18 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "benchmarks"
-NAMES = ("local", "remote", "azure_ep", "cascade", "audit", "batch", "batch_kills", "spark_limits")
+NAMES = (
+    "local",
+    "remote",
+    "azure_ep",
+    "cascade",
+    "audit",
+    "batch",
+    "batch_kills",
+    "spark_limits",
+    "export",
+    "rehearsal",
+)
 """In the order of the page."""
 
 BLOCKS = {"readme.md.j2": ROOT / "README.md", "spark.md.j2": ROOT / "docs" / "spark.md"}

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from hybridmodel.cli.program import program
+from hybridmodel.cli.rehearse import rehearse
 from hybridmodel.flavor.signatures import PARAMS
 from tests.support.paths import ROOT
 
@@ -101,7 +102,7 @@ def test_the_options_of_the_pages_are_real() -> None:
     """Every long option in docs/command_line.md is one of a command, or of a tool that it names."""
     known = {
         name
-        for command in [program, *program.commands.values()]
+        for command in [program, *program.commands.values(), *rehearse.commands.values()]
         for option in command.params
         if isinstance(option, click.Option)
         for name in (*option.opts, *option.secondary_opts)

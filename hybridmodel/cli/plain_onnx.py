@@ -8,14 +8,18 @@ from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.artifact import CONFIG_KEYS, ENDPOINT_DEFAULTS
+from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
 
 
-def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
+def open_onnx(
+    path: Path, config: Mapping[str, Any], local: LocalSession | None = None
+) -> HybridOnnxModel:
     """Open an ONNX file with the settings that a saved model would be loaded with.
 
     Without ``model_name``, the file's name without its ending is the model's name at the endpoint.
+    `local` is what is known of the file, which is then not opened.
     """
     for key in config:
         if key not in CONFIG_KEYS:
@@ -24,7 +28,7 @@ def open_onnx(path: Path, config: Mapping[str, Any]) -> HybridOnnxModel:
                 f"model_config has no key {key!r}; available: {', '.join(CONFIG_KEYS)}"
             )
     model = HybridOnnxModel(
-        path,
+        local or path,
         endpoint=_endpoint(path, config),
         output=config.get("output"),
         providers=config.get("providers"),

@@ -9,13 +9,16 @@ from typing import Any, NoReturn
 import click
 
 from hybridmodel.cli.calibrate import calibrate
+from hybridmodel.cli.check import check
 from hybridmodel.cli.compare import compare
 from hybridmodel.cli.doctor import doctor
 from hybridmodel.cli.errors import exit_status, quiet_pipe
+from hybridmodel.cli.export import export
 from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
 from hybridmodel.cli.progress import warnings_in_lines
+from hybridmodel.cli.rehearse import rehearse
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
 from hybridmodel.cli.trust import trust
@@ -58,5 +61,18 @@ def program() -> None:
     """One model, answered from a local ONNX file or from a Triton endpoint."""
 
 
-for _command in (inspect, predict, ping, compare, calibrate, report, serve, doctor, trust):
+for _command in (
+    inspect,
+    predict,
+    ping,
+    compare,
+    calibrate,
+    report,
+    serve,
+    export,
+    check,
+    rehearse,
+    doctor,
+    trust,
+):
     program.add_command(_command)

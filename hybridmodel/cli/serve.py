@@ -67,7 +67,7 @@ def serve(
     from hybridmodel.serving import serve as start
 
     key = None if auth_key_env is None else _key(auth_key_env)
-    with ExitStack() as stack, _ended_by_signals():
+    with ExitStack() as stack, ended_well_by_signals():
         offered = _offered(stack, model_uris, name, config)
         models = {item.name: {item.version: item.model} for item in offered}
         with start(models, host, port, key) as server:
@@ -126,7 +126,7 @@ def _key(name: str) -> str:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_well_by_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM count as a good end."""
     try:
         with suppress(KeyboardInterrupt), ended_by_signals():

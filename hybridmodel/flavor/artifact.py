@@ -22,6 +22,7 @@ from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
 from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.trust.permission import permission_of
+from hybridmodel.remote.trust.redirection import redirected
 from hybridmodel.routing import LOCAL, parse_use_azure
 
 FLAVOR_NAME = "hybrid_onnx"
@@ -132,7 +133,7 @@ def _check_route(
     unasked = configured or policies.saved
     if endpoint is None or unasked.mode == LOCAL:
         return
-    permission = permission_of(endpoint)
+    permission = permission_of(redirected(endpoint))
     if permission is None or permission.allows(None):
         return
     refusal = (

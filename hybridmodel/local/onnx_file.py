@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,19 @@ class OnnxFile:
         onnx = cls(sha256, None, path, tuple(external), labelled, hashes)
         if size_bytes <= READ_AT_LOAD_BYTES and not external:
             onnx = replace(onnx, data=onnx.content())
-        with _mapped(path) if onnx.data is None else nullcontext(memoryview(onnx.data)) as view:
+        with onnx.view() as view:
             _check_stored(onnx, zipmaps, scan(view, str(path)))
         return onnx
+
+    @classmethod
+    def unread(cls, path: Path) -> OnnxFile:
+        """Return a model at a path that is scanned only: its hash is not known, and is empty."""
+        onnx = cls("", None, path.absolute())
+        with onnx.view() as view:
+            contents = scan(view, str(path))
+        external, shapeless = tuple(sorted(contents.external)), frozenset(contents.unranked)
+        _check_external(onnx._file, external)
+        return replace(onnx, external_files=external, zipmaps=contents.zipmaps, unranked=shapeless)
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +113,10 @@ class OnnxFile:
             _check_hash(self._file, self.sha256)
         for name, expected in self.external_hashes.items():
             _check_hash(self._beside(name), expected)
+
+    def view(self) -> AbstractContextManager[memoryview]:
+        """Return a context with the bytes of the ONNX file itself, mapped and not read."""
+        return _mapped(self._file) if self.data is None else nullcontext(memoryview(self.data))
 
     def content(self) -> bytes:
         """Return the bytes of the ONNX file itself; raise if its hash is not the known one."""

@@ -1,4 +1,4 @@
-"""A reader of protobuf's wire format, as far as ONNX files need it; copies nothing.
+"""Protobuf's wire format, as far as ONNX files need it; reading copies nothing.
 
 Encoding: protobuf.dev/programming-guides/encoding.
 """
@@ -44,6 +44,41 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
         position = stop
 
 
+def spans(view: Any, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield number, start, start of the value, and end of each field between two positions."""
+    position = start
+    while position < stop:
+        begin = position
+        key, position = _varint(view, position)
+        if not _FIRST_KEY <= key < _AFTER_LAST_KEY:
+            raise Malformed
+        kind, value = key & 7, position
+        if kind == _VARINT:
+            _, position = _varint(view, position)
+        elif kind == _BYTES:
+            size, value = _varint(view, position)
+            position = value + size
+        elif kind in _SIZES:
+            position += _SIZES[kind]
+        else:
+            raise Malformed
+        if position > stop:
+            raise Malformed
+        yield key >> 3, begin, value, position
+
+
+def written(number: int, value: int | bytes) -> bytes:
+    """Return a field with a number that is not negative, or with bytes."""
+    if isinstance(value, int):
+        return _as_varint(number << 3 | _VARINT) + _as_varint(value)
+    return head(number, len(value)) + value
+
+
+def head(number: int, size_bytes: int) -> bytes:
+    """Return what stands before the bytes of a field."""
+    return _as_varint(number << 3 | _BYTES) + _as_varint(size_bytes)
+
+
 def packed(view: memoryview) -> Iterator[int]:
     """Yield the numbers of a packed field."""
     position = 0
@@ -57,6 +92,15 @@ def text(value: Any) -> str:
     if isinstance(value, int):
         raise Malformed
     return bytes(value).decode()
+
+
+def _as_varint(value: int) -> bytes:
+    parts = bytearray()
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:

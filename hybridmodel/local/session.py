@@ -178,7 +178,8 @@ def _tensor_spec(
     if element is None:
         raise ConfigurationError(
             f"{what} {tensor.name!r} is a {tensor.type}, which neither route supports; supported "
-            f"are ZipMap outputs and tensors of {', '.join(BY_ONNX)}"
+            f"are ZipMap outputs and tensors of {', '.join(BY_ONNX)}; have the graph end in one of "
+            "these, for example by Cast or ConcatFromSequence"
         )
     shape = tuple(size if isinstance(size, int) else WILDCARD for size in tensor.shape)
     batched = bool(shape) and shape[0] == WILDCARD and tensor.shape[0] == rows

@@ -27,6 +27,7 @@ from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import RequestSizes
+from hybridmodel.remote.trust.redirection import redirected
 from hybridmodel.remote.wire.layouts import decode_metadata
 from hybridmodel.remote.wire.protocol import encode_request
 from hybridmodel.remote.wire.tensor_data import not_in_json
@@ -60,7 +61,7 @@ class EndpointClient:
         clock: Clock = time.monotonic,
         state: EndpointState | None = None,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint = endpoint = redirected(endpoint)
         self._spec = spec
         self._exchanger = Exchanger(endpoint, credential, make_transport, clock)
         self._state = state or state_of(endpoint)

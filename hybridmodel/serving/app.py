@@ -42,7 +42,7 @@ from hybridmodel.serving.catalogue import Catalogue, ServedModel
 from hybridmodel.serving.gate import Gate, error
 from hybridmodel.serving.inference import infer, spec_of
 from hybridmodel.serving.limits import Limits
-from hybridmodel.serving.repository import model_config
+from hybridmodel.serving.model_config import model_config
 
 EXTENSIONS = (BINARY_EXTENSION, "model_configuration", "statistics")
 

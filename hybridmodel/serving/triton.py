@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 from hybridmodel.serving.repository import write_model
-from hybridmodel.serving.supervisor import GRACE_S
-from hybridmodel.serving.triton_access import RESTRICTIONS, ControlKey, ask
-from hybridmodel.serving.triton_files import install
+from hybridmodel.serving.triton_access import ask
+from hybridmodel.serving.triton_process import TritonProcess
 
 HOST = "127.0.0.1"
 
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
-_LOG_LINES = 30
-_POLL_S = 0.05
-# Less than the supervisor's grace period: Triton cleans up only if it can finish.
-_EXIT_TIMEOUT_S = 2
 
-
-class TritonServer:
+class TritonServer(TritonProcess):
     """A real Triton 2.51 that serves ONNX models on this machine (Linux x86-64).
 
     Its HTTP front end is NVIDIA's own, so what works here works at an endpoint. The models run with
@@ -81,18 +67,13 @@ class TritonServer:
         grpc: bool = False,
         start_timeout_s: float = 120.0,
     ) -> None:
+        super().__init__(start_timeout_s)
         self._models = catalogue(models)
         self._port = port
         self._max_batch_size = max_batch_size
         self._explicit = explicit
         self._grpc = grpc
         self._grpc_port = 0
-        self._start_timeout_s = start_timeout_s
-        self._supervisor: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
-        self._pid: int | None = None
-        self._log = ""
-        self._key = ControlKey()
 
     @property
     def port(self) -> int:
@@ -108,19 +89,6 @@ class TritonServer:
     def grpc_address(self) -> str | None:
         """Host and port for a gRPC client; None before a start and without gRPC."""
         return f"{HOST}:{self._grpc_port}" if self._grpc and self._grpc_port else None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server; None if it is not running."""
-        return self._pid
-
-    @property
-    def log(self) -> str:
-        """Everything that the server has logged, also after it has ended."""
-        file = self._folder and self._folder / "server.log"
-        if file and file.exists():
-            self._log = file.read_text(errors="replace")
-        return self._log
 
     def endpoint(self, name: str, **options: Any) -> TritonEndpoint:
         """Describe the endpoint of one model.
@@ -138,50 +106,6 @@ class TritonServer:
             If there is no such model or option.
         """
         return endpoint_for(self.uri, name, self._models, {"auth_key_env": None, **options})
-
-    def start(self) -> TritonServer:
-        """Start the server, and return when all models are ready.
-
-        Raises
-        ------
-        ConfigurationError
-            If this machine cannot run it, or if it does not become ready; the message then holds
-            the end of its log.
-        """
-        if self._supervisor is not None:
-            raise ConfigurationError("this TritonServer is already running; stop it first")
-        try:
-            folder = self._folder = Path(tempfile.mkdtemp(prefix="hybridmodel-triton-"))
-            command, variables = install(folder)
-            self._write_models(folder / "models")
-            with _reserved(self._port) as http, _reserved(self._grpc_port) as grpc:
-                self._port, self._grpc_port = http.getsockname()[1], grpc.getsockname()[1]
-                self._launch(folder, [*command, *self._arguments(folder)], variables)
-                self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End the server and remove its files; do nothing if it is not running."""
-        try:
-            if self._supervisor is not None:
-                _end(self._supervisor)
-        finally:
-            self._supervisor = self._pid = None
-            self._log = self.log
-            if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-            atexit.unregister(self.stop)
-
-    def kill(self) -> None:
-        """End the server at once, like a crash (SIGKILL)."""
-        if self._pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        self.stop()
 
     def load(self, name: str) -> None:
         """Load or reload a model; for servers with ``explicit=True``.
@@ -203,12 +127,6 @@ class TritonServer:
         """
         self._control(name, "unload")
 
-    def __enter__(self) -> TritonServer:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def __repr__(self) -> str:
         state = self.uri if self._supervisor else "not running"
         return f"TritonServer({list(self._models)}, {state})"
@@ -221,53 +139,23 @@ class TritonServer:
             size = self._max_batch_size
             write_model(repository, name, files, spec, backend="python", max_batch_size=size)
 
-    def _arguments(self, folder: Path) -> list[str]:
-        return [
-            f"--model-repository={folder / 'models'}",
-            f"--model-control-mode={'explicit' if self._explicit else 'none'}",
-            f"--http-address={HOST}",
-            f"--http-port={self._port}",
-            "--reuse-http-port=true",
-            f"--allow-grpc={str(self._grpc).lower()}",
-            f"--grpc-address={HOST}",
-            f"--grpc-port={self._grpc_port}",
-            "--reuse-grpc-port=true",
-            "--allow-metrics=false",
-            f"--backend-config=python,shm-region-prefix-name={folder.name}",
-            f"--exit-timeout-secs={_EXIT_TIMEOUT_S}",
-            *RESTRICTIONS,
-        ]
+    @contextmanager
+    def _listening(self, folder: Path) -> Iterator[list[str]]:  # noqa: ARG002 - needs no file
+        with _reserved(self._port) as http, _reserved(self._grpc_port) as grpc:
+            self._port, self._grpc_port = http.getsockname()[1], grpc.getsockname()[1]
+            yield [
+                f"--model-control-mode={'explicit' if self._explicit else 'none'}",
+                f"--http-address={HOST}",
+                f"--http-port={self._port}",
+                "--reuse-http-port=true",
+                f"--allow-grpc={str(self._grpc).lower()}",
+                f"--grpc-address={HOST}",
+                f"--grpc-port={self._grpc_port}",
+                "--reuse-grpc-port=true",
+            ]
 
-    def _launch(self, folder: Path, command: list[str], variables: dict[str, str]) -> None:
-        supervisor = [sys.executable, "-I", str(_SUPERVISOR), str(os.getpid()), str(folder)]
-        atexit.register(self.stop)
-        self._supervisor = subprocess.Popen(  # noqa: S603 - the command is ours
-            [*supervisor, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=variables,
-            start_new_session=True,
-        )
-        with suppress(BrokenPipeError):
-            cast("IO[bytes]", self._supervisor.stdin).write(self._key.line())
-        pid = cast("IO[bytes]", self._supervisor.stdout).readline()
-        self._pid = int(pid) if pid else None
-
-    def _wait_until_ready(self) -> None:
-        until = time.monotonic() + self._start_timeout_s
-        while ask("GET", f"{self.uri}/v2/health/ready")[0] != 200:
-            if self._supervisor is None or self._supervisor.poll() is not None:
-                raise ConfigurationError(f"Triton ended during its start; {self._last_lines()}")
-            if time.monotonic() > until:
-                raise ConfigurationError(
-                    f"Triton was not ready after {self._start_timeout_s:g} s; {self._last_lines()}"
-                )
-            time.sleep(_POLL_S)
-
-    def _last_lines(self) -> str:
-        lines = [line for line in self.log.splitlines() if line[:1] not in ("", "+", "|")]
-        return "\n".join(["the end of its log, without tables:", *lines[-_LOG_LINES:]])
+    def _is_ready(self) -> bool:
+        return ask("GET", f"{self.uri}/v2/health/ready")[0] == 200
 
     def _control(self, name: str, action: str) -> None:
         url = f"{self.uri}/v2/repository/models/{name}/{action}"
@@ -290,12 +178,3 @@ def _reserved(port: int) -> socket.socket:
         taken.close()
         raise ConfigurationError(f"port {port} is not available: {error}") from error
     return taken
-
-
-def _end(supervisor: subprocess.Popen[bytes]) -> None:
-    with supervisor:
-        try:
-            # Closing its input is not enough if a fork of this process holds the pipe open.
-            supervisor.communicate(b"\n", timeout=GRACE_S + 3)
-        except subprocess.TimeoutExpired:
-            supervisor.kill()

@@ -27,12 +27,16 @@ class TritonPythonModel:
         import onnxruntime
 
         config = json.loads(args["model_config"])
-        labels = json.loads(config["parameters"]["labels"]["string_value"])
-        folder = Path(args["model_repository"], args["model_version"])
+        parameters = config.get("parameters", {})
+        model = Path(args["model_repository"], args["model_version"], "model.onnx")
+        if model.is_dir():  # A model with external data.
+            model /= "model.onnx"
         self.outputs = [item["name"] for item in config["output"]]
-        self.labels: dict[str, list[Any]] = labels
+        self.labels: dict[str, list[Any]] = json.loads(_value(parameters, "labels", "{}"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(_value(parameters, "intra_op_thread_count", "0"))
         self.session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+            str(model), options, providers=["CPUExecutionProvider"]
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -62,6 +66,11 @@ class TritonPythonModel:
             rows = [[row[label] for label in self.labels[name]] for row in value]
             return np.array(rows, np.float32).reshape(len(rows), len(self.labels[name]))
         return _converted(np.ascontiguousarray(value), _encode)
+
+
+def _value(parameters: dict[str, Any], key: str, default: str) -> str:
+    found = parameters.get(key, {}).get("string_value", default)
+    return str(found)
 
 
 def _converted(array: Array, function: Any) -> Array:

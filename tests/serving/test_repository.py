@@ -9,7 +9,8 @@ import pytest
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
-from hybridmodel.serving.repository import model_config, to_text, write_model
+from hybridmodel.serving.model_config import model_config, to_text
+from hybridmodel.serving.repository import through_python, write_model
 from tests.support import models
 
 if TYPE_CHECKING:
@@ -76,3 +77,22 @@ def test_flat_tensors_are_reshaped_in_batches() -> None:
     """A tensor of rows only gets the second dimension that Triton wants, and takes it off again."""
     config = model_config("s", LocalSession(models.strings()).spec, max_batch_size=4)
     assert "dims: [1]\n  reshape {\n    shape: []\n  }" in to_text(config)
+
+
+def test_an_exported_model_runs_through_the_python_backend(tmp_path: Path) -> None:
+    """Its files are linked, its configuration has another backend, and nothing of it changes."""
+    model = tmp_path / "models" / "m"
+    (model / "1" / "model.onnx").mkdir(parents=True)
+    (model / "2").mkdir()
+    (model / "2" / "model.py").write_text("theirs")
+    (model / "notes").mkdir()
+    (model / "labels.txt").write_text("a\n")
+    config = 'name: "m"\nplatform: "onnxruntime_onnx"\nbackend: "onnxruntime"\nmax_batch_size: 8\n'
+    (model / "config.pbtxt").write_text(config)
+    made = through_python(model, tmp_path / "other")
+    text = (made / "config.pbtxt").read_text()
+    assert text == 'backend: "python"\nname: "m"\nmax_batch_size: 8\n'
+    assert (made / "1" / "model.onnx").readlink() == model / "1" / "model.onnx"
+    assert "TritonPythonModel" in (made / "2" / "model.py").read_text()
+    assert (model / "2" / "model.py").read_text() == "theirs"
+    assert sorted(path.name for path in made.iterdir()) == ["1", "2", "config.pbtxt", "labels.txt"]

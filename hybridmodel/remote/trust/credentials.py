@@ -28,7 +28,13 @@ from hybridmodel.remote.faults import AZURE_ML_SCOPE
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.trust.grants import CREDENTIAL, ENTRA
-from hybridmodel.remote.trust.key_sources import GrantedKey, KeySource, checked_key, variable_key
+from hybridmodel.remote.trust.key_sources import (
+    GrantedKey,
+    KeySource,
+    VariableKey,
+    checked_key,
+    variable_key,
+)
 from hybridmodel.remote.trust.origin import is_paired, pair, place_is_codes
 from hybridmodel.remote.trust.permission import permission_of
 
@@ -58,6 +64,10 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     permission = permission_of(endpoint)
     if credential is None and not endpoint.entra_id:
         return variable_key(endpoint, permission)
+    instead = endpoint.origin.instead
+    if instead and (credential is not None or not permission or not permission.allows(ENTRA)):
+        # What the program gives is meant for another host, so it is not even asked.
+        return VariableKey(instead)
     given = _default_azure_credential() if credential is None else credential
     source, secret = _asked_source(given)
     # The program that gives the credential may have named the place as well, now or before.

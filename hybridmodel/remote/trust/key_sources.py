@@ -40,6 +40,8 @@ def checked_key(key: Any, what: str = "what the credential returned") -> str:
 def variable_key(endpoint: TritonEndpoint, permission: Permission | None) -> VariableKey:
     """Return what reads the variables of an endpoint, named or its host's own."""
     named = tuple(filter(None, (endpoint.auth_key_env, endpoint.secondary_key_env)))
+    if endpoint.origin.instead:
+        return VariableKey(named, permission, before=endpoint.origin.instead if named else ())
     host_keys = host_key_names(endpoint.place) if named else ()
     if endpoint.auth_key_env == DEFAULT_KEY_ENV:
         # Nobody named another variable, so the host's own one counts first.

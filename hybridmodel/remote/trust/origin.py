@@ -28,12 +28,14 @@ class Origin:
     `stored` has guarded fields with the values that a saved model gave them: a field with another
     value has it from the program. `allow` is what the program allows this endpoint, whoever named
     it. `unread` names fields that come from a saved model, before the endpoint has read their
-    values.
+    values. `instead` is for an endpoint to which the environment redirects: the variables of the
+    only key that may be sent there without a grant of the environment.
     """
 
     stored: tuple[tuple[str, Any], ...] = ()
     allow: tuple[Grant, ...] = ()
     unread: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
 
     def read(self, endpoint: TritonEndpoint) -> Origin:
         """Return the origin with the values that the endpoint has made of what was stored."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ALLOW_ENV = "HYBRIDMODEL_ALLOW"
 
-_HOST_KEY, _LONGEST_NAME = "HYBRIDMODEL_KEY_", 320
+_HOST_KEY, _LONGEST_SPELLING = "HYBRIDMODEL_KEY_", 302
 _FIELDS = ("auth_key_env", "secondary_key_env")
 _WORDS = {ENTRA: "Entra ID tokens", CREDENTIAL: "what the credential returns", None: "data"}
 _told = False
@@ -50,14 +50,18 @@ def host_key_names(place: Place) -> tuple[str, ...]:
     and IPv6 addresses have none. They are in lower case, in upper case, and both with ``_2`` for
     while keys rotate.
     """
+    return tuple(f"{_HOST_KEY}{spelt}{end}" for end in ("", "_2") for spelt in spellings(place))
+
+
+def spellings(place: Place) -> tuple[str, ...]:
+    """Return a place's host as names of variables end with it; none for places without such."""
     plain = place.scheme == "https" and place.port == PORTS["https"] and not place.prefix
     if not plain or "_" in place.host or ":" in place.host:
         return ()
     host = place.host.replace("-", "__").replace(".", "_")
-    names = [
-        f"{_HOST_KEY}{spelt}{ending}" for ending in ("", "_2") for spelt in (host, host.upper())
-    ]
-    return tuple(dict.fromkeys(names)) if len(max(names, key=len)) <= _LONGEST_NAME else ()
+    if len(host) > _LONGEST_SPELLING:
+        return ()
+    return tuple(dict.fromkeys((host, host.upper())))
 
 
 class Permission:
@@ -67,6 +71,7 @@ class Permission:
         self._endpoint = endpoint
         self.place = endpoint.place
         self.host_keys = host_key_names(self.place)
+        self._instead = endpoint.origin.instead
         self._place_is_codes = place_is_codes(endpoint)
         named = {field: getattr(endpoint, field) for field in _FIELDS}
         self._variables = tuple(filter(None, named.values()))
@@ -85,6 +90,8 @@ class Permission:
 
     def ground(self, secret: str | None) -> str | None:
         """Return, in words, why a secret, or data, may be sent there; None if it may not."""
+        if self._instead:
+            return self._by_environment(secret)
         if self._place_is_codes and (secret is None or secret in self._of_code):
             return "said in code"
         if is_paired(secret, self.place):
@@ -111,6 +118,11 @@ class Permission:
 
     def refusal(self, secrets: Iterable[str | None]) -> str:
         """Say what is not granted, and the line that grants it."""
+        if self._instead:
+            return (
+                f"the environment redirects this endpoint to {self._base[:-1]}, where no key of "
+                f"another host is sent; set {self._instead[0]}"
+            )
         wanted = [Grant(secret, self.place) for secret in secrets]
         what = " or ".join(_WORDS.get(item.secret, f"the key in {item.secret}") for item in wanted)
         said = f"the saved model wants {what} sent to {self._base[:-1]}"
@@ -125,6 +137,15 @@ class Permission:
             f"{said}, and nobody has granted that on this machine; if it is meant: {line} (or "
             f"{own}run `hybridmodel trust` on the model, or {in_code})"
         )
+
+    def _by_environment(self, secret: str | None) -> str | None:
+        """Return a ground that nobody but the environment has given, for a place it chose."""
+        if secret is None:
+            return "on this machine"
+        # '*' was said of other places.
+        named = (grant for grant in _parsed(value_of(ALLOW_ENV) or "") if grant.place is not None)
+        granted = any(grant.covers(secret, self.place) for grant in named)
+        return f"granted in {ALLOW_ENV}" if granted else None
 
     def _by_grant(self, secret: str | None) -> str | None:
         if secret is None and (name := self.host_key) is not None:

@@ -1,0 +1,67 @@
+"""How the command line shows a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from hybridmodel.cli import options
+
+_COLUMNS = (
+    "deployment",
+    "condition",
+    "traffic",
+    "mirror",
+    "instances",
+    "in flight",
+    "median",
+    "p99",
+    "answers",
+)
+
+
+def show(snapshot: Mapping[str, Any], as_json: bool) -> None:
+    """Print a snapshot, as `Snapshot.as_json` makes it, for people or for machines."""
+    if as_json:
+        options.echo_json(snapshot)
+        return
+    options.echo_pairs(
+        [
+            ("endpoint", f"{snapshot['endpoint']} at {snapshot['uri']} ({snapshot['auth_mode']})"),
+            ("server", snapshot["server"]),
+            ("for", f"{snapshot['elapsed_s']:.0f} s, {snapshot['connections']} connections"),
+            ("answers", _counts(snapshot["codes"])),
+        ]
+    )
+    rows = [_COLUMNS, *map(_row, snapshot["deployments"])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _row(seen: Mapping[str, Any]) -> tuple[str, ...]:
+    wanted, now = seen["wanted_instances"], seen["instances"]
+    later = "" if wanted == now else f" ({wanted} in {seen['instances_in_s']:.0f} s)"
+    slow = f" by {seen['delay_s']:g} s" if seen["delay_s"] else ""
+    return (
+        seen["name"],
+        f"{seen['condition']}{slow}",
+        f"{seen['traffic']} %",
+        f"{seen['mirror']} %",
+        f"{now}{later}",
+        f"{seen['in_flight']} of {seen['limit']}",
+        _milliseconds(seen["latency"]["median_s"]),
+        _milliseconds(seen["latency"]["p99_s"]),
+        _counts(seen["codes"]),
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.1f} ms"
+
+
+def _counts(codes: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {code}" for code, count in codes.items()) or "none"

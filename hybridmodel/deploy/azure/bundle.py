@@ -1,0 +1,201 @@
+"""Puts a saved model into a folder so that an environment made from it can run it.
+
+A hybridmodel that pip does not find by its version travels along as a folder, with what it needs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hybridmodel
+from hybridmodel.checks import needed_for
+from hybridmodel.deploy.azure.example import request_for
+from hybridmodel.deploy.azure.writing import write_yaml
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.flavor import read_model, save_model
+from hybridmodel.flavor.requirements import is_release, package_version, requirements_with
+from hybridmodel.local.onnx_file import is_onnx_file
+
+if TYPE_CHECKING:
+    from hybridmodel.remote.endpoint import TritonEndpoint
+
+PACKAGE = "hybridmodel"
+CODE = "code"
+
+_MOST_BYTES = 1 << 20
+_ABOUT_CONDA = "Written by `hybridmodel export`: what the model needs, and what its program needs."
+
+
+def place_model(uri: str, folder: Path) -> None:
+    """Copy a saved model into a new folder; an ONNX file is saved there as a model.
+
+    Raises `ConfigurationError` if it is no hybrid model, or has links, whose targets would be sent
+    to Azure with it.
+    """
+    if is_onnx_file(uri):
+        from hybridmodel.model import HybridOnnxModel
+
+        with HybridOnnxModel(uri) as model:
+            # As if the package were bundled: whether it has to be, `complete` finds out.
+            save_model(model, folder, pip_requirements=requirements_with([PACKAGE], None))
+        return
+    if Path(uri).is_dir():
+        _check_no_links(Path(uri))
+        facts_of(Path(uri))
+        shutil.copytree(uri, folder, symlinks=True)
+        return
+    with needed_for("a model that is not a folder"):
+        from mlflow.artifacts import download_artifacts
+
+    fetched = folder.with_name(f"{folder.name}.fetched")
+    fetched.mkdir()
+    found = Path(download_artifacts(artifact_uri=uri, dst_path=str(fetched)))
+    _check_no_links(found)
+    found.rename(folder)
+    shutil.rmtree(fetched, ignore_errors=True)
+    facts_of(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a saved model says: the endpoint it may ask, and a request that it answers."""
+
+    asked: TritonEndpoint | None
+    request: dict[str, Any]
+
+
+def facts_of(folder: Path) -> Facts:
+    """Look at a saved model; raises `ConfigurationError` if there is none, or it is damaged."""
+    with read_model(folder, look_only=True) as model:
+        return Facts(asked=model.endpoint, request=request_for(model))
+
+
+def carry_package(folder: Path) -> bool:
+    """Copy hybridmodel into a folder of programs, unless pip finds it; tell whether it did."""
+    if is_release():
+        return False
+    _copy_package(folder / PACKAGE)
+    return True
+
+
+def complete(model: Path) -> None:
+    """Let a saved model bring hybridmodel itself, where its requirements do not."""
+    needed = _lines(model / "requirements.txt")
+    if any(map(_is_package, needed)) or (model / CODE / PACKAGE).is_dir():
+        return
+    extra = [f"{PACKAGE}=={package_version()}"] if is_release() else needs_of_package()
+    if not is_release():
+        _copy_package(model / CODE / PACKAGE)
+        _name_code(model)
+    _add(model, needed, extra)
+
+
+def write_conda(model: Path, path: Path, extra: Iterable[str]) -> None:
+    """Write the environment of a saved model with more requirements; for a program beside it."""
+    carried = needs_of_package() if not is_release() else [f"{PACKAGE}=={package_version()}"]
+    write_yaml(path, _with(_conda(model), [*carried, *extra]), _ABOUT_CONDA)
+
+
+def needs_of_package() -> list[str]:
+    """Return the requirements of hybridmodel itself, without those of its extras."""
+    from importlib import metadata
+
+    try:
+        found = metadata.requires(PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [line for line in found if "extra ==" not in line]
+
+
+def _copy_package(folder: Path) -> None:
+    source = Path(hybridmodel.__file__).parent
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
+
+def _name_code(model: Path) -> None:
+    """Say in MLmodel that a folder of code is put on the path before the model is loaded."""
+    with needed_for("a deployment of the model itself"):
+        from mlflow.models import Model
+
+    file = model / "MLmodel"
+    try:
+        described = Model.load(str(model))
+        described.flavors["python_function"]["code"] = CODE
+    except Exception as error:
+        raise ConfigurationError(
+            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__})"
+        ) from error
+    described.save(str(file))
+
+
+def _add(model: Path, needed: list[str], extra: list[str]) -> None:
+    lines = [
+        *needed,
+        *(line for line in extra if distribution(line) not in set(map(distribution, needed))),
+    ]
+    (model / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    if (model / "conda.yaml").is_file():
+        conda = _with(_conda(model), extra)
+        (model / "conda.yaml").unlink()
+        write_yaml(model / "conda.yaml", conda, _ABOUT_CONDA)
+
+
+def _conda(model: Path) -> dict[str, Any]:
+    with needed_for("files for Azure"):
+        import yaml
+
+    path = model / "conda.yaml"
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigurationError(f"{path}: has more than {_MOST_BYTES} bytes")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
+        raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
+    if not all(isinstance(line, str) for line in _pip_of(found)):
+        raise ConfigurationError(f"{path}: expected texts as requirements for pip")
+    return found
+
+
+def _pip_of(conda: dict[str, Any]) -> list[Any]:
+    groups = [item for item in conda["dependencies"] if isinstance(item, dict)]
+    return [line for group in groups for line in group.get("pip") or ()]
+
+
+def _with(conda: dict[str, Any], extra: Iterable[str]) -> dict[str, Any]:
+    """Add requirements for pip that are not there under any version."""
+    others = [item for item in conda["dependencies"] if not isinstance(item, dict)]
+    pip = _pip_of(conda)
+    known = set(map(distribution, pip))
+    pip += [line for line in extra if distribution(line) not in known]
+    return {**conda, "dependencies": [*others, {"pip": pip}]}
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _is_package(line: str) -> bool:
+    return distribution(line) == PACKAGE
+
+
+def distribution(requirement: str) -> str:
+    """Return the distribution that a requirement names, in its normal form."""
+    name = re.match(r"\s*([A-Za-z0-9._-]*)", requirement)
+    return re.sub("[-_.]+", "-", name[1]).lower() if name else ""
+
+
+def _check_no_links(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise ConfigurationError(
+                f"{path}: is a link; what it leads to would be sent to Azure. Put the file there"
+            )

@@ -1,0 +1,260 @@
+"""The files of endpoints that run the hybrid model itself, online or over files.
+
+Azure's own program for MLflow models needs no script, but answers every error with 500; with the
+script errors keep their status, and callers may pass params.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybridmodel.deploy.azure import bundle, documents, online
+from hybridmodel.deploy.azure.fitting import fitted
+from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING, checked_name
+from hybridmodel.deploy.azure.records import (
+    BATCH_COMMANDS_FILE,
+    BLUE,
+    COMMANDS_FILE,
+    ENDPOINT_FILE,
+    GREEN,
+    Asset,
+    BatchEndpoint,
+    Deployment,
+    Endpoint,
+    Program,
+    deployment_file,
+)
+from hybridmodel.deploy.azure.wanted import Wanted
+from hybridmodel.deploy.azure.writing import (
+    appearing,
+    bytes_of,
+    check_free,
+    content_version,
+    write_new,
+    write_rendered,
+    write_yaml,
+)
+from hybridmodel.deploy.layout import checked_model_name
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.trust.permission import host_key_names
+from hybridmodel.remote.trust.variables import MAX_TIMEOUT_ENV
+
+if TYPE_CHECKING:
+    from hybridmodel.remote.endpoint import TritonEndpoint
+
+MODEL, CODE, BATCH_CODE, CONDA = "model", "code", "batch_code", "conda.yaml"
+BATCH_ENDPOINT_FILE, BATCH_DEPLOYMENT_FILE = "batch-endpoint.yml", "batch-deployment.yml"
+CLUSTER_FILE, REQUEST_FILE = "batch-cluster.yml", "request.json"
+
+_ONLINE = (
+    ENDPOINT_FILE,
+    deployment_file(BLUE),
+    deployment_file(GREEN),
+    COMMANDS_FILE,
+    REQUEST_FILE,
+    MODEL,
+)
+_BATCH = (
+    BATCH_ENDPOINT_FILE,
+    BATCH_DEPLOYMENT_FILE,
+    CLUSTER_FILE,
+    BATCH_COMMANDS_FILE,
+    BATCH_CODE,
+    CONDA,
+)
+_SCRIPT = "score.py"
+_DRIVER = "batch_driver.py"
+_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+_FOR_SCRIPT = ("azureml-inference-server-http",)
+_FOR_BATCH = ("azureml-core", "fsspec")
+_WORKERS = 4
+_SHARE_OF_TIME = 0.9
+_BATCH_SUFFIX = "-batch"
+_CLUSTER, _NODES = "hybrid-nodes", 4
+_ABOUT = "Written by `hybridmodel export`; BATCH_COMMANDS.md says what to do with it."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hybrid:
+    """What was written; `notes` is what the user should know."""
+
+    endpoint: Endpoint
+    batch: BatchEndpoint | None
+    notes: tuple[str, ...] = ()
+
+
+def write(
+    model_uri: str, folder: Path, wanted: Wanted, *, scripted: bool, model_name: str | None = None
+) -> Hybrid:
+    """Write a saved model with an online endpoint, and a batch endpoint or a scoring script.
+
+    Parameters
+    ----------
+    model_uri : str
+        What `hybridmodel.load_model` takes, or an ONNX file, which is saved as a model.
+    folder : Path
+        Where to write; it may exist.
+    wanted : Wanted
+        The endpoint; the batch endpoint has the same name with ``-batch`` behind it.
+    scripted : bool
+        Whether a script of ours answers requests; otherwise Azure's own program for MLflow models
+        does, and there is a batch endpoint as well.
+    model_name : str, optional
+        How Azure registers the model; default is the name of the endpoint.
+
+    Raises
+    ------
+    ConfigurationError
+        If Azure refuses a name, there is no hybrid model, it has links, or files are in the way.
+    """
+    asset_name = checked_model_name(model_name or wanted.endpoint)
+    batch_name = None if scripted else _batch_name(wanted.endpoint)
+    check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
+    with appearing(folder) as stage:
+        bundle.place_model(model_uri, stage / MODEL)
+        facts = bundle.facts_of(stage / MODEL)
+        asked = facts.asked
+        bundle.complete(stage / MODEL)
+        asset = Asset(
+            name=asset_name,
+            version=content_version(stage / MODEL),
+            path=f"./{MODEL}",
+            kind="mlflow_model",
+        )
+        program = _scripted(stage) if scripted else None
+        endpoint = _endpoint(wanted, asset, program, _variables(asked, wanted), stage)
+        online.write(
+            stage,
+            endpoint,
+            "hybrid_commands.md",
+            asked=asked,
+            key=_key_name(asked),
+            request_file=REQUEST_FILE,
+        )
+        write_new(stage / REQUEST_FILE, json.dumps(facts.request, ensure_ascii=False) + "\n")
+        batch = None if batch_name is None else _batch(stage, batch_name, asset, wanted)
+    return Hybrid(endpoint=endpoint, batch=batch, notes=_notes(asked, wanted))
+
+
+def _batch_name(endpoint: str) -> str:
+    """Return the name of the batch endpoint: both have a host of the same domain."""
+    try:
+        return checked_name("batch endpoint", endpoint + _BATCH_SUFFIX)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}; it is the endpoint's name with {_BATCH_SUFFIX}, so use a shorter one"
+        ) from error
+
+
+def _endpoint(
+    wanted: Wanted, asset: Asset, program: Program | None, variables: Mapping[str, str], stage: Path
+) -> Endpoint:
+    fit = fitted(
+        concurrency=wanted.concurrency,
+        queue_size=PENDING_PER_RUNNING * _WORKERS,
+        request_timeout_s=wanted.request_timeout_s,
+        model_bytes=bytes_of(stage / MODEL),
+    )
+    made = {
+        name: Deployment(
+            name=name,
+            asset=asset,
+            instance_type=online.instance_type(wanted),
+            instance_count=wanted.instance_count,
+            request_timeout_s=wanted.request_timeout_s,
+            concurrency=fit.concurrency,
+            liveness=fit.liveness,
+            readiness=fit.readiness,
+            program=program,
+            # Azure's inference server runs as many requests at a time as it has processes.
+            variables={"WORKER_COUNT": str(fit.concurrency), **variables},
+        )
+        for name in (BLUE, GREEN)
+    }
+    return Endpoint(
+        name=wanted.endpoint,
+        auth_mode=wanted.auth_mode,
+        compute=wanted.compute,
+        compute_name=wanted.compute_name,
+        deployments=(made[BLUE], made[GREEN]),
+        secret_stores=wanted.key_secret is not None,
+    )
+
+
+def _scripted(stage: Path) -> Program:
+    """Write the scoring script and its environment."""
+    _copy_script(_SCRIPT, stage / CODE)
+    bundle.write_conda(stage / MODEL, stage / CONDA, _FOR_SCRIPT)
+    return Program(folder=f"./{CODE}", script=_SCRIPT, image=_IMAGE, conda_file=f"./{CONDA}")
+
+
+def _batch(stage: Path, name: str, asset: Asset, wanted: Wanted) -> BatchEndpoint:
+    """Write the batch endpoint, its driver, environment and cluster."""
+    _copy_script(_DRIVER, stage / BATCH_CODE)
+    bundle.write_conda(stage / MODEL, stage / CONDA, _FOR_BATCH)
+    record = BatchEndpoint(
+        name=name,
+        deployment=BLUE,
+        asset=asset,
+        program=Program(
+            folder=f"./{BATCH_CODE}", script=_DRIVER, image=_IMAGE, conda_file=f"./{CONDA}"
+        ),
+        cluster=_CLUSTER,
+        instance_type=wanted.instance_type or online.SMALL_INSTANCE,
+        nodes=_NODES,
+        variables={
+            "HYBRIDMODEL_BATCH_KEEP": "*",
+            "HYBRIDMODEL_BATCH_FORMAT": "parquet",
+            "HYBRIDMODEL_BATCH_FOLDERS": "0",
+            "HYBRIDMODEL_USE_AZURE": "false",
+        },
+    )
+    write_yaml(stage / BATCH_ENDPOINT_FILE, documents.batch_endpoint(record), _ABOUT)
+    write_yaml(stage / BATCH_DEPLOYMENT_FILE, documents.batch_deployment(record), _ABOUT)
+    write_yaml(stage / CLUSTER_FILE, documents.cluster(record), _ABOUT)
+    write_rendered(
+        stage / BATCH_COMMANDS_FILE,
+        "batch_commands.md",
+        batch=record,
+        endpoint_file=BATCH_ENDPOINT_FILE,
+        deployment_file=BATCH_DEPLOYMENT_FILE,
+        cluster_file=CLUSTER_FILE,
+    )
+    return record
+
+
+def _copy_script(name: str, folder: Path) -> None:
+    folder.mkdir()
+    shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    bundle.carry_package(folder)
+
+
+def _variables(asked: TritonEndpoint | None, wanted: Wanted) -> Mapping[str, str]:
+    """Return what the program's process needs to ask the model's endpoint in time."""
+    if asked is None:
+        return {}
+    made = {MAX_TIMEOUT_ENV: f"{_SHARE_OF_TIME * wanted.request_timeout_s:g}"}
+    name = _key_name(asked)
+    if wanted.key_secret is not None and name is not None:
+        made[name] = wanted.key_secret
+    return made
+
+
+def _key_name(asked: TritonEndpoint | None) -> str | None:
+    """Return the variable for the key of an endpoint."""
+    if asked is None:
+        return None
+    return next(iter(host_key_names(asked.place)), None)
+
+
+def _notes(asked: TritonEndpoint | None, wanted: Wanted) -> tuple[str, ...]:
+    if asked is None or wanted.key_secret is not None:
+        return ()
+    name = _key_name(asked) or "its variable"
+    said = f"the model may ask {asked.uri}; its key, {name}, is in no file"
+    return (f"{said}: COMMANDS.md says how the deployment gets it",)

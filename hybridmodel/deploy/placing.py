@@ -1,0 +1,82 @@
+"""A folder of files appears complete or not at all: it is built beside its place, and renamed."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hybridmodel.exceptions import ConfigurationError
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, or in it if it exists, which is gone after the block.
+
+    An error of the file system, such as a full disk, becomes a `ConfigurationError`.
+    """
+    # An existing folder may be on a file system of its own, and nothing is renamed into another.
+    parent = target if target.is_dir() else target.absolute().parent
+    stage = parent / f".export.{secrets.token_hex(4)}.part"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+    except OSError as error:
+        raise ConfigurationError(
+            f"{target}: cannot be written, and nothing of it is left: {error.strerror or error}"
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def is_free(target: Path) -> bool:
+    """Tell whether nothing stands in the way: no such path, or an empty folder."""
+    return not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
+
+
+def units(stage: Path, target: Path, whole: Path) -> list[Path]:
+    """Return what has to be moved at once: the folder `whole`, and files that `target` has not.
+
+    They are relative to `stage`. A file that is the same in both stays.
+    """
+    files = (path.relative_to(stage) for path in sorted(stage.rglob("*")) if path.is_file())
+    others = (path for path in files if not path.is_relative_to(whole))
+    return [whole, *(path for path in others if not _is_same(stage / path, target / path))]
+
+
+def place(stage: Path, target: Path, found: list[Path]) -> None:
+    """Move these units into `target`; after an error all is as it was."""
+    if not os.path.lexists(target):
+        stage.rename(target)
+        return
+    aside = stage / ".replaced"
+    done: list[tuple[Path, Path]] = []
+    try:
+        for unit in found:
+            new, old = target / unit, aside / unit
+            new.parent.mkdir(parents=True, exist_ok=True)
+            old.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(new):
+                _move(new, old, done)
+            _move(stage / unit, new, done)
+    except BaseException:
+        for before, after in reversed(done):
+            with suppress(OSError):
+                after.rename(before)
+        for folder in (target / parent for unit in found for parent in unit.parents[:-1]):
+            with suppress(OSError):  # Only empty folders go.
+                folder.rmdir()
+        raise
+
+
+def _move(before: Path, after: Path, done: list[tuple[Path, Path]]) -> None:
+    before.rename(after)
+    done.append((before, after))
+
+
+def _is_same(new: Path, old: Path) -> bool:
+    return old.is_file() and filecmp.cmp(new, old, shallow=False)

@@ -1,0 +1,56 @@
+"""How many rows a request may have, and how instances and threads share the cores."""
+
+from __future__ import annotations
+
+import math
+
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
+from hybridmodel.exceptions import ConfigurationError
+
+MOST_ROWS = 1024
+SHARED_BYTES = 1 << 26
+"""A model up to this size is small enough to be in memory once for each core."""
+
+_REQUEST_BYTES = 1 << 23
+_TEXT_BYTES = 64
+_FREE_SIZE = 16
+
+
+def rows_for(spec: ModelSpec) -> int:
+    """Return a power of two up to `MOST_ROWS`, of rows that have at most 8 MiB together."""
+    row = sum(map(_row_bytes, (*spec.inputs, *spec.outputs)))
+    rows = max(1, min(MOST_ROWS, _REQUEST_BYTES // max(1, row)))
+    return 1 << (rows.bit_length() - 1)
+
+
+def instances_and_threads(
+    cores: int | None, instances: int | None, size_bytes: int
+) -> tuple[int, int | None]:
+    """Return both, whose product is at most `cores`; no number of threads where none is known.
+
+    Small models get an instance for each core, since requests are many and small; large ones get
+    one that computes on all.
+    """
+    if cores is None:
+        if instances is not None:
+            raise ConfigurationError(
+                f"{instances} instances share the cores of the server: say how many it has (cores)"
+            )
+        return 1, None
+    for name, number in (("cores", cores), ("instances", instances)):
+        if number is not None and number < 1:
+            raise ConfigurationError(f"{name} is a number from 1, not {number}")
+    if instances is None:
+        instances = cores if size_bytes <= SHARED_BYTES else 1
+    if instances > cores:
+        raise ConfigurationError(
+            f"{instances} instances do not fit on {cores} cores, as each computes on one at least; "
+            f"use at most {cores}"
+        )
+    return instances, cores // instances
+
+
+def _row_bytes(tensor: TensorSpec) -> int:
+    sizes = (_FREE_SIZE if size == WILDCARD else size for size in tensor.shape[1:])
+    each = _TEXT_BYTES if tensor.dtype.kind == "O" else tensor.dtype.itemsize
+    return math.prod(sizes) * each
