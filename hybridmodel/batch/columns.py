@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,9 @@ def split(batch: Any, columns: Columns, model: HybridOnnxModel, where: str) -> t
 
 
 def feature_names(
-    names: Sequence[str], columns: Columns, model: HybridOnnxModel, label: str | None = None
+    names: Sequence[str], columns: Columns, model: HybridOnnxModel, beside: Collection[str] = ()
 ) -> list[str]:
-    """Return the columns that go to a model, and `label` if it is given.
+    """Return the columns that go to a model, and those that are wanted beside them.
 
     Raises `ConfigurationError` if the model takes columns by position, so that extra columns
     cannot be recognised.
@@ -80,7 +80,7 @@ def feature_names(
             f"{columns.option('ignore_extra')}: the model takes columns by position, so no column "
             "is known to be extra; save it with feature_names"
         )
-    return [name for name in features if name in wanted or name == label]
+    return [name for name in features if name in wanted or name in beside]
 
 
 def names_of(model: HybridOnnxModel) -> list[str] | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybridmodel.batch.columns import names_of
+from hybridmodel.cascade.promises_words import KINDS, LOSS
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
 from hybridmodel.cli.errors import NO
@@ -17,7 +19,10 @@ from hybridmodel.cli.replacing import check_targets, replacing
 from hybridmodel.cli.source import Source
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hybridmodel.cascade import Calibration
+    from hybridmodel.model import HybridOnnxModel
 
 
 @click.command()
@@ -37,6 +42,25 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--delta", type=float, default=0.1, help="Chance, over samples, that the promise is broken."
+)
+@click.option(
+    "--promise",
+    type=click.Choice(KINDS),
+    default=LOSS,
+    show_default=True,
+    help="What EPSILON bounds: rows kept at a loss, accuracy given up, a mean of losses, or the "
+    "share of rows that are escalated.",
+)
+@click.option(
+    "--by",
+    metavar="COLUMN",
+    help="Keep the promise in each group of rows that this column of DATA names, feature or not.",
+)
+@click.option(
+    "--cost-remote",
+    type=click.FloatRange(min=0),
+    help="Cost of a remote row, where a loss costs 1: the cheapest threshold that keeps the "
+    "promise is chosen.",
 )
 @click.option(
     "--score",
@@ -81,13 +105,14 @@ def calibrate(
     model_uri: str,
     source: Source,
     labels: str | None,
+    by: str | None,
     target: Path | None,
     name: str | None,
     alias: str | None,
     plot: Path | None,
     as_json: bool,
     config: dict[str, Any],
-    **promise: Any,
+    **wanted: Any,
 ) -> int:
     """Find the threshold of a cascade on the rows of DATA.
 
@@ -107,17 +132,12 @@ def calibrate(
     check_targets(source, *(path for path in (target, plot) if path is not None))
     with options.open_model(model_uri, config) as model, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They are printed with the rest.
-        data = pd.concat(list(tables.read(source, model, 100_000, labels)))
+        data = pd.concat(list(tables.read(source, model, 100_000, labels, by)))
+        groups = None if by is None else _groups(data, by, model, source)
         right = tables.take_labels(data, labels, source)
         with explained(source, model, data, 0, label=labels, labels=True):
-            found = find(model, data, right, **promise)
-    if target is not None:
-        with replacing(target) as part:
-            part.write_text(found.to_json(), encoding="utf-8")
-    if plot is not None:
-        with replacing(plot) as part:
-            # The format follows the target's ending; the temporary file has another.
-            found.plot().savefig(part, format=plot.suffix.lstrip(".") or "png", dpi=130)
+            found = find(model, data, right, by=groups, **wanted)
+    _write(found, target, plot)
     if as_json:
         options.echo_json(found.to_dict())
     else:
@@ -130,6 +150,22 @@ def calibrate(
         named = "" if alias is None else f", alias {alias}"
         click.echo(f"logged as models:/{name}/{version}{named}", err=True)
     return 0
+
+
+def _groups(data: pd.DataFrame, by: str, model: HybridOnnxModel, source: Source) -> Any:
+    """Return the group of each row, from a column that goes to the model only as a feature."""
+    is_feature = by in (names_of(model) or ())
+    return data[by] if is_feature else tables.take(data, by, f"--by: {source.name}")
+
+
+def _write(found: Calibration, target: Path | None, plot: Path | None) -> None:
+    if target is not None:
+        with replacing(target) as part:
+            part.write_text(found.to_json(), encoding="utf-8")
+    if plot is not None:
+        with replacing(plot) as part:
+            # The format follows the target's ending; the temporary file has another.
+            found.plot().savefig(part, format=plot.suffix.lstrip(".") or "png", dpi=130)
 
 
 def _more_rows(found: Calibration) -> Iterator[str]:

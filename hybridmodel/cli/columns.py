@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hybridmodel.batch.columns import Columns, check_present, feature_names, names_of
@@ -17,16 +18,16 @@ _UNNAMED = "Unnamed: "
 
 
 def arranged(
-    frame: pd.DataFrame, source: Source, model: HybridOnnxModel, label: str | None = None
+    frame: pd.DataFrame, source: Source, model: HybridOnnxModel, beside: Collection[str] = ()
 ) -> pd.DataFrame:
     """Return a frame with its identifiers as the index, and without ignored columns.
 
-    The column `label` is never ignored.
+    The columns `beside` are never ignored.
     """
     names = list(map(str, frame.columns))
     check_present(source.id_columns, names, f"--id-column: {source.name}")
     columns = Columns(ids=source.id_columns, ignore_extra=source.ignore_extra, for_command=True)
-    features = feature_names(names, columns, model, label)
+    features = feature_names(names, columns, model, beside)
     if source.id_columns:
         kept_index = any(frame.index.names)
         frame = frame.set_index(list(source.id_columns), append=kept_index)

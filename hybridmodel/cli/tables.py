@@ -26,15 +26,15 @@ def count_rows(source: Source) -> int | None:
 
 
 def read(
-    source: Source, model: HybridOnnxModel, batch_rows: int, label: str | None = None
+    source: Source, model: HybridOnnxModel, batch_rows: int, *beside: str | None
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of a table in order, as frames for a model; at least one, which may be empty.
 
     String inputs are read as text, even if they look like numbers. A model without batched inputs
-    and outputs gets all rows at once. The column `label` stays although it is no feature.
+    and outputs gets all rows at once. The columns `beside` stay although they are no features.
     """
     for frame in read_raw(source, model.spec, batch_rows):
-        yield columns.arranged(frame, source, model, label)
+        yield columns.arranged(frame, source, model, [name for name in beside if name])
 
 
 def read_raw(source: Source, spec: ModelSpec, batch_rows: int) -> Iterator[pd.DataFrame]:
@@ -49,10 +49,13 @@ def read_raw(source: Source, spec: ModelSpec, batch_rows: int) -> Iterator[pd.Da
 
 def take_labels(frame: pd.DataFrame, labels: str | None, source: Source) -> pd.Series[Any] | None:
     """Take the column of labels out of a frame; None if no column is named."""
-    if labels is None:
-        return None
-    check_present([labels], list(map(str, frame.columns)), f"--labels: {source.name}")
-    return frame.pop(labels)
+    return None if labels is None else take(frame, labels, f"--labels: {source.name}")
+
+
+def take(frame: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
+    """Take a column out of a frame; raises `ConfigurationError` if there is none."""
+    check_present([name], list(map(str, frame.columns)), where)
+    return frame.pop(name)
 
 
 def line_of(source: Source, row: int) -> int | None:

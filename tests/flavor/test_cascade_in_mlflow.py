@@ -216,6 +216,36 @@ def test_the_command_asks_for_few_rows_and_for_none_twice(files: Path) -> None:
     assert first["threshold"] == again["threshold"] == whole["threshold"]
 
 
+def test_the_command_promises_what_the_library_promises(
+    model: HybridOnnxModel, files: Path
+) -> None:
+    """Another promise, groups by a column that is no feature or is one, and a cost."""
+    rows = pd.read_csv(files / "sample.csv").assign(site=lambda frame: frame.index % 2)
+    rows.to_csv(files / "sites.csv", index=False)
+    columns = list(FRAME)
+    named = HybridOnnxModel(model.local, endpoint=model.endpoint, feature_names=columns)
+    save_model(named, files / "named")
+    asked = ["calibrate", str(files / "named"), str(files / "sites.csv"), "--labels", "y"]
+    asked += ["--json", "--ignore-extra", "--epsilon", "0.05"]
+    for options, wanted in (
+        (["--promise", "accuracy"], {"promise": "accuracy"}),
+        (["--by", "site"], {"by": rows["site"]}),
+        (["--cost-remote", "0.001"], {"cost_remote": 0.001}),
+    ):
+        printed = json.loads(run(*asked, *options))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About a class that loses more than others.
+            expected = calibrate(named, rows[columns], rows["y"], epsilon=0.05, **wanted)
+        assert printed["threshold"] == expected.threshold
+        assert len(printed.get("groups") or ()) == len(expected.groups or ())
+    refused = CliRunner().invoke(program, [*asked, "--by", columns[0]])
+    assert "by has 2000 groups" in refused.stderr
+    refused = CliRunner().invoke(program, [*asked, "--by", "region"])
+    assert refused.exit_code == 2
+    assert "--by: " in refused.stderr
+    assert "has no column 'region'" in refused.stderr
+
+
 def test_the_command_says_when_there_are_too_few_rows(files: Path) -> None:
     """Everything has to be escalated then, and the status is 1."""
     text = run(

@@ -82,24 +82,28 @@ def document(root: Node, path: Path, place: Place) -> Document | None:
         return None
     what, named = SCHEMAS.get(schema_name(root) or "", (None, None))
     if "endpoint_name" in keys or what == "deployment":
-        batch = named == "batch" or (named is None and bool(keys & _BATCH_KEYS))
-        kubernetes = _is_kubernetes(root.text("type")) or named == "kubernetes"
         pipeline = bool(keys & {"component", "job_definition"})
-        platform: Platform = "batch" if batch else "kubernetes" if kubernetes else "managed"
-        return Document(place, path, root, "deployment", platform, pipeline)
+        return Document(place, path, root, "deployment", _of_deployment(root, named), pipeline)
     if what == "endpoint" or ("name" in keys and keys & _ENDPOINT_KEYS):
-        batch = named == "batch" or "defaults" in keys
-        kubernetes = "compute" in keys or named == "kubernetes"
-        platform = "batch" if batch else "kubernetes" if kubernetes else "managed"
-        return Document(place, path, root, "endpoint", platform)
+        return Document(place, path, root, "endpoint", _of_endpoint(keys, named))
     return None
+
+
+def _of_deployment(root: Node, named: Platform | None) -> Platform:
+    """Tell the platform by the schema's name, else by the keys."""
+    if named == "batch" or (named is None and _BATCH_KEYS.intersection(root.members)):
+        return "batch"
+    is_kubernetes = (root.text("type") or "").lower() == "kubernetes"
+    return "kubernetes" if is_kubernetes or named == "kubernetes" else "managed"
+
+
+def _of_endpoint(keys: set[str], named: Platform | None) -> Platform:
+    if named == "batch" or "defaults" in keys:
+        return "batch"
+    return "kubernetes" if "compute" in keys or named == "kubernetes" else "managed"
 
 
 def schema_name(root: Node) -> str | None:
     """Return the name of the schema that a document gives, such as ``managedOnlineEndpoint``."""
     match = _SCHEMA.fullmatch(root.text("$schema") or "")
     return match[1] if match else None
-
-
-def _is_kubernetes(kind: str | None) -> bool:
-    return (kind or "").lower() == "kubernetes"
