@@ -1,14 +1,11 @@
 """How many rows an endpoint is asked for to calibrate, on populations of which every row is known.
 
-    python benchmarks/_asking.py
-
 Each draw is a calibration that asks for what can move the threshold, and nothing else, beside one
 that asks for every row. Both have to find the same.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +92,8 @@ def study(names: Iterable[str] = tuple(POPULATIONS), draws: int = DRAWS) -> Iter
 def aims(found: Iterable[Asked]) -> Iterator[Aim]:
     """Say what was to be reached, and what was."""
     found = list(found)
+    if not found:
+        return
     paid = {item.population: item.median for item in found if item.labelled and item.rows == 10_000}
     worst = max(paid, key=lambda name: paid[name])
     yield Aim(
@@ -107,16 +106,21 @@ def aims(found: Iterable[Asked]) -> Iterator[Aim]:
     yield Aim(what, f"{same:,} of {draws:,}", same == draws)
 
 
-def table(found: Iterable[Asked]) -> Iterator[str]:
-    """Write the rows of a table in Markdown."""
-    yield "| population | labels | n | rows asked for: least, median, most | requests | same |"
-    yield "|---|---|---|---|---|---|"
-    for item in found:
-        yield (
-            f"| {item.population} | {'yes' if item.labelled else 'no'} | {item.rows:,} | "
-            f"{item.least:,.0f}, {item.median:,.0f}, {item.most:,.0f} | {item.requests:.0f} | "
-            f"{item.same} of {item.draws} |"
-        )
+def table(found: Iterable[Asked]) -> tuple[list[str], list[list[str]]]:
+    """Lay out the study."""
+    head = ["population", "labels", "n", "least", "median", "most", "requests", "same"]
+    rows = [
+        [
+            item.population,
+            "yes" if item.labelled else "no",
+            f"{item.rows:,}",
+            *(f"{rows:,.0f}" for rows in (item.least, item.median, item.most)),
+            f"{item.requests:.0f}",
+            f"{item.same} of {item.draws}",
+        ]
+        for item in found
+    ]
+    return head, rows
 
 
 def _asked(name: str, samples: list[Rows], labelled: bool) -> Asked:
@@ -155,15 +159,3 @@ def _found(known: Any, promise: Promise) -> tuple[float, float, float]:
     threshold = promise.threshold(known.scores, known.losses)
     gone = ~(known.scores >= threshold)
     return threshold, promise.risk(known.losses, gone), promise.bound(known.losses, gone)
-
-
-def main() -> None:
-    """Print the table and the aims."""
-    found = list(study())
-    sys.stdout.write("\n".join(table(found)) + "\n")
-    for aim in aims(found):
-        sys.stdout.write(f"{aim}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from _asking import EPSILON as ASKED_EPSILON
+from _asking import Asked
+from _asking import aims as asking_aims
+from _asking import study as asking_study
+from _asking import table as asking_table
 from _cascade_plot import draw
+from _cascade_tables import gains_table, outage_table, overhead_table, promise_table
 from _gates import Gates, gate_study, gates_aims, gates_table
 from _measure import Aim, machine, report
 from _overhead import (
@@ -40,12 +46,10 @@ from _overhead import (
 )
 from _promises import Kept, promises_aims, promises_table, study
 from _results import Results
-from _studies import DELTA, SHARES, Gains, Outcome, Population, gains, population, promise, tasks
+from _studies import DELTA, Gains, Outcome, gains, population, promise, tasks
 
-STUDIES = ("gains", "promise", "promises", "gates", "overhead", "outage")
 PACKAGES = ("hybridmodel", "numpy", "onnxruntime", "scipy", "scikit-learn", "skl2onnx")
 TITLE = "What a cascade gains, promises and costs"
-Rows = tuple[list[str], list[list[str]]]
 EPSILONS = (0.005, 0.01, 0.02)
 SIZES = (200, 500, 2_000, 10_000)
 POPULATION = 200_000
@@ -66,6 +70,7 @@ class Found:
     gains: list[Gains] = field(default_factory=list)
     promise: list[Outcome] = field(default_factory=list)
     promises: list[Kept] = field(default_factory=list)
+    asking: list[Asked] = field(default_factory=list)
     gates: list[Gates] = field(default_factory=list)
     overhead: list[Cost] = field(default_factory=list)
     outage: list[Outage] = field(default_factory=list)
@@ -77,6 +82,7 @@ class Found:
                 gains_aims(self.gains),
                 promise_aims(self.promise),
                 promises_aims(self.promises),
+                asking_aims(self.asking),
                 gates_aims(self.gates),
                 overhead_aims(self.overhead),
                 outage_aims(self.outage),
@@ -125,15 +131,22 @@ def show_promises(found: Found, quick: bool) -> None:
     found.results.show(caption, *promises_table(found.promises))
 
 
-def show_gates(found: Found, quick: bool) -> None:
+def show_asking(found: Found, quick: bool) -> None:
     """Make study 4, and print it."""
+    found.asking.extend(asking_study(draws=4 if quick else 40))
+    caption = f"Rows that an endpoint is asked for to calibrate, epsilon {ASKED_EPSILON}"
+    found.results.show(caption, *asking_table(found.asking))
+
+
+def show_gates(found: Found, quick: bool) -> None:
+    """Make study 5, and print it."""
     found.gates.extend(gate_study(quick))
     caption = f"A gate that sees the inputs, and the plain score, with delta {DELTA}"
     found.results.show(caption, *gates_table(found.gates))
 
 
 def show_overhead(found: Found, quick: bool) -> None:
-    """Make study 5, and print it."""
+    """Make study 6, and print it."""
     found.overhead.extend(costs(ROWS, 3.0 if quick else 9.0))
     caption = (
         f"{ROWS:,} x 64 digits: local model, cascade that escalates nothing, both models one after "
@@ -143,7 +156,7 @@ def show_overhead(found: Found, quick: bool) -> None:
 
 
 def show_outage(found: Found, quick: bool) -> None:
-    """Make study 6, and print it."""
+    """Make study 7, and print it."""
     found.outage.extend(outages(["killed"] if quick else FAILURES))
     caption = (
         f"Server killed (SIGKILL) or hung (SIGSTOP) at call {CALLS // 2} of {CALLS}, of "
@@ -152,95 +165,15 @@ def show_outage(found: Found, quick: bool) -> None:
     found.results.show(caption, *outage_table(found.outage))
 
 
-SHOWN: dict[str, Callable[[Found, bool], None]] = dict(
-    zip(
-        STUDIES,
-        (show_gains, show_promise, show_promises, show_gates, show_overhead, show_outage),
-        strict=True,
-    )
-)
-
-
-def gains_table(gained: list[Gains]) -> Rows:
-    """Lay out study 1."""
-    head = ["data", "small", *(f"{share:.0%}" for share in SHARES), "big", "epsilon"]
-    head += ["escalated", "right", "at a loss"]
-    rows = [
-        [
-            item.task.name,
-            f"{item.small:.4f}",
-            *(f"{item.at[share]:.4f}" for share in SHARES),
-            f"{item.big:.4f}",
-            f"{item.task.epsilon:g}",
-            *(f"{item.promised[key]:.4f}" for key in ("escalation", "accuracy", "risk")),
-        ]
-        for item in gained
-    ]
-    return head, rows
-
-
-def promise_table(outcomes: list[Outcome]) -> Rows:
-    """Lay out study 2."""
-    head = ["epsilon", "n", "broken", "95 %", "exact", "escalated", "oracle", "more"]
-    head += ["in its interval", "naive broken", "naive escalated"]
-    rows = [
-        [
-            f"{item.epsilon:g}",
-            f"{item.rows}",
-            f"{item.broken / item.draws:.3f}",
-            "{:.3f} to {:.3f}".format(*item.broken_interval),
-            f"{item.exact:.3f}",
-            f"{item.escalation:.3f}",
-            f"{item.oracle:.3f}",
-            f"{item.escalation - item.oracle:+.3f}",
-            f"{item.covered:.3f}",
-            f"{item.naive_broken:.3f}",
-            f"{item.naive_escalation:.3f}",
-        ]
-        for item in outcomes
-    ]
-    return head, rows
-
-
-def overhead_table(measured: list[Cost]) -> Rows:
-    """Lay out study 5."""
-    head = ["local model", "local ms", "cascade ms", "added µs", "ratio", "middle half"]
-    head += ["apart ms", "cascade ms", "ratio", "middle half"]
-    rows = []
-    for item in measured:
-        ms, ratios = item.medians_ms(), item.ratios()
-        row = [item.small]
-        for base, name in (("local", "kept"), ("apart", "escalated")):
-            middle, low, high = ratios[name]
-            added = [f"{item.added_us:+.0f}"] if name == "kept" else []
-            row += [f"{ms[base]:.2f}", f"{ms[name]:.2f}", *added, f"{middle:.2f}"]
-            row += [f"{low:.2f} to {high:.2f}"]
-        rows.append(row)
-    return head, rows
-
-
-def outage_table(happened: list[Outage]) -> Rows:
-    """Lay out study 6."""
-    head = ["server", "mode", "rows there", "rows here", "lost", "longest s", "calls that raised"]
-    rows = [
-        [
-            item.how,
-            item.mode,
-            f"{item.there}",
-            f"{item.here}",
-            f"{item.lost}",
-            f"{item.longest_s:.3f}",
-            ", ".join(f"{count} {kind}" for kind, count in item.errors.items()) or "none",
-        ]
-        for item in happened
-    ]
-    return head, rows
-
-
-def described(known: Population) -> str:
-    """Say what the population is like."""
-    small, big = known.answers.small.mean(), known.answers.big.mean()
-    return f"{len(known.answers.scores):,} rows, small {small:.3f}, big {big:.3f}"
+SHOWN: dict[str, Callable[[Found, bool], None]] = {
+    "gains": show_gains,
+    "promise": show_promise,
+    "promises": show_promises,
+    "asking": show_asking,
+    "gates": show_gates,
+    "overhead": show_overhead,
+    "outage": show_outage,
+}
 
 
 def gains_aims(gained: Sequence[Gains]) -> Iterator[Aim]:
@@ -310,6 +243,7 @@ def as_json(found: Found) -> dict[str, Any]:
         ],
         "promise": [asdict(item) for item in found.promise],
         "promises": [asdict(item) for item in found.promises],
+        "asking": [asdict(item) for item in found.asking],
         "gates": [asdict(item) for item in found.gates],
         "overhead": [
             {
@@ -337,7 +271,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the splits and draws")
-    parser.add_argument("--only", nargs="+", choices=STUDIES, default=STUDIES, metavar="STUDY")
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(SHOWN), default=tuple(SHOWN), metavar="STUDY"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw what was studied")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     return parser.parse_args(arguments)
