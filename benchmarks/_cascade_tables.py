@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _overhead import Cost, Outage
-from _studies import SHARES, Gains, Outcome
+from _studies import SHARES, Gains, Outcome, Population
 
 Rows = tuple[list[str], list[list[str]]]
 

@@ -28,7 +28,13 @@ from _asking import aims as asking_aims
 from _asking import study as asking_study
 from _asking import table as asking_table
 from _cascade_plot import draw
-from _cascade_tables import gains_table, outage_table, overhead_table, promise_table
+from _cascade_tables import (
+    described,
+    gains_table,
+    outage_table,
+    overhead_table,
+    promise_table,
+)
 from _gates import Gates, gate_study, gates_aims, gates_table
 from _measure import Aim, machine, report
 from _overhead import (
