@@ -177,7 +177,7 @@ class Watch:
             return found
         owed = self.owed + new.left
         paid = new.sent[: int(owed)]
-        detector, place = self.detector.skip(new.zeros).after(np.concatenate((paid, new.kept)))
+        detector, place = self.detector.after(np.concatenate((paid, new.kept)), new.zeros)
         found = replace(found, owed=owed - len(paid), detector=detector)
         if place is not None:
             row = self.kept.count + max(place + 1 - len(paid), 0)

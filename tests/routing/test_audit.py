@@ -162,6 +162,20 @@ def test_a_call_whose_rows_are_sorted_is_no_change(model: HybridOnnxModel, polic
     assert model.stats()["cascade.promise_holds"] == 1
 
 
+@pytest.mark.parametrize(("rows_of_a_call", "kept"), [(100, 0.4), (20_000, 0.4), (20_000, 0.1)])
+def test_a_large_call_is_no_change(rows_of_a_call: int, kept: float) -> None:
+    """Few rows are kept, and lost more often than the bound is: it is about all rows."""
+    random, bound, rate = np.random.default_rng(3), 0.05, 0.1
+    composition, watch = Composition(), Watch.of(bound)
+    while composition.audited < 4_000:
+        here = int(random.binomial(rows_of_a_call, kept))
+        seen = 1.0 * (random.random(random.binomial(here, rate)) < 0.8 * bound / kept)
+        composition += Composition(rows=rows_of_a_call, kept=here, audited=len(seen))
+        new = Evidence(kept=seen, zeros=rate * (rows_of_a_call - here))
+        watch = watch.seen(new, composition, 0.0)
+    assert watch.alarm is None
+
+
 def test_what_is_wrong_from_the_beginning_is_found_at_once(
     model: HybridOnnxModel, policy: Cascade
 ) -> None:
