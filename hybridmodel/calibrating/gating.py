@@ -187,7 +187,7 @@ class _Trial:
 
     def made(self, kind: str, features: Any) -> bytes | None:
         """Return the file of the model with a gate, None where there is too little to learn."""
-        lost = self._known.losses.astype(bool)[self._learned]
+        lost = self._known.judged.losses.astype(bool)[self._learned]
         if min(lost.sum(), len(lost) - lost.sum()) < LEAST_LOSSES:
             return None
         seen = LocalSession(features.SerializeToString())
@@ -265,7 +265,10 @@ def _everything(
 
 
 def _part(known: Evidence, rows: Array, scores: Array) -> Evidence:
-    """Return what is known of some rows, with other scores."""
+    """Return what is known of some rows, with other scores.
+
+    All losses count: the gate may keep a row for which the plain score has no number.
+    """
     judged = known.judged
     right = None if judged.right is None else (judged.right[0][rows], judged.right[1][rows])
     some = replace(
@@ -275,7 +278,7 @@ def _part(known: Evidence, rows: Array, scores: Array) -> Evidence:
         right=right,
         classes=taken(judged.classes, rows),
     )
-    classes, losses = taken(known.classes, rows), known.losses[rows]
+    classes, losses = taken(known.classes, rows), some.losses * ~np.isnan(scores)
     return replace(known, scores=scores, losses=losses, judged=some, classes=classes)
 
 

@@ -99,16 +99,31 @@ class KeptAnswers:
                     f"answers {self.path}: they have the outputs {', '.join(self.outputs or ())}, "
                     f"and {name!r} is needed as well; name another file"
                 )
-        versions = self._table[_VERSION].to_pylist()
-        stored = enumerate(self._table[_KEY].to_pylist())
-        places = {key: place for place, key in stored if versions[place] == versions[-1]}
-        found = [(row, places[key]) for row, key in enumerate(keys) if key in places]
-        rows, wanted = np.array(found, np.int64).reshape(-1, 2).T
+        rows, places, version = self._places(keys)
         if not len(rows):
             return rows, {}, None
-        part = self._table.take(wanted.tolist())
+        part = self._table.take(places)
         outputs = {name: _values(part[_OUTPUT + name], self._spec.output(name)) for name in names}
-        return rows, outputs, versions[-1]
+        return rows, outputs, version
+
+    def _places(self, keys: Sequence[bytes]) -> tuple[Array, Array, str | None]:
+        """Return which keys have an answer of the last version, and the place of the latest."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        versions = self._table[_VERSION]
+        last = versions[-1].as_py()
+        # A comparison with null is null.
+        of_last = (
+            pc.is_null(versions) if last is None else pc.equal(versions, last).fill_null(False)
+        )
+        usable = np.flatnonzero(of_last.to_numpy())[::-1]
+        stored = self._table[_KEY].take(usable)
+        # A few thousand keys beside millions: without an object for each of these.
+        found = pc.index_in(pa.array(keys, pa.binary(KEY_BYTES)), value_set=stored)
+        places = found.fill_null(-1).to_numpy()
+        rows = np.flatnonzero(places >= 0)
+        return rows, usable[places[rows]], last
 
     def add(self, keys: Sequence[bytes], outputs: Mapping[str, Array], version: str | None) -> None:
         """Add answers, and write the file: whole, or not at all.
@@ -130,7 +145,8 @@ class KeptAnswers:
                 )
             import pyarrow as pa
 
-            table = pa.concat_tables([self._table, table])
+            # In one piece: thousands of small ones would take longer to write each time.
+            table = pa.concat_tables([self._table, table]).combine_chunks()
         self._write(table)
         self._table, self._stamp = table, self._stamp_now()
 
@@ -180,12 +196,17 @@ class KeptAnswers:
             import pyarrow as pa
             import pyarrow.ipc
         with self._readable(pa.ArrowException):
+            if not self.path.is_file():
+                raise ValueError("it is no regular file")
             # Read at once: the file is replaced while its answers are in use.
             with pyarrow.ipc.open_file(pa.BufferReader(self.path.read_bytes())) as opened:
                 table = opened.read_all()
             table.validate(full=True)
             about = json.loads((table.schema.metadata or {}).get(b"hybridmodel", b"{}"))
-            if about.get("format") != _FORMAT or table.column_names[:2] != [_KEY, _VERSION]:
+            names = table.column_names
+            first = pa.schema({_KEY: pa.binary(KEY_BYTES), _VERSION: pa.string()})
+            fits = len(set(names)) == len(names) and pa.schema(list(table.schema)[:2]).equals(first)
+            if about.get("format") != _FORMAT or not fits:
                 raise ValueError("its schema is another one")
         if about.get("endpoint") != self._endpoint:
             raise ConfigurationError(
@@ -209,7 +230,7 @@ class KeptAnswers:
     def _readable(self, kind: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except (kind, OSError, ValueError, AttributeError) as error:
+        except (kind, OSError, ValueError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
                 f"answers {self.path}: not a file of answers, or a damaged one: {error}"
             ) from error

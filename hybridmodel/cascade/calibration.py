@@ -67,9 +67,10 @@ class Calibration:
         Upper bound of that share in the population, with confidence ``1 - delta``; 0 when
         everything is escalated.
     difference_bound : float
-        Upper bound, with the same confidence, of the share of rows that are kept local
-        although the big model answers differently; at least `epsilon`. A larger share, seen later,
-        shows without labels that the rows have changed. For a loss function it is `epsilon`.
+        Upper bound, with the same confidence if other rows had chosen the threshold, of the share
+        of rows that are kept local although the big model answers differently; at least `epsilon`.
+        A larger share, seen later, shows without labels that the rows have changed. For a loss
+        function it is `epsilon`.
     missing_scores : int
         Rows of the sample without a score, all of them escalated.
     accuracy : Accuracy or None

@@ -185,8 +185,9 @@ class ByTolerance(_ByOutput):
         return np.ones(len(local), bool) if y is None else ~self._is_close(local, y)
 
     def _is_close(self, one: Array, other: Array) -> Array:
-        # NaN is close to nothing.
-        distances = np.abs(one.astype(np.float64) - other.astype(np.float64))
+        # NaN is close to nothing, and infinity neither.
+        with np.errstate(invalid="ignore"):
+            distances = np.abs(one.astype(np.float64) - other.astype(np.float64))
         return np.asarray(distances <= self.tolerance)
 
 

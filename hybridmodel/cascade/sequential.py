@@ -12,11 +12,12 @@ less. A fortune speaks against the mean that sets the price.
   are fixed beforehand, with the starting capital divided among them, so that count and sum of the
   values are all there is to know. The mean may change on the way: the limits are then for the
   average of the means so far, because log(1 + m * (t - 1)) is concave in m.
-- `ChangeDetector` begins a new bet with every row and adds up what all of them own: a
+- `ChangeDetector` begins a new bet after every row and adds up what all of them own: a
   Shiryaev-Roberts e-detector, as in J. Shin, A. Ramdas and A. Rinaldo, "E-detectors: a
   nonparametric framework for sequential change detection", New England Journal of Statistics in
   Data Science 2 (2024), arXiv:2203.03532 of 2022. A new bet knows nothing of what was lost in quiet
-  times.
+  times. It begins after the row, since only rows that are kept begin one: of such a row more is
+  known than of any.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ STEPS = np.geomspace(0.01, 6.0, 18)
 
 _GRID, _ROUNDS = np.linspace(0.0, 1.0, 33), 4  # 32 ** -4 of the distance is left.
 
-_BLOCK = 256
-"""Rows at a time: the product of so many bets is a float, whatever the values are."""
-
 TIMES = np.array([1.5, 2.0, 4.0])
 _LOG_TIMES = np.log(TIMES)
 _WEIGHTS = np.array([0.1, 0.8, 0.1])
 """By how much a change multiplies the odds of a loss, and the capital that bets on it."""
+
+_MOST = 500.0
+"""Logarithm of a fortune beyond which there is no need to count."""
 
 HEAD = 2_500.0
 RUN_LENGTH = 500_000.0
@@ -120,7 +121,7 @@ class ChangeDetector:
     @property
     def share(self) -> float:
         """What the bets own, as a share of what gives an alarm."""
-        owned = HEAD * np.exp(np.minimum(self.first, 500.0)) + self.later
+        owned = HEAD * np.exp(np.minimum(self.first, _MOST)) + self.later
         return float(_WEIGHTS @ owned) / RUN_LENGTH
 
     def skip(self, zeros: float) -> ChangeDetector:
@@ -135,20 +136,33 @@ class ChangeDetector:
         first, later = np.subtract(self.first, lost), np.multiply(self.later, np.exp(-lost))
         return replace(self, first=tuple(first.tolist()), later=tuple(later.tolist()))
 
-    def after(self, values: Floats) -> tuple[ChangeDetector, int | None]:
+    def after(self, values: Floats, zeros: float = 0.0) -> tuple[ChangeDetector, int | None]:
         """Return the detector after some values, and the place of the first alarm among them.
 
         Parameters
         ----------
         values : ndarray of float64, shape (n,)
             From 0 to 1. After an alarm the rest of them does not count.
+        zeros : float
+            As `skip` takes them: came among these values, and are spread evenly between them. Were
+            they skipped before, bets that begin later would see the values only, and be won.
         """
-        found = self
-        for begin in range(0, len(values), _BLOCK):
-            found, place = found._after_block(values[begin : begin + _BLOCK])
-            if place is not None:
-                return found, begin + place
-        return found, None
+        gap = zeros / (len(values) + 1)
+        found = self.skip(gap)
+        if not len(values):
+            return found, None
+        lost = gap * self._prices()
+        sums = np.cumsum(np.multiply.outer(values, _LOG_TIMES) - self._prices() - lost, axis=0)
+        with np.errstate(divide="ignore"):  # Nothing was bet yet.
+            begun = np.vstack((np.log(found.later), -lost - sums))
+        later = np.exp(np.minimum(sums + np.logaddexp.accumulate(begun)[1:], _MOST))
+        first = sums + found.first
+        owned = HEAD * np.exp(np.minimum(first, _MOST)) + later
+        over = np.flatnonzero(owned @ _WEIGHTS >= RUN_LENGTH)
+        place = int(over[0]) if over.size else None
+        last = -1 if place is None else place
+        found = replace(self, first=tuple(first[last].tolist()), later=tuple(later[last].tolist()))
+        return found, place
 
     def __add__(self, other: ChangeDetector) -> ChangeDetector:
         """Return the detector of two streams, whose values came in whatever order.
@@ -164,16 +178,3 @@ class ChangeDetector:
 
     def _prices(self) -> Floats:
         return np.asarray(np.log1p(self.bound * (TIMES - 1.0)))
-
-    def _after_block(self, values: Floats) -> tuple[ChangeDetector, int | None]:
-        gains = np.multiply.outer(values, _LOG_TIMES) - self._prices()
-        sums = np.cumsum(gains, axis=0)
-        begun = np.cumsum(np.exp(gains - sums), axis=0)  # Before each value: 1, in units of then.
-        later = np.exp(sums) * (begun + self.later)
-        first = sums + self.first
-        owned = HEAD * np.exp(np.minimum(first, 500.0)) + later
-        over = np.flatnonzero(owned @ _WEIGHTS >= RUN_LENGTH)
-        place = int(over[0]) if over.size else None
-        last = -1 if place is None else place
-        found = replace(self, first=tuple(first[last].tolist()), later=tuple(later[last].tolist()))
-        return found, place

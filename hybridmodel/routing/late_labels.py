@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from hybridmodel.checks import shown
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 
@@ -110,7 +111,8 @@ class LateLabels:
         Raises
         ------
         InputMismatch
-            If `y` has another length, or cannot be read; the call goes on waiting.
+            If `y` has another length, or cannot be read, or `rows` are no positions; the call goes
+            on waiting.
         """
         if request_id not in self._calls:
             return None
@@ -122,6 +124,7 @@ class LateLabels:
                 f"{len(labels)} labels came for {len(named)} rows of request {request_id!r}; pass "
                 "one for each row of the call, or the positions as rows="
             )
+        _check_positions(named, call.call_rows, request_id)
         by_row = dict(zip(named, labels, strict=True))
         has = np.array([row in by_row for row in call.rows.tolist()], bool)
         if not has.any():
@@ -133,6 +136,18 @@ class LateLabels:
         if not has.all():
             self.add(request_id, call.at(np.flatnonzero(~has)))
         return found, read_labels
+
+
+def _check_positions(rows: Sequence[Any], most: int, request_id: str) -> None:
+    if isinstance(rows, range):
+        return
+    for row in rows:
+        # True and False equal 1 and 0: a mask would give its labels to these two rows.
+        if isinstance(row, bool) or row not in range(most):
+            raise InputMismatch(
+                f"rows= holds {shown(row)}; request {request_id!r} has the positions 0 to "
+                f"{most - 1}"
+            )
 
 
 def _listed(values: Any) -> list[Any]:

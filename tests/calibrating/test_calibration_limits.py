@@ -146,6 +146,15 @@ def test_missing_numbers_among_the_labels_are_refused(make: Make) -> None:
         calibrate(make("numbers"), data, truth, epsilon=0.01, score="uncertainty:std", tolerance=1)
 
 
+def test_an_infinite_number_is_close_to_nothing(make: Make) -> None:
+    """Not to another one either; the row is a loss without labels, and no reason to warn."""
+    data, _ = numbers()
+    for name in ("small_value", "big_value"):
+        data[name][:30] = np.inf
+    found = calibrate(make("numbers"), data, epsilon=0.02, score="uncertainty:std", tolerance=1)
+    assert found.threshold > -30 / 1000
+
+
 @pytest.mark.parametrize(
     ("pair", "arguments", "message"),
     [

@@ -20,6 +20,7 @@ from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.local.session import LocalSession
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import EmbeddedServer, serve
+from tests.support.auditing import small_and_big
 from tests.support.gate_pair import ROWS, models, rows
 from tests.support.models import strings
 
@@ -60,6 +61,25 @@ def test_the_promise_holds_for_other_rows(gated: Gated) -> None:
     kept = scores >= gated.calibration.threshold
     assert ((local != y) & kept).mean() < 0.025
     assert 1 - kept.mean() == pytest.approx(gated.gate, abs=0.03)
+
+
+def test_rows_that_the_plain_score_cannot_tell_count_for_the_gate() -> None:
+    """They have no plain score and are lost: the gate, which may keep them, has to know."""
+    random = np.random.default_rng(0)
+    hard, truth = random.random(ROWS) < 0.2, np.arange(ROWS) % 3
+    sure = np.where(hard & (random.random(ROWS) < 0.5), np.nan, random.random(ROWS))
+    data = {
+        "small_label": (truth + hard) % 3,
+        "big_label": truth,
+        "small_sure": sure.astype(np.float32),
+        "big_sure": random.random(ROWS).astype(np.float32),
+    }
+    with small_and_big() as (model, _):
+        found = train_gate(model, data, truth, epsilon=0.02, score="confidence:sure")
+        assert found.pays
+        scores = -found.model.predict(data, mode="local", output=GATE)
+    kept = scores >= found.calibration.threshold
+    assert (hard & kept).mean() < 0.02
 
 
 def test_calls_do_not_see_the_gate(gated: Gated) -> None:

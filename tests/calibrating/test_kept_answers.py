@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections.abc import Iterator
@@ -308,37 +307,6 @@ def test_files_of_others_are_refused(make: Make, server: EmbeddedServer, path: P
         calibrate(model, data, y, **SURE, answers=path)
     with pytest.raises(ConfigurationError, match="name another file"):
         keep_answers(path, model, data, {"label": data["big_label"]}, model_version="2")
-
-
-def _truncated(whole: bytes) -> bytes:
-    return whole[: len(whole) // 2]
-
-
-def _another_schema(_: bytes) -> bytes:
-    import pyarrow as pa
-
-    sink = io.BytesIO()
-    table = pa.table({"a": [1]})
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda _: b"", lambda _: b"{}", _truncated, _another_schema, lambda whole: whole[::-1]],
-    ids=["empty", "json", "cut", "table", "noise"],
-)
-def test_damaged_files_are_refused(make: Make, path: Path, damage: Any) -> None:
-    """What is no file of answers is said before anybody is asked, and never overwritten."""
-    data, y = classes()
-    model: Any = Through(make("classes"), fails_after=0)
-    keep_answers(path, model, data, {"label": data["big_label"]}, model_version="1")
-    damaged = damage(path.read_bytes())
-    path.write_bytes(damaged)
-    with pytest.raises(ConfigurationError, match=r"answers\.arrow: not a file of answers"):
-        calibrate(model, data, y, **SURE, answers=path)
-    assert path.read_bytes() == damaged
 
 
 def test_an_endpoint_that_hides_its_outputs(make: Make, path: Path) -> None:

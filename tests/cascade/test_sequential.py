@@ -95,13 +95,13 @@ def stepped(detector: ChangeDetector, values: Array) -> ChangeDetector:
     first, later = np.array(detector.first), np.array(detector.later)
     for value in values:
         gain = value * np.log(TIMES) - np.log1p(detector.bound * (TIMES - 1))
-        first, later = first + gain, (1 + later) * np.exp(gain)
+        first, later = first + gain, later * np.exp(gain) + 1
     return ChangeDetector(bound=detector.bound, first=tuple(first), later=tuple(later))
 
 
 @law
 @given(st.floats(0.2, 0.95), losses)
-def test_the_detector_begins_a_bet_with_every_row(bound: float, values: Array) -> None:
+def test_the_detector_begins_a_bet_after_every_row(bound: float, values: Array) -> None:
     """Many rows at once own what rows one by one do, whatever the values are."""
     found, alarm = ChangeDetector(bound=bound).after(values)
     wanted = stepped(ChangeDetector(bound=bound), values if alarm is None else values[: alarm + 1])
@@ -163,6 +163,20 @@ def test_a_row_that_may_be_skipped_counts_for_no_less_than_looking(
     skipped = np.exp(ChangeDetector(bound=bound).skip(rate).first)
     looked = np.exp(ChangeDetector(bound=bound).skip(1.0).first)
     assert (skipped <= rate * looked + (1 - rate) + 1e-12).all()
+
+
+@law
+@given(st.floats(0.01, 0.9), st.floats(0, 1_000), arrays(np.float64, 20, elements=st.floats(0, 1)))
+def test_zeros_come_evenly_between_the_values(bound: float, zeros: float, values: Array) -> None:
+    """As if they were skipped one part before, between, and after the values."""
+    parts = zeros / 21
+    wanted = ChangeDetector(bound=bound).skip(parts)
+    for value in values:
+        wanted = wanted.after(np.array([value]))[0].skip(parts)
+    found, alarm = ChangeDetector(bound=bound).after(values, zeros)
+    if alarm is None:
+        assert found.first == pytest.approx(wanted.first)
+        assert found.later == pytest.approx(wanted.later)
 
 
 @pytest.mark.parametrize("quiet", [0, 3_000])

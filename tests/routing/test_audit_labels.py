@@ -80,8 +80,11 @@ def test_rows_that_were_sent_get_labels_too(
         ([1] * 3, None, "3 labels came for 10 rows of request"),
         ([1], [1, 2], "1 labels came for 2 rows of request"),
         (["one"] * 10, None, "labels do not fit the model"),
+        ([1] * 10, [True, False] * 5, "rows= holds True; request .* has the positions 0 to 9"),
+        ([1], [-1], "rows= holds -1"),
+        ([1], [10], "rows= holds 10"),
     ],
-    ids=["few", "positions", "texts"],
+    ids=["few", "positions", "texts", "mask", "negative", "beyond"],
 )
 def test_labels_that_do_not_fit_are_refused(
     model: HybridOnnxModel, y: Any, named: Any, said: str
