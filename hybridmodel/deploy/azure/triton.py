@@ -62,8 +62,8 @@ def write(
         compute=wanted.compute,
         compute_name=wanted.compute_name,
         deployments=(
-            _deployment(BLUE, exported, exported.folder, root, wanted),
-            _deployment(GREEN, green or exported, exported.folder, root, wanted),
+            deployment_of(BLUE, exported, exported.folder, root, wanted),
+            deployment_of(GREEN, green or exported, exported.folder, root, wanted),
         ),
     )
     with appearing(exported.folder) as stage:
@@ -71,9 +71,13 @@ def write(
     return endpoint
 
 
-def _deployment(
+def deployment_of(
     name: str, exported: Exported, folder: Path, root: Path | None, wanted: Wanted
 ) -> Deployment:
+    """Describe a deployment of an exported repository below `folder`, for a file in it.
+
+    `root` is the folder whose files `folder` will join, if that is another one.
+    """
     inner = exported.repository.relative_to(folder)
     fit = fitted(
         concurrency=wanted.concurrency,
