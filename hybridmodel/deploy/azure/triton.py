@@ -19,6 +19,7 @@ from hybridmodel.deploy.azure.records import (
 from hybridmodel.deploy.azure.wanted import Wanted
 from hybridmodel.deploy.azure.writing import appearing, bytes_of, check_free, content_version
 from hybridmodel.deploy.exporting import Exported
+from hybridmodel.deploy.planning import QUEUE_SIZE
 
 FILES = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_FILE)
 """What `write` adds to an export."""
@@ -81,7 +82,7 @@ def deployment_of(
     inner = exported.repository.relative_to(folder)
     fit = fitted(
         concurrency=wanted.concurrency,
-        queue_size=exported.queue_size,
+        queue_size=exported.queue_size or QUEUE_SIZE,
         request_timeout_s=wanted.request_timeout_s,
         model_bytes=bytes_of(exported.repository),
     )
