@@ -28,21 +28,22 @@ from hybridmodel.deploy.rehearsal.live_endpoint import LiveEndpoint
 
 INTERVAL_S = 1.0
 _LAST_S = 0.5
-MOST_LISTENERS = 8
+MOST_LISTENERS = 4
+"""A browser opens six connections to a host, and the buttons need one, too."""
 
 
 class Events:
-    """An ASGI application that tells at most 8 listeners at a time, from `open` to `close`.
+    """An ASGI application that tells at most 4 listeners at a time, from `open` to `close`.
 
     Parameters
     ----------
     endpoint : LiveEndpoint
         What is told about.
-    commands : iterable of str
-        Command lines that the page shows.
+    commands : iterable of (str, str)
+        Command lines that the page shows, each after what it is for.
     """
 
-    def __init__(self, endpoint: LiveEndpoint, commands: Iterable[str] = ()) -> None:
+    def __init__(self, endpoint: LiveEndpoint, commands: Iterable[tuple[str, str]] = ()) -> None:
         self._endpoint, self._commands = endpoint, tuple(commands)
         self._history = History(endpoint)
         self._listening: set[asyncio.Task[Any]] = set()

@@ -45,16 +45,26 @@ class Page:
         ]
 
 
-def commands(folder: Path, names: tuple[str, ...]) -> list[str]:
-    """Return the command lines that shift the traffic of a folder's rehearsal, as examples."""
+def commands(folder: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return command lines that shift the traffic of a folder's rehearsal: what for, and the line.
+
+    They can be given one after the other.
+    """
     first, last = names[0], names[-1]
-    words: list[tuple[str, ...]] = [("traffic", f"{first}=100"), ("scale", first, "2")]
+    words: list[tuple[str, ...]] = [("Give all traffic to one", "traffic", f"{first}=100")]
     if first != last:
-        shares = f"{first}={100 - _STEP}", f"{last}={_STEP}"
-        mirror = [("mirror", shares[1]), ("mirror",)]  # Begins, and ends before traffic goes there.
-        words = [*mirror, ("traffic", *shares), ("scale", last, "2")]
+        words = [
+            (f"Copy {_STEP} % of the requests to {last}", "mirror", f"{last}={_STEP}"),
+            ("End the copies", "mirror"),
+            (f"Send {_STEP} % of them there", "traffic", f"{first}={100 - _STEP} {last}={_STEP}"),
+        ]
+    words.append((f"Give {last} more instances", "scale", f"{last} 2"))
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return [join(["hybridmodel", "rehearse", name, str(folder), *given]) for name, *given in words]
+
+    def line(name: str, given: str = "") -> str:
+        return join(["hybridmodel", "rehearse", name, str(folder), *given.split()])
+
+    return [(purpose, line(*rest)) for purpose, *rest in words]
 
 
 async def _answer(content: bytes, kind: str, _: Request) -> Response:

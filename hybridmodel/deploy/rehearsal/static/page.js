@@ -158,27 +158,40 @@ function fill(made, one) {
 
 function draw() {
   const every = samples.flatMap(sample => Object.values(sample.deployments));
-  const longest = round(Math.max(0.001, ...every.map(point => point.p99_s ?? 0)));
-  const most = round(Math.max(1, ...every.map(point => point.answers_per_s)));
+  const times = every.flatMap(point => [point.median_s, point.p99_s]).filter(time => time > 0);
+  const factors = decades(times.length ? times : [0.001, 0.01]);
+  const steps = linear(Math.max(1, ...every.map(point => point.answers_per_s)));
   for (const [name, made] of cards) {
     const points = samples.map(sample => sample.deployments[name]);
     const now = points[points.length - 1];
     if (!now) continue;
-    chart(made.querySelector(".times"), longest, duration, {
+    chart(made.querySelector(".times"), factors, {
       median: points.map(point => point.median_s),
       p99: points.map(point => point.p99_s),
     }, `Times of ${name}: now median ${duration(now.median_s)}, p99 ${duration(now.p99_s)}`);
-    chart(made.querySelector(".rates"), most, many, {
+    chart(made.querySelector(".rates"), steps, {
       answers: points.map(point => point.answers_per_s),
       errors: unlessNone(points.map(point => point.errors_per_s)),
     }, `Answers of ${name}: now ${many(now.answers_per_s)} a second, ${many(now.errors_per_s)} errors`);
   }
 }
 
-// The next of 1, 2, 5, 10 and so on.
-function round(value) {
-  const unit = 10 ** Math.floor(Math.log10(value));
-  return unit * [1, 2, 5, 10].find(step => step * unit >= value * 0.999);
+// Scales: the lines across, what is written at each, and where between 0 and 1 a value lies.
+
+function decades(times) {
+  const low = Math.floor(Math.log10(Math.min(...times)));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...times))));
+  const powers = Array.from({ length: high - low + 1 }, (_, at) => low + at);
+  return {
+    ticks: powers.map(power => [10 ** power, power < 0 ? `${+(10 ** (power + 3)).toPrecision(1)} ms` : `${10 ** power} s`]),
+    place: value => (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low),
+  };
+}
+
+function linear(most) {
+  const unit = 10 ** Math.floor(Math.log10(most));
+  const high = unit * [1, 2, 5, 10].find(step => step * unit >= most * 0.999);
+  return { ticks: [[0, "0"], [high, many(high)]], place: value => Math.min(1, value / high) };
 }
 
 // Leaves gaps where there is nothing at a point and beside it.
@@ -186,18 +199,18 @@ function unlessNone(values) {
   return values.map((value, at) => (values[at - 1] || value || values[at + 1] ? value : null));
 }
 
-function chart(svg, high, label, lines, description) {
+function chart(svg, scale, lines, description) {
   const width = svg.clientWidth, height = svg.clientHeight;
   if (!width) return;
   const left = 58, right = width - 6, top = 8, bottom = height - 20;
   const minutes = samples.length > 60 ? 3 : 1;
   const latest = samples[samples.length - 1].at_s;
   const across = samples.map(sample => right - (right - left) * (latest - sample.at_s) / (60 * minutes));
-  const y = value => bottom - (bottom - top) * value / high;
+  const y = value => bottom - (bottom - top) * scale.place(value);
   const marks = [];
-  for (const value of [0, high]) {
+  for (const [value, label] of scale.ticks) {
     marks.push(mark("path", { class: "grid", d: `M${left} ${y(value)}H${right}` }));
-    marks.push(mark("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, label(value)));
+    marks.push(mark("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, label));
   }
   const since = minutes === 1 ? "1 minute ago" : `${minutes} minutes ago`;
   marks.push(mark("text", { x: left, y: height - 4 }, since));
@@ -277,8 +290,8 @@ function connection(text, kind = "") {
 const HEARD = {
   start(said) {
     samples = said.history;
-    find("commands").replaceChildren(...said.commands.map(command => {
-      const item = document.createElement("li");
+    find("commands").replaceChildren(...said.commands.map(([purpose, command]) => {
+      const item = element("li", `${purpose}:`);
       item.append(element("code", command));
       return item;
     }));
