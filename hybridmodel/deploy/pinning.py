@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.loading import read_model
 from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
 
 _ONCE: dict[str, Any] = {"max_attempts": 1, "breaker_failures": None}
 """Every call is sent once, and counts: a retry would hide an error."""
@@ -40,7 +40,7 @@ class Pinned:
 
     endpoint: str
     model: HybridOnnxModel
-    credential: Any = None
+    credential: Any = field(default=None, repr=False)
     control: Control | None = None
 
     def deployment(self, name: str) -> HybridOnnxModel:
@@ -51,7 +51,7 @@ class Pinned:
             model.local,
             endpoint=model.endpoint.with_overrides(deployment=name, **_ONCE),
             credential=self.credential,
-            feature_names=model.feature_names if len(model.inputs) == 1 else None,
+            feature_names=model.feature_names,
         )
 
 
@@ -114,7 +114,7 @@ def _rehearsed(
     local, features = exported, None
     if model_uri is not None:
         saved = read_model(model_uri, config={"output": None}, look_only=True)
-        local, features = saved.local, saved.feature_names if len(saved.inputs) == 1 else None
+        local, features = saved.local, saved.feature_names
     model = HybridOnnxModel(
         local, endpoint=endpoint, credential=control.credential, feature_names=features
     )
@@ -124,14 +124,13 @@ def _rehearsed(
 
 
 def _endpoint(settings: Mapping[str, Any]) -> TritonEndpoint:
-    known = {name: value for name, value in settings.items() if name != "output"}
-    try:
-        return TritonEndpoint(**known)
-    except TypeError:
-        # The values are not shown: one may be a key.
+    known = {name: value for name, value in settings.items() if name in FIELDS}
+    # Their values are not shown: one may be a key.
+    if unknown := sorted({*settings} - {*FIELDS, "output"}):
         raise ConfigurationError(
-            f"an endpoint has no setting of one of the names {', '.join(sorted(known))}"
-        ) from None
+            f"an endpoint has no setting {', '.join(unknown)}; it has {', '.join(FIELDS)}"
+        )
+    return TritonEndpoint(**known)
 
 
 def _exported(folder: Path, deployment: str, wanted: str | None) -> tuple[str, LocalSession]:

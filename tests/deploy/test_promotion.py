@@ -145,7 +145,7 @@ def test_columns_of_a_saved_model(good: Rehearsal, tmp_path: Path) -> None:
         ({"new": "pink"}, "there is no deployment pink"),
         ({"new": "-"}, "3 to 32 letters"),
         ({"model_config": {"model_name": "cats"}}, "has the models digits; name one"),
-        ({"model_config": {"speed": 1}}, "no setting of one of the names"),
+        ({"model_config": {"speed": 1}}, "an endpoint has no setting speed; it has uri, "),
         ({"batch_rows": 0}, "batch_rows is a whole number"),
     ],
     ids=["old", "new", "no name", "model", "setting", "rows"],
