@@ -207,6 +207,26 @@ def measure(
     )
 
 
+def shadowed(model: HybridOnnxModel) -> Measured:
+    """Return what a model has measured in shadow mode: its local model is old, its endpoint new.
+
+    Differences are those of finite numbers; failures are comparisons that failed.
+    """
+    found = model.comparison.summary()
+    floats = {item.name for item in model.outputs if item.dtype.kind == "f"}
+    return Measured(
+        old=LOCAL,
+        new=AZURE,
+        comparison=found,
+        largest={
+            item.name: item.max_abs_diff
+            for item in found.outputs
+            if item.name in floats and item.max_abs_diff is not None
+        },
+        failures={AZURE: Failures(calls=found.failures)},
+    )
+
+
 class _Asked:
     """One deployment, and how it answered."""
 
@@ -295,7 +315,7 @@ def _errors(measured: Measured, bounds: Bounds) -> Iterator[str]:
             kinds = ", ".join(f"{count} x {kind}" for kind, count in failures.calls.items())
             yield (
                 f"{name} failed {failures.count} calls ({kinds}), and the bound is "
-                f"{bounds.errors}: {failures.first}"
+                f"{bounds.errors}{failures.first and f': {failures.first}'}"
             )
 
 

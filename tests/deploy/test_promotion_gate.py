@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hybridmodel import HybridOnnxModel
 from hybridmodel.compare.latencies import Latency
-from hybridmodel.deploy.gate import Bounds, Failures, Measured, broken, measure
+from hybridmodel.deploy.gate import Bounds, Failures, Measured, broken, measure, shadowed
 from hybridmodel.exceptions import (
     AuthenticationFailed,
     ConfigurationError,
@@ -23,6 +23,7 @@ from hybridmodel.exceptions import (
 from hybridmodel.serving import EmbeddedServer, serve
 from tests.support import models
 from tests.support.promoting import ROWS, compared
+from tests.support.shadowing import wait_until
 
 GOOD = Measured(old="blue", new="green", comparison=compared(300))
 
@@ -106,6 +107,22 @@ def test_a_dead_deployment_is_refused(server: EmbeddedServer) -> None:
     said = broken(found, Bounds(errors=2))
     assert any("3 x EndpointUnavailable" in one for one in said)
     assert any("and the bound is 2" in one for one in said)
+
+
+def test_what_shadow_mode_has_compared(server: EmbeddedServer) -> None:
+    """A program's own comparison is judged by the same bounds, its failures as well."""
+    with asked(server, "close") as model:
+        for start in range(0, 300, 100):
+            model.predict(ROWS[start : start + 100], mode="shadow")
+        wait_until(lambda: model.comparison.summary().calls == 3)
+        found = shadowed(model)
+        assert (found.old, found.new, found.rows) == ("local", "azure", 300)
+        assert broken(found, Bounds()) == ()
+        (said,) = broken(found, Bounds(difference=0.001))
+        assert "'probabilities' differs by up to 0.00" in said
+        model.comparison.add_failure("EndpointTimeout")
+        (said,) = broken(shadowed(model), Bounds())
+        assert said == "azure failed 1 calls (1 x EndpointTimeout), and the bound is 0"
 
 
 def test_errors_that_are_allowed(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
