@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +332,18 @@ def test_the_embedded_server_wants_its_own_key(running: Rehearsal) -> None:
     for key in ("", str(running.credential())):
         assert urllib3.request("GET", url, headers={"Authorization": f"Bearer {key}"}).status == 401
     assert ask(running, "/v2/models/digits", None).status == 200
+
+
+def test_an_end_amid_requests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A rehearsal that ends while requests are answered closes their connections, and is silent."""
+    with (
+        ThreadPoolExecutor() as pool,
+        rehearse(write_export(tmp_path), server="embedded") as running,
+    ):
+        running.slow("blue", 60)
+        asking = [pool.submit(ask, running) for _ in range(3)]
+        while running.snapshot().deployments[0].in_flight < 3:
+            assert not any(one.done() for one in asking)
+        running.stop()
+        assert all(isinstance(one.exception(), OSError) for one in asking)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
