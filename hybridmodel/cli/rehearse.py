@@ -98,8 +98,8 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     "asked",
     metavar="HOST|MODEL_URI",
     multiple=True,
-    help="The endpoint that PROGRAM believes it asks: its host, or a saved model that names it. "
-    "Repeatable.",
+    help="The endpoint that PROGRAM believes it asks: its host or address, or a saved model that "
+    "names it. Repeatable.",
 )
 @click.option(
     "--traffic",
@@ -182,9 +182,21 @@ def _environment(rehearsal: Rehearsal, hosts: tuple[str, ...]) -> Mapping[str, s
 
 
 def _host(asked: str) -> str:
-    """Return a host, or that of the endpoint of a saved model."""
+    """Return a host that can be redirected, or that of the endpoint of a saved model."""
+    from hybridmodel.remote.trust.redirection import redirection_names
+
+    host = _named(asked)
+    redirection_names(host)
+    return host
+
+
+def _named(asked: str) -> str:
+    from hybridmodel.remote.address import read_address
+
     if "/" not in asked and not Path(asked).exists():
         return asked
+    if asked.startswith(("https://", "http://")):
+        return str(read_address(asked).place)
     with options.open_model(asked, {}) as model:
         if model.endpoint is None:
             raise ConfigurationError(f"{asked} has no endpoint; --for names one to be replaced")
