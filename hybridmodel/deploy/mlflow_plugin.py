@@ -121,7 +121,7 @@ class HybridDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # unty
             offered += settings.OF_ENDPOINT
         kept = settings.read_config(record.config, settings.KEYS)
         given = {**kept, **settings.read_config(config, offered)}
-        making.make_deployment(place, model_uri or record.model_uri, given)
+        making.make_deployment(place, model_uri or record.model_uri, given, replaces=True)
         if finding.running(place.rehearsed) is not None:
             _log.warning("the rehearsal of %s has the old files until it ends", place.rehearsed)
         return finding.describe_deployment(place, name)

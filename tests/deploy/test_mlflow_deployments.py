@@ -5,19 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow.deployments import cli as commands
 from mlflow.deployments import interface
 from mlflow.exceptions import MlflowException
 
 from hybridmodel.cli.program import program
 from hybridmodel.deploy import check
-from hybridmodel.deploy.mlflow_target import making, settings
+from hybridmodel.deploy.mlflow_target import making, settings, swapping
+from hybridmodel.deploy.mlflow_target.places import Target, place_of
+from hybridmodel.exceptions import ConfigurationError
 from tests.support import models
 from tests.support.azure_exports import save
 from tests.support.mlflow_target import (
@@ -34,6 +39,7 @@ from tests.support.mlflow_target import (
 NOT_THERE, THERE = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 INVALID, STATE, NOT_HERE = "INVALID_PARAMETER_VALUE", "INVALID_STATE", "NOT_IMPLEMENTED"
 URL = "https://digits.westeurope.inference.ml.azure.com/v2/models/digits"
+NAMES = st.text() | st.text("ab-./\\\0", max_size=8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -215,24 +221,40 @@ def test_update(name: str, target: Path, saved: dict[str, Path]) -> None:
         assert check(target / ENDPOINT) == ()
 
 
+def test_an_update_never_leaves_a_gap(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old and new files change places in one step, so that a crash leaves one or the other."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux exchanges two folders")
+    rename, moved = Path.rename, []
+    monkeypatch.setattr(Path, "rename", lambda one, other: moved.append(one) or rename(one, other))
+    cli("update", target, "--name", "alone", "-C", "cores=1")
+    assert target / "alone" not in moved
+    assert "intra_op_thread_count" in config_of(target / "alone")
+
+
+@pytest.mark.parametrize("way", ["swapped", "moved"])
 @pytest.mark.parametrize("name", ["alone", f"{ENDPOINT}/green"])
 def test_a_failed_update_changes_nothing(
-    name: str, target: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, way: str, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an error, before or while the new files are put in place, all is as it was."""
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     refused("update", target, "--name", name, "-m", target / "nothing.onnx")
     refused("update", target, "--name", name, "-C", "cores=0")
-    rename, moved = Path.rename, []
+    moving = "rename" if way == "moved" else "swap"
+    owner: Any = Path if way == "moved" else swapping
+    move, moved = getattr(owner, moving), []
 
-    def failing(path: Path, other: Path) -> Path:
-        if "deployment" in path.name or path.name == "alone":
-            moved.append(path)
-            if len(moved) == 2:
+    def failing(one: Path, other: Path) -> Any:
+        if "alone" in one.name or "green" in one.name:
+            moved.append(one)
+            if len(moved) == (1 if way == "swapped" and name == "alone" else 2):
                 raise OSError(28, "No space left on device")
-        return rename(path, other)
+        return move(one, other)
 
-    monkeypatch.setattr(Path, "rename", failing)
+    if way == "moved":
+        monkeypatch.setattr(swapping, "swap", lambda *_: False)
+    monkeypatch.setattr(owner, moving, failing)
     _, said = refused("update", target, "--name", name, "-C", "cores=1")
     assert "nothing of it is left: No space left on device" in said
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
@@ -370,6 +392,35 @@ def test_refusals(
     found, message = refused(verb, shared / "target", *rest)
     assert (found, said in message) == (code, True), message
     assert tree(shared.parent) == before
+
+
+def test_the_second_of_two_makers_is_refused(
+    target: Path, saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made a deployment while another was making the same keeps it."""
+    build = making._build
+
+    def late(place: Any, *rest: Any) -> Any:
+        made = build(place, *rest)
+        place.folder.mkdir()
+        return made
+
+    monkeypatch.setattr(making, "_build", late)
+    code, _ = refused("create", target, "--name", "new", "-m", saved["first"])
+    assert code == THERE
+    assert list((target / "new").iterdir()) == []
+
+
+@given(name=NAMES, endpoint=st.none() | NAMES)
+def test_no_name_leads_outside(name: str, endpoint: str | None) -> None:
+    """Whatever a deployment and an endpoint are called, they are below the target or refused."""
+    folder = Path("/somewhere/target")
+    try:
+        place = place_of(Target(folder=folder), name, endpoint)
+    except ConfigurationError:
+        return
+    assert place.folder.resolve().is_relative_to(folder)
+    assert place.folder != folder
 
 
 def test_traffic_protects(target: Path) -> None:

@@ -17,7 +17,7 @@ from hybridmodel.deploy.mlflow_target import records, settings
 from hybridmodel.deploy.mlflow_target.failures import existing
 from hybridmodel.deploy.mlflow_target.places import ENDPOINT, Place, Target, endpoint_folder
 from hybridmodel.deploy.mlflow_target.records import Deployed, Shared
-from hybridmodel.deploy.placing import place as put
+from hybridmodel.deploy.mlflow_target.swapping import put
 from hybridmodel.deploy.placing import staged
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor import read_model
@@ -39,13 +39,18 @@ def make_endpoint(target: Target, name: str, config: Mapping[str, Any]) -> Share
     return made
 
 
-def make_deployment(place: Place, model_uri: str, config: dict[str, Any]) -> Deployed:
+def make_deployment(
+    place: Place, model_uri: str, config: dict[str, Any], *, replaces: bool = False
+) -> Deployed:
     """Make a deployment, or replace one; in its endpoint, or by itself."""
     settings.check_group(config)
     if place.endpoint is None:
         settings.check_alone(config)
     with staged(place.base) as stage:
         made = _build(place, stage, model_uri, config)
+        if not replaces:
+            # Once more: others may have made it in the meantime.
+            check_free(place.folder, place.document)
         put(stage, place.base, [Path(path.name) for path in sorted(stage.iterdir())])
     return made
 
