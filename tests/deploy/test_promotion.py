@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from hybridmodel.exceptions import ConfigurationError
 from tests.support import models
 from tests.support.promoting import ROWS, asking, write_two
 from tests.support.rehearsing import NAMES
+from tests.support.shadowing import wait_until
 
 SHORT = Plan(hold_s=0.2, answers=3, patience_s=20.0, look_s=0.02)
 COLUMNS = list("abc")
@@ -215,6 +218,27 @@ def test_from_the_command_line(good: Rehearsal, file: Path) -> None:
     ):
         assert shown in done.stdout
     assert "traffic blue=50 green=50" in done.stderr
+
+
+def test_a_crash_is_told(good: Rehearsal, file: Path) -> None:
+    """From the command line, too, green loses its traffic; the status is 1, and the reason shown."""
+
+    def crash() -> None:
+        wait_until(lambda: good.snapshot().traffic["green"] == 50)
+        good.kill("green")
+
+    killer = threading.Thread(target=crash)
+    saved = file.parent / "model"
+    save_model(HybridOnnxModel(models.graded(), feature_names=COLUMNS), saved)
+    words = ["promote", good.folder, "--rows", file, "--model", saved, "--ignore-extra"]
+    with asking(good) as lost:
+        killer.start()
+        done = cli(*words, "--mirror", 0, "--steps", "50,100", "--hold", 20)
+        killer.join()
+    assert done.exit_code == 1, done.output
+    assert "shifted back: traffic blue=100" in done.stderr
+    assert re.search(r"\nshifted back +green answered with errors: \d+ x dead\n", done.stdout)
+    assert lost == []
 
 
 def test_silence_is_told(good: Rehearsal, file: Path) -> None:
