@@ -221,7 +221,7 @@ def test_from_the_command_line(good: Rehearsal, file: Path) -> None:
 
 
 def test_a_crash_is_told(good: Rehearsal, file: Path) -> None:
-    """From the command line, too, green loses its traffic; the status is 1, and the reason shown."""
+    """From the command line, too, green loses its traffic: status 1, and the reason is shown."""
 
     def crash() -> None:
         wait_until(lambda: good.snapshot().traffic["green"] == 50)
