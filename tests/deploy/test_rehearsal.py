@@ -6,6 +6,8 @@ import json
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -347,3 +349,13 @@ def test_an_end_amid_requests(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         running.stop()
         assert all(isinstance(one.exception(), OSError) for one in asking)
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_a_program_that_forgets_to_stop(tmp_path: Path) -> None:
+    """A rehearsal ends quietly with its interpreter, and leaves nothing."""
+    folder = write_export(tmp_path)
+    code = f"from hybridmodel.deploy import rehearse; rehearse({str(folder)!r}, server='embedded')"
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not files_of(folder).exists()

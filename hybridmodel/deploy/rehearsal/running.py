@@ -320,6 +320,13 @@ def _start_all(servers: tuple[Server, ...]) -> None:
 
 
 def _stop_all(servers: tuple[Server, ...]) -> None:
+    """Stop servers at the same time; one by one where the interpreter ends, and pools with it."""
     with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-stop") as pool:
-        for one in [pool.submit(server.stop) for server in servers]:
-            one.result()
+        try:
+            ending = [pool.submit(server.stop) for server in servers]
+        except RuntimeError:
+            ending = []
+    for one in ending:
+        one.result()
+    for server in servers:
+        server.stop()
