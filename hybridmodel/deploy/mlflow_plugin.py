@@ -7,11 +7,13 @@ docs/mlflow_deployments.md. All errors are MLflow's, with its codes.
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import click
 from mlflow.deployments import BaseDeploymentClient, PredictionsResponse
 
+from hybridmodel.checks import shown
 from hybridmodel.deploy.mlflow_target import asking, finding, local, making, settings, shares
 from hybridmodel.deploy.mlflow_target.failures import failure, for_mlflow
 from hybridmodel.deploy.mlflow_target.places import (
@@ -68,7 +70,7 @@ def run_local(
     """
     _check_flavor(flavor)
     given = settings.read_config(config, (*settings.KEYS, *local.KEYS))
-    local.run(name, model_uri, given, _named_target(), _create, click.echo)
+    local.run(name, _address(model_uri), given, _named_target(), _create, click.echo)
 
 
 class HybridDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # untyped
@@ -101,7 +103,7 @@ class HybridDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # unty
         _check_flavor(flavor)
         given = settings.read_config(config, settings.KEYS)
         place = place_of(self._target, name, endpoint or given.get("azure"))
-        _create(self._target, place, model_uri, given)
+        _create(self._target, place, _address(model_uri), given)
         return finding.describe_deployment(place, place.name if endpoint else place.title)
 
     @for_mlflow
@@ -121,7 +123,8 @@ class HybridDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # unty
             offered += settings.OF_ENDPOINT
         kept = settings.read_config(record.config, settings.KEYS)
         given = {**kept, **settings.read_config(config, offered)}
-        making.make_deployment(place, model_uri or record.model_uri, given, replaces=True)
+        uri = record.model_uri if model_uri is None else _address(model_uri)
+        making.make_deployment(place, uri, given, replaces=True)
         if finding.running(place.rehearsed) is not None:
             _log.warning("the rehearsal of %s has the old files until it ends", place.rehearsed)
         return finding.describe_deployment(place, name)
@@ -222,10 +225,17 @@ def _create(target: Target, place: Place, model_uri: str, config: dict[str, Any]
         making.check_free(place.base)
         return making.make_both(target, place, model_uri, config)
     record = finding.shared(target, place.endpoint)
+    made = settings.wanted(record.name, record.config)
     for key in settings.OF_ENDPOINT:
-        if key in config and config.pop(key) != record.config.get(key):
+        if key in config and config.pop(key) != getattr(made, key):
             raise ConfigurationError(f"{key} is the endpoint's, which has been made with another")
     return making.make_deployment(place, model_uri, config)
+
+
+def _address(model_uri: Any) -> str:
+    if isinstance(model_uri, (str, os.PathLike)) and (address := os.fspath(model_uri)):
+        return str(address)
+    raise ConfigurationError(f"model_uri is an address or a path, not {shown(model_uri)}")
 
 
 def _check_flavor(flavor: str | None) -> None:

@@ -260,83 +260,6 @@ def test_a_failed_update_changes_nothing(
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
 
 
-def test_delete(target: Path) -> None:
-    """A deployment is gone with its files; deleting it again does nothing, as MLflow wants."""
-    for _ in range(2):
-        cli("delete", target, "--name", "green", "--endpoint", ENDPOINT)
-        cli("delete", target, "--name", "alone")
-    assert {path.name for path in target.iterdir()} == {ENDPOINT}
-    assert not (target / ENDPOINT / "green").exists()
-    assert not (target / ENDPOINT / "green-deployment.yml").exists()
-    for _ in range(2):
-        cli("delete-endpoint", target, "--endpoint", ENDPOINT)
-    assert list(target.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "strange",
-    [
-        "alone/mine.txt",
-        "alone/models/digits/1/mine.onnx",
-        "alone/empty/",
-        "alone/link@",
-        f"{ENDPOINT}/mine.yml",
-        f"{ENDPOINT}/blue/models/link@",
-    ],
-)
-def test_deletion_leaves_what_others_wrote(strange: str, target: Path, tmp_path: Path) -> None:
-    """A folder with anything else is refused, and nothing in it is deleted."""
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "file").write_text("kept")
-    path = target / strange.rstrip("@/")
-    if strange.endswith("/"):
-        path.mkdir()
-    elif strange.endswith("@"):
-        path.symlink_to(tmp_path / "outside")
-    else:
-        path.write_text("mine")
-    before = tree(target)
-    alone = strange.startswith("alone")
-    words = ("delete", "--name", "alone") if alone else ("delete-endpoint", "--endpoint", ENDPOINT)
-    code, said = refused(words[0], target, *words[1:])
-    assert (code, "nothing was deleted" in said) == (STATE, True)
-    assert path.name in said
-    assert tree(target) == before
-    assert (tmp_path / "outside" / "file").read_text() == "kept"
-
-
-def test_a_record_cannot_name_files_elsewhere(target: Path, tmp_path: Path) -> None:
-    """What a record lists is only compared with what is there, and never looked up."""
-    (tmp_path / "precious").write_text("kept")
-    record = target / "alone" / "deployment.json"
-    said = json.loads(record.read_text())
-    record.write_text(json.dumps({**said, "files": [*said["files"], "../../precious"]}))
-    cli("delete", target, "--name", "alone")
-    assert (tmp_path / "precious").read_text() == "kept"
-    assert not (target / "alone").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"format": 2}, "no record of format 1"),
-        ({"name": "other"}, "record of another folder"),
-        ({"files": [1]}, "is damaged"),
-        ({"config": []}, "is damaged"),
-        ({"config": {"linked": True}}, "config has no key 'linked'"),
-        (None, "no record"),
-    ],
-)
-def test_a_damaged_record(change: Any, said: str, target: Path) -> None:
-    """A record that cannot be believed is an error that names it, and changes nothing."""
-    record = target / "alone" / "deployment.json"
-    known = json.loads(record.read_text())
-    record.write_text("{" if change is None else json.dumps({**known, **change}))
-    code, message = refused("update", target, "--name", "alone")
-    assert code == INVALID
-    assert said in message
-
-
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -411,6 +334,32 @@ def test_the_second_of_two_makers_is_refused(
     assert list((target / "new").iterdir()) == []
 
 
+def test_python_types(tmp_path: Path, saved: dict[str, Path]) -> None:
+    """From Python values have their own types; None counts as not said."""
+    asked = client(tmp_path)
+    given = {"azure": ENDPOINT, "cores": 2, "verify": False, "model_version": 3, "copy": None}
+    made = asked.create_deployment("blue", saved["first"], config=given)
+    assert made["name"] == f"{ENDPOINT}/blue"
+    assert made["config"] == {"cores": 2, "verify": False, "model_version": "3"}
+    same = {"azure": ENDPOINT, "auth_mode": "key", "compute": "managed"}
+    asked.create_deployment("green", str(saved["second"]), config=same)
+    asked.update_endpoint(ENDPOINT, {"traffic": {"blue": 100}})
+    for wrong in (None, 5, ""):
+        with pytest.raises(MlflowException, match="model_uri is an address or a path"):
+            asked.create_deployment("new", wrong)
+    for wrong in ({"traffic": 5}, {"traffic": {"blue": "100"}}, ["traffic"]):
+        with pytest.raises(MlflowException) as error:
+            asked.update_endpoint(ENDPOINT, wrong)
+        assert error.value.error_code == INVALID
+
+
+def test_nothing_streams(target: Path) -> None:
+    """A stream of answers is refused as what there is not."""
+    with pytest.raises(MlflowException) as error:
+        client(target).predict_stream("alone", {})
+    assert error.value.error_code == NOT_HERE
+
+
 @given(name=NAMES, endpoint=st.none() | NAMES)
 def test_no_name_leads_outside(name: str, endpoint: str | None) -> None:
     """Whatever a deployment and an endpoint are called, they are below the target or refused."""
@@ -421,35 +370,6 @@ def test_no_name_leads_outside(name: str, endpoint: str | None) -> None:
         return
     assert place.folder.resolve().is_relative_to(folder)
     assert place.folder != folder
-
-
-def test_traffic_protects(target: Path) -> None:
-    """A deployment with traffic, or a mirror, is not deleted before it has been given away."""
-    update = ("update-endpoint", target, "--endpoint", ENDPOINT, "-C")
-    cli(*update, "traffic=blue=100", "-C", "mirror=green=10")
-    for name in ("blue", "green"):
-        code, said = refused("delete", target, "--name", name, "--endpoint", ENDPOINT)
-        assert code == STATE
-        assert f"{ENDPOINT}/{name} has " in said
-    code, said = refused(*update, "traffic=green=100")
-    assert "a deployment is either live or a mirror" in said
-    cli(*update, "traffic=green=100", "-C", "mirror=")
-    cli("delete", target, "--name", "blue", "--endpoint", ENDPOINT)
-
-
-@pytest.mark.parametrize("at", ["alone", ENDPOINT, f"{ENDPOINT}/green"])
-def test_links_are_not_followed(at: str, target: Path, tmp_path: Path) -> None:
-    """A folder that is a link is neither listed, changed nor deleted."""
-    place = target / at
-    place.rename(tmp_path / "elsewhere")
-    place.symlink_to(tmp_path / "elsewhere")
-    before = tree(tmp_path / "elsewhere")
-    name = f"{at}/blue" if at == ENDPOINT else at
-    assert at not in [one["name"] for one in client(target).list_deployments()]
-    for verb in ("update", "delete", "get"):
-        code, said = refused(verb, target, "--name", name)
-        assert (code, "is a link" in said) == (INVALID, True)
-    assert tree(tmp_path / "elsewhere") == before
 
 
 @pytest.mark.parametrize("verb", ["create", "list", "list-endpoints", "get", "delete"])
