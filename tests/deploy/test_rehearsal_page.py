@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from hybridmodel.deploy.rehearsal.control import Control
 from hybridmodel.deploy.rehearsal.own_site import POLICY
 from hybridmodel.deploy.rehearsal.running import Rehearsal, rehearse
 from hybridmodel.exceptions import ConfigurationError
+from tests.support.command_line import RUN
 from tests.support.rehearsing import write_export
 from tests.support.watching import address_of, asked, enter, events, status_of
 
@@ -145,9 +148,11 @@ def test_no_link_before_the_start(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:20].encode("ascii", "replace").decode(),
 )
-def test_bad_links(port: int, said: object, status: int) -> None:
+def test_bad_links(running: Rehearsal, port: int, said: object, status: int) -> None:
     """Whatever is no good link lets nobody in, and breaks nothing."""
+    good = running.page()
     assert status_of(port, "/session", said) == status
+    assert enter(running, good)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +262,18 @@ def test_the_command_prints_a_link(
     assert ended.exit_code == 0, ended.output
     assert bool(LINK.search(ended.stderr)) is (expected is not None)
     assert (f"hybridmodel rehearse page {folder}" in ended.stderr) is (expected is None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+def test_a_terminal_shows_a_link(tmp_path: Path) -> None:
+    """On a terminal `rehearse` prints a link unasked."""
+    ours, theirs = os.openpty()
+    words = ["rehearse", "run", "--server", "embedded", str(write_export(tmp_path))]
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        with os.fdopen(theirs, "wb") as terminal:
+            command = [*RUN, *words, "--", sys.executable, "-c", ""]
+            assert subprocess.run(command, stderr=terminal, check=False).returncode == 0
+        assert LINK.search(screen.read(4096).decode())
 
 
 def test_another_link(running: Rehearsal) -> None:

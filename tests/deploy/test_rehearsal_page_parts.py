@@ -74,14 +74,14 @@ def test_a_sample() -> None:
     clock.now += 2
     first = history.take()
     clock.now += 1
-    green.add(200, 0.4)
+    green.add(200, 9.0)
     second = history.take()
     point = first.deployments["green"]
     assert (point.answers_per_s, point.errors_per_s) == (2.0, 1.0)
     assert (point.median_s, point.p99_s) == (0.2, 5.0)
     assert first.deployments["blue"].median_s is None
     point = second.deployments["green"]
-    assert (point.answers_per_s, point.errors_per_s, point.median_s) == (1.0, 0.0, 0.4)
+    assert (point.answers_per_s, point.errors_per_s, point.median_s) == (1.0, 0.0, 9.0)
     assert second.at_s == 3.0
 
 

@@ -47,7 +47,6 @@ class Events:
         self._endpoint, self._commands = endpoint, tuple(commands)
         self._history = History(endpoint)
         self._listening: set[asyncio.Task[Any]] = set()
-        self._state = b""
         self._closed = asyncio.Event()
         self._next = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -97,14 +96,13 @@ class Events:
         await _send(send, _event("start", {"commands": self._commands, "history": history}))
         while not self._closed.is_set():
             next_ = self._next
-            await _send(send, self._state or self._seen())
+            await _send(send, self._seen())
             await next_.wait()
         await _send(send, _event("end", {}), more=False)
 
     async def _watch(self) -> None:
         while not self._closed.is_set():
             self._history.take()
-            self._state = self._seen() if self._listening else b""
             told, self._next = self._next, asyncio.Event()
             told.set()
             with suppress(TimeoutError):
