@@ -57,15 +57,10 @@ def write(
         If one of `FILES` exists.
     """
     check_free(exported.folder, FILES)
-    endpoint = Endpoint(
-        name=wanted.endpoint,
-        auth_mode=wanted.auth_mode,
-        compute=wanted.compute,
-        compute_name=wanted.compute_name,
-        deployments=(
-            deployment_of(BLUE, exported, exported.folder, root, wanted),
-            deployment_of(GREEN, green or exported, exported.folder, root, wanted),
-        ),
+    endpoint = online.endpoint(
+        wanted,
+        deployment_of(BLUE, exported, exported.folder, root, wanted),
+        deployment_of(GREEN, green or exported, exported.folder, root, wanted),
     )
     with appearing(exported.folder) as stage:
         online.write(stage, endpoint, "commands.md", model_name=exported.model_name)
@@ -86,18 +81,10 @@ def deployment_of(
         request_timeout_s=wanted.request_timeout_s,
         model_bytes=bytes_of(exported.repository),
     )
-    return Deployment(
-        name=name,
-        asset=Asset(
-            name=exported.model_name,
-            version=content_version(exported.repository, root and root / inner),
-            path=f"./{inner.as_posix()}",
-            kind="triton_model",
-        ),
-        instance_type=online.instance_type(wanted),
-        instance_count=wanted.instance_count,
-        request_timeout_s=wanted.request_timeout_s,
-        concurrency=fit.concurrency,
-        liveness=fit.liveness,
-        readiness=fit.readiness,
+    asset = Asset(
+        name=exported.model_name,
+        version=content_version(exported.repository, root and root / inner),
+        path=f"./{inner.as_posix()}",
+        kind="triton_model",
     )
+    return online.deployment(name, asset, wanted, fit)
