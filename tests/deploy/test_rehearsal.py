@@ -359,3 +359,44 @@ def test_a_program_that_forgets_to_stop(tmp_path: Path) -> None:
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert not files_of(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            r'parameters { key: "EXECUTION\x5fENV_PATH" value { string_value: "/e" } }',
+            "a Python of",
+        ),
+        ('parameters: [{ key: "EXECUTION_ENV_PATH" }]', "a Python of its own"),
+        ("name: }", "line 1: '}' where"),
+        (None, "is a link that leads out of the folder"),
+    ],
+    ids=["escaped", "list", "broken", "link"],
+)
+def test_configurations_that_are_refused(tmp_path: Path, config: str | None, words: str) -> None:
+    """Triton's python backend runs what a configuration names, so a rehearsal reads it first."""
+    file = write_repository(tmp_path) / "digits/config.pbtxt"
+    file.unlink()
+    if config is None:
+        (tmp_path / "other").touch()
+        file.symlink_to(tmp_path / "other")
+    else:
+        file.write_text(config)
+    with pytest.raises(ConfigurationError, match=words):
+        servers.read_repository(tmp_path / "models")
+
+
+def test_nothing_but_models_comes_to_triton(tmp_path: Path) -> None:
+    """Libraries, modules and compiled ones beside a model would be loaded instead of ours."""
+    model = write_repository(tmp_path) / "digits"
+    for name in ("libtriton_python.so", "1/libtriton_python.so", "1/numpy.py", "labels.txt"):
+        (model / name).touch()
+    (model / "1/__pycache__").mkdir()
+    config = model / "config.pbtxt"
+    config.write_text(f'{config.read_text()}\n  default_model_filename: "numpy.py"')
+    made = through_python(model, tmp_path / "new")
+    files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*"))
+    assert files == ["1", "1/model.onnx", "1/model.py", "config.pbtxt", "labels.txt"]
+    # Given twice, it makes Triton refuse the model.
+    assert made.joinpath("config.pbtxt").read_text().count("default_model_filename:") == 2
