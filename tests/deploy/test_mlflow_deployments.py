@@ -160,6 +160,11 @@ def test_create_endpoint(tmp_path: Path, saved: dict[str, Path]) -> None:
     assert (made["name"], made["deployments"]) == (ENDPOINT, [])
     cli("create", tmp_path, "--name", "blue", "-m", saved["first"], "--endpoint", ENDPOINT)
     assert "auth_mode: aad_token" in (tmp_path / ENDPOINT / "endpoint.yml").read_text()
+    cluster = {"compute": "kubernetes", "compute_name": "k8s-cluster"}
+    client(tmp_path).create_endpoint("k8s-ep", cluster)
+    cli("create", tmp_path, "--name", "blue", "-m", saved["first"], "--endpoint", "k8s-ep")
+    assert "type: kubernetes\n" in (tmp_path / "k8s-ep" / "blue-deployment.yml").read_text()
+    assert check(tmp_path / "k8s-ep") == ()
     with pytest.raises(MlflowException, match="exists already") as error:
         client(tmp_path).create_endpoint(ENDPOINT)
     assert error.value.error_code == THERE
@@ -268,6 +273,7 @@ def test_a_failed_update_changes_nothing(
         ("create --name blue --endpoint other -m MODEL", NOT_THERE, "no endpoint other; it has"),
         ("create --name new -m MODEL -C core=2", INVALID, "no key 'core' here; on offer: model_"),
         ("create --name new -m MODEL -C cores=two", INVALID, "cores is a whole number, not 'two'"),
+        ("create --name new -m MODEL -C warm-up=1 -C warm_up=1", INVALID, "names warm_up twice"),
         ("create --name new -m MODEL -C verify=maybe", INVALID, "verify is True, False"),
         ("create --name new -m MODEL -C request_timeout=x", INVALID, "number of seconds"),
         ("create --name new -m MODEL -C instance_type=Big", INVALID, "needs an endpoint"),

@@ -65,6 +65,8 @@ def test_delete(target: Path) -> None:
         "alone/models/digits/1/mine.onnx",
         "alone/empty/",
         "alone/link@",
+        "alone/models@",
+        "alone/models/digits/1/model.onnx@",
         f"{ENDPOINT}/mine.yml",
         f"{ENDPOINT}/blue/models/link@",
     ],
@@ -74,6 +76,8 @@ def test_deletion_leaves_what_others_wrote(strange: str, target: Path, tmp_path:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("kept")
     path = target / strange.rstrip("@/")
+    if path.exists():
+        path.rename(tmp_path / "aside")
     if strange.endswith("/"):
         path.mkdir()
     elif strange.endswith("@"):

@@ -20,9 +20,11 @@ from mlflow.deployments import PredictionsResponse, run_local
 from mlflow.exceptions import MlflowException
 
 from hybridmodel import load_model
-from hybridmodel.deploy.mlflow_target.asking import plain
+from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.deploy.mlflow_target.asking import _with_rows, plain
 from hybridmodel.deploy.rehearsal.control import Control, files_of
 from hybridmodel.deploy.rehearsal.running import Rehearsal, rehearse
+from hybridmodel.remote.client import EndpointClient
 from tests.support.azure_exports import COLUMNS, save
 from tests.support.command_line import frame
 from tests.support.mlflow_target import (
@@ -118,7 +120,9 @@ def test_predict_into_a_file(target: Path, running: Rehearsal, rows: Path, tmp_p
     assert len(json.loads((tmp_path / "out.json").read_text())["predictions"]) == len(frame())
 
 
-def test_containers(target: Path, saved: dict[str, Path], running: Rehearsal) -> None:
+def test_containers(
+    target: Path, saved: dict[str, Path], running: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From Python frames in any order of columns, arrays, dicts and zero rows can be passed."""
     asked = client(target)
     wanted = expected(saved["green"], frame())
@@ -128,6 +132,7 @@ def test_containers(target: Path, saved: dict[str, Path], running: Rehearsal) ->
     close(asked.predict("green", values, endpoint=ENDPOINT).get_predictions("ndarray"), wanted)
     named = asked.predict("green", {"x": values}, endpoint=ENDPOINT)
     close(named.get_predictions("ndarray"), wanted)
+    monkeypatch.delattr(EndpointClient, "infer")  # Zero rows are not sent.
     assert asked.predict("green", frame(0), endpoint=ENDPOINT)["predictions"] == []
 
 
@@ -256,6 +261,22 @@ def test_json(answer: Any, wanted: Any) -> None:
     assert json.loads(PredictionsResponse(predictions=plain(answer)).to_json()) == {
         "predictions": wanted
     }
+
+
+@pytest.mark.parametrize(
+    ("shapes", "batched"),
+    [
+        (((-1, 4), (-1, 2)), (True, True)),
+        (((-1, 4), (3,)), (True, False)),
+        (((1, 4), (-1, 2)), (False, False)),
+        (((), (-1,)), (False, False)),
+    ],
+)
+def test_rows(shapes: tuple[tuple[int, ...], ...], batched: tuple[bool, ...]) -> None:
+    """The open first dimension of all inputs counts rows, and so does that of an output then."""
+    spec = ModelSpec((TensorSpec("x", "FP32", shapes[0]),), (TensorSpec("y", "FP32", shapes[1]),))
+    found = _with_rows(spec)
+    assert (found.inputs[0].batched, found.outputs[0].batched) == batched
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +12,7 @@ import numpy as np
 from mlflow.deployments import PredictionsResponse
 
 from hybridmodel.data.binding import Binding
-from hybridmodel.data.tensors import ModelSpec
+from hybridmodel.data.tensors import WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.deploy.mlflow_target import records
 from hybridmodel.deploy.mlflow_target.failures import in_the_way, missing
 from hybridmodel.deploy.mlflow_target.finding import deployed, deployments, shared
@@ -128,9 +129,27 @@ def _asked(
 def _spec_of(endpoint: TritonEndpoint, credential: Any) -> ModelSpec:
     client = EndpointClient(endpoint, _UNKNOWN, credential)
     try:
-        return client.metadata()
+        return _with_rows(client.metadata())
     finally:
         client.close()
+
+
+def _with_rows(spec: ModelSpec) -> ModelSpec:
+    """Take an open first dimension for that of the rows, where all inputs have one.
+
+    The protocol does not say which dimension counts rows.
+    """
+    if not all(map(_is_open, spec.inputs)):
+        return spec
+    inputs, outputs = (
+        tuple(replace(item, batched=_is_open(item)) for item in tensors)
+        for tensors in (spec.inputs, spec.outputs)
+    )
+    return ModelSpec(inputs, outputs)
+
+
+def _is_open(spec: TensorSpec) -> bool:
+    return spec.shape[:1] == (WILDCARD,)
 
 
 def plain(answer: Any) -> Any:
