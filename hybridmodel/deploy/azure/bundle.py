@@ -125,7 +125,8 @@ def _name_code(model: Path) -> None:
         described.flavors["python_function"]["code"] = CODE
     except Exception as error:
         raise ConfigurationError(
-            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__})"
+            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__}); "
+            "save the model again"
         ) from error
     described.save(str(file))
 
@@ -146,10 +147,14 @@ def _conda(model: Path) -> dict[str, Any]:
     path = model / "conda.yaml"
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ConfigurationError(f"{path}: has more than {_MOST_BYTES} bytes")
+            raise ConfigurationError(
+                f"{path}: has more than {_MOST_BYTES} bytes; save the model again"
+            )
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as YAML ({error})") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read as YAML ({error}); save the model again"
+        ) from error
     if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
         raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
     if not all(isinstance(line, str) for line in _pip_of(found)):

@@ -50,10 +50,9 @@ def _check_servers(documents: Sequence[Document], models: Sequence[Model]) -> It
 
 def _check_number(name: str, deployments: Sequence[Document]) -> Iterator[Finding]:
     for document in deployments[MOST_DEPLOYMENTS : MOST_DEPLOYMENTS + 1]:
-        node = document.root.get("endpoint_name")
         yield document.place.found(
             "too-many-deployments",
-            node.line if node else None,
+            document.root.line_of("endpoint_name"),
             f"the endpoint {printable(name, 40)!r} has {len(deployments)} deployments",
             f"keep {MOST_DEPLOYMENTS}, or write the name of another endpoint",
         )
