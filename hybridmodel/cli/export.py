@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     "--queue-size",
     metavar="N",
     type=click.IntRange(min=1),
-    default=64,
-    help="Requests that may wait; the next one is refused at once.",
+    help="Requests that may wait; the next one is refused at once. Default is 64, and no bound for "
+    "a single instance.",
 )
 @click.option(
     "--queue-delay",
@@ -147,5 +147,5 @@ def _pairs(exported: Exported) -> list[tuple[str, str]]:
         ("inputs", "\n".join(map(str, exported.inputs))),
         ("outputs", "\n".join(map(str, exported.outputs))),
         ("batches", f"up to {exported.max_batch_size} rows" if exported.max_batch_size else "none"),
-        ("queue", f"{exported.queue_size} requests"),
+        ("queue", f"{exported.queue_size} requests" if exported.queue_size else "no bound"),
     ]

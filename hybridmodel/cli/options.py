@@ -123,6 +123,12 @@ def table(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return _read_as("source", Source, click.argument("path", metavar=metavar, type=PATH))
 
 
+def table_option(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Do as `table`, with an option that is required."""
+    option = click.option(name, "path", type=PATH, required=True, **settings)
+    return _read_as("source", Source, option)
+
+
 def tables(metavar: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command an argument for tables, and options to read them, as `inputs`."""
     argument = click.argument("paths", metavar=metavar, nargs=-1, required=True)

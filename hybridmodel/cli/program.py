@@ -18,6 +18,7 @@ from hybridmodel.cli.inspect import inspect
 from hybridmodel.cli.ping import ping
 from hybridmodel.cli.predict import predict
 from hybridmodel.cli.progress import warnings_in_lines
+from hybridmodel.cli.promote import promote
 from hybridmodel.cli.rehearse import rehearse
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
@@ -72,6 +73,7 @@ for _command in (
     export,
     check,
     rehearse,
+    promote,
     doctor,
     trust,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -97,8 +98,8 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     "asked",
     metavar="HOST|MODEL_URI",
     multiple=True,
-    help="The endpoint that PROGRAM believes it asks: its host, or a saved model that names it. "
-    "Repeatable.",
+    help="The endpoint that PROGRAM believes it asks: its host or address, or a saved model that "
+    "names it. Repeatable.",
 )
 @click.option(
     "--traffic",
@@ -129,6 +130,12 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     help="What runs the models; auto is a real Triton where it runs.",
 )
 @click.option(
+    "--page/--no-page",
+    default=None,
+    help="Print a link to the page that shows it, which lets in who has it, once; default is where "
+    "a terminal shows it.",
+)
+@click.option(
     "--list",
     is_flag=True,
     is_eager=True,
@@ -136,7 +143,13 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     callback=_list,
     help="Show what the gateway does, and what of it is documented, and end.",
 )
-def run(folder: Path, words: tuple[str, ...], asked: tuple[str, ...], **settings: Any) -> int:
+def run(
+    folder: Path,
+    words: tuple[str, ...],
+    asked: tuple[str, ...],
+    page: bool | None,
+    **settings: Any,
+) -> int:
     """Rehearse a folder until Ctrl-C or SIGTERM, or while a program runs.
 
     PROGRAM is run with variables that let it trust and ask the rehearsal instead of the endpoints
@@ -149,10 +162,10 @@ def run(folder: Path, words: tuple[str, ...], asked: tuple[str, ...], **settings
     hosts = tuple(map(_host, asked))
     if words:
         with begin(folder, **settings) as rehearsal:
-            _greet(rehearsal, hosts)
+            _greet(rehearsal, hosts, page)
             return run_child(words, _environment(rehearsal, hosts))
     with ended_well_by_signals(), begin(folder, **settings) as rehearsal:
-        _greet(rehearsal, hosts)
+        _greet(rehearsal, hosts, page)
         file = rehearsal.write_environment(hosts)
         click.echo(f"ask it from another shell after: . {shlex.quote(str(file))}", err=True)
         rehearsal.wait()
@@ -169,16 +182,28 @@ def _environment(rehearsal: Rehearsal, hosts: tuple[str, ...]) -> Mapping[str, s
 
 
 def _host(asked: str) -> str:
-    """Return a host, or that of the endpoint of a saved model."""
+    """Return a host that can be redirected, or that of the endpoint of a saved model."""
+    from hybridmodel.remote.trust.redirection import redirection_names
+
+    host = _named(asked)
+    redirection_names(host)
+    return host
+
+
+def _named(asked: str) -> str:
+    from hybridmodel.remote.address import read_address
+
     if "/" not in asked and not Path(asked).exists():
         return asked
+    if asked.startswith(("https://", "http://")):
+        return str(read_address(asked).place)
     with options.open_model(asked, {}) as model:
         if model.endpoint is None:
             raise ConfigurationError(f"{asked} has no endpoint; --for names one to be replaced")
         return str(model.endpoint.place).removeprefix("http://")
 
 
-def _greet(rehearsal: Rehearsal, hosts: tuple[str, ...]) -> None:
+def _greet(rehearsal: Rehearsal, hosts: tuple[str, ...], page: bool | None) -> None:
     seen = rehearsal.snapshot()
     shares = " ".join(f"{name}={percent}" for name, percent in seen.traffic.items())
     lines = [
@@ -189,6 +214,11 @@ def _greet(rehearsal: Rehearsal, hosts: tuple[str, ...]) -> None:
     ]
     if not hosts:
         lines.append("  no endpoint is redirected here; --for HOST or --for MODEL_URI says which")
+    # What is no terminal may be a log that others read.
+    if page or (page is None and sys.stderr.isatty()):
+        lines.append(f"  its page: {rehearsal.page()} (once)")
+    else:
+        lines.append(f"  its page: hybridmodel rehearse page {shlex.quote(str(rehearsal.folder))}")
     click.echo("\n".join(lines), err=True)
 
 
@@ -218,6 +248,18 @@ def _controlling(*own: click.Parameter) -> Callable[[Callable[..., Any]], click.
 
 def _deployment() -> click.Argument:
     return click.Argument(["deployment"])
+
+
+@rehearse.command("page")
+@click.argument("folder", metavar="DIR", type=options.PATH)
+def page_(folder: Path) -> None:
+    """Print a link to the page that shows the rehearsal of DIR; it works once.
+
+    Exit status: 0 done, 2 error.
+    """
+    from hybridmodel.deploy.rehearsal.control import Control
+
+    click.echo(Control(folder).page())
 
 
 @_controlling()

@@ -57,7 +57,7 @@ class Exported:
     max_batch_size : int
         Most rows of a request; 0 where Triton does not count rows.
     queue_size : int
-        Requests that may wait; Triton refuses the next one at once, with status 503.
+        Requests that may wait; Triton refuses the next one at once, with status 503. 0 is no bound.
     notes : tuple of str
         What the user should know: what was changed or left out, and why.
     """
@@ -86,7 +86,7 @@ def export(
     max_batch_size: int | None = None,
     cores: int | None = None,
     instances: int | None = None,
-    queue_size: int = 64,
+    queue_size: int | None = None,
     queue_delay_us: int = 0,
     warm_up: bool | None = None,
     linked: bool = True,
@@ -118,8 +118,9 @@ def export(
         without it, one instance takes what the server gives.
     instances : int, optional
         Copies of the model; default is one for each core, or one for a model over 64 MiB.
-    queue_size : int, default=64
-        Requests that may wait; the next one is refused at once, with status 503.
+    queue_size : int, optional
+        Requests that may wait; the next one is refused at once, with status 503. Default is 64, and
+        no bound for a single instance, which Triton would hold up by it.
     queue_delay_us : int, default=0
         Microseconds that a request waits for others to share a batch with it.
     warm_up : bool, optional

@@ -13,7 +13,7 @@ from typing import Any
 
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, ModelSpec, TensorSpec
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.local.protobuf import fields, head, packed, spans, text, written
+from hybridmodel.local.protobuf import fields, head, packed, spans, text, values_at, written
 
 Piece = bytes | range
 """A part of an edited file: new bytes, or the place of old ones."""
@@ -27,7 +27,7 @@ _IDENTITY_SINCE = 9
 _SMALL_BYTES = 4096
 """Up to this size a constant may be a shape, which others are inferred from."""
 
-_ELEMENTS = {
+ELEMENTS = {
     name: number
     for number, name in enumerate(
         (
@@ -37,6 +37,7 @@ _ELEMENTS = {
         start=1,
     )
 }
+"""Numbers of TensorProto.DataType, as far as Triton serves them."""
 
 
 def to_declare(view: memoryview, spec: ModelSpec) -> dict[str, TensorSpec]:
@@ -128,7 +129,7 @@ def _declared(view: memoryview) -> dict[str, tuple[int, ...] | None]:
 
 def _name(message: memoryview) -> str:
     """Return the first field of a ValueInfoProto."""
-    return next((text(value) for number, value in fields(message) if number == 1), "")
+    return next(map(text, values_at(message, 1)), "")
 
 
 def _shape(value_info: memoryview) -> tuple[int, ...] | None:
@@ -138,17 +139,13 @@ def _shape(value_info: memoryview) -> tuple[int, ...] | None:
 
 def _dimensions(value_info: memoryview) -> list[Any] | None:
     """Return the messages of a tensor's dimensions: ``.type.tensor_type.shape.dim``."""
-    found: list[Any] = [value_info]
-    for wanted in (2, 1, 2):
-        found = [
-            value for message in found for number, value in fields(message) if number == wanted
-        ]
-    return [value for number, value in fields(found[-1]) if number == 1] if found else None
+    shapes = list(values_at(value_info, 2, 1, 2))
+    return list(values_at(shapes[-1], 1)) if shapes else None
 
 
 def _size(dimension: memoryview) -> int:
     """Return ``dim_value``; names stand for any size, as negative numbers do."""
-    values = [value for number, value in fields(dimension) if number == 1]
+    values = list(values_at(dimension, 1))
     return values[-1] if values and values[-1] < 1 << 63 else WILDCARD
 
 
@@ -192,7 +189,7 @@ def _declaration(spec: TensorSpec, rows: bytes) -> bytes:
     sizes = [b"" if size == WILDCARD else written(1, size) for size in spec.shape]
     if spec.batched:
         sizes[0] = rows
-    element = _ELEMENTS[BY_DATATYPE[spec.datatype].onnx]
+    element = ELEMENTS[BY_DATATYPE[spec.datatype].onnx]
     return _value_info(_OUTPUT, spec.name, element, sizes)
 
 
@@ -204,8 +201,7 @@ def _value_info(number: int, name: str, element: int, sizes: list[bytes]) -> byt
 
 def _has_own_operators(view: memoryview) -> bool:
     """Tell whether the model imports ONNX's own operators, whose domain has no name."""
-    imports = [value for number, value in fields(view) if number == _OPSET_IMPORT]
-    domains = ([value for number, value in fields(item) if number == 1] for item in imports)
+    domains = (list(values_at(item, 1)) for item in values_at(view, _OPSET_IMPORT))
     return any(not domain or domain[-1] in (b"", b"ai.onnx") for domain in domains)
 
 

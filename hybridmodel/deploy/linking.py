@@ -30,7 +30,7 @@ def clone(source: Path, target: Path, means: Collection[str] = (REFLINK, HARD_LI
             links[word](real, target)
             return word
         target.unlink(missing_ok=True)
-    with real.open("rb", buffering=0) as old, target.open("wb", buffering=0) as new:
+    with real.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
         _copy_range(old.fileno(), new.fileno(), range(os.fstat(old.fileno()).st_size))
     return COPY
 
@@ -54,7 +54,8 @@ def _reflink(source: Path, target: Path) -> None:
         raise NotImplementedError
     import fcntl
 
-    with source.open("rb") as old, target.open("wb") as new:
+    # A target that is there may be a hard link, so opening it for writing may empty the source.
+    with source.open("rb") as old, target.open("xb") as new:
         fcntl.ioctl(new, _FICLONE, old.fileno())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def write_model(
     the saved one, that of a large model with `verify` only: it would take longer than a copy.
     """
     onnx = local.onnx
-    if MODEL_FILE in onnx.external_files:
+    if MODEL_FILE in map(os.path.normpath, onnx.external_files):
         raise ConfigurationError(
             f"{onnx.path}: has tensors in a file {MODEL_FILE!r}, the name that Triton wants for "
             "the model itself; save it with another name for its external data"

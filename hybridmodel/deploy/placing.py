@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hybridmodel.exceptions import ConfigurationError
+
+_STAGE = re.compile(r"\.export\.[0-9a-f]{8}\.part")
+_NEW_S = 60
 
 
 @contextmanager
@@ -22,20 +26,32 @@ def staged(target: Path) -> Iterator[Path]:
     # An existing folder may be on a file system of its own, and nothing is renamed into another.
     parent = target if target.is_dir() else target.absolute().parent
     stage = parent / f".export.{secrets.token_hex(4)}.part"
+    made: list[Path] = []
     try:
+        made += (folder for folder in stage.parents if not folder.exists())
         stage.mkdir(parents=True)
-        yield stage
+        with _locked(stage):
+            _remove_dead(parent, stage)
+            yield stage
     except OSError as error:
         raise ConfigurationError(
             f"{target}: cannot be written, and nothing of it is left: {error.strerror or error}"
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # Only empty folders go.
+                folder.rmdir()
 
 
 def is_free(target: Path) -> bool:
-    """Tell whether nothing stands in the way: no such path, or an empty folder."""
-    return not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
+    """Tell whether nothing stands in the way: no such path, or an empty folder.
+
+    What exports that run, or were killed, have built in the folder does not count.
+    """
+    if not os.path.lexists(target):
+        return True
+    return target.is_dir() and all(_STAGE.fullmatch(path.name) for path in target.iterdir())
 
 
 def units(stage: Path, target: Path, whole: Path) -> list[Path]:
@@ -71,6 +87,47 @@ def place(stage: Path, target: Path, found: list[Path]) -> None:
             with suppress(OSError):  # Only empty folders go.
                 folder.rmdir()
         raise
+
+
+@contextmanager
+def _locked(stage: Path) -> Iterator[None]:
+    """Hold a lock, which the system releases with the process, so that others leave `stage`."""
+    descriptor = _taken(stage)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _remove_dead(parent: Path, own: Path) -> None:
+    """Remove what exports that were killed have left: nobody holds a lock on it.
+
+    What is new may belong to an export that is about to lock it.
+    """
+    old = own.stat().st_mtime - _NEW_S
+    for path in parent.iterdir():
+        with suppress(OSError):
+            if _STAGE.fullmatch(path.name) and path.lstat().st_mtime < old:
+                descriptor = _taken(path)
+                if descriptor is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(descriptor)
+
+
+def _taken(folder: Path) -> int | None:
+    """Lock a folder until the descriptor is closed; None where another holds it, or none can."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _move(before: Path, after: Path, done: list[tuple[Path, Path]]) -> None:

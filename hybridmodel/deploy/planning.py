@@ -13,6 +13,7 @@ from hybridmodel.local.session import LocalSession
 from hybridmodel.serving.model_config import Running
 
 _LONGEST_SHOWN = 5
+QUEUE_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Wishes:
         Processor cores of the server's machine.
     instances : int, optional
         Copies of the model that share these cores.
-    queue_size : int, default=64
+    queue_size : int, optional
         Requests that may wait; the next one is refused at once, with status 503.
     queue_delay_us : int, default=0
         Microseconds that a request waits for others to share a batch with it.
@@ -39,7 +40,7 @@ class Wishes:
     max_batch_size: int | None = None
     cores: int | None = None
     instances: int | None = None
-    queue_size: int = 64
+    queue_size: int | None = None
     queue_delay_us: int = 0
     warm_up: bool | None = None
 
@@ -91,12 +92,33 @@ def planned(local: LocalSession, wishes: Wishes, labels: Mapping[str, str]) -> P
     running = Running(
         instances=instances,
         threads=threads,
-        queue_size=wishes.queue_size,
+        queue_size=_queue_size(wishes.queue_size, instances, notes),
         queue_delay_us=wishes.queue_delay_us,
         warm_up=_warm_up(wishes, trial, notes),
         label_files=labels,
     )
     return Plan(spec, rows, running, notes)
+
+
+def _queue_size(wished: int | None, instances: int, notes: list[str]) -> int:
+    """Return the bound of the queue; 0 for none.
+
+    Under a bound, a Triton with a single instance holds up some requests for half a second: its
+    scheduler waits for a signal that it has missed. With two instances this is not seen.
+    """
+    if instances > 1:
+        return QUEUE_SIZE if wished is None else wished
+    if wished is None:
+        notes.append(
+            "the queue has no bound: with one instance, a bound lets Triton hold up about one "
+            "request in 400 for half a second; --queue-size sets one, more --cores avoid that"
+        )
+        return 0
+    notes.append(
+        "with one instance, the bound of the queue lets Triton hold up about one request in 400 "
+        "for half a second"
+    )
+    return wished
 
 
 def _rows(spec: ModelSpec, wishes: Wishes, trial: Trial, notes: list[str]) -> int:

@@ -28,15 +28,15 @@ def instances_and_threads(
 ) -> tuple[int, int | None]:
     """Return both, whose product is at most `cores`; no number of threads where none is known.
 
-    Small models get an instance for each core, since requests are many and small; large ones get
-    one that computes on all.
+    Small models get an instance for each core, since requests are many and small, or two where the
+    cores are not known; large ones get one that computes on all.
     """
     if cores is None:
         if instances is not None:
             raise ConfigurationError(
                 f"{instances} instances share the cores of the server: say how many it has (cores)"
             )
-        return 1, None
+        return 2 if size_bytes <= SHARED_BYTES else 1, None
     for name, number in (("cores", cores), ("instances", instances)):
         if number is not None and number < 1:
             raise ConfigurationError(f"{name} is a number from 1, not {number}")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.deploy.graph_edits import without_weights
-from hybridmodel.deploy.trying import MOST_BYTES, size_bytes
+from hybridmodel.deploy.trying import FATAL, MOST_BYTES, size_bytes
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession, spec_of
 
 _MOST_LEFT_BYTES = 1 << 26
-_FATAL = 4
 
 
 def described(path: Path) -> LocalSession | None:
@@ -46,7 +45,7 @@ class _Skeleton:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL
+        options.log_severity_level = FATAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
         self._weights = weights

@@ -19,7 +19,9 @@ from hybridmodel.serving.model_config import smallest_shape
 MOST_BYTES = 1 << 28
 """A model up to this size is opened and tried; a larger one costs too much time and memory."""
 
-_FATAL = 4
+FATAL = 4
+"""The severity from which onnxruntime writes on stderr, so that a trial that fails says nothing."""
+
 _ROWS = 5
 _MOST_VALUES = 1 << 24
 _SCALES = (1.0, 30.0)
@@ -54,7 +56,7 @@ def size_bytes(onnx: OnnxFile) -> int:
 
 def opened(onnx: OnnxFile | Path, spec: ModelSpec | None = None) -> LocalSession:
     """Open a model to try it: onnxruntime writes nothing on stderr where it fails."""
-    return LocalSession(onnx, spec=spec, session_options={"log_severity_level": _FATAL})
+    return LocalSession(onnx, spec=spec, session_options={"log_severity_level": FATAL})
 
 
 def tried(onnx: OnnxFile, spec: ModelSpec) -> Trial:

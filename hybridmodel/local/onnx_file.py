@@ -132,7 +132,7 @@ class OnnxFile:
         """
         import shutil
 
-        if name in self.external_files:
+        if name in map(os.path.normpath, self.external_files):
             raise ConfigurationError(
                 f"{self.path}: has tensors in a file {name!r}, which is the copy's own name; "
                 "save the model with another name for its external data"

@@ -44,6 +44,17 @@ def fields(view: Any) -> Iterator[tuple[int, Any]]:
         position = stop
 
 
+def values_at(message: Any, *path: int) -> Iterator[Any]:
+    """Yield the values of a field of a message, or of a field of the messages in a field."""
+    for number, value in fields(message):
+        if number != path[0]:
+            continue
+        if len(path) == 1:
+            yield value
+        else:
+            yield from values_at(value, *path[1:])
+
+
 def spans(view: Any, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield number, start, start of the value, and end of each field between two positions."""
     position = start

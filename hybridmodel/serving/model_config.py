@@ -33,7 +33,7 @@ class Running:
         Threads of each instance; None leaves them to onnxruntime. With a number, the instances
         compute on the CPU.
     queue_size : int
-        Requests that may wait; the next one is refused at once.
+        Requests that may wait; the next one is refused at once. 0 sets no bound.
     queue_delay_us : int
         Microseconds that a request waits for others to share a batch with it.
     warm_up : bool
@@ -120,16 +120,13 @@ def _declare(
 
 def _running(running: Running, spec: ModelSpec, max_batch_size: int) -> dict[str, Any]:
     group: dict[str, Any] = {"count": running.instances}
-    found: dict[str, Any] = {
-        "instance_group": [group],
-        "dynamic_batching": {
-            "max_queue_delay_microseconds": running.queue_delay_us,
-            "default_queue_policy": {
-                "timeout_action": "REJECT",
-                "max_queue_size": running.queue_size,
-            },
-        },
-    }
+    batching: dict[str, Any] = {"max_queue_delay_microseconds": running.queue_delay_us}
+    if running.queue_size:
+        batching["default_queue_policy"] = {
+            "timeout_action": "REJECT",
+            "max_queue_size": running.queue_size,
+        }
+    found: dict[str, Any] = {"instance_group": [group], "dynamic_batching": batching}
     if running.threads is not None:
         group["kind"] = "KIND_CPU"
         found["parameters"] = [

@@ -25,7 +25,7 @@ from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.serving.model_config import model_config, to_text
 
 _PYTHON_MODEL = Path(__file__).with_name("triton_model.py")
-_RUNS_MODEL = "model.py"
+_RUNS_MODEL, _ONNX = "model.py", "model.onnx"
 _RUNNER = re.compile(r"^(backend|platform|default_model_filename)\s*:.*\n?", re.MULTILINE)
 
 
@@ -54,26 +54,28 @@ def through_python(model: Path, repository: Path) -> Path:
     """Write a model of an exported repository again, for a Triton that has no onnxruntime backend.
 
     The python backend then runs the same ONNX files, to which the new folder has links, under the
-    same configuration. Return the new folder, which has the model's name.
+    same configuration. Nothing else comes along, but labels: Triton and Python would load libraries
+    and modules from there. Return the new folder, which has the model's name.
     """
     folder = repository / model.name
     folder.mkdir(parents=True)
     for path in model.iterdir():
-        if path.is_file():
+        if path.name == "config.pbtxt" or (path.suffix == ".txt" and path.is_file()):
             shutil.copyfile(path, folder / path.name)
         elif path.name.isdecimal():
             _link_version(path, folder / path.name)
     config = folder / "config.pbtxt"
     kept = _RUNNER.sub("", config.read_text(encoding="utf-8"))
-    config.write_text(f'backend: "python"\n{kept}', encoding="utf-8")
+    # Triton refuses a field that is given twice, so none of these can be given otherwise.
+    ours = f'backend: "python"\ndefault_model_filename: "{_RUNS_MODEL}"\n'
+    config.write_text(ours + kept, encoding="utf-8")
     return folder
 
 
 def _link_version(version: Path, folder: Path) -> None:
     folder.mkdir()
-    for part in version.iterdir():
-        if part.name != _RUNS_MODEL:
-            (folder / part.name).symlink_to(part.absolute())
+    part = version / _ONNX
+    (folder / part.name).symlink_to(part.absolute())
     shutil.copyfile(_PYTHON_MODEL, folder / _RUNS_MODEL)
 
 

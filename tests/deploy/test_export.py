@@ -123,6 +123,23 @@ def test_instances_and_threads_fit_the_cores(
     assert config.instance_group[0].count * int(threads) <= cores
 
 
+@pytest.mark.parametrize(
+    ("wishes", "bound"),
+    [({}, 64), ({"cores": 2}, 64), ({"cores": 1}, 0), ({"cores": 1, "queue_size": 9}, 9)],
+)
+def test_a_single_instance_has_no_bound_unless_it_is_asked_for(
+    tmp_path: Path, wishes: dict[str, int], bound: int
+) -> None:
+    """A bound lets Triton hold up requests of a single instance, and a note says so."""
+    made = exported(models.linear(), tmp_path, model_name="m", **wishes)
+    config = parsed(made.repository / "m")
+    assert config.dynamic_batching.default_queue_policy.max_queue_size == bound
+    assert made.queue_size == bound
+    assert config.HasField("dynamic_batching")
+    told = [note for note in made.notes if "half a second" in note]
+    assert len(told) == (1 if wishes.get("cores") == 1 else 0)
+
+
 def test_a_model_that_fails_on_zeros_has_no_warm_up(tmp_path: Path) -> None:
     """Triton would not start it; whoever asks for one is told so."""
     made = exported(deployed.no_zeros(), tmp_path, model_name="m")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from hybridmodel import HybridOnnxModel, save_model
@@ -156,6 +157,37 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, exists: bool) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out"] * exists
 
 
+def test_a_failed_export_leaves_no_folders_above_it(tmp_path: Path) -> None:
+    """Folders that an export has made on the way to its own go with it."""
+    with pytest.raises(ConfigurationError, match="nothing of it is left"):
+        export(linear(), tmp_path / "a/b" / ("c" * 300))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_export_that_was_killed_is_repeated(tmp_path: Path, exists: bool) -> None:
+    """What it left does not stand in the way, and goes unless somebody is still writing it."""
+    out = tmp_path / "out"
+    if exists:
+        out.mkdir()
+    parent = out if exists else tmp_path
+    left = parent / ".export.0123abcd.part"
+
+    def beside(_: Any) -> None:
+        """Begin the same export once more: it must leave this one alone."""
+        (running,) = (path for path in parent.glob(".export.*.part") if path != left)
+        os.utime(running, (0, 0))
+        export(linear(), tmp_path / "other", model_name="m")
+        export(linear(), parent / "sub/other", model_name="m")
+        assert running.is_dir()
+
+    (left / "models").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    export(linear(), out, model_name="m", beside=beside)
+    assert (out / "models/m/1/model.onnx").is_file()
+    assert not list(parent.glob(".export.*"))
+
+
 def test_what_is_written_beside_appears_with_the_export_or_not_at_all(tmp_path: Path) -> None:
     """Templates write where all is built; when they fail there is no folder."""
 
@@ -243,6 +275,35 @@ def test_a_copy_is_a_file_of_its_own(large: Path, tmp_path: Path) -> None:
     assert copy.stat().st_nlink == 1
     assert copy.read_bytes() == kept.read_bytes()
     assert not any("hard links" in note for note in made.notes)
+
+
+def test_a_file_of_two_names_is_not_emptied(tmp_path: Path) -> None:
+    """A model may name its data twice, as w.bin and ./w.bin; the saved file stays as it was."""
+    model = onnx.load_from_string(models.linear())
+    models.save_external(model, tmp_path / "m.onnx", "w.bin")
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "./w.bin"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    save_model(HybridOnnxModel(tmp_path / "m.onnx"), tmp_path / "saved")
+    before = content(tmp_path / "saved")
+    made = export(tmp_path / "saved", tmp_path / "out", model_name="m")
+    assert content(tmp_path / "saved") == before
+    exported = made.repository / "m/1/model.onnx"
+    assert (exported / "w.bin").read_bytes() == before["data/hybrid_onnx/w.bin"]
+    assert (exported / "model.onnx").read_bytes() == before["data/hybrid_onnx/model.onnx"]
+
+
+@pytest.mark.parametrize("write", [export, save_model])
+def test_external_data_does_not_take_the_model_s_place(tmp_path: Path, write: Any) -> None:
+    """However its name is spelt."""
+    model = onnx.load_from_string(models.linear())
+    models.save_external(model, tmp_path / "m.onnx", "model.onnx")
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "./model.onnx"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ConfigurationError, match="another name for its external data"):
+        write(HybridOnnxModel(tmp_path / "m.onnx"), tmp_path / "out")
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_each_model_was_warmed_up(server: Exports) -> None:
 
 
 def test_a_full_queue_refuses_at_once(server: Exports) -> None:
-    """One request runs, the queue takes its number, and the others are told so: 503, not 408."""
+    """Two requests run, the queue takes its number, and the others are told so: 503, not 408."""
     endpoint = server.endpoint("loop", max_attempts=1, timeout_s=60.0)
     feeds = {"x": np.ones(3, np.float32), "turns": np.array([200_000])}
     outcomes: list[str] = []
@@ -144,7 +144,7 @@ def test_a_full_queue_refuses_at_once(server: Exports) -> None:
     with HybridOnnxModel(models.loop(), endpoint=endpoint) as model:
         together(partial(ask, model) for _ in range(8))
     refused = [outcome for outcome in outcomes if outcome != "answered"]
-    assert 1 <= len(outcomes) - len(refused) <= 1 + QUEUE
+    assert 1 <= len(outcomes) - len(refused) <= 2 + QUEUE
     assert refused
     assert all(text.startswith("503") and "maximum queue size" in text for text in refused)
 

@@ -277,6 +277,20 @@ def test_bad_http(rehearsal: Rehearsal, data: bytes) -> None:
         assert read_all(secured).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize(
+    ("key", "status"), [(None, 400), ("wrong", 401)], ids=["the model's", "refused"]
+)
+@pytest.mark.parametrize("chunks", [b"zz\r\nab", b"2\r\nabcd\r\n0\r\n\r\n", b"1;" + b"x" * 70_000])
+def test_chunks_that_are_none(
+    rehearsal: Rehearsal, chunks: bytes, key: str | None, status: int
+) -> None:
+    """A body that breaks HTTP's rules is answered too, and ends the connection."""
+    with raw(rehearsal, head(rehearsal, "Transfer-Encoding: chunked", key=key) + chunks) as secured:
+        said = read_all(secured)
+    assert said.startswith(b"HTTP/1.1 %d" % status)
+    assert b"connection: close" in said.lower()
+
+
 def test_swagger(rehearsal: Rehearsal) -> None:
     """The description names the addresses of the models, for who has the key."""
     said = json.loads(ask(rehearsal, "/swagger.json", None).body)

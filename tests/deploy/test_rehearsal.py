@@ -6,7 +6,10 @@ import json
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +334,69 @@ def test_the_embedded_server_wants_its_own_key(running: Rehearsal) -> None:
     for key in ("", str(running.credential())):
         assert urllib3.request("GET", url, headers={"Authorization": f"Bearer {key}"}).status == 401
     assert ask(running, "/v2/models/digits", None).status == 200
+
+
+def test_an_end_amid_requests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A rehearsal that ends while requests are answered closes their connections, and is silent."""
+    with (
+        ThreadPoolExecutor() as pool,
+        rehearse(write_export(tmp_path), server="embedded") as running,
+    ):
+        running.slow("blue", 60)
+        asking = [pool.submit(ask, running) for _ in range(3)]
+        while running.snapshot().deployments[0].in_flight < 3:
+            assert not any(one.done() for one in asking)
+        running.stop()
+        assert all(isinstance(one.exception(), OSError) for one in asking)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_a_program_that_forgets_to_stop(tmp_path: Path) -> None:
+    """A rehearsal ends quietly with its interpreter, and leaves nothing."""
+    folder = write_export(tmp_path)
+    code = f"from hybridmodel.deploy import rehearse; rehearse({str(folder)!r}, server='embedded')"
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not files_of(folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            r'parameters { key: "EXECUTION\x5fENV_PATH" value { string_value: "/e" } }',
+            "a Python of",
+        ),
+        ('parameters: [{ key: "EXECUTION_ENV_PATH" }]', "a Python of its own"),
+        ("name: }", "line 1: '}' where"),
+        (None, "is a link that leads out of the folder"),
+    ],
+    ids=["escaped", "list", "broken", "link"],
+)
+def test_configurations_that_are_refused(tmp_path: Path, config: str | None, words: str) -> None:
+    """Triton's python backend runs what a configuration names, so a rehearsal reads it first."""
+    file = write_repository(tmp_path) / "digits/config.pbtxt"
+    file.unlink()
+    if config is None:
+        (tmp_path / "other").touch()
+        file.symlink_to(tmp_path / "other")
+    else:
+        file.write_text(config)
+    with pytest.raises(ConfigurationError, match=words):
+        servers.read_repository(tmp_path / "models")
+
+
+def test_nothing_but_models_comes_to_triton(tmp_path: Path) -> None:
+    """Libraries, modules and compiled ones beside a model would be loaded instead of ours."""
+    model = write_repository(tmp_path) / "digits"
+    for name in ("libtriton_python.so", "1/libtriton_python.so", "1/numpy.py", "labels.txt"):
+        (model / name).touch()
+    (model / "1/__pycache__").mkdir()
+    config = model / "config.pbtxt"
+    config.write_text(f'{config.read_text()}\n  default_model_filename: "numpy.py"')
+    made = through_python(model, tmp_path / "new")
+    files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*"))
+    assert files == ["1", "1/model.onnx", "1/model.py", "config.pbtxt", "labels.txt"]
+    # Given twice, it makes Triton refuse the model.
+    assert made.joinpath("config.pbtxt").read_text().count("default_model_filename:") == 2

@@ -58,10 +58,14 @@ def test_list() -> None:
     assert "| assumed |" in shown
 
 
-def test_a_program_asks_the_rehearsal(tmp_path: Path) -> None:
-    """A program finds address, key and authority in its variables; its status is the command's."""
+@pytest.mark.parametrize("asked", [HOST, f"https://{HOST}/score"])
+def test_a_program_asks_the_rehearsal(tmp_path: Path, asked: str) -> None:
+    """A program finds address, key and authority in its variables; its status is the command's.
+
+    Who rehearses may name a host, or the address that Azure shows.
+    """
     folder = write_export(tmp_path)
-    words = ["rehearse", "--server", "embedded", "--for", HOST, folder, "--"]
+    words = ["rehearse", "--server", "embedded", "--for", asked, folder, "--"]
     ended = subprocess.run(
         [*RUN, *map(str, words), sys.executable, "-c", PROGRAM],
         capture_output=True,
@@ -78,6 +82,7 @@ def test_a_program_asks_the_rehearsal(tmp_path: Path) -> None:
     ("words", "status", "said"),
     [
         (["--for", "localhost", "DIR", "--", "true"], 2, "no variable can redirect it"),
+        (["--for", "http://a.b", "DIR", "--", "true"], 2, "no variable can redirect it"),
         (["DIR", "--", "/no/such/program"], 2, "/no/such/program: cannot be run"),
         (["--limit", "speed=1", "DIR"], 2, "NAME=NUMBER is expected, with one of requests_per_s"),
         (["--traffic", "blue=90", "DIR"], 2, "adds up to 90 percent"),
@@ -86,7 +91,7 @@ def test_a_program_asks_the_rehearsal(tmp_path: Path) -> None:
         (["DIR/nothing"], 2, "is no folder"),
         (["DIR", "--", sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], 137, ""),
     ],
-    ids=["host", "program", "limit", "sum", "shares", "status", "folder", "signal"],
+    ids=["host", "plain", "program", "limit", "sum", "shares", "status", "folder", "signal"],
 )
 def test_exit_statuses(tmp_path: Path, words: list[str], status: int, said: str) -> None:
     """An error is one line and status 2, and a program that a signal ended is 128 and more."""
@@ -98,6 +103,7 @@ def test_exit_statuses(tmp_path: Path, words: list[str], status: int, said: str)
     assert ended.exit_code == status, ended.output
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "--for" not in words or "rehearsing" not in ended.stderr, "it began in vain"
 
 
 def test_until_sigterm(tmp_path: Path) -> None:

@@ -14,16 +14,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hybridmodel.cascade.formatting import percent
-from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.report import render
 from hybridmodel.report.axes import linear, logarithmic
 from hybridmodel.report.filters import milliseconds, short
 from hybridmodel.report.findings import ClassRight
 from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours, mix
-from tests.support.devtools import BROWSER_ENV, Tab, browser, tab
+from tests.support.browsing import CONTRASTS, real_tab
+from tests.support.devtools import Tab
 from tests.support.report_pages import EVIL, OTHER, checked, contrast, findings
 from tests.support.strategies import law, texts
-from tests.support.webengine import DoesNotStartError, unsupported, webengine_tab
 
 
 def test_a_page_holds_together() -> None:
@@ -159,15 +158,8 @@ def test_numbers_as_words(written: str, expected: str) -> None:
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Tab]:
     """Open a tab of a real browser: the one that is installed, else the one that pip brings."""
-    found, reason = browser(), unsupported()
-    advice = f"install Chromium, or name it in {BROWSER_ENV}; the pages are parsed all the same"
-    if found is None and reason:
-        pytest.skip(f"{reason}: {advice}")
-    try:
-        with tab(found) if found else webengine_tab() as opened:
-            yield opened
-    except (ConfigurationError, DoesNotStartError) as error:
-        pytest.skip(f"Qt's Chromium cannot be used ({error}): {advice}")
+    with real_tab() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -195,30 +187,6 @@ def test_in_a_browser(chrome: Tab, pages: dict[str, str], name: str, dark: bool)
     colour = chrome.evaluate("getComputedStyle(document.body).backgroundColor")
     palette = DARK if dark else LIGHT
     assert colour == "rgb({}, {}, {})".format(*bytes.fromhex(palette["page"][1:]))
-
-
-CONTRASTS = """
-(() => {
-  const parts = text => text.match(/[\\d.]+/g).map(Number);
-  const hex = ([r, g, b]) => '#' + [r, g, b].map(v => v.toString(16).padStart(2, '0')).join('');
-  const surface = node => {
-    for (; node; node = node.parentElement) {
-      const found = parts(getComputedStyle(node).backgroundColor);
-      if (found.length < 4 || found[3] > 0) return hex(found);
-    }
-  };
-  const seen = new Set();
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const node = walk.currentNode.parentElement;
-    if (!walk.currentNode.textContent.trim() || node.closest('title, desc')) continue;
-    const style = getComputedStyle(node);
-    const ink = node.closest('svg') ? style.fill : style.color;
-    seen.add(hex(parts(ink)) + ' ' + surface(node));
-  }
-  return [...seen];
-})()
-"""
 
 
 @pytest.mark.parametrize("dark", [False, True])

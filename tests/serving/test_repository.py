@@ -91,7 +91,8 @@ def test_an_exported_model_runs_through_the_python_backend(tmp_path: Path) -> No
     (model / "config.pbtxt").write_text(config)
     made = through_python(model, tmp_path / "other")
     text = (made / "config.pbtxt").read_text()
-    assert text == 'backend: "python"\nname: "m"\nmax_batch_size: 8\n'
+    ours = 'backend: "python"\ndefault_model_filename: "model.py"\n'
+    assert text == f'{ours}name: "m"\nmax_batch_size: 8\n'
     assert (made / "1" / "model.onnx").readlink() == model / "1" / "model.onnx"
     assert "TritonPythonModel" in (made / "2" / "model.py").read_text()
     assert (model / "2" / "model.py").read_text() == "theirs"

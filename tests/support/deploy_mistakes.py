@@ -151,7 +151,7 @@ MISTAKES: Sequence[Mistake] = (
             _value("  path", "./models", "./models/digits"), triton="serves no model"),
     Mistake(6, "no `instance_count`, or 0, or over 50", "instance-count", _BLUE,
             _value("instance_count", 1, 0, 51)),
-    Mistake(7, "a machine that is none", "instance-type", _BLUE,
+    Mistake(7, "an `instance_type` that is no size of machine", "instance-type", _BLUE,
             _value("instance_type", "Standard_DS3_v2", "Enormous", "Standard_DS3_v2_please")),
     Mistake(8, "`request_timeout_ms` over 180000", "request-timeout", _BLUE,
             _value("  request_timeout_ms", 60000, 180001)),
@@ -185,7 +185,7 @@ MISTAKES: Sequence[Mistake] = (
             _value("mini_batch_size", 10, 0)),
     Mistake(23, "an `error_threshold` below -1", "error-threshold", "batch.yml",
             _value("error_threshold", 0, -2)),
-    Mistake(24, "a `$schema` that is none", "schema-url", _BLUE, [
+    Mistake(24, "a `$schema` that is no address of a schema", "schema-url", _BLUE, [
         (f"$schema: {_AT}/managedOnlineDeployment.schema.json\n", "$schema: nonsense\n"),
         (f"{_AT}/managedOnlineDeployment", f"{_AT}/managedOnlineEndpoint"),
     ]),

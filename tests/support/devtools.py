@@ -21,7 +21,11 @@ from typing import IO, Any
 BROWSER_ENV = "CHROME"
 """Names the program where it is not on the path."""
 
-QUIET = ("--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
 """Root in a container has no other way than the first; nobody is asked for any name."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -31,11 +31,11 @@ _MOST_BYTES = 1 << 20
 _ABOUT_CONDA = "Written by `hybridmodel export`: what the model needs, and what its program needs."
 
 
-def place_model(uri: str, folder: Path) -> None:
-    """Copy a saved model into a new folder; an ONNX file is saved there as a model.
+def place_model(uri: str, folder: Path) -> Facts:
+    """Copy a saved model into a new folder, and look at it; an ONNX file is saved as a model.
 
-    Raises `ConfigurationError` if it is no hybrid model, or has links, whose targets would be sent
-    to Azure with it.
+    Raises `ConfigurationError` if it is no hybrid model, is damaged, or has links, whose targets
+    would be sent to Azure with it.
     """
     if is_onnx_file(uri):
         from hybridmodel.model import HybridOnnxModel
@@ -43,22 +43,22 @@ def place_model(uri: str, folder: Path) -> None:
         with HybridOnnxModel(uri) as model:
             # As if the package were bundled: whether it has to be, `complete` finds out.
             save_model(model, folder, pip_requirements=requirements_with([PACKAGE], None))
-        return
+        return _facts(folder)
     if Path(uri).is_dir():
         _check_no_links(Path(uri))
-        facts_of(Path(uri))
+        found = _facts(Path(uri))
         shutil.copytree(uri, folder, symlinks=True)
-        return
+        return found
     with needed_for("a model that is not a folder"):
         from mlflow.artifacts import download_artifacts
 
     fetched = folder.with_name(f"{folder.name}.fetched")
     fetched.mkdir()
-    found = Path(download_artifacts(artifact_uri=uri, dst_path=str(fetched)))
-    _check_no_links(found)
-    found.rename(folder)
+    downloaded = Path(download_artifacts(artifact_uri=uri, dst_path=str(fetched)))
+    _check_no_links(downloaded)
+    downloaded.rename(folder)
     shutil.rmtree(fetched, ignore_errors=True)
-    facts_of(folder)
+    return _facts(folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,36 +69,33 @@ class Facts:
     request: dict[str, Any]
 
 
-def facts_of(folder: Path) -> Facts:
-    """Look at a saved model; raises `ConfigurationError` if there is none, or it is damaged."""
+def _facts(folder: Path) -> Facts:
     with read_model(folder, look_only=True) as model:
         return Facts(asked=model.endpoint, request=request_for(model))
 
 
-def carry_package(folder: Path) -> bool:
-    """Copy hybridmodel into a folder of programs, unless pip finds it; tell whether it did."""
-    if is_release():
-        return False
-    _copy_package(folder / PACKAGE)
-    return True
+def carry_package(folder: Path) -> None:
+    """Copy hybridmodel into a folder of programs, unless pip finds it."""
+    if not is_release():
+        source = Path(hybridmodel.__file__).parent
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+        shutil.copytree(source, folder / PACKAGE, ignore=ignored)
 
 
 def complete(model: Path) -> None:
     """Let a saved model bring hybridmodel itself, where its requirements do not."""
     needed = _lines(model / "requirements.txt")
-    if any(map(_is_package, needed)) or (model / CODE / PACKAGE).is_dir():
+    if PACKAGE in map(distribution, needed) or (model / CODE / PACKAGE).is_dir():
         return
-    extra = [f"{PACKAGE}=={package_version()}"] if is_release() else needs_of_package()
+    carry_package(model / CODE)
     if not is_release():
-        _copy_package(model / CODE / PACKAGE)
         _name_code(model)
-    _add(model, needed, extra)
+    _add(model, needed, _package_or_needs())
 
 
 def write_conda(model: Path, path: Path, extra: Iterable[str]) -> None:
     """Write the environment of a saved model with more requirements; for a program beside it."""
-    carried = needs_of_package() if not is_release() else [f"{PACKAGE}=={package_version()}"]
-    write_yaml(path, _with(_conda(model), [*carried, *extra]), _ABOUT_CONDA)
+    write_yaml(path, _with(_conda(model), [*_package_or_needs(), *extra]), _ABOUT_CONDA)
 
 
 def needs_of_package() -> list[str]:
@@ -112,9 +109,9 @@ def needs_of_package() -> list[str]:
     return [line for line in found if "extra ==" not in line]
 
 
-def _copy_package(folder: Path) -> None:
-    source = Path(hybridmodel.__file__).parent
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+def _package_or_needs() -> list[str]:
+    """Return what pip installs: hybridmodel, or what a copy of it needs."""
+    return [f"{PACKAGE}=={package_version()}"] if is_release() else needs_of_package()
 
 
 def _name_code(model: Path) -> None:
@@ -128,16 +125,14 @@ def _name_code(model: Path) -> None:
         described.flavors["python_function"]["code"] = CODE
     except Exception as error:
         raise ConfigurationError(
-            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__})"
+            f"{file}: does not describe a model that MLflow can serve ({type(error).__name__}); "
+            "save the model again"
         ) from error
     described.save(str(file))
 
 
 def _add(model: Path, needed: list[str], extra: list[str]) -> None:
-    lines = [
-        *needed,
-        *(line for line in extra if distribution(line) not in set(map(distribution, needed))),
-    ]
+    lines = _joined(needed, extra)
     (model / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
     if (model / "conda.yaml").is_file():
         conda = _with(_conda(model), extra)
@@ -152,10 +147,14 @@ def _conda(model: Path) -> dict[str, Any]:
     path = model / "conda.yaml"
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ConfigurationError(f"{path}: has more than {_MOST_BYTES} bytes")
+            raise ConfigurationError(
+                f"{path}: has more than {_MOST_BYTES} bytes; save the model again"
+            )
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as YAML ({error})") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read as YAML ({error}); save the model again"
+        ) from error
     if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
         raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
     if not all(isinstance(line, str) for line in _pip_of(found)):
@@ -169,22 +168,21 @@ def _pip_of(conda: dict[str, Any]) -> list[Any]:
 
 
 def _with(conda: dict[str, Any], extra: Iterable[str]) -> dict[str, Any]:
-    """Add requirements for pip that are not there under any version."""
+    """Return an environment with more requirements for pip."""
     others = [item for item in conda["dependencies"] if not isinstance(item, dict)]
-    pip = _pip_of(conda)
-    known = set(map(distribution, pip))
-    pip += [line for line in extra if distribution(line) not in known]
-    return {**conda, "dependencies": [*others, {"pip": pip}]}
+    return {**conda, "dependencies": [*others, {"pip": _joined(_pip_of(conda), extra)}]}
+
+
+def _joined(needed: list[str], extra: Iterable[str]) -> list[str]:
+    """Return requirements, and those of others that are not among them under any version."""
+    known = set(map(distribution, needed))
+    return [*needed, *(line for line in extra if distribution(line) not in known)]
 
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _is_package(line: str) -> bool:
-    return distribution(line) == PACKAGE
 
 
 def distribution(requirement: str) -> str:

@@ -14,7 +14,7 @@ from hybridmodel.deploy.azure.records import Probe
 
 _BYTES_LOADED_PER_S = 20_000_000
 _LEAST_DELAY_S, _MOST_DELAY_S = 30, 600
-_PERIOD_S, _TIMEOUT_S, _FAILURES = 10, 2, 30
+_PERIOD_S, _LEAST_FAILURES = 10, 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,10 @@ def fitted(
     the one that restarts instances is patient for longer than a request may take.
     """
     delay_s = _LEAST_DELAY_S + model_bytes // _BYTES_LOADED_PER_S
-    failures = max(_FAILURES, math.ceil(request_timeout_s / _PERIOD_S) + 1)
+    failures = max(_LEAST_FAILURES, math.ceil(request_timeout_s / _PERIOD_S) + 1)
     probe = Probe(
         initial_delay_s=min(delay_s, _MOST_DELAY_S),
         period_s=_PERIOD_S,
-        timeout_s=_TIMEOUT_S,
         failure_threshold=failures,
     )
     return Fit(

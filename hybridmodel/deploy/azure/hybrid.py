@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from hybridmodel.deploy.azure.records import (
     GREEN,
     Asset,
     BatchEndpoint,
-    Deployment,
     Endpoint,
     Program,
     deployment_file,
@@ -116,8 +115,7 @@ def write(
     batch_name = None if scripted else _batch_name(wanted.endpoint)
     check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
     with appearing(folder) as stage:
-        bundle.place_model(model_uri, stage / MODEL)
-        facts = bundle.facts_of(stage / MODEL)
+        facts = bundle.place_model(model_uri, stage / MODEL)
         asked = facts.asked
         bundle.complete(stage / MODEL)
         asset = Asset(
@@ -126,7 +124,7 @@ def write(
             path=f"./{MODEL}",
             kind="mlflow_model",
         )
-        program = _scripted(stage) if scripted else None
+        program = _program(stage, CODE, _SCRIPT, _FOR_SCRIPT) if scripted else None
         endpoint = _endpoint(wanted, asset, program, _variables(asked, wanted), stage)
         online.write(
             stage,
@@ -160,50 +158,22 @@ def _endpoint(
         request_timeout_s=wanted.request_timeout_s,
         model_bytes=bytes_of(stage / MODEL),
     )
-    made = {
-        name: Deployment(
-            name=name,
-            asset=asset,
-            instance_type=online.instance_type(wanted),
-            instance_count=wanted.instance_count,
-            request_timeout_s=wanted.request_timeout_s,
-            concurrency=fit.concurrency,
-            liveness=fit.liveness,
-            readiness=fit.readiness,
-            program=program,
-            # Azure's inference server runs as many requests at a time as it has processes.
-            variables={"WORKER_COUNT": str(fit.concurrency), **variables},
-        )
+    # Azure's inference server runs as many requests at a time as it has processes.
+    variables = {"WORKER_COUNT": str(fit.concurrency), **variables}
+    made = (
+        online.deployment(name, asset, wanted, fit, program=program, variables=variables)
         for name in (BLUE, GREEN)
-    }
-    return Endpoint(
-        name=wanted.endpoint,
-        auth_mode=wanted.auth_mode,
-        compute=wanted.compute,
-        compute_name=wanted.compute_name,
-        deployments=(made[BLUE], made[GREEN]),
-        secret_stores=wanted.key_secret is not None,
     )
-
-
-def _scripted(stage: Path) -> Program:
-    """Write the scoring script and its environment."""
-    _copy_script(_SCRIPT, stage / CODE)
-    bundle.write_conda(stage / MODEL, stage / CONDA, _FOR_SCRIPT)
-    return Program(folder=f"./{CODE}", script=_SCRIPT, image=_IMAGE, conda_file=f"./{CONDA}")
+    return online.endpoint(wanted, *made)
 
 
 def _batch(stage: Path, name: str, asset: Asset, wanted: Wanted) -> BatchEndpoint:
     """Write the batch endpoint, its driver, environment and cluster."""
-    _copy_script(_DRIVER, stage / BATCH_CODE)
-    bundle.write_conda(stage / MODEL, stage / CONDA, _FOR_BATCH)
     record = BatchEndpoint(
         name=name,
         deployment=BLUE,
         asset=asset,
-        program=Program(
-            folder=f"./{BATCH_CODE}", script=_DRIVER, image=_IMAGE, conda_file=f"./{CONDA}"
-        ),
+        program=_program(stage, BATCH_CODE, _DRIVER, _FOR_BATCH),
         cluster=_CLUSTER,
         instance_type=wanted.instance_type or online.SMALL_INSTANCE,
         nodes=_NODES,
@@ -228,10 +198,13 @@ def _batch(stage: Path, name: str, asset: Asset, wanted: Wanted) -> BatchEndpoin
     return record
 
 
-def _copy_script(name: str, folder: Path) -> None:
-    folder.mkdir()
-    shutil.copyfile(Path(__file__).with_name(name), folder / name)
-    bundle.carry_package(folder)
+def _program(stage: Path, folder: str, script: str, needed: Iterable[str]) -> Program:
+    """Write a script of this package, and the environment that it runs in."""
+    (stage / folder).mkdir()
+    shutil.copyfile(Path(__file__).with_name(script), stage / folder / script)
+    bundle.carry_package(stage / folder)
+    bundle.write_conda(stage / MODEL, stage / CONDA, needed)
+    return Program(folder=f"./{folder}", script=script, image=_IMAGE, conda_file=f"./{CONDA}")
 
 
 def _variables(asked: TritonEndpoint | None, wanted: Wanted) -> Mapping[str, str]:

@@ -28,7 +28,8 @@ LEAST_NAME, MOST_NAME = 3, 32
 PENDING_PER_RUNNING = 2
 """Requests that the gateway takes for each that an instance may run; it answers 429 beyond."""
 
-_NAME = re.compile("[A-Za-z](?:-?[A-Za-z0-9])*")
+NAME = re.compile("[A-Za-z](?:-?[A-Za-z0-9])*")
+"""A name of an endpoint or deployment, but for its length."""
 
 
 def checked_name(what: str, name: Any) -> str:
@@ -37,7 +38,7 @@ def checked_name(what: str, name: Any) -> str:
     Raises `ConfigurationError` for another; `what` begins the message.
     """
     fits = isinstance(name, str) and LEAST_NAME <= len(name) <= MOST_NAME
-    if fits and _NAME.fullmatch(name):
+    if fits and NAME.fullmatch(name):
         return str(name)
     raise ConfigurationError(
         f"{what} {shown(name)}: Azure takes {LEAST_NAME} to {MOST_NAME} letters, digits and single "

@@ -1,13 +1,22 @@
-"""What all online endpoints have in common: their files, and the machines they run on."""
+"""What all online endpoints have in common: their records, files and machines."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hybridmodel.deploy.azure import documents
+from hybridmodel.deploy.azure.fitting import Fit
 from hybridmodel.deploy.azure.limits import MANAGED, PENDING_PER_RUNNING
-from hybridmodel.deploy.azure.records import COMMANDS_FILE, ENDPOINT_FILE, Endpoint
+from hybridmodel.deploy.azure.records import (
+    COMMANDS_FILE,
+    ENDPOINT_FILE,
+    Asset,
+    Deployment,
+    Endpoint,
+    Program,
+)
 from hybridmodel.deploy.azure.wanted import Wanted
 from hybridmodel.deploy.azure.writing import write_rendered, write_yaml
 
@@ -19,10 +28,41 @@ _ABOUT_DEPLOYMENT = """Written by `hybridmodel export`; COMMANDS.md says what to
 The gateway takes {pending} requests for each instance at a time, and answers 429 beyond."""
 
 
-def instance_type(wanted: Wanted) -> str | None:
-    """Return the size of the machines; Kubernetes has one of its own by default."""
-    is_managed = wanted.compute == MANAGED
-    return wanted.instance_type or (SMALL_INSTANCE if is_managed else None)
+def deployment(
+    name: str,
+    asset: Asset,
+    wanted: Wanted,
+    fit: Fit,
+    *,
+    program: Program | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Deployment:
+    """Return a deployment as it is wanted; Kubernetes has a machine of its own by default."""
+    usual = SMALL_INSTANCE if wanted.compute == MANAGED else None
+    return Deployment(
+        name=name,
+        asset=asset,
+        instance_type=wanted.instance_type or usual,
+        instance_count=wanted.instance_count,
+        request_timeout_s=wanted.request_timeout_s,
+        concurrency=fit.concurrency,
+        liveness=fit.liveness,
+        readiness=fit.readiness,
+        program=program,
+        variables=variables or {},
+    )
+
+
+def endpoint(wanted: Wanted, *deployments: Deployment) -> Endpoint:
+    """Return an endpoint as it is wanted, with its deployments."""
+    return Endpoint(
+        name=wanted.endpoint,
+        auth_mode=wanted.auth_mode,
+        compute=wanted.compute,
+        compute_name=wanted.compute_name,
+        deployments=deployments,
+        secret_stores=wanted.key_secret is not None,
+    )
 
 
 def write(folder: Path, endpoint: Endpoint, commands: str, **values: Any) -> None:

@@ -22,10 +22,10 @@ class Probe:
     """When Azure asks an instance whether it works, and when it gives up."""
 
     initial_delay_s: int
-    period_s: int = 10
+    period_s: int
+    failure_threshold: int
     timeout_s: int = 2
     success_threshold: int = 1
-    failure_threshold: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,9 +198,11 @@ def _reply_to(error: Exception) -> Reply:
     headers = {}
     if isinstance(error, EndpointUnavailable) and error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    reply = _refused(told.get_http_status_code(), told.error_code, told.message)
-    return Reply(status=reply.status, body=reply.body, headers=headers)
+    return _refused(told.get_http_status_code(), told.error_code, told.message, headers)
 
 
-def _refused(status: int, code: str, message: str) -> Reply:
-    return Reply(status=status, body=_json({"error_code": code, "message": message}))
+def _refused(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Reply:
+    body = _json({"error_code": code, "message": message})
+    return Reply(status=status, body=body, headers=headers or {})

@@ -19,6 +19,7 @@ from hybridmodel.deploy.azure.records import (
 from hybridmodel.deploy.azure.wanted import Wanted
 from hybridmodel.deploy.azure.writing import appearing, bytes_of, check_free, content_version
 from hybridmodel.deploy.exporting import Exported
+from hybridmodel.deploy.planning import QUEUE_SIZE
 
 FILES = (ENDPOINT_FILE, deployment_file(BLUE), deployment_file(GREEN), COMMANDS_FILE)
 """What `write` adds to an export."""
@@ -56,43 +57,34 @@ def write(
         If one of `FILES` exists.
     """
     check_free(exported.folder, FILES)
-    endpoint = Endpoint(
-        name=wanted.endpoint,
-        auth_mode=wanted.auth_mode,
-        compute=wanted.compute,
-        compute_name=wanted.compute_name,
-        deployments=(
-            _deployment(BLUE, exported, exported.folder, root, wanted),
-            _deployment(GREEN, green or exported, exported.folder, root, wanted),
-        ),
+    endpoint = online.endpoint(
+        wanted,
+        deployment_of(BLUE, exported, exported.folder, root, wanted),
+        deployment_of(GREEN, green or exported, exported.folder, root, wanted),
     )
     with appearing(exported.folder) as stage:
         online.write(stage, endpoint, "commands.md", model_name=exported.model_name)
     return endpoint
 
 
-def _deployment(
+def deployment_of(
     name: str, exported: Exported, folder: Path, root: Path | None, wanted: Wanted
 ) -> Deployment:
+    """Describe a deployment of an exported repository below `folder`, for a file in it.
+
+    `root` is the folder whose files `folder` will join, if that is another one.
+    """
     inner = exported.repository.relative_to(folder)
     fit = fitted(
         concurrency=wanted.concurrency,
-        queue_size=exported.queue_size,
+        queue_size=exported.queue_size or QUEUE_SIZE,
         request_timeout_s=wanted.request_timeout_s,
         model_bytes=bytes_of(exported.repository),
     )
-    return Deployment(
-        name=name,
-        asset=Asset(
-            name=exported.model_name,
-            version=content_version(exported.repository, root and root / inner),
-            path=f"./{inner.as_posix()}",
-            kind="triton_model",
-        ),
-        instance_type=online.instance_type(wanted),
-        instance_count=wanted.instance_count,
-        request_timeout_s=wanted.request_timeout_s,
-        concurrency=fit.concurrency,
-        liveness=fit.liveness,
-        readiness=fit.readiness,
+    asset = Asset(
+        name=exported.model_name,
+        version=content_version(exported.repository, root and root / inner),
+        path=f"./{inner.as_posix()}",
+        kind="triton_model",
     )
+    return online.deployment(name, asset, wanted, fit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,12 +67,11 @@ class _Stop(Exception):
 @dataclass
 class _Parser:
     place: Place
-    rest: Iterable[Token]
+    rest: Iterator[Token]
     findings: list[Finding] = field(default_factory=list)
     token: Token = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rest = iter(self.rest)
         self.token = next(self.rest)
 
     def run(self) -> Message:
@@ -87,7 +86,7 @@ class _Parser:
     def _take(self) -> Token:
         taken = self.token
         if taken.text != END:
-            self.token = next(iter(self.rest))
+            self.token = next(self.rest)
         return taken
 
     def _took(self, *texts: str) -> bool:
@@ -103,15 +102,8 @@ class _Parser:
             raise _Stop
 
     def _broken(self, expected: str) -> _Stop:
-        came = _shown(self.token)
-        self.findings.append(
-            self.place.found(
-                "config-syntax",
-                self.token.line,
-                f"{came} where {expected} is expected",
-                f"write {expected} before it",
-            )
-        )
+        what = f"{_shown(self.token)} where {expected} is expected"
+        self._found("config-syntax", self.token.line, what, f"write {expected} before it")
         return _Stop()
 
     def _field(self, message: Message) -> None:
@@ -186,7 +178,7 @@ class _Parser:
             if self.token.text == END:
                 what = f"the {opened!r} of {known.name} on line {line} is not closed"
                 write = f"write {_CLOSING[opened]!r} after its last field"
-                self.findings.append(self.place.found("config-syntax", line, what, write))
+                self._found("config-syntax", line, what, write)
                 raise _Stop
             self._field(message)
         return message

@@ -150,14 +150,19 @@ def _check_warmup(config: Message, place: Place) -> Iterator[Finding]:
                 f"write batch_size: {max(most, 1)}",
             )
         given = {entry.get("key", ""): entry for entry in warmup.messages("inputs")}
-        yield from _check_warmup_inputs(place, warmup, inputs, given)
+        yield from _check_warmup_inputs(place, inputs, given)
+        for name, tensor in inputs.items():
+            if name not in given and not tensor.get("optional", False):
+                yield place.found(
+                    "config-warmup",
+                    warmup.line,
+                    f"a warm-up request has no input {printable(name or '', 60)!r}",
+                    "add an entry of inputs for it",
+                )
 
 
 def _check_warmup_inputs(
-    place: Place,
-    warmup: Message,
-    inputs: dict[str, Message],
-    given: dict[str, Message],
+    place: Place, inputs: dict[str, Message], given: dict[str, Message]
 ) -> Iterator[Finding]:
     for name, entry in given.items():
         tensor, value = inputs.get(name), entry.get("value")
@@ -174,12 +179,4 @@ def _check_warmup_inputs(
                 value.line_of("data_type"),
                 f"the warm-up of {printable(name, 60)!r} has another datatype than the input",
                 f"write data_type: {tensor.get('data_type', _INVALID)}",
-            )
-    for name, tensor in inputs.items():
-        if name not in given and not tensor.get("optional", False):
-            yield place.found(
-                "config-warmup",
-                warmup.line,
-                f"a warm-up request has no input {printable(name or '', 60)!r}",
-                "add an entry of inputs for it",
             )

@@ -10,7 +10,6 @@ from hybridmodel.deploy.checking.documents import Document
 from hybridmodel.deploy.checking.endpoints import check_identity
 from hybridmodel.deploy.checking.findings import Finding, printable
 from hybridmodel.deploy.checking.keys import word
-from hybridmodel.deploy.checking.yaml_tree import Node
 
 DEFAULT_TIMEOUT_MS = 5000
 DEFAULT_PERIOD_S, DEFAULT_PROBE_TIMEOUT_S, DEFAULT_FAILURES = 10, 2, 30
@@ -49,13 +48,9 @@ def _at_least(
     if value is None or (least <= value and (most is None or value <= most)):
         return
     bounds = f"from {least} to {most}" if most is not None else f"from {least}"
-    node = document.root.get(*path)
-    yield document.place.found(
-        rule,
-        node.line if node else None,
-        f"{key} is {value}",
-        f"write {key}: with a number {bounds}",
-    )
+    line = document.root.line_of(*path)
+    what, write = f"{key} is {value}", f"write {key}: with a number {bounds}"
+    yield document.place.found(rule, line, what, write)
 
 
 def _check_variables(deployment: Document, *path: str) -> Iterator[Finding]:
@@ -86,7 +81,7 @@ def _check_instances(deployment: Document) -> Iterator[Finding]:
     if managed and machine is not None and not _MACHINE.fullmatch(machine):
         yield deployment.place.found(
             "instance-type",
-            _line(root, "instance_type"),
+            root.line_of("instance_type"),
             f"{printable(machine, 60)!r} is not spelled like a size of Azure's machines",
             "write one such as Standard_DS3_v2; az vm list-sizes lists those of a region",
         )
@@ -121,7 +116,7 @@ def _check_probe(deployment: Document, name: str) -> Iterator[Finding]:
     if timeout > period:
         yield deployment.place.found(
             "probe-overlap",
-            _line(node, "timeout"),
+            node.line_of("timeout"),
             f"{name} waits {timeout} s for an answer and asks again after {period} s",
             f"write a period of at least {timeout}, or a timeout of at most {period}",
         )
@@ -143,12 +138,6 @@ def _check_patience(deployment: Document) -> Iterator[Finding]:
             f"{timeout_ms} ms",
             f"write a failure_threshold times period of more than {timeout_ms // _MS_PER_S} s",
         )
-
-
-def _line(node: Node, *path: str) -> int:
-    """Return the line of a member, or that of its mapping."""
-    found = node.get(*path)
-    return node.line if found is None else found.line
 
 
 def _check_scale(deployment: Document) -> Iterator[Finding]:
@@ -173,7 +162,7 @@ def _check_batch(deployment: Document) -> Iterator[Finding]:
         if level is not None and level.lower() not in LOGGING_LEVELS:
             yield deployment.place.found(
                 "logging-level",
-                _line(deployment.root, *way, "logging_level"),
+                deployment.root.line_of(*way, "logging_level"),
                 f"{printable(level, 40)!r} is no logging_level",
                 f"write logging_level: {', '.join(LOGGING_LEVELS[:-1])} or {LOGGING_LEVELS[-1]}",
             )

@@ -32,7 +32,9 @@ _SCHEMA = re.compile(
     r"(?:[\w.-]+/){0,5}(\w+)\.schema\.json",
     re.ASCII,
 )
+_OTHERS_KEYS = {"deployment_template_type", "apiVersion"}
 _ENDPOINT_KEYS = {"auth_mode", "traffic", "mirror_traffic"}
+_PIPELINE_KEYS = {"component", "job_definition"}
 _BATCH_KEYS = {
     "component", "compute", "error_threshold", "job_definition", "logging_level",
     "max_concurrency_per_instance", "mini_batch_size", "output_action", "output_file_name",
@@ -67,43 +69,42 @@ class Document:
     @property
     def is_triton(self) -> bool:
         """Whether Azure starts a Triton for its model by itself."""
-        return (self.root.text("model", "type") or "").lower() == "triton_model"
+        return _lower(self.root, "model", "type") == "triton_model"
 
     @property
     def is_mlflow(self) -> bool:
         """Whether Azure makes an environment for its MLflow model by itself."""
-        return (self.root.text("model", "type") or "").lower() == "mlflow_model"
+        return _lower(self.root, "model", "type") == "mlflow_model"
 
 
 def document(root: Node, path: Path, place: Place) -> Document | None:
     """Return what a document describes; None for anything but endpoints and deployments."""
     keys = set(root.members)
-    if "deployment_template_type" in keys or "apiVersion" in keys:
+    if keys & _OTHERS_KEYS:
         return None
     what, named = SCHEMAS.get(schema_name(root) or "", (None, None))
     if "endpoint_name" in keys or what == "deployment":
-        pipeline = bool(keys & {"component", "job_definition"})
-        return Document(place, path, root, "deployment", _of_deployment(root, named), pipeline)
+        is_batch = named is None and bool(keys & _BATCH_KEYS)
+        platform = _platform(named, is_batch, _lower(root, "type") == "kubernetes")
+        return Document(place, path, root, "deployment", platform, bool(keys & _PIPELINE_KEYS))
     if what == "endpoint" or ("name" in keys and keys & _ENDPOINT_KEYS):
-        return Document(place, path, root, "endpoint", _of_endpoint(keys, named))
+        platform = _platform(named, "defaults" in keys, "compute" in keys)
+        return Document(place, path, root, "endpoint", platform)
     return None
-
-
-def _of_deployment(root: Node, named: Platform | None) -> Platform:
-    """Tell the platform by the schema's name, else by the keys."""
-    if named == "batch" or (named is None and _BATCH_KEYS.intersection(root.members)):
-        return "batch"
-    is_kubernetes = (root.text("type") or "").lower() == "kubernetes"
-    return "kubernetes" if is_kubernetes or named == "kubernetes" else "managed"
-
-
-def _of_endpoint(keys: set[str], named: Platform | None) -> Platform:
-    if named == "batch" or "defaults" in keys:
-        return "batch"
-    return "kubernetes" if "compute" in keys or named == "kubernetes" else "managed"
 
 
 def schema_name(root: Node) -> str | None:
     """Return the name of the schema that a document gives, such as ``managedOnlineEndpoint``."""
     match = _SCHEMA.fullmatch(root.text("$schema") or "")
     return match[1] if match else None
+
+
+def _platform(named: Platform | None, is_batch: bool, is_kubernetes: bool) -> Platform:
+    """Return the platform by the name of the schema, or by the keys of the document."""
+    if named == "batch" or is_batch:
+        return "batch"
+    return "kubernetes" if named == "kubernetes" or is_kubernetes else "managed"
+
+
+def _lower(root: Node, *path: str) -> str:
+    return (root.text(*path) or "").lower()

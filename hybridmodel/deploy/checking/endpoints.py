@@ -10,6 +10,7 @@ from hybridmodel.deploy.azure.limits import (
     LEAST_NAME,
     MOST_MIRRORED_PERCENT,
     MOST_NAME,
+    NAME,
 )
 from hybridmodel.deploy.checking.documents import SCHEMA_HOST, SCHEMAS, Document, schema_name
 from hybridmodel.deploy.checking.findings import Finding, printable
@@ -18,7 +19,6 @@ from hybridmodel.deploy.checking.yaml_tree import Node
 
 WHOLE = 100
 
-_NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)
 _OFFERED: Mapping[str, tuple[str, ...]] = {**AUTH_MODES, "batch": ("aad_token",)}
 
 
@@ -48,7 +48,7 @@ def _check_name(document: Document, node: Node, key: str) -> Iterator[Finding]:
             f"{key} {printable(name, 60)!r} has {len(name)} characters",
             f"write a name of {LEAST_NAME} to {MOST_NAME} characters",
         )
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         yield document.place.found(
             "name-characters",
             node.line,
@@ -61,29 +61,24 @@ def _check_name(document: Document, node: Node, key: str) -> Iterator[Finding]:
 def _better(name: str) -> str:
     """Return a name like the given one that Azure takes; empty if there is none."""
     better = re.sub(r"[^A-Za-z0-9]+", "-", name[: 2 * MOST_NAME]).strip("-")[:MOST_NAME]
-    fits = _NAME.fullmatch(better) and len(better) >= LEAST_NAME
+    fits = NAME.fullmatch(better) and len(better) >= LEAST_NAME
     return better if fits else ""
 
 
 def _check_schema(document: Document) -> Iterator[Finding]:
     node = document.root.get("$schema")
-    if node is None:
-        return
     what, _ = SCHEMAS.get(schema_name(document.root) or "", (None, None))
-    if what != document.what:
+    if node is not None and what != document.what:
         expected = next(
             name for name, kind in SCHEMAS.items() if kind == (document.what, document.platform)
         )
+        article = "an" if document.what == "endpoint" else "a"
         yield document.place.found(
             "schema-url",
             node.line,
-            f"$schema is not the address of a schema for {_a(document)}",
+            f"$schema is not the address of a schema for {article} {document.what}",
             f"write $schema: {SCHEMA_HOST}{expected}.schema.json",
         )
-
-
-def _a(document: Document) -> str:
-    return "an endpoint" if document.what == "endpoint" else "a deployment"
 
 
 def _check_auth(endpoint: Document) -> Iterator[Finding]:
@@ -142,24 +137,28 @@ def _check_mirror(endpoint: Document) -> Iterator[Finding]:
         )
     yield from _check_shares(endpoint, node)
     for name, share in node.members.items():
-        if type(share.value) is int and MOST_MIRRORED_PERCENT < share.value <= WHOLE:
-            yield endpoint.place.found(
-                "mirror-share",
-                share.line,
-                f"{share.value} % of the traffic is mirrored",
-                f"write a number from 0 to {MOST_MIRRORED_PERCENT}",
-            )
-        live = endpoint.root.number("traffic", name) or 0
-        if live > 0 and share.value:
-            yield endpoint.place.found(
-                "mirror-live",
-                share.line,
-                f"{printable(name, 40)} gets {live} % of the live traffic and mirrored traffic",
-                f"write 0 for {printable(name, 40)} under traffic or under mirror_traffic",
-            )
+        yield from _check_mirrored(endpoint, name, share)
     shares = _shares(node)
     if shares and any(shares.values()):
         yield _at_creation(endpoint, node, "--mirror-traffic", shares)
+
+
+def _check_mirrored(endpoint: Document, name: str, share: Node) -> Iterator[Finding]:
+    if type(share.value) is int and MOST_MIRRORED_PERCENT < share.value <= WHOLE:
+        yield endpoint.place.found(
+            "mirror-share",
+            share.line,
+            f"{share.value} % of the traffic is mirrored",
+            f"write a number from 0 to {MOST_MIRRORED_PERCENT}",
+        )
+    live, shown = endpoint.root.number("traffic", name) or 0, printable(name, 40)
+    if live > 0 and share.value:
+        yield endpoint.place.found(
+            "mirror-live",
+            share.line,
+            f"{shown} gets {live} % of the live traffic and mirrored traffic",
+            f"write 0 for {shown} under traffic or under mirror_traffic",
+        )
 
 
 def _at_creation(endpoint: Document, node: Node, option: str, shares: Mapping[str, int]) -> Finding:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from hybridmodel.exceptions import ConfigurationError
 
@@ -15,6 +18,7 @@ MOST_FILES = 10_000
 DEEPEST = 8
 CONFIG = "config.pbtxt"
 
+_MOST_ENTRIES = 1000
 _YAML = (".yml", ".yaml")
 _PASSED_BY = ("node_modules", "site-packages", "mlruns", "__pycache__")
 
@@ -72,20 +76,37 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and name[0] != "0" and len(name) < len(str(1 << 63))
 
 
+def folders_in(path: Path) -> list[Path]:
+    """Return the folders in a folder by name, among its first 1,000 entries; none without one."""
+    try:
+        with os.scandir(path) as entries:
+            found = [Path(entry.path) for entry in islice(entries, _MOST_ENTRIES)]
+        return sorted(filter(Path.is_dir, found))
+    except OSError:
+        return []
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for a block; raise `Unreadable`, also for what the block cannot read."""
+    try:
+        # Not blocking: it may be a pipe by now.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Unreadable("is not a regular file")
+            yield file
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+
+
 def read_text(path: Path, root: Path) -> str:
     """Return the text of a small file in a folder; raise `Unreadable`."""
     # Findings show pieces of a file, so a link must not lead to one that is somebody else's.
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise Unreadable("is a link that leads out of the folder")
-    try:
-        # Not blocking: it may be a pipe by now.
-        opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(opened, "rb") as file:  # noqa: PTH123 - it is a descriptor
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
-                raise Unreadable("is not a regular file")
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+    with opened(path) as file:
+        data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise Unreadable(f"is larger than {MOST_BYTES} bytes")
     try:

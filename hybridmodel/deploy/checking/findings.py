@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -28,13 +29,7 @@ class Rule:
     holds: str
 
 
-def _error(holds: str) -> Rule:
-    return Rule("error", holds)
-
-
-def _warning(holds: str) -> Rule:
-    return Rule("warning", holds)
-
+_error, _warning = partial(Rule, "error"), partial(Rule, "warning")
 
 RULES: Mapping[str, Rule] = {
     # Reading

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hybridmodel.data.tensors import BY_ONNX
+from hybridmodel.deploy.checking.files import Unreadable, opened
+from hybridmodel.deploy.graph_edits import ELEMENTS
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_scan import scan
-from hybridmodel.local.protobuf import Malformed, fields, text
+from hybridmodel.local.protobuf import Malformed, text, values_at
 
-_ELEMENTS = (
-    None, "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool",
-    "float16", "double", "uint32", "uint64",
-)  # fmt: skip
-"""Names of TensorProto.DataType by number, as far as Triton serves them."""
+_CONFIG_TYPES = {number: BY_ONNX[name].config for name, number in ELEMENTS.items()}
+"""What Triton calls the elements that it serves, by their number in TensorProto.DataType."""
 
 FREE = -1
 
@@ -66,19 +64,16 @@ class Graph:
 def read_graph(path: Path) -> Graph:
     """Read an ONNX file; raise `ConfigurationError` with a predicate if that fails."""
     try:
-        # Not blocking: it may be a pipe.
-        opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}") from None
-    with open(opened, "rb") as file:  # noqa: PTH123 - it is a descriptor
-        status = os.fstat(opened)
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            raise ConfigurationError("is empty, or no regular file")
-        with (
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as view,
-        ):
-            read = _read(view)
+        with opened(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise ConfigurationError("is empty")
+            with (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+                memoryview(mapped) as view,
+            ):
+                read = _read(view)
+    except Unreadable as error:
+        raise ConfigurationError(str(error)) from None
     # Raised here: a traceback would keep views of the memory map open.
     if isinstance(read, str):
         raise ConfigurationError(read)
@@ -89,7 +84,7 @@ def _read(view: memoryview) -> Graph | str:
     """Return the graph of a model, or why it cannot be read."""
     try:
         contents = scan(view, "it")
-        graphs = [value for number, value in fields(view) if number == 7]  # ModelProto.graph
+        graphs = list(values_at(view, 7))  # ModelProto.graph
         return _graph(graphs[-1], tuple(sorted(contents.external)))
     except ConfigurationError as error:
         return str(error).replace("it:", "is", 1)
@@ -99,48 +94,30 @@ def _read(view: memoryview) -> Graph | str:
 
 
 def _graph(graph: Any, external: tuple[str, ...]) -> Graph:
-    found: dict[int, list[GraphTensor]] = {11: [], 12: []}  # GraphProto.input, .output
-    initialized: set[str] = set()
-    for number, value in fields(graph):
-        if number in found:
-            found[number].append(_tensor(value))
-            if len(found[number]) > _MOST_TENSORS:
-                raise Malformed(f"it has more than {_MOST_TENSORS} inputs or outputs")
-        elif number == 5:  # .initializer
-            initialized.update(_texts(value, 8))  # TensorProto.name
-    inputs = tuple(item for item in found[11] if item.name not in initialized)
-    return Graph(inputs, tuple(found[12]), external)
+    inputs, outputs = _tensors(graph, 11), _tensors(graph, 12)  # GraphProto.input, .output
+    initialized = set(map(text, values_at(graph, 5, 8)))  # .initializer, TensorProto.name
+    inputs = tuple(item for item in inputs if item.name not in initialized)
+    return Graph(inputs, outputs, external)
+
+
+def _tensors(graph: Any, field_number: int) -> tuple[GraphTensor, ...]:
+    values = list(islice(values_at(graph, field_number), _MOST_TENSORS + 1))
+    if len(values) > _MOST_TENSORS:
+        raise Malformed(f"it has more than {_MOST_TENSORS} inputs or outputs")
+    return tuple(map(_tensor, values))
 
 
 def _tensor(value: Any) -> GraphTensor:
-    name = next(_texts(value, 1), "")  # ValueInfoProto.name
-    element, shape = 0, None
-    for number, kind in fields(value):
-        if number != 2:  # .type
-            continue
-        for inner, tensor in fields(kind):
-            if inner == 1:  # TypeProto.tensor_type
-                element, shape = _tensor_type(tensor)
-    known = _ELEMENTS[element] if 0 < element < len(_ELEMENTS) else None
-    return GraphTensor(name, BY_ONNX[known].config if known else None, shape)
-
-
-def _tensor_type(tensor: Any) -> tuple[int, tuple[int, ...] | None]:
-    element, shape = 0, None
-    for number, value in fields(tensor):
-        if number == 1 and isinstance(value, int):  # TypeProto.Tensor.elem_type
-            element = value
-        elif number == 2:  # .shape
-            shape = tuple(_size(dim) for inner, dim in fields(value) if inner == 1)
-    return element, shape
+    name = next(map(text, values_at(value, 1)), "")  # ValueInfoProto.name
+    kinds = list(values_at(value, 2, 1, 1))  # .type.tensor_type.elem_type
+    shapes = list(values_at(value, 2, 1, 2))  # .type.tensor_type.shape
+    shape = tuple(map(_size, values_at(shapes[-1], 1))) if shapes else None
+    kind = kinds[-1] if kinds and isinstance(kinds[-1], int) else 0
+    return GraphTensor(name, _CONFIG_TYPES.get(kind), shape)
 
 
 def _size(dimension: Any) -> int:
-    for number, value in fields(dimension):
-        if number == 1 and isinstance(value, int) and value < 1 << 63:  # Dimension.dim_value
+    for value in values_at(dimension, 1):  # Dimension.dim_value
+        if isinstance(value, int) and value < 1 << 63:
             return value
     return FREE
-
-
-def _texts(message: Any, field_number: int) -> Iterator[str]:
-    return (text(value) for number, value in fields(message) if number == field_number)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from hybridmodel.deploy.checking.documents import Document
-from hybridmodel.deploy.checking.files import CONFIG, is_version
+from hybridmodel.deploy.checking.files import CONFIG, folders_in, is_version
 from hybridmodel.deploy.checking.findings import Finding, printable
 from hybridmodel.deploy.checking.yaml_tree import Node
-
-_MOST_ENTRIES = 1000
 
 
 def check(deployment: Document) -> Iterator[Finding]:
@@ -44,21 +41,24 @@ def _check_code(deployment: Document) -> Iterator[Finding]:
 
 
 def _check_model(deployment: Document) -> Iterator[Finding]:
-    root, place = deployment.root, deployment.place
+    root = deployment.root
     model = root.get("model")
     if model is None or model.value is None:
         if not {"environment", "component", "job_definition"} & set(root.members):
-            yield place.found(
+            yield deployment.place.found(
                 "no-model",
                 (model or root).line,
                 "the deployment has no model, and no environment that could hold one",
                 "write model: with path: and type:, or the name of a registered one",
             )
         return
-    folder = local_path(deployment)
-    named = model.get("path")
-    if folder is None or named is None:
-        return
+    named, folder = model.get("path"), local_path(deployment)
+    if named is not None and folder is not None:
+        yield from _check_path(deployment, named, folder)
+
+
+def _check_path(deployment: Document, named: Node, folder: Path) -> Iterator[Finding]:
+    place = deployment.place
     if not _is_there(deployment, named.value):
         yield place.found(
             "model-path",
@@ -102,50 +102,24 @@ def _is_there(deployment: Document, named: str) -> bool:
         return False
 
 
-def models_in(repository: Path) -> list[Path]:
-    """Return the folders in a repository that Triton takes for models."""
-    return [path for path in _entries(repository) if path.is_dir()]
-
-
 def _check_repository(deployment: Document, named: Node, folder: Path) -> Iterator[Finding]:
-    if not folder.is_dir():
-        yield deployment.place.found(
-            "repository-level",
-            named.line,
-            "a Triton model's path is a folder, and this is a file",
-            "write the path of the folder above <model>/<version>/model.onnx",
-        )
-        return
-    if any(_is_model(path) for path in models_in(folder)):
+    if any(map(_is_model, folders_in(folder))):
         return
     shown = printable(named.value, 120)
-    if _is_model(folder) or is_version(folder.name):
+    write = "write the path of the folder above <model>/<version>/model.onnx"
+    if not folder.is_dir():
+        what = "a Triton model's path is a folder, and this is a file"
+    elif _is_model(folder) or is_version(folder.name):
         above = shown.rstrip("/").rpartition("/")[0] or "."
         above = above if _is_model(folder) else above.rpartition("/")[0] or "."
-        yield deployment.place.found(
-            "repository-level",
-            named.line,
-            f"{shown!r} is a model itself, not the folder with the models that Triton wants",
-            f"write path: {above}",
-        )
-        return
-    yield deployment.place.found(
-        "repository-level",
-        named.line,
-        f"in {shown!r} is no <model>/<version>/ with a version such as 1",
-        "write the path of the folder above <model>/<version>/model.onnx",
-    )
+        what = f"{shown!r} is a model itself, not the folder with the models that Triton wants"
+        write = f"write path: {above}"
+    else:
+        what = f"in {shown!r} is no <model>/<version>/ with a version such as 1"
+    yield deployment.place.found("repository-level", named.line, what, write)
 
 
 def _is_model(path: Path) -> bool:
     if (path / CONFIG).is_file():
         return True
-    return any(is_version(inner.name) and inner.is_dir() for inner in _entries(path))
-
-
-def _entries(path: Path) -> list[Path]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(Path(entry.path) for entry in islice(entries, _MOST_ENTRIES))
-    except OSError:
-        return []
+    return any(is_version(inner.name) for inner in folders_in(path))

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from hybridmodel.deploy.checking import config_rules, graph_rules
 from hybridmodel.deploy.checking.config_parser import Message, parse
-from hybridmodel.deploy.checking.files import CONFIG, Unreadable, is_version, read_text
+from hybridmodel.deploy.checking.files import (
+    CONFIG,
+    Unreadable,
+    folders_in,
+    is_version,
+    read_text,
+)
 from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, listed, printable
 from hybridmodel.deploy.checking.graph import read_graph
 from hybridmodel.exceptions import ConfigurationError
 
-_MOST_VERSIONS = 1000
 _FILES = {"onnxruntime": "model.onnx", "python": "model.py"}
 _PLATFORMS = {"onnxruntime_onnx": "onnxruntime"}
 
@@ -67,15 +72,22 @@ def read_model(path: Path, name: str, root: Path) -> Model:
 def _check_versions(model: Model, name: str) -> Iterator[Finding]:
     if model.backend == "ensemble" or model.config.one("ensemble_scheduling") is not None:
         return
-    versions, others = _versions(model.path)
+    names = [path.name for path in folders_in(model.path)]
+    versions = sorted(filter(is_version, names), key=int)
     if not versions:
-        close = f"; {printable(others[0], 40)!r} is none" if others else ""
+        close = f"; {printable(names[0], 40)!r} is none" if names else ""
         yield Place(name).found(
             "version-folder",
             None,
             f"there is no folder of a version{close}",
             f"name it 1, so that the file is {name}/1/{model.file_name or 'model.onnx'}",
         )
+    yield from _check_policy(model, versions)
+    for version in versions:
+        yield from _check_version(model, name, version)
+
+
+def _check_policy(model: Model, versions: list[str]) -> Iterator[Finding]:
     policy = model.config.one("version_policy")
     specific = policy.value.one("specific") if policy is not None else None
     for wanted in specific.value.all("versions") if specific is not None else ():
@@ -86,19 +98,6 @@ def _check_versions(model: Model, name: str) -> Iterator[Finding]:
                 f"there is no folder for version {wanted.value}",
                 f"write versions out of {listed(versions) or 'those that are there'}",
             )
-    for version in versions:
-        yield from _check_version(model, name, version)
-
-
-def _versions(path: Path) -> tuple[list[str], list[str]]:
-    """Return the names of folders that are versions, and of those that are not."""
-    try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in islice(entries, _MOST_VERSIONS) if entry.is_dir()]
-    except OSError:
-        names = []
-    versions = sorted(filter(is_version, names), key=int)
-    return versions, sorted(set(names) - set(versions))
 
 
 def _check_version(model: Model, name: str, version: str) -> Iterator[Finding]:

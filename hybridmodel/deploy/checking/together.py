@@ -28,26 +28,31 @@ def check(documents: Sequence[Document], models: Sequence[Model]) -> Iterator[Fi
             by_endpoint[document.endpoint_name, is_batch].append(document)
     for (name, _), deployments in by_endpoint.items():
         yield from _check_number(name, deployments)
-    by_repository: dict[str, list[Model]] = defaultdict(list)
-    for model in models:
-        by_repository[os.path.realpath(model.path.parent)].append(model)
     for document in documents:
         if document.what == "endpoint":
             online = by_endpoint.get((document.name or "", False), [])
             yield from _check_receivers(document, online)
-        elif document.platform != "batch" and document.is_triton:
-            repository = local_path(document)
-            for model in by_repository.get(os.path.realpath(repository), ()) if repository else ():
+    yield from _check_servers(documents, models)
+
+
+def _check_servers(documents: Sequence[Document], models: Sequence[Model]) -> Iterator[Finding]:
+    """Compare each deployment with the models that its Triton serves."""
+    by_repository: dict[str, list[Model]] = defaultdict(list)
+    for model in models:
+        by_repository[os.path.realpath(model.path.parent)].append(model)
+    for document in documents:
+        repository = local_path(document) if document.is_triton else None
+        if repository is not None and document.platform != "batch":
+            for model in by_repository.get(os.path.realpath(repository), ()):
                 yield from _check_queue(document, model)
                 yield from _check_machine(document, model)
 
 
 def _check_number(name: str, deployments: Sequence[Document]) -> Iterator[Finding]:
     for document in deployments[MOST_DEPLOYMENTS : MOST_DEPLOYMENTS + 1]:
-        node = document.root.get("endpoint_name")
         yield document.place.found(
             "too-many-deployments",
-            node.line if node else None,
+            document.root.line_of("endpoint_name"),
             f"the endpoint {printable(name, 40)!r} has {len(deployments)} deployments",
             f"keep {MOST_DEPLOYMENTS}, or write the name of another endpoint",
         )

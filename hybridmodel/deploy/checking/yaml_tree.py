@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 MOST_NODES = 20_000
 MOST_ALIASES = 100
 DEEPEST = 40
@@ -62,6 +64,11 @@ class Node:
         node = self.get(*path)
         return node.value if node is not None and type(node.value) is int else None
 
+    def line_of(self, *path: str) -> int:
+        """Return the line of a member of a member of …, or its own where there is none."""
+        found = self.get(*path)
+        return self.line if found is None else found.line
+
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
@@ -84,8 +91,6 @@ class _Builder:
 
     def node(self, depth: int = 0) -> Node:
         """Return the tree of the next events."""
-        import yaml
-
         event = self.parser.get_event()
         line = event.start_mark.line + 1
         self.nodes += 1
@@ -116,8 +121,6 @@ class _Builder:
         return Node(line, self.anchors[anchor].value)
 
     def _scalar(self, event: Any, line: int) -> Any:
-        import yaml
-
         tag = event.tag
         if tag is None or tag == "!":
             tag = self.parser.resolve(yaml.ScalarNode, event.value, event.implicit)
@@ -133,15 +136,11 @@ class _Builder:
             raise BadYaml(line, f"it has a value that is no {kind}") from None
 
     def _items(self, depth: int) -> Iterator[Node]:
-        import yaml
-
         while not self.parser.check_event(yaml.SequenceEndEvent):
             yield self.node(depth + 1)
         self.parser.get_event()
 
     def _mapping(self, depth: int) -> dict[str, Node]:
-        import yaml
-
         members: dict[str, Node] = {}
         while not self.parser.check_event(yaml.MappingEndEvent):
             key, value = self.node(depth + 1), self.node(depth + 1)
@@ -158,8 +157,6 @@ class _Builder:
 
 def read(text: str) -> tuple[list[Node], list[Duplicate]]:
     """Return the documents of a text, and the keys that stand twice; raise `BadYaml`."""
-    import yaml
-
     try:
         parser = yaml.SafeLoader(text)
         try:
@@ -179,8 +176,6 @@ def read(text: str) -> tuple[list[Node], list[Duplicate]]:
 
 
 def _documents(parser: Any) -> tuple[list[Node], list[Duplicate]]:
-    import yaml
-
     roots: list[Node] = []
     parser.get_event()  # The stream's start.
     builder = _Builder(parser)

@@ -14,16 +14,18 @@ request                   body                                            answer
 ``POST /token``                                                           as Azure's management
 ``POST /keys``                                                            the same, for keys
 ``GET /identity``         (with ``X-IDENTITY-HEADER`` instead)            as a managed identity
+``POST /page``                                                            a link to the page
+``GET /events``                                                           see `events`
+``POST /session``         ``{"link": ...}``, instead of the token         a session of the page
 ========================  ==============================================  =======================
 
-A change that Azure would refuse gets 400 with ``{"error": ...}``, and changes nothing. The module
-needs starlette.
+The page may only listen to events, and kill, hang, slow and revive. A change that Azure would
+refuse gets 400 with ``{"error": ...}``, and changes nothing. The module needs starlette.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import inspect
 import json
 import secrets
@@ -35,15 +37,20 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from hybridmodel.checks import shown
 from hybridmodel.deploy.rehearsal.keys import RESOURCE, Keys
 from hybridmodel.deploy.rehearsal.live_endpoint import LiveEndpoint
+from hybridmodel.deploy.rehearsal.own_site import OwnSite
+from hybridmodel.deploy.rehearsal.page import Page
+from hybridmodel.deploy.rehearsal.passes import is_same
 from hybridmodel.exceptions import ConfigurationError
 
 _MOST_BYTES = 1 << 16
 _GRACE_S = 1
 _IDENTITY = "x-identity-header"
+_BUTTONS = ("kill", "hang", "slow", "revive")
 
 Handler = Callable[[Request], Any]
 
@@ -52,7 +59,7 @@ class Admin:
     """Answers requests for the controls; `token` and `identity` are its two secrets."""
 
     def __init__(self, endpoint: LiveEndpoint, keys: Keys) -> None:
-        self._endpoint, self._keys = endpoint, keys
+        self._endpoint, self._keys, self.page = endpoint, keys, Page(endpoint)
         self.token, self.identity = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         live = endpoint
         changes: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -69,8 +76,16 @@ class Admin:
             Route("/token", self._guarded(self._token), methods=["POST"]),
             Route("/keys", self._guarded(self._both_keys), methods=["POST"]),
             Route("/identity", self._as_identity),
+            Route("/page", self._guarded(self._link), methods=["POST"]),
+            Route("/session", self._session, methods=["POST"]),
+            Route("/events", self._guarded(self._events, page=True)),
+            *self.page.routes,
             *(
-                Route(f"/{name}", self._guarded(self._changing(change)), methods=["POST"])
+                Route(
+                    f"/{name}",
+                    self._guarded(self._changing(change), page=name in _BUTTONS),
+                    methods=["POST"],
+                )
                 for name, change in changes.items()
             ),
         ]
@@ -78,7 +93,7 @@ class Admin:
     def server(self) -> uvicorn.Server:
         """Make what serves the controls on a socket."""
         config = uvicorn.Config(
-            Starlette(routes=self.routes),
+            OwnSite(Starlette(routes=self.routes)),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -87,19 +102,21 @@ class Admin:
         )
         return uvicorn.Server(config)
 
-    def permits(self, request: Request) -> bool:
-        """Tell whether a request carries the token."""
-        return _is(request.headers.get("authorization", ""), f"Bearer {self.token}")
+    def permits(self, request: Request, page: bool = False) -> bool:
+        """Tell whether a request carries the token, or, for the `page`, a session of it."""
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        permitted = is_same(given, self.token) or (page and self.page.passes.permit(given))
+        return kind == "Bearer" and permitted
 
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            if not self.permits(request):
+    def _guarded(self, handler: Handler, page: bool = False) -> Handler:
+        async def guarded(request: Request) -> ASGIApp:
+            if not self.permits(request, page):
                 return JSONResponse({"error": "the token of the controls is missing"}, 401)
             try:
-                response: Response = await handler(request)
+                answer: ASGIApp = await handler(request)
             except ConfigurationError as refused:
-                response = JSONResponse({"error": str(refused)}, 400)
-            return response
+                answer = JSONResponse({"error": str(refused)}, 400)
+            return answer
 
         return guarded
 
@@ -118,6 +135,21 @@ class Admin:
 
         return handler
 
+    async def _link(self, _: Request) -> Response:
+        return JSONResponse({"fragment": self.page.passes.link()})
+
+    async def _session(self, request: Request) -> Response:
+        try:
+            session = self.page.passes.enter((await _read(request)).get("link"))
+        except ConfigurationError as refused:
+            return JSONResponse({"error": str(refused)}, 400)
+        if session is None:
+            return JSONResponse({"error": "the link has been used, or is of no rehearsal"}, 403)
+        return JSONResponse({"session": session})
+
+    async def _events(self, _: Request) -> ASGIApp:
+        return self.page.events
+
     async def _token(self, _: Request) -> Response:
         token = self._keys.token()
         half = token.expires_on - self._keys.token_s / 2
@@ -135,7 +167,7 @@ class Admin:
 
     async def _as_identity(self, request: Request) -> Response:
         """Answer as the managed identity of an App Service does, which azure-identity asks."""
-        if not _is(request.headers.get(_IDENTITY, ""), self.identity):
+        if not is_same(request.headers.get(_IDENTITY, ""), self.identity):
             return JSONResponse({"error": f"{_IDENTITY} is missing"}, 401)
         resource = request.query_params.get("resource", RESOURCE)
         token = self._keys.token(resource)
@@ -161,10 +193,6 @@ async def _read(request: Request) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise ConfigurationError(f"the request is not a JSON object, but {shown(said)}")
     return said
-
-
-def _is(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 async def stop(server: uvicorn.Server, serving: asyncio.Task[Any]) -> None:

@@ -43,6 +43,11 @@ class Address:
         return f"http://127.0.0.1:{self.port}"
 
 
+def page_link(url: str, fragment: str) -> str:
+    """Return the address of a page with the token that lets its reader in."""
+    return f"{url}/#{fragment}"
+
+
 def files_of(folder: Path) -> Path:
     """Return where the files of a folder's rehearsal are while it runs."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
@@ -134,6 +139,10 @@ class Control:
     def snapshot(self) -> dict[str, Any]:
         """Return what can be seen of it now."""
         return self._ask("GET", "/snapshot")
+
+    def page(self) -> str:
+        """Return a link to the page that shows it, which works once."""
+        return page_link(self._address.url, str(self._ask("POST", "/page")["fragment"]))
 
     def set_traffic(self, shares: Mapping[str, int]) -> dict[str, Any]:
         """Share the requests anew, in percent; return the snapshot after it."""

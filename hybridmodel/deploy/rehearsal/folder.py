@@ -56,6 +56,7 @@ def read_endpoint(
         traffic={found[0].name: 100} if traffic is None else traffic,
         mirror=mirror or {},
         notes=tuple(_notes(described, deployments)),
+        folder=folder.absolute(),
     )
 
 

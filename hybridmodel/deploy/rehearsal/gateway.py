@@ -80,8 +80,8 @@ class Gateway:
         try:
             while await self._one(connection):
                 pass
-        except _ENDS:
-            connection.abort()
+        except (*_ENDS, asyncio.CancelledError):
+            connection.abort()  # Cancelled is the work, by `close`; asyncio would complain of it.
         finally:
             del self._serving[serving]
             self._endpoint.connections -= 1
@@ -232,6 +232,10 @@ class Gateway:
                 return await connection.body(most, share)
         except NoRoom:
             return self._refusals.text(503, "the rehearsal holds as many bytes as it may")
+        except h11.RemoteProtocolError as wrong:
+            if connection.has_ended:
+                raise
+            return self._refusals.text(400, str(wrong))
         except TooLarge:
             pass
         return self._refusals.text(413, f"a rehearsal takes {most} bytes at most")

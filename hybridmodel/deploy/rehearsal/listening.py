@@ -103,6 +103,7 @@ class Listening:
         )
         controls = socket.create_server((HOST, 0))
         self.admin_port = controls.getsockname()[1]
+        self.admin.page.events.open()
         self._admin_server = self.admin.server()
         serving = self._admin_server.serve(sockets=[controls])
         self._admin_serving = asyncio.get_running_loop().create_task(serving)
@@ -110,4 +111,5 @@ class Listening:
     async def _close(self) -> None:
         self._server.close()
         await self._gateway.close()
+        await self.admin.page.events.close()
         await stop(self._admin_server, self._admin_serving)

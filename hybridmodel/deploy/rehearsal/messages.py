@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,10 +97,16 @@ class Connection:
 
     def is_whole(self) -> bool:
         """Tell whether all of a request has come already; what has come of its body is dropped."""
-        while (event := self.http.next_event()) is not h11.NEED_DATA:
-            if type(event) is not h11.Data:
-                return type(event) is h11.EndOfMessage
+        with suppress(h11.RemoteProtocolError):
+            while (event := self.http.next_event()) is not h11.NEED_DATA:
+                if type(event) is not h11.Data:
+                    return type(event) is h11.EndOfMessage
         return False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side sends nothing more."""
+        return self.http.trailing_data[1]
 
     async def send(self, *events: Any) -> None:
         """Send events; raises TimeoutError where the other side takes nothing for long."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from hybridmodel.deploy.rehearsal.behaviours import Switches
 from hybridmodel.deploy.rehearsal.certificates import bundle, make_context
-from hybridmodel.deploy.rehearsal.control import Address, held, write_address
+from hybridmodel.deploy.rehearsal.control import Address, held, page_link, write_address
 from hybridmodel.deploy.rehearsal.environment import CA_NAMES, variables
 from hybridmodel.deploy.rehearsal.folder import read_endpoint
 from hybridmodel.deploy.rehearsal.keys import Keys, Token
@@ -156,6 +156,17 @@ class Rehearsal:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.writelines(lines)
         return file
+
+    def page(self) -> str:
+        """Return a link to the page that shows it, which works once; keep it out of logs."""
+        listening, address = self._listening, self._address
+        if listening is None or address is None:
+            raise ConfigurationError("this rehearsal is not running; start it first")
+
+        async def link() -> str:
+            return listening.admin.page.passes.link()
+
+        return page_link(address.url, self._await(link()))
 
     def snapshot(self) -> Snapshot:
         """Return what can be seen of it now."""
@@ -309,6 +320,13 @@ def _start_all(servers: tuple[Server, ...]) -> None:
 
 
 def _stop_all(servers: tuple[Server, ...]) -> None:
+    """Stop servers at the same time; one by one where the interpreter ends, and pools with it."""
     with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-stop") as pool:
-        for one in [pool.submit(server.stop) for server in servers]:
-            one.result()
+        try:
+            ending = [pool.submit(server.stop) for server in servers]
+        except RuntimeError:
+            ending = []
+    for one in ending:
+        one.result()
+    for server in servers:
+        server.stop()

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from hybridmodel.deploy.checking.files import CONFIG, is_version
+from hybridmodel.deploy.checking.config_parser import parse
+from hybridmodel.deploy.checking.files import CONFIG, Unreadable, is_version, read_text
+from hybridmodel.deploy.checking.findings import Place
 from hybridmodel.deploy.rehearsal.live import Server
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.embedded import EmbeddedServer
@@ -26,6 +28,7 @@ _LONGEST_SOCKET = 100
 """Linux takes 107 bytes for the path of a socket."""
 
 _SOCKET, _ONNX = "http", "model.onnx"
+_ENVIRONMENT = "EXECUTION_ENV_PATH"
 
 Versions = Mapping[str, Mapping[str, Path]]
 """Model names, each with versions, each with its ONNX file."""
@@ -62,7 +65,27 @@ def read_repository(models: Path) -> Versions:
             f"{models}: is no Triton repository, which has NAME/{CONFIG}; `hybridmodel export` "
             "writes one"
         )
+    for folder in folders:
+        _check_config(folder)
     return {folder.name: _versions(folder) for folder in folders}
+
+
+def _check_config(folder: Path) -> None:
+    """Refuse a configuration that cannot be read whole, or has Triton's python backend run more."""
+    file = folder / CONFIG
+    try:
+        config, findings = parse(read_text(file, folder), Place(CONFIG))
+    except Unreadable as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    if findings:
+        raise ConfigurationError(
+            f"{file}, line {findings[0].line}: {findings[0].what}; `hybridmodel check` says more"
+        )
+    if any(entry.get("key") == _ENVIRONMENT for entry in config.messages("parameters")):
+        raise ConfigurationError(
+            f"{file}: names a Python of its own ({_ENVIRONMENT}), and a rehearsal runs none that "
+            "it finds; it rehearses ONNX models"
+        )
 
 
 def _sorted(folder: Path) -> list[Path]:

@@ -38,7 +38,10 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint with its deployments; `notes` say where the rehearsal differs from the files."""
+    """An endpoint with its deployments, of a `folder`.
+
+    `notes` say where the rehearsal differs from the files.
+    """
 
     name: str
     deployments: tuple[Deployment, ...]
@@ -46,6 +49,7 @@ class Endpoint:
     traffic: Mapping[str, int] = field(default_factory=dict)
     mirror: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 _REMEMBERED = 1000
@@ -131,12 +132,14 @@ class Tally:
     def __init__(self) -> None:
         self._codes: Counter[str] = Counter()
         self._times_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self.timed = 0
 
     def add(self, code: int | str, elapsed_s: float | None = None) -> None:
         """Note one answer."""
         self._codes[str(code)] += 1
         if elapsed_s is not None:
             self._times_s.append(elapsed_s)
+            self.timed += 1
 
     def codes(self) -> dict[str, int]:
         """Return the counts, by status."""
@@ -144,17 +147,26 @@ class Tally:
 
     def latency(self) -> Latency:
         """Return what is told of the latest times."""
-        times_s = sorted(self._times_s)
-        if not times_s:
-            return Latency(count=0)
+        return _told(sorted(self._times_s))
 
-        def at(share: float) -> float:
-            return times_s[min(len(times_s) - 1, int(share * len(times_s)))]
+    def latency_since(self, timed: int) -> Latency:
+        """Return what is told of the times that came since `timed` was so many."""
+        new = min(self.timed - timed, len(self._times_s))
+        return _told(sorted(islice(reversed(self._times_s), new)))
 
-        return Latency(
-            count=len(times_s),
-            median_s=at(0.5),
-            p95_s=at(0.95),
-            p99_s=at(0.99),
-            max_s=times_s[-1],
-        )
+
+def _told(times_s: list[float]) -> Latency:
+    """Describe times that are in order."""
+    if not times_s:
+        return Latency(count=0)
+
+    def at(share: float) -> float:
+        return times_s[min(len(times_s) - 1, int(share * len(times_s)))]
+
+    return Latency(
+        count=len(times_s),
+        median_s=at(0.5),
+        p95_s=at(0.95),
+        p99_s=at(0.99),
+        max_s=times_s[-1],
+    )
