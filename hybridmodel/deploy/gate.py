@@ -188,15 +188,9 @@ def measure(
     largest: dict[str, float] = {}
     for one in asked.values():
         one.meet()
-    for turn, frame in enumerate(frame for frame in frames if len(frame)):
-        if any(one.failed > most_errors for one in asked.values()):
-            break
-        # In turns, since the second one to be asked finds the data and the machine warm.
-        answers = {name: asked[name].ask(frame) for name in (names if turn % 2 else names[::-1])}
-        first, second = (answers[name] for name in names)
-        if first is not None and second is not None:
-            _compare(comparison, first, second, len(frame))
-            _widen(largest, old.spec, first[0], second[0])
+    for rows, first, second in _pairs(asked, frames, most_errors):
+        _compare(comparison, first, second, rows)
+        _widen(largest, old.spec, first[0], second[0])
     return Measured(
         old=names[0],
         new=names[1],
@@ -205,6 +199,21 @@ def measure(
         versions={name: tuple(sorted(one.versions)) for name, one in asked.items()},
         failures={name: one.failures() for name, one in asked.items()},
     )
+
+
+def _pairs(
+    asked: Mapping[str, _Asked], frames: Iterable[Any], most_errors: int
+) -> Iterator[tuple[int, _Timed, _Timed]]:
+    """Yield the rows of each frame to which both have an answer, and both answers."""
+    both = tuple(asked)
+    for turn, frame in enumerate(frame for frame in frames if len(frame)):
+        if any(one.failed > most_errors for one in asked.values()):
+            return
+        # In turns, since the second one to be asked finds the data and the machine warm.
+        answers = {name: asked[name].ask(frame) for name in (both if turn % 2 else both[::-1])}
+        first, second = (answers[name] for name in both)
+        if first is not None and second is not None:
+            yield len(frame), first, second
 
 
 def shadowed(model: HybridOnnxModel) -> Measured:
