@@ -1,4 +1,7 @@
-"""Files of any size appear in another folder without being read into memory, or copied at all."""
+"""Puts files of any size into another folder, without a copy where the file system can do that.
+
+No file is read into memory.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def clone(source: Path, target: Path, means: Collection[str] = (REFLINK, HARD_LI
     """Make `target` the same file as `source` by the first of some means that works; return it.
 
     A reflink shares the disk's blocks until one of both is changed, a hard link is the same file.
-    Where the file system has none of them, it is a copy.
+    Where the file system can do none of them, `target` is a copy.
     """
     real = source.resolve()  # A hard link to a symbolic link would be one too.
     links: Mapping[str, Callable[[Path, Path], None]] = {REFLINK: _reflink, HARD_LINK: os.link}

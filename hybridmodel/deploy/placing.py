@@ -1,4 +1,4 @@
-"""A folder of files appears complete or not at all: it is built beside its place, and renamed."""
+"""Builds a folder beside its place and renames it, so that it appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _locked(stage: Path) -> Iterator[None]:
 def _remove_dead(parent: Path, own: Path) -> None:
     """Remove what exports that were killed have left: nobody holds a lock on it.
 
-    What is new may belong to an export that is about to lock it.
+    A folder that is new stays, as an export may be about to lock it.
     """
     old = own.stat().st_mtime - _NEW_S
     for path in parent.iterdir():

@@ -34,7 +34,8 @@ def instances_and_threads(
     if cores is None:
         if instances is not None:
             raise ConfigurationError(
-                f"{instances} instances share the cores of the server: say how many it has (cores)"
+                f"instances is {instances}, and cores is not given: instances share the cores of the "
+                "server, so say how many it has (cores)"
             )
         return 2 if size_bytes <= SHARED_BYTES else 1, None
     for name, number in (("cores", cores), ("instances", instances)):

@@ -1,4 +1,4 @@
-"""Runs a model on made-up rows, for what no graph says: if it takes zeros, if rows stay apart."""
+"""Runs a model on made-up rows to see what no graph tells: whether it takes zeros, and more."""
 
 from __future__ import annotations
 

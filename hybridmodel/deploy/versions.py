@@ -1,4 +1,4 @@
-"""A version of a model joins others in a folder, or has the folder for itself."""
+"""Decides whether a version may join what is in a folder, and moves it there."""
 
 from __future__ import annotations
 

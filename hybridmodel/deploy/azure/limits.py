@@ -35,7 +35,7 @@ NAME = re.compile("[A-Za-z](?:-?[A-Za-z0-9])*")
 def checked_name(what: str, name: Any) -> str:
     """Return a name of an endpoint or deployment that Azure accepts.
 
-    Raises `ConfigurationError` for another; `what` begins the message.
+    Raises `ConfigurationError` for any other name; `what` begins the message.
     """
     fits = isinstance(name, str) and LEAST_NAME <= len(name) <= MOST_NAME
     if fits and NAME.fullmatch(name):

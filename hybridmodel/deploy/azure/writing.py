@@ -71,8 +71,8 @@ def write_new(path: Path, text: str) -> None:
 def content_version(folder: Path, over: Path | None = None) -> str:
     """Return a version for the files of a folder, the same for the same files.
 
-    Azure never replaces a registered version: a counter would soon name an older model. `over` is
-    a folder into which the files will be moved, whose other files count as well.
+    Azure never replaces a registered version, so a counter would soon name an older model. `over`
+    is a folder into which the files will be moved, whose other files count as well.
     """
     files = {path.relative_to(root): path for root in (over, folder) if root for path in _in(root)}
     made = hashlib.sha256()

@@ -61,7 +61,7 @@ class Message:
 
 
 class _Stop(Exception):
-    """Raise where it is not known any more what belongs to what."""
+    """Raise where the rest of the text cannot be understood any more."""
 
 
 @dataclass

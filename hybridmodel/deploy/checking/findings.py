@@ -21,8 +21,8 @@ _MOST_LISTED = 12
 class Rule:
     """What one rule holds, in a sentence, and how bad it is to break it.
 
-    An error keeps the deployment from working as written. A warning is about what is ignored, or
-    works until there is load.
+    With an error, the deployment does not work as written. A warning is about what Azure ignores,
+    or what works only until there is load.
     """
 
     severity: Severity
