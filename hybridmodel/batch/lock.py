@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process.file_lock import is_there, take
 
 LOCK = "lock"
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -26,8 +27,12 @@ def locked(folder: Path, output: str) -> Iterator[None]:
         except FileNotFoundError:
             continue  # A job that ended in between has removed the folder.
         try:
-            _take(descriptor, output)
-            if _is_there(descriptor, folder / LOCK):
+            if not take(descriptor):
+                raise ConfigurationError(
+                    f"{output}: another job is writing it at this moment; wait for it, or choose "
+                    "another output"
+                )
+            if is_there(descriptor, folder / LOCK):
                 yield
                 return
         finally:
@@ -40,24 +45,3 @@ def _make(folder: Path, output: str) -> None:
         raise ConfigurationError(
             f"{output}: {folder} is a link; a folder for the job was expected. Remove it"
         )
-
-
-def _take(descriptor: int, output: str) -> None:
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigurationError(
-            f"{output}: another job is writing it at this moment; wait for it, or choose another "
-            "output"
-        ) from error
-
-
-def _is_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process.file_lock import take
 
 _STAGE = re.compile(r"\.export\.[0-9a-f]{8}\.part")
 _NEW_S = 60
@@ -117,17 +118,14 @@ def _remove_dead(parent: Path, own: Path) -> None:
 
 def _taken(folder: Path) -> int | None:
     """Lock a folder until the descriptor is closed; None where another holds it, or none can."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - Windows
+    if os.name == "nt":  # pragma: no cover - Windows opens no folders
         return None
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    with suppress(OSError):
+        if take(descriptor):
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _move(before: Path, after: Path, done: list[tuple[Path, Path]]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hybridmodel.process.file_lock import take
 from hybridmodel.remote.faults import NO_PERMIT, new_error
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.http.transport import Transport
@@ -72,18 +73,16 @@ class FilePermits:
 
 def _locked(path: Path) -> int | None:
     """Return a descriptor that holds the lock on a file, None if another process holds it."""
-    import fcntl  # Not on Windows, where Spark's executors do not run either.
-
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(opened)
-        return None
+        held = take(opened)
     except BaseException:
         os.close(opened)
         raise
-    return opened
+    if held:
+        return opened
+    os.close(opened)
+    return None
 
 
 class PermittedTransport:

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from hybridmodel.deploy.rehearsal.keys import Token
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process.file_lock import is_there, take
 from hybridmodel.serving.environments import cache_folder
 
 _TIMEOUT_S = 150.0
@@ -215,8 +216,12 @@ def _locked(path: Path, folder: Path) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            _take(descriptor, folder)
-            if not _is_there(descriptor, path):
+            if not take(descriptor):
+                raise ConfigurationError(
+                    f"{folder} is rehearsed already, by another process; `hybridmodel rehearse "
+                    f"status {folder}` shows it"
+                )
+            if not is_there(descriptor, path):
                 continue  # Whoever held it has removed it since.
             try:
                 yield
@@ -226,24 +231,3 @@ def _locked(path: Path, folder: Path) -> Iterator[None]:
             return
         finally:
             os.close(descriptor)
-
-
-def _take(descriptor: int, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigurationError(
-            f"{folder} is rehearsed already, by another process; `hybridmodel rehearse status "
-            f"{folder}` shows it"
-        ) from None
-
-
-def _is_there(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
