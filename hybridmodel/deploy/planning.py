@@ -13,6 +13,7 @@ from hybridmodel.local.session import LocalSession
 from hybridmodel.serving.model_config import Running
 
 _LONGEST_SHOWN = 5
+_LEAST = {"max_batch_size": 0, "cores": 1, "instances": 1, "queue_size": 1, "queue_delay_us": 0}
 QUEUE_SIZE = 64
 
 
@@ -45,7 +46,7 @@ class Wishes:
     warm_up: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("max_batch_size", 0), ("queue_size", 1), ("queue_delay_us", 0)):
+        for name, least in _LEAST.items():
             number = getattr(self, name)
             if number is not None and number < least:
                 raise ConfigurationError(f"{name} is a number from {least}, not {number}")

@@ -34,13 +34,10 @@ def instances_and_threads(
     if cores is None:
         if instances is not None:
             raise ConfigurationError(
-                f"instances is {instances}, and cores is not given: instances share the cores of the "
-                "server, so say how many it has (cores)"
+                f"instances is {instances}, and cores is not given: instances share the cores of "
+                "the server, so say how many it has (cores)"
             )
         return 2 if size_bytes <= SHARED_BYTES else 1, None
-    for name, number in (("cores", cores), ("instances", instances)):
-        if number is not None and number < 1:
-            raise ConfigurationError(f"{name} is a number from 1, not {number}")
     if instances is None:
         instances = cores if size_bytes <= SHARED_BYTES else 1
     if instances > cores:
