@@ -90,7 +90,7 @@ def folders_in(path: Path) -> list[Path]:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file for a block; raise `Unreadable`, also for what the block cannot read."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path has no opener
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Unreadable("is not a regular file")
             yield file
