@@ -133,9 +133,9 @@ def test_what_is_fitted(queue: int, timeout_s: float, size: int) -> None:
     fit = fitted(concurrency=None, queue_size=queue, request_timeout_s=timeout_s, model_bytes=size)
     assert fit.concurrency >= 1
     assert 2 * fit.concurrency <= max(queue, 2)
-    assert fit.liveness.period_s * fit.liveness.failure_threshold > timeout_s
-    assert 1 <= fit.readiness.initial_delay_s <= 600
-    assert fit.liveness.success_threshold == 1
+    assert fit.probe.period_s * fit.probe.failure_threshold > timeout_s
+    assert 1 <= fit.probe.initial_delay_s <= 600
+    assert fit.probe.success_threshold == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

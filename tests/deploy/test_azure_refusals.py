@@ -83,7 +83,7 @@ OPTIONS: dict[str, tuple[Sequence[object], str]] = {
         "at most 300",
     ),
     "no time": (("--azure", "abc", "--request-timeout", 0), "positive number of seconds"),
-    "less than a millisecond": (("--azure", "abc", "--request-timeout", 0.0001), "at most 180"),
+    "less than a millisecond": (("--azure", "abc", "--request-timeout", 0.0001), "at least 0.001"),
     "no time that is a number": (("--azure", "abc", "--request-timeout", "nan"), "positive number"),
     "no instance": (("--azure", "abc", "--instance-count", 0), "from 1 to 50"),
     "too many instances": (("--azure", "abc", "--instance-count", 51), "from 1 to 50"),

@@ -235,6 +235,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         read_graph(tmp_path / "model.onnx")
 
 
+def test_a_folder_in_place_of_the_file_is_a_finding(tmp_path: Path) -> None:
+    """A folder where the ONNX file of a model with weights in other files should be is reported."""
+    (tmp_path / "m" / "1" / "model.onnx" / "model.onnx").mkdir(parents=True)
+    (found,) = check(tmp_path)
+    assert (found.rule, found.what) == ("onnx-unreadable", "it cannot be read: Is a directory")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[TritonServer]:
     """Start a real Triton that serves models only after it is told to."""

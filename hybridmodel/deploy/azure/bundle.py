@@ -156,9 +156,13 @@ def _conda(model: Path) -> dict[str, Any]:
             f"{path}: cannot be read as YAML ({error}); save the model again"
         ) from error
     if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
-        raise ConfigurationError(f"{path}: expected an environment with a list of dependencies")
+        raise ConfigurationError(
+            f"{path}: expected an environment with a list of dependencies; save the model again"
+        )
     if not all(isinstance(line, str) for line in _pip_of(found)):
-        raise ConfigurationError(f"{path}: expected texts as requirements for pip")
+        raise ConfigurationError(
+            f"{path}: expected texts as requirements for pip; save the model again"
+        )
     return found
 
 

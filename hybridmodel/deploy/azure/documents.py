@@ -56,8 +56,8 @@ def deployment(record: Deployment, of: Endpoint) -> dict[str, Any]:
         "request_timeout_ms": int(record.request_timeout_s * 1000),
         "max_concurrent_requests_per_instance": record.concurrency,
     }
-    made["liveness_probe"] = _probe(record.liveness)
-    made["readiness_probe"] = _probe(record.readiness)
+    made["liveness_probe"] = _probe(record.probe)
+    made["readiness_probe"] = _probe(record.probe)
     return made
 
 

@@ -19,11 +19,10 @@ _PERIOD_S, _LEAST_FAILURES = 10, 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Requests at a time, and the two probes."""
+    """Requests at a time, and the probe for being alive as for being ready."""
 
     concurrency: int
-    liveness: Probe
-    readiness: Probe
+    probe: Probe
 
 
 def fitted(
@@ -42,8 +41,4 @@ def fitted(
         period_s=_PERIOD_S,
         failure_threshold=failures,
     )
-    return Fit(
-        concurrency=concurrency or max(1, queue_size // PENDING_PER_RUNNING),
-        liveness=probe,
-        readiness=probe,
-    )
+    return Fit(concurrency=concurrency or max(1, queue_size // PENDING_PER_RUNNING), probe=probe)

@@ -46,8 +46,7 @@ def deployment(
         instance_count=wanted.instance_count,
         request_timeout_s=wanted.request_timeout_s,
         concurrency=fit.concurrency,
-        liveness=fit.liveness,
-        readiness=fit.readiness,
+        probe=fit.probe,
         program=program,
         variables=variables or {},
     )

@@ -66,6 +66,8 @@ class Deployment:
     ----------
     concurrency : int
         Requests that an instance runs at a time.
+    probe : Probe
+        How Azure asks whether an instance is alive, and whether it is ready.
     program : Program, optional
         None where Azure brings the program, as for Triton and plain MLflow models.
     """
@@ -76,8 +78,7 @@ class Deployment:
     instance_count: int
     request_timeout_s: float
     concurrency: int
-    liveness: Probe
-    readiness: Probe
+    probe: Probe
     program: Program | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 

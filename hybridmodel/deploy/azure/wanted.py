@@ -106,6 +106,6 @@ class Wanted:
         given = check_seconds("request_timeout_s", self.request_timeout_s)
         if given > most or math.floor(given * 1000) < 1:
             raise ConfigurationError(
-                f"request_timeout_s of a {self.compute} endpoint is at most {most:g}, not "
-                f"{shown(self.request_timeout_s)}"
+                f"request_timeout_s of a {self.compute} endpoint is at least 0.001 and "
+                f"at most {most:g}, not {shown(self.request_timeout_s)}"
             )

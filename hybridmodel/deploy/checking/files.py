@@ -90,14 +90,17 @@ def folders_in(path: Path) -> list[Path]:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file for a block; raise `Unreadable`, also for what the block cannot read."""
     try:
-        # Not blocking: it may be a pipe by now.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is a descriptor
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Unreadable("is not a regular file")
             yield file
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror or error}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a path that may be a pipe by now."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_text(path: Path, root: Path) -> str:
