@@ -20,6 +20,8 @@ TAIL_BYTES = _LENGTH_BYTES + len(MAGIC)
 
 _TRUTHS, _BYTE, _I16, _I64 = (1, 2), 3, 4, 6
 _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 7, 8, 9, 10, 12
+_SIZES = {**dict.fromkeys(_TRUTHS, 0), _BYTE: 1, _DOUBLE: 8}
+"""Bytes behind the head of a field; truth values have none of their own."""
 _LONG_LIST = 15
 """In the head of a list: its size follows."""
 
@@ -105,15 +107,13 @@ class _Mover:
             self._list(places)
         elif kind == _BINARY:
             self._copy(self._varint())
-        elif kind == _DOUBLE:
-            self._copy(8)
         elif kind == _I64 and places is _PLACE:
             self._place()
         elif _I16 <= kind <= _I64:
             self._varint()
-        elif kind == _BYTE:
-            self._copy(1)
-        elif kind not in _TRUTHS:  # They have no bytes of their own.
+        elif kind in _SIZES:
+            self._copy(_SIZES[kind])
+        else:
             raise IndexError(kind)
 
     def _list(self, places: _Fields | None) -> None:

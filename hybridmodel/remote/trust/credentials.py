@@ -36,7 +36,7 @@ from hybridmodel.remote.trust.key_sources import (
     variable_key,
 )
 from hybridmodel.remote.trust.origin import is_paired, pair, place_is_codes
-from hybridmodel.remote.trust.permission import permission_of
+from hybridmodel.remote.trust.permission import Permission, permission_of
 
 _FRESH_S = 300.0
 """A key without a date is renewed after this time, and a token so long before it expires."""
@@ -65,7 +65,7 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
     if credential is None and not endpoint.entra_id:
         return variable_key(endpoint, permission)
     instead = endpoint.origin.instead
-    if instead and (credential is not None or not permission or not permission.allows(ENTRA)):
+    if instead and not (credential is None and _may_have_token(permission)):
         # What the program gives is meant for another host, so it is not even asked.
         return VariableKey(instead)
     given = _default_azure_credential() if credential is None else credential
@@ -76,6 +76,10 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
         return GrantedKey(source, permission, secret)
     pair(secret, endpoint.place)
     return source
+
+
+def _may_have_token(permission: Permission | None) -> bool:
+    return permission is not None and permission.allows(ENTRA)
 
 
 def _asked_source(credential: Any) -> tuple[KeySource, str]:
