@@ -18,7 +18,11 @@ from hybridmodel.exceptions import AuthenticationFailed, ConfigurationError
 from hybridmodel.remote.trust.redirection import redirected, redirection_names
 from tests.support import models
 from tests.support.rehearsing import HOST, expected, write_export
-from tests.support.trusting import nothing_paired
+from tests.support.trusting import another_process, nothing_paired
+
+__all__ = ["another_process"]
+
+pytestmark = pytest.mark.usefixtures("another_process")
 
 TARGET, KEY = redirection_names(HOST)
 ROW = np.ones((1, 4), np.float32)
