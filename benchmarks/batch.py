@@ -150,7 +150,8 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
 
 def parts_there(folder: Path) -> int:
     """Count the finished parts of the job that writes into a folder."""
-    return sum(path.suffix != ".tmp" for path in folder.glob(".resumed*/part-*"))
+    logs = [path.read_bytes() for path in folder.glob(".resumed*/manifest")]
+    return sum(log.count(b'"kind":"part"') for log in logs)
 
 
 def measure_identity(folder: Path) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def aims(found: Found) -> Iterator[Aim]:
     again = found.resume["there"] - found.resume["resumed"]
     text = "a killed job repeats at most one part for each worker, and gives the same file"
     measured = "{resumed} of {there} parts that were there are kept, same: {same}"
-    met = again <= 1 and found.resume["same"]
+    met = again <= 1 and found.resume["same"] and found.resume["there"] > 0
     yield Aim(text, measured.format(**found.resume), met)
     each = found.identity["bytes_each"]
     text = f"to know a file again, one small read ({SMALL_READ_BYTES // 1024} KiB at most)"

@@ -14,7 +14,7 @@ import numpy as np
 from hybridmodel.cascade.scores import escalated
 from hybridmodel.data.tensors import Array
 from hybridmodel.routing import Budget, Cascade
-from hybridmodel.routing.cascading import LEAST_SURE, OVER, SURE, SURER, UNSURE
+from hybridmodel.routing.choosing import LEAST_SURE, OVER, SURE, SURER, UNSURE
 
 Blocks = Callable[[], Iterable[Array]]
 

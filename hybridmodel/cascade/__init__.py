@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hybridmodel.cascade.calibration import Calibration
-from hybridmodel.cascade.loss_functions import CostMatrix
-from hybridmodel.cascade.scores import Score, as_score, escalated
-from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
+if TYPE_CHECKING:
+    from hybridmodel.cascade.calibration import Calibration
+    from hybridmodel.cascade.loss_functions import CostMatrix
+    from hybridmodel.cascade.scores import Score, as_score, escalated
+    from hybridmodel.cascade.thresholds import Accuracy, Curve, find_threshold
+
+_LATER = {
+    "Accuracy": "thresholds",
+    "Calibration": "calibration",
+    "CostMatrix": "loss_functions",
+    "Curve": "thresholds",
+    "Score": "scores",
+    "as_score": "scores",
+    "escalated": "scores",
+    "find_threshold": "thresholds",
+}
+"""The modules of names that importing this package does not load."""
 
 __all__ = [
     "Accuracy",
@@ -24,7 +37,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return `hybridmodel.calibrate` by its older name."""
+    """Return a name of this package, or `hybridmodel.calibrate` by its older name."""
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     if name != "calibrate":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(

@@ -16,16 +16,17 @@ from hybridmodel.remote.resilience import Deadline
 from hybridmodel.routing.audit import Audit
 from hybridmodel.routing.audited import AuditedCall
 from hybridmodel.routing.budget import Budget
-from hybridmodel.routing.choosing import RowChooser
+from hybridmodel.routing.choosing import (
+    LEAST_SURE,
+    OVER,
+    SURE,
+    SURER,
+    UNSURE,
+    RowChooser,
+)
 from hybridmodel.routing.policies import Cascade
 from hybridmodel.routing.routes import Request, Routes, merge, pick
 from hybridmodel.switch import AZURE, LOCAL
-
-SURE, UNSURE, OVER = "sure", "unsure", "over the limit"
-"""Reasons why a row is kept, is escalated, or is kept in spite of its score."""
-
-SURER, LEAST_SURE = "surer", "least sure"
-"""With a budget: reasons why a row is kept, and is escalated."""
 
 
 class _LocalPass(NamedTuple):

@@ -15,6 +15,12 @@ from hybridmodel.data.tensors import Array
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Cascade
 
+SURE, UNSURE, OVER = "sure", "unsure", "over the limit"
+"""Reasons why a row is kept, is escalated, or is kept in spite of its score."""
+
+SURER, LEAST_SURE = "surer", "least sure"
+"""With a budget: reasons why a row is kept, and is escalated."""
+
 SPARE_ROWS = 16
 """Rows that calls may leave unused of `Cascade.max_escalation` for later ones, at most.
 
