@@ -70,12 +70,15 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
         return VariableKey(instead)
     given = _default_azure_credential() if credential is None else credential
     source, secret = _asked_source(given)
-    # The program that gives the credential may have named the place as well, now or before.
-    named = place_is_codes(endpoint) or is_paired(None, endpoint.place)
-    if permission is not None and (credential is None or not named):
+    if permission is not None and (credential is None or not _is_named(endpoint)):
         return GrantedKey(source, permission, secret)
     pair(secret, endpoint.place)
     return source
+
+
+def _is_named(endpoint: TritonEndpoint) -> bool:
+    """Tell whether the program has named the place as well, now or before."""
+    return place_is_codes(endpoint) or is_paired(None, endpoint.place)
 
 
 def _may_have_token(permission: Permission | None) -> bool:
