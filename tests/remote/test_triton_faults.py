@@ -108,7 +108,7 @@ def until_answered(model: HybridOnnxModel, number: int, within_s: float = 15.0) 
 
 
 class Callers:
-    """Threads that make a thousand calls; the last quarter only when the server is back.
+    """Threads that make a thousand calls: the third quarter once it is down, the last when back.
 
     After an error a thread pauses for a moment, so that there are calls at any time of an outage.
     """
@@ -118,12 +118,12 @@ class Callers:
         self._calls = calls
         self._lock = threading.Lock()
         self.results: list[Seen] = []
-        self.some_answered, self.back = threading.Event(), threading.Event()
+        self.some_answered, self.down, self.back = (threading.Event() for _ in range(3))
 
     def __call__(self, number: int) -> None:
         """Make one call."""
-        if number >= self._calls * 3 // 4:
-            assert self.back.wait(30)
+        if number >= self._calls // 2:
+            assert (self.back if number >= self._calls * 3 // 4 else self.down).wait(30)
         result = ask(self._model, number)
         if not isinstance(result.value, Answer):
             self.back.wait(0.2)
@@ -141,6 +141,7 @@ class Callers:
                 assert self.some_answered.wait(30)
                 yield
             finally:
+                self.down.set()
                 self.back.set()
             assert list(made) == [None] * self._calls
 
@@ -154,6 +155,7 @@ def test_killed_under_a_thousand_calls(
         callers = Callers(model)
         with callers.calling():
             server.kill()
+            callers.down.set()
             server.start()
             until_answered(model, 5000)
         results, counts = callers.results, kinds(callers.results)
@@ -257,6 +259,7 @@ def test_a_model_that_is_reloaded_under_calls(note: Note) -> None:
         with callers.calling():
             for _ in range(3):
                 server.unload("m")
+                callers.down.set()
                 server.load("m")
         results = callers.results
         assert isinstance(ask(model, 5000).value, Answer)
