@@ -65,6 +65,17 @@ def as_float(value: Any) -> float:
         return math.nan
 
 
+def printable(text: str, longest: int = 200) -> str:
+    """Return text of unknown origin cut to a length, with nothing that controls a terminal."""
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts, such as ``2 errors``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def shown(value: Any, longest: int = 60) -> str:
     """Return a value as Python source, or its type where that is too long.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hybridmodel.checks import counted
 from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
 
@@ -55,8 +56,4 @@ def describe(findings: Sequence[Finding]) -> Iterator[str]:
         yield ""
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = len(findings) - errors
-    yield f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    yield f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hybridmodel.checks import counted, printable
 from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
 
@@ -50,16 +51,14 @@ def doctor(paths: tuple[str, ...], as_json: bool) -> int:
 
 def describe(report: Report) -> Iterator[str]:
     """Yield the lines in which people read a report; nothing in them controls a terminal."""
-    from hybridmodel.doctor.records import shown
-
     by_path = groupby(zip(report.findings, report.today, strict=True), lambda pair: pair[0].path)
     for path, pairs in by_path:
-        yield shown(path, _LONGEST_PATH)
+        yield printable(path, _LONGEST_PATH)
         yield from _lines_of_file(list(pairs))
         yield ""
     yield from _summary(report)
     for skipped in report.files_skipped[:_MOST_SKIPPED]:
-        yield f"  {shown(skipped.path, _LONGEST_PATH)}: {skipped.reason}"
+        yield f"  {printable(skipped.path, _LONGEST_PATH)}: {skipped.reason}"
     more = len(report.files_skipped) - _MOST_SKIPPED
     if more > 0:
         yield f"  and {more} more; --json names all"
@@ -93,16 +92,16 @@ def _wrapped(start: str, text: str) -> Iterator[str]:
 
 def _summary(report: Report) -> Iterator[str]:
     files = len({finding.path for finding in report.findings})
-    yield f"{_count(len(report.findings), 'finding')} in {_count(files, 'file')}"
+    yield f"{counted(len(report.findings), 'finding')} in {counted(files, 'file')}"
     if any(finding.level == "possible" for finding in report.findings):
         yield "possible: nothing in the file shows that the name reaches a session"
     if report.probe is not None:
         yield _tried(report.probe)
-    yield f"{_count(len(report.files_read), 'file')} read"
+    yield f"{counted(len(report.files_read), 'file')} read"
     if report.folders_skipped:
-        yield f"{_count(len(report.folders_skipped), 'folder')} passed by: {_folders(report)}"
+        yield f"{counted(len(report.folders_skipped), 'folder')} passed by: {_folders(report)}"
     if report.files_skipped:
-        yield f"{_count(len(report.files_skipped), 'file')} skipped, wholly or in part:"
+        yield f"{counted(len(report.files_skipped), 'file')} skipped, wholly or in part:"
 
 
 def _tried(probe: Probe) -> str:
@@ -114,26 +113,18 @@ def _tried(probe: Probe) -> str:
 
 def _folders(report: Report) -> str:
     """Name the folders by their last part, most frequent first."""
-    from hybridmodel.doctor.records import shown
-
     names = Counter(Path(skipped.path).name for skipped in report.folders_skipped)
-    listed = [shown(name, 40) for name, _ in names.most_common(6)]
+    listed = [printable(name, 40) for name, _ in names.most_common(6)]
     return ", ".join([*listed, "…"] if len(names) > len(listed) else listed)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _existing(text: str) -> Path:
-    from hybridmodel.doctor.records import shown
-
     path = Path(text)
     try:
         path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise click.BadParameter(f"{shown(text)}: {reason}", param_hint="PATH") from None
+        raise click.BadParameter(f"{printable(text)}: {reason}", param_hint="PATH") from None
     return path
 
 

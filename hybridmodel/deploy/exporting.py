@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.data.tensors import TensorSpec
 from hybridmodel.deploy.layout import (
-    CONFIG_FILE,
     REPOSITORY,
     checked_model_name,
     checked_version,
@@ -34,7 +33,7 @@ from hybridmodel.deploy.skeleton import described
 from hybridmodel.deploy.versions import check_place, settle
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import is_onnx_file
-from hybridmodel.serving.model_config import model_config, to_text
+from hybridmodel.serving.model_config import CONFIG_FILE, model_config, to_text
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel

@@ -9,8 +9,6 @@ from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
 
 REPOSITORY = "models"
-CONFIG_FILE = "config.pbtxt"
-MODEL_FILE = "model.onnx"
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile("[1-9][0-9]{0,17}")

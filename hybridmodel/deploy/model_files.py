@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hybridmodel.data.tensors import ModelSpec, TensorSpec, format_shape
 from hybridmodel.deploy.graph_edits import edited, to_declare
-from hybridmodel.deploy.layout import MODEL_FILE
 from hybridmodel.deploy.linking import COPY, HARD_LINK, REFLINK, assemble, clone
 from hybridmodel.deploy.trying import MOST_BYTES, opened, same_answers, size_bytes
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.protobuf import Malformed
 from hybridmodel.local.session import LocalSession
+from hybridmodel.serving.model_config import MODEL_FILE
 
 
 def served(spec: ModelSpec) -> ModelSpec:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hybridmodel.deploy.layout import CONFIG_FILE
 from hybridmodel.deploy.placing import is_free, place, units
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.serving.model_config import tensors_in
+from hybridmodel.serving.model_config import CONFIG_FILE, tensors_in
 
 
 def check_place(root: Path, whole: Path, overwrite: bool) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hybridmodel.checks import printable
 from hybridmodel.doctor.dead_names import TRITON_OPERATOR
-from hybridmodel.doctor.records import shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
 
@@ -45,7 +45,7 @@ def of_operator(
     try:
         endpoint = _endpoint(arguments)
     except ConfigurationError as error:
-        return f"{_NO_ENDPOINT}: {shown(str(error))}", None
+        return f"{_NO_ENDPOINT}: {printable(str(error))}", None
     arguments["uri"] = endpoint.uri
     if endpoint.allow_http:
         arguments["allow_http"] = True
@@ -111,6 +111,6 @@ def _timeout_s(seconds: Any) -> tuple[Any, str]:
 def _code(arguments: Mapping[str, Any], notes: Mapping[str, str]) -> str:
     lines = [_INTRODUCTION, "HybridOnnxModel(file, endpoint=TritonEndpoint("]
     for name, value in arguments.items():
-        lines.append(f"    {name}={'...' if value is UNKNOWN else shown(repr(value), 4096)},")
+        lines.append(f"    {name}={'...' if value is UNKNOWN else printable(repr(value), 4096)},")
     lines.append("))")
     return "\n".join([*lines, *(f"{name}: {note}" for name, note in notes.items() if note)])

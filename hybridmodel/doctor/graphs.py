@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
+from hybridmodel.checks import printable
 from hybridmodel.doctor import advice
 from hybridmodel.doctor.dead_names import DOMAINS, OPERATORS
-from hybridmodel.doctor.records import Finding, NotRead, shown
+from hybridmodel.doctor.records import Finding, NotRead
 from hybridmodel.local.protobuf import Malformed, fields
 
 _OPERATORS = {name.encode(): name for name in OPERATORS}
@@ -109,7 +110,7 @@ def _graphs_of(node: Message, way: str) -> Iterator[_Body]:
                 name = _text(_bytes(value))
             elif number in (6, 11):  # .g, .graphs
                 inside = f" in {name} of {_text(_last(node, _OPERATOR))} {_title(node)}{way}"
-                yield _Body(value, _GRAPH_NODE, shown(inside, 400))
+                yield _Body(value, _GRAPH_NODE, printable(inside, 400))
 
 
 def _written_out(bodies: list[_Body]) -> Iterator[bytes]:
@@ -185,4 +186,4 @@ def _bytes(value: Any) -> bytes:
 
 
 def _text(value: bytes, limit: int = 80) -> str:
-    return shown(value[: limit * 4].decode(errors="replace"), limit)
+    return printable(value[: limit * 4].decode(errors="replace"), limit)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from hybridmodel.checks import printable
 from hybridmodel.doctor.python_code import MOST_BYTES, find, has_words, parse
-from hybridmodel.doctor.records import Finding, NotRead, shown
+from hybridmodel.doctor.records import Finding, NotRead
 
 _LINES_OF_A_CELL = MOST_BYTES + 1
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)")
@@ -49,7 +50,7 @@ def _load(data: bytes) -> dict[str, Any]:
     try:
         notebook = json.loads(data)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise NotRead(f"is not JSON: {shown(str(error))}") from None
+        raise NotRead(f"is not JSON: {printable(str(error))}") from None
     if not isinstance(notebook, dict):
         raise NotRead("is not a notebook: its JSON is not an object")
     if not isinstance(notebook.get("cells"), list):
@@ -59,7 +60,7 @@ def _load(data: bytes) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         return notebook
     if language not in ("python", "ipython"):
-        raise NotRead(f"is in another language: {shown(language, 40)}")
+        raise NotRead(f"is in another language: {printable(language, 40)}")
     return notebook
 
 

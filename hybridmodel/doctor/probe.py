@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hybridmodel.checks import printable
 from hybridmodel.doctor.dead_names import PREFIXES, PROVIDERS
-from hybridmodel.doctor.records import Finding, shown
+from hybridmodel.doctor.records import Finding
 
 _COMMAND = (sys.executable, "-W", "default")
 # Unlike a script, this can import only from the current folder.
@@ -98,7 +99,7 @@ def _read(done: subprocess.CompletedProcess[bytes]) -> Probe:
     except (ValueError, TypeError, KeyError):
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         ended = f"it ended with status {done.returncode}"
-        return Probe(f"trying onnxruntime failed: {shown(''.join(last)) or ended}")
+        return Probe(f"trying onnxruntime failed: {printable(''.join(last)) or ended}")
 
 
 def _of_entries(trial: Trial, prefix: str) -> str:
@@ -130,4 +131,4 @@ def _of_operator(operator: str, probe: Probe) -> str:
 
 
 def _line(text: str) -> str:
-    return shown(" ".join(text.split()))
+    return printable(" ".join(text.split()))

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
+from hybridmodel.checks import printable
 from hybridmodel.doctor.bindings import Bindings
 from hybridmodel.doctor.code_findings import find_builders, find_entries, find_providers
-from hybridmodel.doctor.records import Finding, NotRead, shown
+from hybridmodel.doctor.records import Finding, NotRead
 
 MOST_BYTES = 2 << 20
 """Limit for code that is parsed at a time: parsing takes up to 500 times as much memory."""
@@ -40,11 +41,11 @@ def parse(source: bytes | str) -> ast.Module:
             return ast.parse(source)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
-        reason = f"{where}{shown(error.msg or '')}"
+        reason = f"{where}{printable(error.msg or '')}"
     except (RecursionError, MemoryError):
         reason = "it nests too deeply"
     except (ValueError, LookupError, OverflowError) as error:
-        reason = shown(str(error))
+        reason = printable(str(error))
     version = ".".join(map(str, sys.version_info[:2]))
     raise NotRead(f"cannot be read as Python {version}: {reason}")
 

@@ -87,9 +87,3 @@ class Skipped:
 
     path: str
     reason: str
-
-
-def shown(text: str, limit: int = 200) -> str:
-    """Return text that is safe to print: short, without control characters or surrogates."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

@@ -64,12 +64,20 @@ def read_model(
     model_uri: str | os.PathLike[str], dst_path: str | None = None, **options: Any
 ) -> HybridOnnxModel:
     """Find a model's files, and read them without pyfunc; takes the options of `artifact.read`."""
-    if dst_path is not None or not Path(model_uri).is_dir():
-        with needed_for("a model that is not a folder"):
-            from mlflow.artifacts import download_artifacts
+    return artifact.read(model_folder(model_uri, dst_path) / DATA_FOLDER, **options)
 
-        model_uri = download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path)
-    return artifact.read(Path(model_uri, DATA_FOLDER), **options)
+
+def model_folder(model_uri: str | os.PathLike[str], dst_path: str | None = None) -> Path:
+    """Return the folder of a saved model, which is downloaded unless it is one already.
+
+    With `dst_path`, it is downloaded in any case.
+    """
+    if dst_path is None and Path(model_uri).is_dir():
+        return Path(model_uri)
+    with needed_for("a model that is not a folder"):
+        from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(artifact_uri=os.fspath(model_uri), dst_path=dst_path))
 
 
 def load_pyfunc(

@@ -15,6 +15,9 @@ from typing import Any
 from hybridmodel.data.tensors import BY_DATATYPE, WILDCARD, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import ConfigurationError
 
+CONFIG_FILE, MODEL_FILE = "config.pbtxt", "model.onnx"
+"""Names in the folder of a model, and in that of a version."""
+
 BACKENDS = ("onnxruntime", "python")
 
 _ENUMERATIONS = ("data_type", "kind", "timeout_action")

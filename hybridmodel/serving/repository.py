@@ -22,10 +22,10 @@ from pathlib import Path
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
-from hybridmodel.serving.model_config import model_config, to_text
+from hybridmodel.serving.model_config import CONFIG_FILE, MODEL_FILE, model_config, to_text
 
 _PYTHON_MODEL = Path(__file__).with_name("triton_model.py")
-_RUNS_MODEL, _ONNX = "model.py", "model.onnx"
+_RUNS_MODEL = "model.py"
 _RUNNER = re.compile(r"^(backend|platform|default_model_filename)\s*:.*\n?", re.MULTILINE)
 
 
@@ -46,7 +46,7 @@ def write_model(
         onnx.copy_to(folder / version)
         if backend == "python":
             shutil.copyfile(_PYTHON_MODEL, folder / version / _RUNS_MODEL)
-    (folder / "config.pbtxt").write_text(to_text(config), encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(to_text(config), encoding="utf-8")
     return folder
 
 
@@ -60,11 +60,11 @@ def through_python(model: Path, repository: Path) -> Path:
     folder = repository / model.name
     folder.mkdir(parents=True)
     for path in model.iterdir():
-        if path.name == "config.pbtxt" or (path.suffix == ".txt" and path.is_file()):
+        if path.name == CONFIG_FILE or (path.suffix == ".txt" and path.is_file()):
             shutil.copyfile(path, folder / path.name)
         elif path.name.isdecimal():
             _link_version(path, folder / path.name)
-    config = folder / "config.pbtxt"
+    config = folder / CONFIG_FILE
     kept = _RUNNER.sub("", config.read_text(encoding="utf-8"))
     # Triton refuses a field that is given twice, so none of these can be given otherwise.
     ours = f'backend: "python"\ndefault_model_filename: "{_RUNS_MODEL}"\n'
@@ -74,7 +74,7 @@ def through_python(model: Path, repository: Path) -> Path:
 
 def _link_version(version: Path, folder: Path) -> None:
     folder.mkdir()
-    part = version / _ONNX
+    part = version / MODEL_FILE
     (folder / part.name).symlink_to(part.absolute())
     shutil.copyfile(_PYTHON_MODEL, folder / _RUNS_MODEL)
 

@@ -18,9 +18,8 @@ from hybridmodel.batch.columns import Columns, names_of
 from hybridmodel.batch.scoring import Scorer as BatchScorer
 from hybridmodel.batch.scoring import can_be_split
 from hybridmodel.batch.tuning import ONE_THREAD
-from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
-from hybridmodel.flavor.loading import load_model
+from hybridmodel.flavor.loading import load_model, model_folder
 from hybridmodel.spark.schemas import as_spark_holds, spark_type
 from hybridmodel.spark.shares import Cluster, cluster_of, requests_each
 from hybridmodel.spark.worker import Job, score_batches
@@ -203,7 +202,7 @@ def udf(
     >>> score = udf(spark, "models:/digits@champion", keep=["id"], route=True)  # doctest: +SKIP
     >>> score(spark.read.parquet("rows")).write.parquet("scored")  # doctest: +SKIP
     """
-    context, folder = _context_of(spark), _folder_of(model_uri)
+    context, folder = _context_of(spark), model_folder(model_uri)
     model, loading = _loaded(
         folder,
         allow=None if allow is None else _as_tuple(allow),
@@ -250,15 +249,6 @@ def _context_of(spark: Any) -> Any:
             f"{type(spark).__name__}: Spark Connect does not tell the number of executors"
         )
     return spark.sparkContext
-
-
-def _folder_of(model_uri: str | os.PathLike[str]) -> Path:
-    if Path(model_uri).is_dir():
-        return Path(model_uri)
-    with needed_for("a model that is no folder"):
-        from mlflow.artifacts import download_artifacts
-
-    return Path(download_artifacts(artifact_uri=os.fspath(model_uri)))
 
 
 def _loaded(folder: Path, **loading: Any) -> tuple[HybridOnnxModel, dict[str, Any]]:

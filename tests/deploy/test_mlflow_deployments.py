@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,18 @@ from tests.support.mlflow_target import (
     cli,
     client,
     make_endpoint,
+    plugin,
     refused,
-    registered,
     run,
     tree,
 )
+
+__all__ = ["plugin"]  # A fixture for all tests here.
 
 NOT_THERE, THERE = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 INVALID, STATE, NOT_HERE = "INVALID_PARAMETER_VALUE", "INVALID_STATE", "NOT_IMPLEMENTED"
 URL = "https://digits.westeurope.inference.ml.azure.com/v2/models/digits"
 NAMES = st.text() | st.text("ab-./\\\0", max_size=8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let MLflow find the plugin."""
-    with registered(tmp_path_factory.mktemp("package")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,14 @@ from tests.support.mlflow_target import (
     cli,
     client,
     make_endpoint,
+    plugin,
     refused,
-    registered,
     tree,
 )
 
+__all__ = ["plugin"]  # A fixture for all tests here.
+
 INVALID, STATE = "INVALID_PARAMETER_VALUE", "INVALID_STATE"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let MLflow find the plugin."""
-    with registered(tmp_path_factory.mktemp("package")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -32,24 +32,19 @@ from tests.support.mlflow_target import (
     cli,
     client,
     make_endpoint,
+    plugin,
     refused,
-    registered,
     run,
     write_package,
 )
 from tests.support.paths import ROOT
 from tests.support.rehearsing import HOST
 
+__all__ = ["plugin"]  # A fixture for all tests here.
+
 STATE, INVALID, NOT_THERE = "INVALID_STATE", "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"
 URL = f"https://{HOST}/v2/models/digits"
 UPDATE = ("--endpoint", ENDPOINT, "-C")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let MLflow find the plugin."""
-    with registered(tmp_path_factory.mktemp("package")):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybridmodel.checks import printable
 from hybridmodel.cli.doctor import describe
 from hybridmodel.doctor import Report
 from hybridmodel.doctor.python_code import MOST_BYTES
-from hybridmodel.doctor.records import shown
 from tests.support.doctor_tools import OLD, doctor, look
 from tests.support.strategies import damaged, law
 
@@ -220,5 +220,5 @@ def test_no_bytes_break_it(
 @given(st.text(st.characters()))
 def test_what_is_shown_can_be_printed(text: str) -> None:
     """Any text is shown without control characters, in no more than its room."""
-    assert shown(text).isprintable()
-    assert shown("ab") == "ab"
+    assert printable(text).isprintable()
+    assert printable("ab") == "ab"

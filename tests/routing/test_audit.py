@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,23 +14,12 @@ from hybridmodel import ConfigurationError, HybridOnnxModel
 from hybridmodel.cascade.watch import Composition, Evidence, Watch
 from hybridmodel.routing import Budget, Cascade
 from hybridmodel.testing.fake import FakeEndpoint
-from tests.support.auditing import SCORE, Clock, calibrated, rows, small_and_big
+from tests.support.auditing import SCORE, Clock, calibrated, model, pair, rows
+
+__all__ = ["model", "pair"]  # Fixtures.
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(5)
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[HybridOnnxModel, FakeEndpoint]]:
-    """Return a model and its fake endpoint, which compute what the data say."""
-    with small_and_big() as made:
-        yield made
-
-
-@pytest.fixture
-def model(pair: tuple[HybridOnnxModel, FakeEndpoint]) -> HybridOnnxModel:
-    """Return the model alone."""
-    return pair[0]
 
 
 def random_rows(count: int, sure: float = 0.02, doubtful: float = 0.4) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,12 @@ from hybridmodel import HybridOnnxModel, InputMismatch
 from hybridmodel.routing import Cascade
 from hybridmodel.routing.late_labels import LateLabels, Waiting
 from hybridmodel.testing.fake import FakeEndpoint
-from tests.support.auditing import SCORE, calibrated, rows, small_and_big
+from tests.support.auditing import SCORE, calibrated, model, pair, rows, small_and_big
 from tests.support.calibration_pairs import calibrate_at_noon, numbers
 
+__all__ = ["model", "pair"]  # Fixtures.
+
 RANDOM = np.random.default_rng(6)
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[HybridOnnxModel, FakeEndpoint]]:
-    """Return a model and its fake endpoint, which compute what the data say."""
-    with small_and_big() as made:
-        yield made
-
-
-@pytest.fixture
-def model(pair: tuple[HybridOnnxModel, FakeEndpoint]) -> HybridOnnxModel:
-    """Return the model alone."""
-    return pair[0]
-
 
 ALL = Cascade(threshold=0.3, score=SCORE, audit_rate=1.0)
 

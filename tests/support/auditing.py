@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hybridmodel import Calibration, HybridOnnxModel, TritonEndpoint
 from hybridmodel.testing import fake_endpoint
@@ -54,3 +55,16 @@ def rows(sure: Any, differ: Any) -> dict[str, Any]:
         "small_sure": sure,
         "big_sure": 0 * sure,
     }
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[HybridOnnxModel, FakeEndpoint]]:
+    """Return a model and its fake endpoint, which compute what the data say."""
+    with small_and_big() as made:
+        yield made
+
+
+@pytest.fixture
+def model(pair: tuple[HybridOnnxModel, FakeEndpoint]) -> HybridOnnxModel:
+    """Return the model alone."""
+    return pair[0]

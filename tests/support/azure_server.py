@@ -11,15 +11,13 @@ import os
 import subprocess
 import sysconfig
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hybridmodel.serving.environments import environment
-from tests.support.mlflow_tools import end_group, fetch, free_port
+from tests.support.mlflow_tools import Process, end_group, free_port
 
 REQUIREMENTS = ("azureml-inference-server-http>=1.5,<1.6",)
 
@@ -36,24 +34,13 @@ amlserver.run()
 """
 
 
-@dataclass
-class InferenceServer:
+class InferenceServer(Process):
     """A running server, and what it has said so far."""
-
-    url: str
-    popen: subprocess.Popen[str]
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def log(self) -> str:
-        """All that it has said."""
-        return "".join(self.lines)
 
     def score(self, body: Any, content_type: str = "application/json") -> tuple[int, str]:
         """Send one request; return the status and the body."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/score", data, {"Content-Type": content_type})
-        return fetch(request)
+        return self.send("score", data, content_type)
 
 
 @contextmanager

@@ -43,6 +43,13 @@ def registered(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let MLflow find the plugin."""
+    with registered(tmp_path_factory.mktemp("package")):
+        yield
+
+
 def run(*words: object) -> Result:
     """Run ``mlflow deployments`` in this process."""
     return CliRunner().invoke(commands.commands, [str(word) for word in words])

@@ -64,9 +64,11 @@ class Process:
     def post(self, body: Any, content_type: str = "application/json") -> tuple[int, str]:
         """Send one request to ``/invocations``; return the status and the body."""
         data = body if isinstance(body, str) else json.dumps(body)
-        request = urllib.request.Request(
-            f"{self.url}/invocations", data.encode(), {"Content-Type": content_type}
-        )
+        return self.send("invocations", data.encode(), content_type)
+
+    def send(self, path: str, data: bytes, content_type: str) -> tuple[int, str]:
+        """Send bytes to a path; return the status and the body."""
+        request = urllib.request.Request(f"{self.url}/{path}", data, {"Content-Type": content_type})
         return fetch(request)
 
 

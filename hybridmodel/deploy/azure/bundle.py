@@ -18,6 +18,7 @@ from hybridmodel.deploy.azure.example import request_for
 from hybridmodel.deploy.azure.writing import write_yaml
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor import read_model, save_model
+from hybridmodel.flavor.loading import model_folder
 from hybridmodel.flavor.requirements import is_release, package_version, requirements_with
 from hybridmodel.local.onnx_file import is_onnx_file
 
@@ -49,12 +50,9 @@ def place_model(uri: str, folder: Path) -> Facts:
         found = _facts(Path(uri))
         shutil.copytree(uri, folder, symlinks=True)
         return found
-    with needed_for("a model that is not a folder"):
-        from mlflow.artifacts import download_artifacts
-
     fetched = folder.with_name(f"{folder.name}.fetched")
     fetched.mkdir()
-    downloaded = Path(download_artifacts(artifact_uri=uri, dst_path=str(fetched)))
+    downloaded = model_folder(uri, str(fetched))
     _check_no_links(downloaded)
     downloaded.rename(folder)
     shutil.rmtree(fetched, ignore_errors=True)

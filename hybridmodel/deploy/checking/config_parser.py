@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.checking.config_scalars import default_of, expected_of, read_scalar
 from hybridmodel.deploy.checking.config_schema import ENUMS, Field, fields_of
 from hybridmodel.deploy.checking.config_tokens import END, Token, tokens
-from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, printable
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place
 
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.checking.config_parser import Message, Value
 from hybridmodel.deploy.checking.config_schema import ENUMS
-from hybridmodel.deploy.checking.findings import Finding, Place, listed, printable
+from hybridmodel.deploy.checking.findings import Finding, Place, listed
 
 FREE = -1
 _INVALID = "TYPE_INVALID"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.azure.limits import MOST_INSTANCES, MOST_REQUEST_TIMEOUT_S
 from hybridmodel.deploy.checking.documents import Document
 from hybridmodel.deploy.checking.endpoints import check_identity
-from hybridmodel.deploy.checking.findings import Finding, printable
+from hybridmodel.deploy.checking.findings import Finding
 from hybridmodel.deploy.checking.keys import word
 
 DEFAULT_TIMEOUT_MS = 5000

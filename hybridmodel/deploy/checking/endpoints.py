@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.azure.limits import (
     AUTH_MODES,
     LEAST_NAME,
@@ -13,7 +14,7 @@ from hybridmodel.deploy.azure.limits import (
     NAME,
 )
 from hybridmodel.deploy.checking.documents import SCHEMA_HOST, SCHEMAS, Document, schema_name
-from hybridmodel.deploy.checking.findings import Finding, printable
+from hybridmodel.deploy.checking.findings import Finding
 from hybridmodel.deploy.checking.keys import word
 from hybridmodel.deploy.checking.yaml_tree import Node
 

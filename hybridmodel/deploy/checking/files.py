@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.serving.model_config import CONFIG_FILE, MODEL_FILE
 
 MOST_BYTES = 1 << 20
 MOST_FILES = 10_000
 DEEPEST = 8
-CONFIG = "config.pbtxt"
 
 _MOST_ENTRIES = 1000
 _YAML = (".yml", ".yaml")
@@ -66,9 +66,9 @@ def look_into(root: Path) -> Folder:
 
 def is_model(path: Path, inner: list[str], files: list[str]) -> bool:
     """Tell whether a folder is one of Triton's models: it has a configuration, or versions."""
-    if CONFIG in files:
+    if CONFIG_FILE in files:
         return True
-    return any(is_version(name) and os.path.lexists(path / name / "model.onnx") for name in inner)
+    return any(is_version(name) and os.path.lexists(path / name / MODEL_FILE) for name in inner)
 
 
 def is_version(name: str) -> bool:

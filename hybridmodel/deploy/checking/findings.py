@@ -8,12 +8,13 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
+from hybridmodel.checks import printable
+
 Severity = Literal["error", "warning"]
 
 MOST_FINDINGS = 100
 """Findings of a file, of those of a kind, that are told: a file may be made to have millions."""
 
-_LONGEST_TEXT = 200
 _MOST_LISTED = 12
 
 
@@ -163,9 +164,3 @@ def listed(names: Iterable[str]) -> str:
     first = list(islice(names, _MOST_LISTED + 1))
     shown = [printable(name, 40) for name in first[:_MOST_LISTED]]
     return ", ".join([*shown, "…"] if len(first) > _MOST_LISTED else shown)
-
-
-def printable(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Return text of unknown origin cut to a length, with nothing that controls a terminal."""
-    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

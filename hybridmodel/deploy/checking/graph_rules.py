@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hybridmodel.checks import printable
 from hybridmodel.data.tensors import format_shape
 from hybridmodel.deploy.checking.config_parser import Message
 from hybridmodel.deploy.checking.config_rules import dims_of, max_batch_size
-from hybridmodel.deploy.checking.findings import Finding, Place, listed, printable
+from hybridmodel.deploy.checking.findings import Finding, Place, listed
 from hybridmodel.deploy.checking.graph import FREE, Graph, GraphTensor
 
 DEFAULT_BATCH_SIZE = 4

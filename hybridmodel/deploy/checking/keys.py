@@ -10,8 +10,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.checking.documents import Document
-from hybridmodel.deploy.checking.findings import Finding, Place, printable
+from hybridmodel.deploy.checking.findings import Finding, Place
 from hybridmodel.deploy.checking.yaml_tree import Node
 
 ANY, TEXT, NUMBER, DECIMAL, FLAG, MAP, LIST = "", "text", "int", "float", "bool", "map", "list"

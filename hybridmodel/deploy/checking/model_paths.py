@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.checking.documents import Document
-from hybridmodel.deploy.checking.files import CONFIG, folders_in, is_version
-from hybridmodel.deploy.checking.findings import Finding, printable
+from hybridmodel.deploy.checking.files import folders_in, is_version
+from hybridmodel.deploy.checking.findings import Finding
 from hybridmodel.deploy.checking.yaml_tree import Node
+from hybridmodel.serving.model_config import CONFIG_FILE
 
 
 def check(deployment: Document) -> Iterator[Finding]:
@@ -120,6 +122,6 @@ def _check_repository(deployment: Document, named: Node, folder: Path) -> Iterat
 
 
 def _is_model(path: Path) -> bool:
-    if (path / CONFIG).is_file():
+    if (path / CONFIG_FILE).is_file():
         return True
     return any(is_version(inner.name) for inner in folders_in(path))

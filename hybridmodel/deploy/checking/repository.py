@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.checking import config_rules, graph_rules
 from hybridmodel.deploy.checking.config_parser import Message, parse
 from hybridmodel.deploy.checking.files import (
-    CONFIG,
     Unreadable,
     folders_in,
     is_version,
     read_text,
 )
-from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, listed, printable
+from hybridmodel.deploy.checking.findings import MOST_FINDINGS, Finding, Place, listed
 from hybridmodel.deploy.checking.graph import read_graph
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.serving.model_config import CONFIG_FILE, MODEL_FILE
 
-_FILES = {"onnxruntime": "model.onnx", "python": "model.py"}
+_FILES = {"onnxruntime": MODEL_FILE, "python": "model.py"}
 _PLATFORMS = {"onnxruntime_onnx": "onnxruntime"}
 
 
@@ -52,12 +53,12 @@ class Model:
 
 def read_model(path: Path, name: str, root: Path) -> Model:
     """Read the folder of a model, which findings call `name`, in a folder that is checked."""
-    place = Place(f"{name}/{CONFIG}")
+    place = Place(f"{name}/{CONFIG_FILE}")
     config = Message("ModelConfig", 1)
     findings: list[Finding] = []
-    if os.path.lexists(path / CONFIG):
+    if os.path.lexists(path / CONFIG_FILE):
         try:
-            config, findings = parse(read_text(path / CONFIG, root), place)
+            config, findings = parse(read_text(path / CONFIG_FILE, root), place)
         except Unreadable as error:
             write = "write a file of text in its place"
             findings = [place.found("unreadable", None, f"it {error}", write)]

@@ -6,11 +6,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from hybridmodel.checks import printable
 from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING
 from hybridmodel.deploy.checking.config_rules import max_batch_size
 from hybridmodel.deploy.checking.deployments import DEFAULT_TIMEOUT_MS
 from hybridmodel.deploy.checking.documents import Document
-from hybridmodel.deploy.checking.findings import Finding, listed, printable
+from hybridmodel.deploy.checking.findings import Finding, listed
 from hybridmodel.deploy.checking.model_paths import local_path
 from hybridmodel.deploy.checking.repository import Model
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hybridmodel.deploy.azure import documents, write_hybrid
-from hybridmodel.deploy.azure.records import ENDPOINT_FILE, Endpoint
+from hybridmodel.deploy.azure.online import endpoint
+from hybridmodel.deploy.azure.records import ENDPOINT_FILE
 from hybridmodel.deploy.azure.triton import deployment_of
 from hybridmodel.deploy.azure.writing import write_yaml
 from hybridmodel.deploy.exporting import Exported, export
@@ -76,14 +77,7 @@ def check_free(*paths: Path | None) -> None:
 
 
 def _write_endpoint(folder: Path, record: Shared) -> None:
-    made = settings.wanted(record.name, record.config)
-    described = Endpoint(
-        name=record.name,
-        auth_mode=made.auth_mode,
-        deployments=(),
-        compute=made.compute,
-        compute_name=made.compute_name,
-    )
+    described = endpoint(settings.wanted(record.name, record.config))
     folder.mkdir()
     write_yaml(folder / ENDPOINT_FILE, documents.endpoint(described), _ABOUT)
     records.write(folder / ENDPOINT, record)
@@ -130,11 +124,8 @@ def _write_document(
         return
     shared = records.read(place.base / ENDPOINT, Shared)
     made = settings.wanted(shared.name, {**config, **shared.config})
-    endpoint = Endpoint(
-        name=shared.name, auth_mode=made.auth_mode, deployments=(), compute=made.compute
-    )
     described = deployment_of(place.name, exported, inner.base, None, made)
-    write_yaml(inner.document, documents.deployment(described, endpoint), _ABOUT)
+    write_yaml(inner.document, documents.deployment(described, endpoint(made)), _ABOUT)
 
 
 def _export(

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hybridmodel.deploy.checking.config_parser import parse
-from hybridmodel.deploy.checking.files import CONFIG, Unreadable, is_version, read_text
+from hybridmodel.deploy.checking.files import Unreadable, is_version, read_text
 from hybridmodel.deploy.checking.findings import Place
 from hybridmodel.deploy.rehearsal.live import Server
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.embedded import EmbeddedServer
+from hybridmodel.serving.model_config import CONFIG_FILE, MODEL_FILE
 from hybridmodel.serving.repository import through_python
 from hybridmodel.serving.triton_files import TRITON_VERSION, unsupported
 from hybridmodel.serving.triton_process import TritonProcess
@@ -27,7 +28,7 @@ _ASK_S = 5.0
 _LONGEST_SOCKET = 100
 """Linux takes 107 bytes for the path of a socket."""
 
-_SOCKET, _ONNX = "http", "model.onnx"
+_SOCKET = "http"
 _ENVIRONMENT = "EXECUTION_ENV_PATH"
 
 Versions = Mapping[str, Mapping[str, Path]]
@@ -59,11 +60,11 @@ def make_server(models: Path, kind: str = "auto") -> Server:
 
 def read_repository(models: Path) -> Versions:
     """Return the models of a repository; raises `ConfigurationError` if it is not ONNX models'."""
-    folders = [path for path in _sorted(models) if (path / CONFIG).is_file()]
+    folders = [path for path in _sorted(models) if (path / CONFIG_FILE).is_file()]
     if not folders:
         raise ConfigurationError(
-            f"{models}: is no Triton repository, which has NAME/{CONFIG}; `hybridmodel export` "
-            "writes one"
+            f"{models}: is no Triton repository, which has NAME/{CONFIG_FILE}; "
+            "`hybridmodel export` writes one"
         )
     for folder in folders:
         _check_config(folder)
@@ -72,9 +73,9 @@ def read_repository(models: Path) -> Versions:
 
 def _check_config(folder: Path) -> None:
     """Refuse a configuration that cannot be read whole, or has Triton's python backend run more."""
-    file = folder / CONFIG
+    file = folder / CONFIG_FILE
     try:
-        config, findings = parse(read_text(file, folder), Place(CONFIG))
+        config, findings = parse(read_text(file, folder), Place(CONFIG_FILE))
     except Unreadable as error:
         raise ConfigurationError(f"{file}: {error}") from None
     if findings:
@@ -100,14 +101,14 @@ def _versions(folder: Path) -> Mapping[str, Path]:
                 f"{version / 'model.py'}: is a program, and a rehearsal runs none that it finds; "
                 "it rehearses ONNX models"
             )
-        file = version / _ONNX
+        file = version / MODEL_FILE
         if file.is_dir():  # A model with external data.
-            file /= _ONNX
+            file /= MODEL_FILE
         if file.is_file():
             found[version.name] = file
     if not found:
         raise ConfigurationError(
-            f"{folder}: has no version with an ONNX model, such as {folder.name}/1/{_ONNX}"
+            f"{folder}: has no version with an ONNX model, such as {folder.name}/1/{MODEL_FILE}"
         )
     return found
 
