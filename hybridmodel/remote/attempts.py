@@ -17,7 +17,7 @@ from hybridmodel.process.counters import Counters
 from hybridmodel.process.per_process import PerProcess, reset_in_child
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.faults import fault_of
 from hybridmodel.remote.resilience import Clock, Deadline
@@ -90,7 +90,7 @@ class RetryBudget:
 class EndpointState:
     """What all clients of one endpoint share in a process: breaker, limiter, threads, budget."""
 
-    def __init__(self, endpoint: TritonEndpoint, clock: Clock = time.monotonic) -> None:
+    def __init__(self, endpoint: Endpoint, clock: Clock = time.monotonic) -> None:
         failures, reset_s = endpoint.breaker_failures, endpoint.breaker_reset_s
         self.breaker = Breaker(failures, reset_s, clock=clock)
         self.limiter = ConcurrencyLimiter(endpoint.max_in_flight)
@@ -138,11 +138,11 @@ class EndpointState:
         permit.over = True
 
 
-_states: weakref.WeakValueDictionary[TritonEndpoint, EndpointState] = weakref.WeakValueDictionary()
+_states: weakref.WeakValueDictionary[Endpoint, EndpointState] = weakref.WeakValueDictionary()
 _making: PerProcess[threading.Lock] = PerProcess()
 
 
-def state_of(endpoint: TritonEndpoint) -> EndpointState:
+def state_of(endpoint: Endpoint) -> EndpointState:
     """Return the one state of an endpoint in this process; it lives as long as a client of it."""
     with _making.get(threading.Lock):
         state = _states.get(endpoint)

@@ -55,7 +55,7 @@ class EndpointClient:
         spec: ModelSpec,
         credential: Any = None,
         *,
-        make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
+        make_transport: Callable[[Any], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Clock = time.monotonic,

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
-import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, get_args, get_type_hints
 from urllib.parse import quote
 
-from hybridmodel.checks import check_count, check_seconds, shown
+from hybridmodel.checks import check_seconds, shown
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.address import Place, read_address
-from hybridmodel.remote.trust.grants import RESERVED, Grant
-from hybridmodel.remote.trust.origin import CODE, GUARDED, Origin, is_codes, is_trusted, note_code
+from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV, Endpoint, check_flag
+from hybridmodel.remote.trust.origin import CODE, Origin
 from hybridmodel.switch import parse_use_azure
 
-DEFAULT_KEY_ENV = "HYBRIDMODEL_API_KEY"
+DEPLOYMENT = "azureml-model-deployment"
+"""Header that picks a deployment of an Azure Machine Learning endpoint."""
 
-_COUNTS = {
-    "max_attempts": (1, 10),
-    "max_batch_size": (1, 2**31 - 1),
-    "max_request_bytes": (1, 2**31 - 1),
-    "max_in_flight": (1, 64),
-    "breaker_failures": (1, 1000),
-}
-_OPTIONAL_COUNTS = ("max_batch_size", "breaker_failures")
-
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEPLOYMENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TritonEndpoint:
+class TritonEndpoint(Endpoint):
     """A model behind the Open Inference Protocol: Triton, Azure Machine Learning, any other.
 
     Holds nothing secret, so it may be printed, saved and logged.
@@ -97,6 +85,8 @@ class TritonEndpoint:
         If a value cannot work; a value that might be a secret is not repeated in the message.
     """
 
+    kind: ClassVar[str] = "triton"
+
     uri: str
     model_name: str
     model_version: str | None = "1"
@@ -118,30 +108,11 @@ class TritonEndpoint:
     origin: Origin = field(default=CODE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "uri", _normalise(self.uri, self.allow_http))
         _check_name(self.model_name)
         object.__setattr__(self, "model_version", _version(self.model_version))
-        for name in ("auth_key_env", "secondary_key_env"):
-            _check_key_env(name, getattr(self, name))
         _check_deployment(self.deployment)
-        object.__setattr__(self, "ca_bundle", _path(self.ca_bundle))
-        for name in ("timeout_s", "connect_timeout_s", "breaker_reset_s"):
-            object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
-        for name in ("allow_http", "entra_id", "binary"):
-            _check_flag(name, getattr(self, name), optional=name == "binary")
-        for name, (low, high) in _COUNTS.items():
-            if getattr(self, name) is not None or name not in _OPTIONAL_COUNTS:
-                check_count(name, getattr(self, name), low, high)
-        if not isinstance(self.origin, Origin):
-            raise ConfigurationError("origin is kept by the endpoint itself; leave it out")
-        if self.origin.unread:
-            object.__setattr__(self, "origin", self.origin.read(self))
-        note_code(self)
-
-    @property
-    def place(self) -> Place:
-        """What has to be granted before a saved model may send anything there."""
-        return read_address(self.uri).place
+        check_flag("binary", self.binary, optional=True)
+        self._settle()
 
     @property
     def model_url(self) -> str:
@@ -149,62 +120,18 @@ class TritonEndpoint:
         url = f"{self.uri}/v2/models/{quote(self.model_name, safe='')}"
         return url if self.model_version is None else f"{url}/versions/{self.model_version}"
 
-    def with_overrides(self, **changes: Any) -> TritonEndpoint:
-        """Return a copy with some fields changed.
+    @property
+    def served_name(self) -> str:
+        """Name of the model on the server."""
+        return self.model_name
 
-        Raises
-        ------
-        ConfigurationError
-            If a field is unknown or its new value cannot work.
-        """
-        for name in changes:
-            if name not in FIELDS:
-                raise ConfigurationError(
-                    f"an endpoint has no field {name!r}; it has {', '.join(FIELDS)}"
-                )
-        return replace(self, **changes, origin=self.origin.without(changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes, in JSON's types."""
-        return {name: getattr(self, name) for name in FIELDS}
-
-    @classmethod
-    def from_dict(
-        cls,
-        stored: Mapping[str, Any],
-        *,
-        given: Collection[str] = (),
-        allow: tuple[Grant, ...] = (),
-    ) -> TritonEndpoint:
-        """Read what `to_dict` wrote; fields of a later minor version are ignored.
-
-        What is read so is a suggestion: no secret is sent to where it says, unless the machine
-        grants it (docs/routes.md).
-
-        Parameters
-        ----------
-        stored : mapping
-            The fields.
-        given : collection of str
-            Those of them that the program itself gave.
-        allow : tuple of Grant
-            What the program allows this endpoint.
-
-        Raises
-        ------
-        ConfigurationError
-            If a field is missing or its value cannot work.
-        """
-        known = {key: value for key, value in stored.items() if key in FIELDS}
-        unread = tuple(name for name in GUARDED if name not in given)
-        try:
-            read = cls(**known, origin=Origin(allow=allow, unread=unread))
-        except TypeError as error:
-            raise ConfigurationError(f"not the description of an endpoint: {error}") from error
-        return _without_stored_authorities(read)
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What picks the deployment."""
+        return {} if self.deployment is None else {DEPLOYMENT: self.deployment}
 
 
-FIELDS = tuple(item.name for item in fields(TritonEndpoint) if item.name != "origin")
+FIELDS = TritonEndpoint.field_names()
 """The fields that describe an endpoint, without where their values came from."""
 
 _HINTS = get_type_hints(TritonEndpoint)
@@ -227,32 +154,9 @@ def read_field(name: str, text: str, where: str) -> Any:
         raise ConfigurationError(f"{where} is {_NUMBERS[kind]}, not {text[:20]!r}") from None
 
 
-def _without_stored_authorities(endpoint: TritonEndpoint) -> TritonEndpoint:
-    """Drop the authorities that a saved model names: this machine decides whom to trust."""
-    named = endpoint.ca_bundle
-    if named is None or is_codes(endpoint, "ca_bundle") or is_trusted(named, endpoint.place):
-        return endpoint
-    warnings.warn(
-        f"the ca_bundle of the saved model is not used: name {shown(named, 200)} in "
-        "load_model(model_config={'ca_bundle': ...}), or in REQUESTS_CA_BUNDLE",
-        stacklevel=3,
-    )
-    return endpoint.with_overrides(ca_bundle=None)
-
-
 def check_timeout(timeout: Any) -> float | None:
     """Return the ``timeout`` of a call, None for not said; raises what `check_seconds` does."""
     return None if timeout is None else check_seconds("timeout", timeout)
-
-
-def _normalise(uri: Any, allow_http: bool) -> str:
-    address = read_address(uri)
-    if address.place.is_plain and not allow_http:
-        raise ConfigurationError(
-            f"uri is http:// on {address.place.host}: keys and data would travel unencrypted; use "
-            "https, or set allow_http=True"
-        )
-    return address.uri
 
 
 def _check_name(name: Any) -> None:
@@ -275,35 +179,9 @@ def _version(version: Any) -> str | None:
     return text
 
 
-def _check_key_env(field: str, name: Any) -> None:
-    if name is not None and not (isinstance(name, str) and _ENV_NAME.fullmatch(name)):
-        raise ConfigurationError(
-            f"{field} is the NAME of an environment variable (letters, digits and "
-            "underscores, at most 64), never a key; the value given is not such a name, and is "
-            "not shown in case it is a key"
-        )
-    if name in RESERVED:
-        raise ConfigurationError(f"{field}: {name!r} means something else in a grant; rename it")
-
-
 def _check_deployment(name: Any) -> None:
     if name is not None and not (isinstance(name, str) and _DEPLOYMENT.fullmatch(name)):
         raise ConfigurationError(
             "deployment is the name of a deployment, of letters, digits and dashes, such as "
             f"'blue'; got {name!r}"
         )
-
-
-def _path(path: Any) -> str | None:
-    if path is None or path == "":
-        return None
-    if not isinstance(path, (str, os.PathLike)):
-        raise ConfigurationError(
-            f"ca_bundle is the path of a file or folder, not a {type(path).__name__}"
-        )
-    return os.fspath(path)
-
-
-def _check_flag(name: str, value: Any, *, optional: bool) -> None:
-    if not isinstance(value, bool) and not (optional and value is None):
-        raise ConfigurationError(f"{name} is True or False, not {shown(value)}")

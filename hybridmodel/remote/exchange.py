@@ -17,7 +17,7 @@ from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.process.tracing import trace_context
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.http.transport import Transport
 from hybridmodel.remote.redaction import Redaction, fit_cause, proxy_secrets
@@ -37,9 +37,6 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 _SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
 _CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
 """Large enough for a model with hundreds of inputs."""
-
-DEPLOYMENT = "azureml-model-deployment"
-"""Header that picks a deployment of an Azure Machine Learning endpoint."""
 
 _DELAYS = ("ms-azureml-bandwidth-request-delay-ms", "ms-azureml-bandwidth-response-delay-ms")
 
@@ -80,9 +77,9 @@ class Exchanger:
 
     def __init__(
         self,
-        endpoint: TritonEndpoint,
+        endpoint: Endpoint,
         credential: Any,
-        make_transport: Callable[[TritonEndpoint], Transport],
+        make_transport: Callable[[Endpoint], Transport],
         clock: Clock,
     ) -> None:
         self.endpoint = endpoint
@@ -99,9 +96,7 @@ class Exchanger:
         self._fit_versions: set[str] = set()
         # Kept, because it takes time to make; where `vars` does not show the keys.
         self._redaction = lru_cache(maxsize=1)(Redaction)
-        self._headers = dict(_HEADERS)
-        if endpoint.deployment is not None:
-            self._headers[DEPLOYMENT] = endpoint.deployment
+        self._headers = {**_HEADERS, **endpoint.headers}
 
     def begin(
         self,
@@ -136,7 +131,7 @@ class Exchanger:
                 self._check_key()
         headers = {**self._headers, **trace_context()}
         if call.key is not None:
-            headers["Authorization"] = f"Bearer {call.key}"
+            headers.update(self.endpoint.key_headers(call.key))
         if call.request_id is not None:
             headers["x-ms-client-request-id"] = call.request_id
         body: tuple[Buffer, ...] = ()

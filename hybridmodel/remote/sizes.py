@@ -13,7 +13,7 @@ from dataclasses import replace
 from hybridmodel.data.tensors import Array, size_of
 from hybridmodel.exceptions import EndpointRefused, EndpointTimeout
 from hybridmodel.remote.concurrency import ConcurrencyLimiter
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.resilience import Clock
 
@@ -36,9 +36,7 @@ class RequestSizes:
     server how many rows it takes, and returns None where it does not say.
     """
 
-    def __init__(
-        self, endpoint: TritonEndpoint, ask: Callable[[Call], int | None], clock: Clock
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, ask: Callable[[Call], int | None], clock: Clock) -> None:
         self._ask = ask
         self._clock = clock
         self._bytes = _Bytes(endpoint.max_request_bytes, clock)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from hybridmodel.exceptions import EndpointError, HybridModelError
 from hybridmodel.remote import faults
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.http.connect import connect_within
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply, StaleConnection
 from hybridmodel.remote.resilience import Clock, Deadline
@@ -36,7 +36,7 @@ class Transport(Protocol):
 class PooledTransport:
     """HTTP/1.1 over connections that are kept for the next call. Safe to share between threads."""
 
-    def __init__(self, endpoint: TritonEndpoint, clock: Clock = time.monotonic) -> None:
+    def __init__(self, endpoint: Endpoint, clock: Clock = time.monotonic) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._idle: list[tuple[float, Connection]] = []

@@ -23,8 +23,7 @@ from hybridmodel.exceptions import (
 )
 from hybridmodel.process.bounded import Crew, NotDone, call_with_timeout
 from hybridmodel.remote.concurrency import ConcurrencyLimiter
-from hybridmodel.remote.endpoint import TritonEndpoint
-from hybridmodel.remote.faults import AZURE_ML_SCOPE
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.redaction import Redaction, fit_cause
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.trust.grants import CREDENTIAL, ENTRA
@@ -53,7 +52,7 @@ _NAMES = ("token", "access_token", "primary_key")
 _log = logging.getLogger("hybridmodel")
 
 
-def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
+def key_source(endpoint: Endpoint, credential: Any = None) -> KeySource:
     """Return what gives the key or token for each request.
 
     The credential has ``get_token``, as those of azure-identity have, or it is a function without
@@ -69,14 +68,14 @@ def key_source(endpoint: TritonEndpoint, credential: Any = None) -> KeySource:
         # What the program gives is meant for another host, so it is not even asked.
         return VariableKey(instead)
     given = _default_azure_credential() if credential is None else credential
-    source, secret = _asked_source(given)
+    source, secret = _asked_source(given, endpoint.token_scope)
     if permission is not None and (credential is None or not _is_named(endpoint)):
         return GrantedKey(source, permission, secret)
     pair(secret, endpoint.place)
     return source
 
 
-def _is_named(endpoint: TritonEndpoint) -> bool:
+def _is_named(endpoint: Endpoint) -> bool:
     """Tell whether the program has named the place as well, now or before."""
     return place_is_codes(endpoint) or is_paired(None, endpoint.place)
 
@@ -85,7 +84,7 @@ def _may_have_token(permission: Permission | None) -> bool:
     return permission is not None and permission.allows(ENTRA)
 
 
-def _asked_source(credential: Any) -> tuple[KeySource, str]:
+def _asked_source(credential: Any, scope: str) -> tuple[KeySource, str]:
     """Return what asks a credential, and the name of that secret in grants."""
     get_token = getattr(credential, "get_token", None)
     if inspect.iscoroutinefunction(get_token or credential):
@@ -93,7 +92,7 @@ def _asked_source(credential: Any) -> tuple[KeySource, str]:
             "credential is asynchronous (azure.identity.aio?); pass one that is not"
         )
     if get_token is not None:
-        return AskedKey(partial(get_token, AZURE_ML_SCOPE)), ENTRA
+        return AskedKey(partial(get_token, scope)), ENTRA
     if hasattr(credential, "other_than"):
         return credential, CREDENTIAL
     if callable(credential):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
+from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV, Endpoint
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.trust.permission import Permission, host_key_names
 from hybridmodel.remote.trust.variables import is_set, value_of
@@ -37,7 +37,7 @@ def checked_key(key: Any, what: str = "what the credential returned") -> str:
     return key
 
 
-def variable_key(endpoint: TritonEndpoint, permission: Permission | None) -> VariableKey:
+def variable_key(endpoint: Endpoint, permission: Permission | None) -> VariableKey:
     """Return what reads the variables of an endpoint, named or its host's own."""
     named = tuple(filter(None, (endpoint.auth_key_env, endpoint.secondary_key_env)))
     if endpoint.origin.instead:

@@ -15,7 +15,7 @@ from hybridmodel.remote.address import Place
 from hybridmodel.remote.trust.grants import ENTRA, Grant
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 GUARDED = ("uri", "allow_http", "auth_key_env", "secondary_key_env", "entra_id", "ca_bundle")
 """Fields of an endpoint that decide what is sent where, and which certificates are accepted."""
@@ -37,7 +37,7 @@ class Origin:
     unread: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
 
-    def read(self, endpoint: TritonEndpoint) -> Origin:
+    def read(self, endpoint: Endpoint) -> Origin:
         """Return the origin with the values that the endpoint has made of what was stored."""
         return Origin(tuple((name, getattr(endpoint, name)) for name in self.unread), self.allow)
 
@@ -51,13 +51,13 @@ CODE = Origin()
 """For an endpoint whose values are all the program's own."""
 
 
-def is_codes(endpoint: TritonEndpoint, field: str) -> bool:
+def is_codes(endpoint: Endpoint, field: str) -> bool:
     """Tell whether the program gave a field its value."""
     stored = dict(endpoint.origin.stored)
     return field not in stored or stored[field] != getattr(endpoint, field)
 
 
-def place_is_codes(endpoint: TritonEndpoint) -> bool:
+def place_is_codes(endpoint: Endpoint) -> bool:
     """Tell whether the program said where the endpoint is, and that it need not be encrypted."""
     return is_codes(endpoint, "uri") and (
         not endpoint.place.is_plain or is_codes(endpoint, "allow_http")
@@ -86,7 +86,7 @@ def is_trusted(ca_bundle: str, place: Place) -> bool:
     return (ca_bundle, place) in _trusted
 
 
-def note_code(endpoint: TritonEndpoint) -> None:
+def note_code(endpoint: Endpoint) -> None:
     """Remember what the program paired when it made an endpoint.
 
     A notebook that saves and loads its own model is asked nothing therefore.

@@ -28,7 +28,7 @@ from hybridmodel.remote.trust.origin import is_codes, is_paired, place_is_codes
 from hybridmodel.remote.trust.variables import value_of
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 ALLOW_ENV = "HYBRIDMODEL_ALLOW"
 
@@ -67,7 +67,7 @@ def spellings(place: Place) -> tuple[str, ...]:
 class Permission:
     """Decides for one endpoint, by its origin, the environment and the user's file; thread-safe."""
 
-    def __init__(self, endpoint: TritonEndpoint) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.place = endpoint.place
         self.host_keys = host_key_names(self.place)
@@ -160,7 +160,7 @@ class Permission:
         return None
 
 
-def permission_of(endpoint: TritonEndpoint) -> Permission | None:
+def permission_of(endpoint: Endpoint) -> Permission | None:
     """Return what decides for an endpoint; None where the program itself has said everything."""
     return Permission(endpoint) if endpoint.origin.stored else None
 

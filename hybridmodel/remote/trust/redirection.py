@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.address import Address, Place, read_address
@@ -20,9 +20,11 @@ from hybridmodel.remote.trust.permission import spellings
 from hybridmodel.remote.trust.variables import value_of
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 _TARGET, _KEY = "HYBRIDMODEL_ENDPOINT_", "HYBRIDMODEL_REHEARSAL_KEY_"
+
+E = TypeVar("E", bound="Endpoint")
 
 _log = logging.getLogger("hybridmodel")
 
@@ -42,7 +44,7 @@ def redirection_names(host: str) -> tuple[str, str]:
     return f"{_TARGET}{spelt[0]}", f"{_KEY}{spelt[0]}"
 
 
-def redirected(endpoint: TritonEndpoint) -> TritonEndpoint:
+def redirected(endpoint: E) -> E:
     """Return the endpoint to ask instead where the environment names one, else the same.
 
     Raises `ConfigurationError` where what it names is not on this machine.
@@ -54,7 +56,11 @@ def redirected(endpoint: TritonEndpoint) -> TritonEndpoint:
     uri = _address(name).uri
     _log.warning("%s is set: %s is asked instead of %s", name, uri, endpoint.uri)
     # As if a saved model had named the place: what the program said was about another one.
-    changed: dict[str, Any] = {"uri": uri, "ca_bundle": None, "allow_http": False}
+    changed: dict[str, Any] = {
+        "uri": uri + endpoint.api_path,
+        "ca_bundle": None,
+        "allow_http": False,
+    }
     stored = tuple((field, changed.get(field, getattr(endpoint, field))) for field in GUARDED)
     instead = tuple(f"{_KEY}{each}" for each in spelt)
     return replace(endpoint, **changed, origin=Origin(stored=stored, instead=instead))
