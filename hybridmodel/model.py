@@ -11,11 +11,13 @@ from hybridmodel.answer import Answer, with_provenance
 from hybridmodel.data.answer import set_elapsed
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.tracing import active_tracer
 from hybridmodel.remote.endpoint import TritonEndpoint, check_timeout
+from hybridmodel.remote.endpoints import as_endpoints
 from hybridmodel.routing import AZURE, Policy, parse_use_azure
 from hybridmodel.routing.resolver import (
     LOCAL_POLICY,
@@ -82,7 +84,7 @@ class HybridOnnxModel:
         self,
         onnx_model: Any,
         *,
-        endpoint: TritonEndpoint | None = None,
+        endpoint: TritonEndpoint | Sequence[TritonEndpoint] | None = None,
         credential: Any = None,
         feature_names: Sequence[str] | None = None,
         output: str | None = None,
@@ -100,15 +102,21 @@ class HybridOnnxModel:
                 session_options=session_options,
             )
         self.local: LocalSession = onnx_model
-        self.endpoint = endpoint
+        self.endpoints = as_endpoints(endpoint)
         self.output = output
         self.use_azure = parse_use_azure(use_azure, "use_azure")
         self._binding = Binding(self.spec, feature_names)
         self._names = self._names_for(output)
         self.policies = PolicyResolver(
-            initial_policy(self.use_azure, routing), partial(validate_policy, self.local, endpoint)
+            initial_policy(self.use_azure, routing),
+            partial(validate_policy, self.local, self.endpoint),
         )
         self._connect(credential)
+
+    @property
+    def endpoint(self) -> TritonEndpoint | None:
+        """The endpoint, the first one of a list; None if there is none."""
+        return self.endpoints[0] if self.endpoints else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -319,6 +327,8 @@ class HybridOnnxModel:
 
     def _connect(self, credential: Any) -> None:
         client = None
+        if len(self.endpoints) > 1:
+            raise ConfigurationError("several endpoints are not asked yet")
         if self.endpoint is not None:
             from hybridmodel.remote.client import EndpointClient, stand_ins
 

@@ -19,7 +19,8 @@ from hybridmodel.flavor.stored_settings import check_configured, from_stored
 from hybridmodel.local.session import LocalSession
 from hybridmodel.local.stored_files import read_bounded
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoints import KINDS, kind_of
 from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.trust.permission import permission_of
 from hybridmodel.remote.trust.redirection import redirected
@@ -33,12 +34,17 @@ METADATA_FILE = "hybrid.json"
 MOST_METADATA_BYTES = 1 << 24
 """Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
 
-ENDPOINT_DEFAULTS: dict[str, Any] = {
-    item.name: None if item.default is MISSING else item.default
-    for item in fields(TritonEndpoint)
-    if item.name in FIELDS
+_DEFAULTS: dict[type[TritonEndpoint], dict[str, Any]] = {
+    kind: {
+        item.name: None if item.default is MISSING else item.default
+        for item in fields(kind)
+        if item.name in kind.field_names()
+    }
+    for kind in KINDS.values()
 }
-CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *ENDPOINT_DEFAULTS)
+ENDPOINT_DEFAULTS = _DEFAULTS[TritonEndpoint]
+_ENDPOINT_KEYS = tuple(dict.fromkeys(name for kind in _DEFAULTS.values() for name in kind))
+CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *_ENDPOINT_KEYS)
 """What ``model_config`` may change when a model is loaded."""
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -96,7 +102,7 @@ def read(
         session = from_stored(record.session, config.get("providers"), session_options)
         model = HybridOnnxModel(
             LocalSession(record.model.read(folder), spec=record.model.spec, **session),
-            endpoint=_endpoint(record.endpoint, config, given, allow),
+            endpoint=_endpoints(record.endpoints, config, given, allow) or None,
             credential=credential,
             feature_names=record.feature_names,
             output=config.get("output", record.output),
@@ -117,9 +123,13 @@ def read(
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
     """Return every key that may be changed when a model is loaded, with the model's value.
 
-    ``use_azure`` and ``mode`` are None, not set, so that the environment can set them.
+    ``use_azure`` and ``mode`` are None, not set, so that the environment can set them, and so are
+    the keys of the endpoint where there are several, whose values differ.
     """
-    endpoint = model.endpoint.to_dict() if model.endpoint else ENDPOINT_DEFAULTS
+    endpoint: Mapping[str, Any] = ENDPOINT_DEFAULTS
+    if model.endpoint is not None:
+        several = len(model.endpoints) > 1
+        endpoint = dict.fromkeys(_ENDPOINT_KEYS) if several else model.endpoint.to_dict()
     return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
 
 
@@ -127,18 +137,19 @@ def _check_route(
     model: HybridOnnxModel, config: Mapping[str, Any], given: Collection[str], look_only: bool
 ) -> None:
     """Refuse a stored route to where no data may be sent; a call may choose another."""
-    policies, endpoint = model.policies, model.endpoint
+    policies = model.policies
     chosen = {key for key in ("use_azure", "mode") if config.get(key) is not None}
     configured = None if chosen <= set(given) else policies.configured
     unasked = configured or policies.saved
-    if endpoint is None or unasked.mode == LOCAL:
+    if unasked.mode == LOCAL:
         return
-    permission = permission_of(redirected(endpoint))
-    if permission is None or permission.allows(None):
+    asked = (permission_of(redirected(endpoint)) for endpoint in model.endpoints)
+    refused = [item for item in asked if item is not None and not item.allows(None)]
+    if not refused:
         return
     refusal = (
         f"the model is saved with mode {unasked.mode!r}, which would send rows although no call "
-        f"asks for it: {permission.refusal(permission.wanted())}"
+        f"asks for it: {'; '.join(item.refusal(item.wanted()) for item in refused)}"
     )
     if configured is not None:
         raise ConfigurationError(refusal)
@@ -169,20 +180,31 @@ def _checked_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
-def _endpoint(
-    stored: Mapping[str, Any] | None,
+def _endpoints(
+    stored: tuple[Mapping[str, Any], ...],
     config: Mapping[str, Any],
     given: Collection[str],
     allow: tuple[Grant, ...],
-) -> TritonEndpoint | None:
-    changes = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
-    if stored is None and changes.get("uri") is changes.get("model_name") is None:
-        return None
-    if stored is None and given is CONFIG_KEYS:
+) -> tuple[TritonEndpoint, ...]:
+    """Read the stored endpoints, each of them with the changes that `config` makes to all.
+
+    A ``uri`` replaces a whole list: the endpoint there is the first one in all else.
+    """
+    kind: type[TritonEndpoint] = kind_of(stored[0]) if stored else TritonEndpoint
+    changes = {key: config[key] for key in kind.field_names() if key in config}
+    if len(stored) > 1:
+        # MLflow passes what `config_of` stored as well: None, which says nothing.
+        changes = {key: it for key, it in changes.items() if it is not None or key in given}
+        stored = stored[:1] if "uri" in changes else stored
+    if not stored and changes.get("uri") is changes.get("model_name") is None:
+        return ()
+    if not stored and given is CONFIG_KEYS:
         # Nothing is stored, so all other values are the program's defaults.
-        return TritonEndpoint(**ENDPOINT_DEFAULTS | changes)
-    return TritonEndpoint.from_dict(
-        ENDPOINT_DEFAULTS | dict(stored or {}) | changes,
-        given=[key for key in changes if key in given],
-        allow=allow,
+        return (TritonEndpoint(**_DEFAULTS[TritonEndpoint] | changes),)
+    said = [key for key in changes if key in given]
+    return tuple(
+        kind_of(item).from_dict(
+            _DEFAULTS[kind_of(item)] | dict(item) | changes, given=said, allow=allow
+        )
+        for item in stored or ({},)
     )

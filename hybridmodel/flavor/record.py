@@ -1,7 +1,8 @@
 """The content of ``hybrid.json`` as a record: plain data without secrets.
 
 ``schema_version`` rises only when an older release would misread the file. New optional keys do not
-raise it, and unknown keys are ignored.
+raise it, and unknown keys are ignored. A model with one Triton endpoint, or with none, is schema 1;
+a list of endpoints, or another kind of endpoint, is schema 2.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from hybridmodel.flavor.stored_settings import to_store
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.stored_files import checked_name
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.endpoints import Stored, check_number, kind_of, to_stored
 from hybridmodel.routing import Policy
 from hybridmodel.routing.policies import policy_from_dict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The latest that is read; files that say no more than 1 knows are written as 1."""
+
 MODEL_FILE = "model.onnx"
 
 _RELEASE = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")  # Strict, because people paste it.
@@ -68,8 +72,20 @@ class HybridRecord:
     output: str | None
     use_azure: bool | None
     routing: Policy | None = None
-    endpoint: Mapping[str, Any] | None
+    endpoint: Stored
     session: Mapping[str, Any]
+
+    @property
+    def schema_version(self) -> int:
+        """The oldest schema that can say all of it."""
+        return _schema(self.endpoint)
+
+    @property
+    def endpoints(self) -> tuple[Mapping[str, Any], ...]:
+        """The endpoints as they were stored, in their order."""
+        if self.endpoint is None:
+            return ()
+        return self.endpoint if isinstance(self.endpoint, tuple) else (self.endpoint,)
 
     @classmethod
     def of(cls, model: HybridOnnxModel, feature_names: list[str] | None) -> HybridRecord:
@@ -89,13 +105,13 @@ class HybridRecord:
             output=model.output,
             use_azure=model.use_azure,
             routing=None if model.use_azure is not None else model.routing,
-            endpoint=None if model.endpoint is None else model.endpoint.to_dict(),
+            endpoint=to_stored(model.endpoints),
             session=to_store(model.local),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` takes, in JSON's types; raises for a policy with a function."""
-        return {"schema_version": SCHEMA_VERSION, **records.members(self)}
+        return {"schema_version": self.schema_version, **records.members(self)}
 
     @classmethod
     def from_dict(cls, stored: Any) -> HybridRecord:
@@ -103,8 +119,20 @@ class HybridRecord:
 
         An error has the path to the key.
         """
-        _check_schema(records.required(stored, "schema_version", records.count), stored)
-        return records.read_record(cls, stored, _HYBRID)
+        schema = records.required(stored, "schema_version", records.count)
+        _check_schema(schema, stored)
+        endpoint = _endpoints if schema > 1 else records.mapping
+        readers = {**_HYBRID, "endpoint": records.nullable(endpoint)}
+        return records.read_record(cls, stored, readers)
+
+
+def schema_version_of(model: HybridOnnxModel) -> int:
+    """Return the schema in which a model is saved."""
+    return _schema(to_stored(model.endpoints))
+
+
+def _schema(endpoint: Stored) -> int:
+    return 2 if isinstance(endpoint, tuple) else 1
 
 
 def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
@@ -117,6 +145,18 @@ def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
             f"has schema_version {shown(found)}, but hybridmodel {package_version()} reads only up "
             f"to {SCHEMA_VERSION}; install {later}"
         )
+
+
+def _endpoints(stored: Any) -> tuple[Mapping[str, Any], ...]:
+    listed = records.listed(_endpoint, "endpoints")(stored)
+    check_number(listed)
+    return listed
+
+
+def _endpoint(stored: Any) -> Mapping[str, Any]:
+    records.required(stored, "kind", records.text)
+    kind_of(stored)
+    return records.mapping(stored)
 
 
 def _external_files(stored: Any) -> dict[str, Mapping[str, Any]]:
@@ -152,6 +192,5 @@ _HYBRID: Mapping[str, Callable[[Any], Any]] = {
     "output": records.nullable(records.text),
     "use_azure": records.nullable(records.flag),
     "routing": records.nullable(policy_from_dict),
-    "endpoint": records.nullable(records.mapping),
     "session": records.mapping,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, signatures
 from hybridmodel.flavor.artifact import DATA_FOLDER, FLAVOR_NAME
-from hybridmodel.flavor.record import MODEL_FILE, SCHEMA_VERSION
+from hybridmodel.flavor.record import MODEL_FILE, schema_version_of
 from hybridmodel.flavor.requirements import package_version, requirements_with
 from hybridmodel.local.session_settings import provider_name
 from hybridmodel.model import HybridOnnxModel
@@ -113,7 +113,7 @@ def _try_example(
 def _add_flavors(mlflow_model: Model, model: HybridOnnxModel) -> None:
     mlflow_model.add_flavor(
         FLAVOR_NAME,
-        schema_version=SCHEMA_VERSION,
+        schema_version=schema_version_of(model),
         hybridmodel_version=package_version(),
         data=DATA_FOLDER,
     )

@@ -152,8 +152,8 @@ def test_a_missing_model_is_named(saved: Path) -> None:
 
 def test_a_later_schema_names_the_version_to_install(saved: Path) -> None:
     """A file of a later major version says which hybridmodel can read it."""
-    edit(saved, schema_version=2, written_by="7.1.0")
-    with pytest.raises(ConfigurationError, match=r"schema_version 2.*install hybridmodel>=7\.1\.0"):
+    edit(saved, schema_version=3, written_by="7.1.0")
+    with pytest.raises(ConfigurationError, match=r"schema_version 3.*install hybridmodel>=7\.1\.0"):
         read(saved)
     for writer in ("7 evil-package", "7\nevil", "7; evil", None, {}):
         edit(saved, written_by=writer)

@@ -1,0 +1,72 @@
+"""One endpoint or an ordered list of them: the kinds that there are, and how models keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.endpoint import TritonEndpoint
+
+KINDS: Mapping[str, type[TritonEndpoint]] = {TritonEndpoint.kind: TritonEndpoint}
+"""The classes of endpoints by the name that a saved model gives them."""
+
+MOST_ENDPOINTS = 16
+"""A longer list is refused: a call that asks them all would leave each of them no time."""
+
+Stored = Mapping[str, Any] | tuple[Mapping[str, Any], ...] | None
+"""Endpoints as a saved model keeps them: one Triton endpoint, or a list that says their kinds."""
+
+
+def as_endpoints(given: Any) -> tuple[TritonEndpoint, ...]:
+    """Return the endpoints that a caller gave as one, as a list, or as None.
+
+    Raises `ConfigurationError` for anything else, an empty list, one with an endpoint twice, and
+    one with several kinds.
+    """
+    if given is None:
+        return ()
+    listed: tuple[Any, ...] = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    for place, item in enumerate(listed):
+        if not isinstance(item, tuple(KINDS.values())):
+            where = "endpoint" if listed == (given,) else f"endpoint[{place}]"
+            known = " or ".join(kind.__name__ for kind in KINDS.values())
+            raise ConfigurationError(f"{where} is a {known}, not a {type(item).__name__}")
+        if item in listed[:place]:
+            raise ConfigurationError(f"endpoint[{place}] is the same as one before it: {item.uri}")
+    check_number(listed)
+    kinds = sorted({item.kind for item in listed})
+    if len(kinds) > 1:
+        raise ConfigurationError(f"endpoints of one list are of one kind, not {', '.join(kinds)}")
+    return listed
+
+
+def check_number(listed: tuple[object, ...]) -> None:
+    """Raise `ConfigurationError` for an empty list of endpoints, and for one that is too long."""
+    if not 1 <= len(listed) <= MOST_ENDPOINTS:
+        raise ConfigurationError(
+            f"a list of endpoints has 1 to {MOST_ENDPOINTS} of them, this one has {len(listed)}"
+        )
+
+
+def to_stored(endpoints: tuple[TritonEndpoint, ...]) -> Stored:
+    """Return endpoints in JSON's types: a list that says their kinds, unless it is one Triton."""
+    if not endpoints:
+        return None
+    if len(endpoints) == 1 and isinstance(endpoints[0], TritonEndpoint):
+        return endpoints[0].to_dict()
+    return tuple({"kind": item.kind, **item.to_dict()} for item in endpoints)
+
+
+def kind_of(stored: Mapping[str, Any]) -> type[TritonEndpoint]:
+    """Return the class of an endpoint as it is stored, Triton's where it says no kind.
+
+    Raises `ConfigurationError` for a kind that is not known.
+    """
+    kind = stored.get("kind", TritonEndpoint.kind)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigurationError(
+            f"an endpoint of the kind {shown(kind)} is not known here; known are {', '.join(KINDS)}"
+        )
+    return KINDS[kind]
