@@ -22,7 +22,7 @@ from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
 from hybridmodel.remote import answers
 from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.resilience import Clock, Deadline
@@ -51,10 +51,13 @@ class EndpointClient:
 
     def __init__(
         self,
-        endpoint: TritonEndpoint,
+        endpoint: Endpoint,
         spec: ModelSpec,
         credential: Any = None,
         *,
+    unanswered: tuple[str, ...] = ()
+    """Outputs of the local model that such an endpoint never has."""
+
         make_transport: Callable[[Any], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -228,7 +231,8 @@ class EndpointClient:
 
         def ask(chunk: tuple[slice, Mapping[str, Array]]) -> tuple[slice, Mapping[str, Array]]:
             part, feeds = chunk
-            answer = self._ask(replace(call, feeds=feeds, rows=part.stop - part.start))
+            count = part.stop - part.start
+            answer = self._ask(replace(call, feeds=feeds, rows=count, first_row=part.start))
             answered.append(answer)
             return part, answer.outputs
 
@@ -275,5 +279,5 @@ class EndpointClient:
         )
 
 
-stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
+stand_ins: list[Callable[[Any, Any], EndpointClient]] = []
 """The last one makes the client of each new model: `hybridmodel.testing` puts it there."""

@@ -40,13 +40,10 @@ class Endpoint(ABC):
     ----------
     kind : str
         The word for the kind of endpoint in a saved model.
-    token_scope : str
-        The scope of the Entra ID tokens that are sent there.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     kind: ClassVar[str]
-    token_scope: ClassVar[str] = AZURE_ML_SCOPE
 
     uri: str
     auth_key_env: str | None
@@ -73,6 +70,11 @@ class Endpoint(ABC):
     @abstractmethod
     def served_name(self) -> str:
         """Name of the model on the server."""
+
+    @property
+    def token_scope(self) -> str:
+        """The scope of the Entra ID tokens that are sent there."""
+        return AZURE_ML_SCOPE
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -56,9 +56,9 @@ _log = logging.getLogger("hybridmodel")
 class Call:
     """One logical call, which may take several requests.
 
-    `rows` is None where nobody counts them; `renewed` says that the key was asked for again
-    already, and `retry` whether another attempt may follow a pause. Keys and data are never part of
-    a repr.
+    `rows` is None where nobody counts them; `first_row` is the place of the first where a call was
+    cut. `renewed` says that the key was asked for again already, and `retry` whether another
+    attempt may follow a pause. Keys and data are never part of a repr.
     """
 
     deadline: Deadline
@@ -70,6 +70,7 @@ class Call:
     feeds: Mapping[str, Array] = field(default_factory=dict, repr=False)
     outputs: tuple[str, ...] = ()
     rows: int | None = None
+    first_row: int = 0
 
 
 class Exchanger:
