@@ -55,9 +55,13 @@ class RetryPolicy:
         """
         if attempt >= self.max_attempts or fault_of(error).retry != "yes":
             return None
-        pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
-        pause_s = max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
+        pause_s = self.drawn_s(error, attempt)
         return pause_s if pause_s < deadline.remaining_s() else None
+
+    def drawn_s(self, error: EndpointError, attempt: int) -> float:
+        """Return how long to wait before another attempt, if there is to be one."""
+        pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
+        return max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
 
 
 class RetryBudget:
@@ -213,9 +217,15 @@ class Retrier:
                 raise self.exchanger.with_context(call, failed) from failed.__cause__
             if key is not None:
                 return replace(call, key=key, earlier_key=call.key, renewed=True)
-        pause_s = self.policy.pause_s(error, attempt, call.deadline) if call.retry else None
-        if pause_s is None or not self.state.budget.take():
+        if not call.retry or self.rest(error, attempt, call.deadline) is None:
             raise error
+        return call
+
+    def rest(self, error: EndpointError, attempt: int, deadline: Deadline) -> float | None:
+        """Pause before another attempt, and return for how many seconds; None if there is none."""
+        pause_s = self.policy.pause_s(error, attempt, deadline)
+        if pause_s is None or not self.state.budget.take():
+            return None
         self.counters.add("retries")
         _log.info(
             "attempt %d at %s failed (%s), another in %.3f s",
@@ -225,4 +235,4 @@ class Retrier:
             pause_s,
         )
         self.sleep(pause_s)
-        return call
+        return pause_s

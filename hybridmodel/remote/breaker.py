@@ -84,6 +84,12 @@ class Breaker:
         """Whether a request would, or might, not be let through now."""
         return self._state.name != _CLOSED
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether a request would not be let through now, not even as a probe."""
+        state = self._state
+        return state.name != _CLOSED and state.until > self._clock()
+
     def check(self) -> None:
         """Raise what `admit` would, without becoming the probe."""
         self._raise_if_shut(self._state)

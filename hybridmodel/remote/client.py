@@ -16,7 +16,13 @@ from typing import Any
 
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
-from hybridmodel.exceptions import EndpointRefused, EndpointUnavailable, ProtocolError, SpecMismatch
+from hybridmodel.exceptions import (
+    EndpointError,
+    EndpointRefused,
+    EndpointUnavailable,
+    ProtocolError,
+    SpecMismatch,
+)
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
@@ -49,15 +55,15 @@ class EndpointClient:
     transport, the clock, the pauses and the state that all clients of an endpoint otherwise share.
     """
 
+    unanswered: tuple[str, ...] = ()
+    """Outputs of the local model that such an endpoint never has."""
+
     def __init__(
         self,
         endpoint: Endpoint,
         spec: ModelSpec,
         credential: Any = None,
         *,
-    unanswered: tuple[str, ...] = ()
-    """Outputs of the local model that such an endpoint never has."""
-
         make_transport: Callable[[Any], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -136,6 +142,18 @@ class EndpointClient:
     def hedging(self) -> Crew:
         """Threads in which requests to this endpoint may be waited for by who does not have to."""
         return self._state.hedging
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether a call would raise `CircuitOpen` now, without sending anything."""
+        return self._state.breaker.is_shut
+
+    def rest(self, error: EndpointError, attempt: int, deadline: Deadline) -> float | None:
+        """Pause, for so many seconds, before this endpoint is asked again; None if it is not.
+
+        `attempt` is the number of the last one, from 1, which ended with `error`.
+        """
+        return self._retrier.rest(error, attempt, deadline)
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the endpoint for the inputs and outputs of its model."""
@@ -216,6 +234,7 @@ class EndpointClient:
             attempts,
             model_version=version,
             request_id=request_id,
+            endpoint=self.endpoint.model_url,
             row_count=call.rows or 1,
         )
 

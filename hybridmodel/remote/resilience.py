@@ -35,7 +35,8 @@ class Deadline:
         self._parts = (*self._parts, part)
         part._end, part.given_up = self._end, self.given_up
         if share < 1:
-            part._end = self.clock() + share * self.remaining_s()
+            part.timeout_s = share * self.remaining_s()
+            part._end = self.clock() + part.timeout_s
         return part
 
     def end(self) -> None:
