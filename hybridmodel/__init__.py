@@ -17,10 +17,12 @@ from hybridmodel.exceptions import (
     EndpointUnavailable,
     HybridModelError,
     InputMismatch,
+    JobFailed,
     MissingDependency,
     ProtocolError,
     RateLimited,
     SpecMismatch,
+    SubmissionUnknown,
 )
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
@@ -52,11 +54,13 @@ __all__ = [
     "HybridModelError",
     "HybridOnnxModel",
     "InputMismatch",
+    "JobFailed",
     "MissingDependency",
     "ModelSpec",
     "ProtocolError",
     "RateLimited",
     "SpecMismatch",
+    "SubmissionUnknown",
     "TensorSpec",
     "TritonEndpoint",
     "calibrate",

@@ -14,6 +14,8 @@
         │   ├── RateLimited                slow down
         │   ├── EndpointTimeout (TimeoutError)
         │   └── CircuitOpen                wait: calls are not sent
+        ├── SubmissionUnknown              look for the job by its name before anything else
+        ├── JobFailed                      read why, and submit another job
         └── ProtocolError                  the server does not use the protocol
 """
 
@@ -148,6 +150,33 @@ class EndpointTimeout(EndpointUnavailable, TimeoutError):
 
 class CircuitOpen(EndpointUnavailable):
     """Raise without sending a request, because the endpoint has failed too often lately."""
+
+
+class SubmissionUnknown(EndpointError):
+    """Raise when nobody can tell whether a batch endpoint has made a job.
+
+    Attributes
+    ----------
+    job : str or None
+        The name of the job. Submitting it again under this name looks for it first.
+    """
+
+    job: str | None = None
+
+
+class JobFailed(EndpointError):
+    """Raise when a job of a batch endpoint has ended without its results.
+
+    Attributes
+    ----------
+    job : str or None
+        Its name.
+    state : str or None
+        How it ended, in the endpoint's word: ``Failed`` or ``Canceled``.
+    """
+
+    job: str | None = None
+    state: str | None = None
 
 
 class ProtocolError(EndpointError):

@@ -26,6 +26,8 @@ PARENTS = {
     "RateLimited": (exceptions.EndpointUnavailable,),
     "EndpointTimeout": (exceptions.EndpointUnavailable, TimeoutError),
     "CircuitOpen": (exceptions.EndpointUnavailable,),
+    "SubmissionUnknown": (exceptions.EndpointError,),
+    "JobFailed": (exceptions.EndpointError,),
     "ProtocolError": (exceptions.EndpointError,),
 }
 HEAVY = ["pandas", "onnxruntime", "mlflow", "requests", "starlette", "uvicorn", "click", "tqdm"]

@@ -61,7 +61,8 @@ class RetryPolicy:
     def drawn_s(self, error: EndpointError, attempt: int) -> float:
         """Return how long to wait before another attempt, if there is to be one."""
         pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
-        return max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
+        asked_s: float | None = getattr(error, "retry_after_s", None)
+        return max(pause_s, asked_s or 0.0)
 
 
 class RetryBudget:

@@ -110,7 +110,7 @@ class TritonEndpoint(Endpoint):
     def __post_init__(self) -> None:
         _check_name(self.model_name)
         object.__setattr__(self, "model_version", _version(self.model_version))
-        _check_deployment(self.deployment)
+        check_deployment(self.deployment)
         check_flag("binary", self.binary, optional=True)
         self._settle()
 
@@ -124,6 +124,11 @@ class TritonEndpoint(Endpoint):
     def served_name(self) -> str:
         """Name of the model on the server."""
         return self.model_name
+
+    @property
+    def served_version(self) -> str | None:
+        """Version of the model on the server; None leaves it to the server."""
+        return self.model_version
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -179,7 +184,8 @@ def _version(version: Any) -> str | None:
     return text
 
 
-def _check_deployment(name: Any) -> None:
+def check_deployment(name: Any) -> None:
+    """Raise `ConfigurationError` for what is no name of a deployment, and not None either."""
     if name is not None and not (isinstance(name, str) and _DEPLOYMENT.fullmatch(name)):
         raise ConfigurationError(
             "deployment is the name of a deployment, of letters, digits and dashes, such as "

@@ -119,9 +119,19 @@ class Exchanger:
         return Call(deadline=deadline, request_id=request_id, key=key, **asked)
 
     def exchange(
-        self, call: Call, url: str, message: Message | None = None, json_bytes: int = JSON_BYTES
+        self,
+        call: Call,
+        url: str,
+        message: Message | None = None,
+        json_bytes: int = JSON_BYTES,
+        *,
+        creates: bool = False,
+        more_headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send one request, and return its reply if it is a 200 with at most so much JSON.
+        """Send one request, and return its reply if it is a success with at most so much JSON.
+
+        That is a 200, or any 2xx for what `creates` something there, which is sent only once.
+        `more_headers` are for this request alone.
 
         Raises the `EndpointError` that the status, or what happened instead, stands for, and
         `ConfigurationError` if a saved model wants what is not granted, or no longer.
@@ -130,7 +140,7 @@ class Exchanger:
             self._permission.check_request(url)
             if call.key is not None:
                 self._check_key()
-        headers = {**self._headers, **trace_context()}
+        headers = {**self._headers, **trace_context(), **(more_headers or {})}
         if call.key is not None:
             headers.update(self.endpoint.key_headers(call.key))
         if call.request_id is not None:
@@ -146,12 +156,13 @@ class Exchanger:
             body=body,
             deadline=call.deadline,
             json_bytes=json_bytes,
+            creates=creates,
         )
         try:
             reply = self._transport.get(self._connect).send(request)
         except EndpointError as error:
             raise self.with_context(call, error) from error.__cause__
-        if reply.status != 200:
+        if reply.status not in request.successes:
             raise self.with_context(call, error_from_reply(reply, self.redaction(call)), reply)
         if not self._told_of_delay:
             self._note_delay(call, reply)

@@ -7,7 +7,7 @@ So one deadline bounds the whole exchange, and large tensors move without a copy
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +33,8 @@ class HttpRequest:
     """One request, from the exchange through the transport to the connection.
 
     The key is among the `headers`; ``Host`` and ``Content-Length`` are added later. The parts of
-    `body` are sent without being joined. The reply may have at most `json_bytes` of JSON.
+    `body` are sent without being joined. The reply may have at most `json_bytes` of JSON. What
+    `creates` something there is sent once and never again, and any status of success answers it.
     """
 
     method: str
@@ -42,6 +43,12 @@ class HttpRequest:
     body: Sequence[Buffer] = field(default=(), repr=False)
     deadline: Deadline
     json_bytes: int = JSON_BYTES
+    creates: bool = False
+
+    @property
+    def successes(self) -> Collection[int]:
+        """The statuses whose body is read as an answer."""
+        return range(200, 300) if self.creates else (200,)
 
 
 @dataclass(frozen=True, slots=True)  # Not kw_only: whoever writes a transport makes these.
@@ -98,7 +105,7 @@ class Connection:
         head = encode_head(request.method, self._prefix + url[url.index("/", 8) :], headers)
         self._found, self._has_begun, self._deadline = None, False, request.deadline
         whole = self._send(_packed((head, *body)))
-        reply = self._receive(request.json_bytes)
+        reply = self._receive(request)
         self.reusable = self.reusable and whole
         return reply
 
@@ -118,12 +125,12 @@ class Connection:
             self._found = self._reader.feed(piece)
         return not piece or self._found is not None
 
-    def _receive(self, json_bytes: int) -> Reply:
+    def _receive(self, request: HttpRequest) -> Reply:
         head, received = self._found or self._next_head()
         tensors: Buffer = b""
         try:
-            if head.status == 200:
-                header, tensors = self._body(head, received, json_bytes)
+            if head.status in request.successes:
+                header, tensors = self._body(head, received, request.json_bytes)
                 whole = True
             else:
                 # No more than may be shown.

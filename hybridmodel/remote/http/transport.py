@@ -49,7 +49,8 @@ class PooledTransport:
         """
         attempts, broke = 1, faults.BROKE
         try:
-            connection = self._idle_connection()
+            # A server may have read what it creates something from before it closes a connection.
+            connection = None if request.creates else self._idle_connection()
             if connection is not None:
                 # The server may be closing it at this moment; then nobody has read the request.
                 with suppress(StaleConnection):
