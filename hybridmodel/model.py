@@ -11,14 +11,14 @@ from hybridmodel.answer import Answer, with_provenance
 from hybridmodel.data.answer import set_elapsed
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
-from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.tracing import active_tracer
-from hybridmodel.remote.endpoint import TritonEndpoint, check_timeout
+from hybridmodel.remote.endpoint import check_timeout
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.endpoints import as_endpoints
-from hybridmodel.routing import AZURE, Policy, parse_use_azure
+from hybridmodel.routing import Policy, parse_use_azure
 from hybridmodel.routing.resolver import (
     LOCAL_POLICY,
     REMOTE_POLICY,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
     from hybridmodel.compare.comparison import Comparison
-    from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.remote.regions import AnyClient
     from hybridmodel.routing.audit import Audit
 
 
@@ -48,10 +48,11 @@ class HybridOnnxModel:
     ----------
     onnx_model : path, bytes or onnx.ModelProto
         The local model, which is never changed.
-    endpoint : TritonEndpoint, optional
-        The endpoint of the remote model, which must have the same inputs and outputs.
-    credential : object with ``get_token`` or callable, optional
-        Replaces the endpoint's environment variable.
+    endpoint : TritonEndpoint or EmbeddingsEndpoint, or a list of either, optional
+        The endpoint of the remote model, which must have the same inputs and outputs. Of a list,
+        the next one is asked where one is unavailable; see docs/regions.md.
+    credential : object with ``get_token`` or callable, or a list of these, optional
+        Replaces the endpoint's environment variable; a list has one for each endpoint.
     feature_names : sequence of str, optional
         For a model with one input of shape (n, k): the columns that a DataFrame must have.
     output : str, optional
@@ -84,7 +85,7 @@ class HybridOnnxModel:
         self,
         onnx_model: Any,
         *,
-        endpoint: TritonEndpoint | Sequence[TritonEndpoint] | None = None,
+        endpoint: Endpoint | Sequence[Endpoint] | None = None,
         credential: Any = None,
         feature_names: Sequence[str] | None = None,
         output: str | None = None,
@@ -103,20 +104,16 @@ class HybridOnnxModel:
             )
         self.local: LocalSession = onnx_model
         self.endpoints = as_endpoints(endpoint)
+        self.endpoint = next(iter(self.endpoints), None)
         self.output = output
         self.use_azure = parse_use_azure(use_azure, "use_azure")
         self._binding = Binding(self.spec, feature_names)
         self._names = self._names_for(output)
         self.policies = PolicyResolver(
             initial_policy(self.use_azure, routing),
-            partial(validate_policy, self.local, self.endpoint),
+            partial(validate_policy, self.local, self.endpoints),
         )
         self._connect(credential)
-
-    @property
-    def endpoint(self) -> TritonEndpoint | None:
-        """The endpoint, the first one of a list; None if there is none."""
-        return self.endpoints[0] if self.endpoints else None
 
     @property
     def spec(self) -> ModelSpec:
@@ -247,7 +244,7 @@ class HybridOnnxModel:
         return made
 
     def check_endpoint(self, timeout: float | None = None) -> ModelSpec:
-        """Compare the endpoint's description of its model with the local model.
+        """Compare the endpoint's description of its model, or each one's, with the local model.
 
         Parameters
         ----------
@@ -257,7 +254,7 @@ class HybridOnnxModel:
         Returns
         -------
         ModelSpec
-            The endpoint's description.
+            The description that the endpoint gives, or the first of several.
 
         Raises
         ------
@@ -267,13 +264,11 @@ class HybridOnnxModel:
         EndpointError
             One of its subclasses, if the endpoint gave no description.
         """
-        remote = self.client.metadata(check_timeout(timeout))
-        self.spec.check_served(remote, self.client.endpoint.model_url, self.policies.scored_outputs)
-        return remote
+        return self._routes.check_served(self.policies.scored_outputs, check_timeout(timeout))
 
     @property
-    def client(self) -> EndpointClient:
-        """The client of the endpoint; raises `ConfigurationError` if there is no endpoint."""
+    def client(self) -> AnyClient:
+        """The client of the endpoints; raises `ConfigurationError` if there is none."""
         return self._routes.client
 
     def stats(self) -> dict[str, float]:
@@ -284,10 +279,7 @@ class HybridOnnxModel:
         dict of str to float
             Counts by name, as docs/routes.md explains them; counts of zero may be missing.
         """
-        remote = {} if self.endpoint is None else self.client.stats()
-        named = {f"{AZURE}.{name}": count for name, count in remote.items()}
-        found = {**self._routes.counters.totals(), **named, **self._router.stats()}
-        return dict(sorted(found.items()))
+        return dict(sorted({**self._routes.stats(), **self._router.stats()}.items()))
 
     @property
     def comparison(self) -> Comparison:
@@ -302,8 +294,7 @@ class HybridOnnxModel:
     def close(self) -> None:
         """Close the connections to the endpoint; a later call opens new ones."""
         self._router.close()
-        if self.endpoint is not None:
-            self.client.close()
+        self._routes.close()
 
     def __enter__(self) -> HybridOnnxModel:
         """Return the model itself."""
@@ -316,7 +307,8 @@ class HybridOnnxModel:
     def __repr__(self) -> str:
         inputs = ", ".join(map(str, self.inputs))
         outputs = ", ".join(map(str, self.outputs))
-        return f"HybridOnnxModel({inputs} -> {outputs}, endpoint={self.endpoint!r})"
+        asked = list(self.endpoints) if len(self.endpoints) > 1 else self.endpoint
+        return f"HybridOnnxModel({inputs} -> {outputs}, endpoint={asked!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_routes": None, "_router": None}
@@ -327,13 +319,10 @@ class HybridOnnxModel:
 
     def _connect(self, credential: Any) -> None:
         client = None
-        if len(self.endpoints) > 1:
-            raise ConfigurationError("several endpoints are not asked yet")
-        if self.endpoint is not None:
-            from hybridmodel.remote.client import EndpointClient, stand_ins
+        if self.endpoints:
+            from hybridmodel.remote.regions import connected
 
-            made = stand_ins[-1](self, self.endpoint) if stand_ins else None
-            client = made or EndpointClient(self.endpoint, self.spec, credential)
+            client = connected(self, credential)
         self._routes = Routes(self.local, client, Counters())
         self._router = Router(self._routes)
 

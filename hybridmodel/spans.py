@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
     from hybridmodel.data.answer import Answer
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
     from hybridmodel.routing.routes import Request
 
 
 @contextmanager
 def predicting(
-    tracer: Tracer, policy: Any, request: Request, endpoint: TritonEndpoint | None
+    tracer: Tracer, policy: Any, request: Request, endpoint: Endpoint | None
 ) -> Iterator[Callable[[Answer], None]]:
     """Start the span of one call, and yield the function that records its answer."""
     from opentelemetry.trace import SpanKind
@@ -47,14 +47,18 @@ def predicting(
             raise
 
 
-def _server(endpoint: TritonEndpoint | None) -> dict[str, Any]:
+def _server(endpoint: Endpoint | None) -> dict[str, Any]:
     if endpoint is None:
         return {}
-    uri = urlsplit(endpoint.uri)
+    return {**_server_of(endpoint.uri), "hybridmodel.model_name": endpoint.served_name}
+
+
+def _server_of(url: str) -> dict[str, Any]:
+    """Return where a server is; of several endpoints, it is known once one has answered."""
+    uri = urlsplit(url)
     return {
         "server.address": uri.hostname,
         "server.port": uri.port or (443 if uri.scheme == "https" else 80),
-        "hybridmodel.model_name": endpoint.model_name,
     }
 
 
@@ -75,5 +79,7 @@ def _record_answer(span: Span, answer: Answer) -> None:
     span.set_attribute("hybridmodel.attempts", answer.attempts)
     span.set_attribute("http.response.status_code", 200)
     span.set_attribute("hybridmodel.request_id", answer.request_id)
+    if answer.endpoint is not None:
+        span.set_attributes(_server_of(answer.endpoint))
     if answer.model_version is not None:
         span.set_attribute("hybridmodel.model_version", answer.model_version)

@@ -118,7 +118,7 @@ def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any])
         "settings of the route": _policy_text(policy),
     }
     if settings["route"] != LOCAL and model.endpoint is not None:
-        settings["endpoint"] = model.endpoint.model_url
+        settings["endpoint"] = " or ".join(item.model_url for item in model.endpoints)
         settings["deployment"] = _text(model.endpoint.deployment)
     return settings | {name: _text(value) for name, value in options.items()}
 

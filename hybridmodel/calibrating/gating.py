@@ -289,7 +289,7 @@ def _model_of(
 
     return type(model)(
         session,
-        endpoint=model.endpoint,
+        endpoint=model.endpoints or None,
         credential=credential,
         feature_names=model.feature_names,
         output=model.output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from hybridmodel.routing import USE_AZURE_ENV
 if TYPE_CHECKING:
     from hybridmodel.data.tensors import TensorSpec
     from hybridmodel.model import HybridOnnxModel
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 _UNLESS = "unless a call says otherwise"
 
@@ -60,9 +61,9 @@ def describe(model: HybridOnnxModel) -> dict[str, Any]:
         "sha256": model.onnx.sha256,
         **model.spec.to_dict(),
         "feature_names": model.feature_names,
-        "endpoint": _endpoint(model.endpoint),
+        "endpoint": _endpoints(model.endpoints),
         "calibration": _calibration(policy),
-        "sends": [asdict(item) for item in sent_to(model.endpoint)],
+        "sends": [asdict(item) for endpoint in model.endpoints for item in sent_to(endpoint)],
         "defaults": {
             "route": policy.mode,
             "route_is_refused": is_refused,
@@ -88,9 +89,13 @@ def provider_names(model: HybridOnnxModel) -> list[str]:
     return [item if isinstance(item, str) else item[0] for item in model.local.providers]
 
 
-def _endpoint(endpoint: TritonEndpoint | None) -> dict[str, Any] | None:
-    if endpoint is None:
-        return None
+def _endpoints(endpoints: Sequence[Endpoint]) -> Any:
+    """Return one endpoint as an object, several as a list, and none as None."""
+    listed = [_endpoint(endpoint) for endpoint in endpoints]
+    return listed if len(listed) > 1 else next(iter(listed), None)
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     name = endpoint.auth_key_env
     is_set = None if name is None else bool(os.environ.get(name))
     return {**endpoint.to_dict(), "model_url": endpoint.model_url, "auth_key_is_set": is_set}
@@ -111,7 +116,7 @@ def _pairs(model: HybridOnnxModel) -> list[tuple[str, str]]:
         ("inputs", "\n".join(map(str, model.inputs))),
         ("outputs", "\n".join(map(_output, model.outputs))),
         ("features", ", ".join(model.feature_names or ["not known"])),
-        *_endpoint_pairs(model.endpoint),
+        *_endpoint_pairs(model.endpoints),
         ("route", f"{defaults['route']}, {'refused, ' * defaults['route_is_refused']}{_UNLESS}"),
         *_promise_pairs(described["calibration"]),
         ("output", defaults["output"] or "all, unless a call says otherwise"),
@@ -131,9 +136,12 @@ def _output(spec: TensorSpec) -> str:
     return f"{spec} (classes {labels})" if labels else str(spec)
 
 
-def _endpoint_pairs(endpoint: TritonEndpoint | None) -> list[tuple[str, str]]:
-    if endpoint is None:
-        return [("endpoint", "none")]
+def _endpoint_pairs(endpoints: Sequence[Endpoint]) -> list[tuple[str, str]]:
+    pairs = [pair for endpoint in endpoints for pair in _pairs_of(endpoint)]
+    return pairs or [("endpoint", "none")]
+
+
+def _pairs_of(endpoint: Endpoint) -> list[tuple[str, str]]:
     data, *secrets = sent_to(endpoint)
     return [
         ("endpoint", endpoint.model_url),

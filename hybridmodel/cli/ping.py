@@ -13,9 +13,11 @@ import click
 from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
 from hybridmodel.exceptions import EndpointRefused, SpecMismatch
+from hybridmodel.remote.regions import check_served
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
+    from hybridmodel.remote.client import EndpointClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ def ping(
 ) -> int:
     """Check that a model's endpoint is ready and has the same inputs and outputs.
 
+    Of a model with several endpoints each one is checked.
+
     The round trip is the time of a call for the model's metadata, on an open connection; no rows
     are sent.
 
@@ -52,22 +56,23 @@ def ping(
     2 error, such as an endpoint that cannot be reached or does not accept the key.
     """
     with options.open_model(model_uri, config) as model:
-        health = examine(model, calls, timeout)
+        found = [examine(model, client, calls, timeout) for client in model.client.clients]
     if as_json:
-        options.echo_json(asdict(health))
+        said = list(map(asdict, found))
+        options.echo_json(said if len(said) > 1 else said[0])
     else:
-        options.echo_pairs(_pairs(health))
-    return 0 if health.ready and not health.differences else NO
+        options.echo_pairs([pair for health in found for pair in _pairs(health)])
+    return 0 if all(health.ready and not health.differences for health in found) else NO
 
 
 def examine(
     model: HybridOnnxModel,
+    client: EndpointClient,
     calls: int,
     timeout_s: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Health:
-    """Check the endpoint of a model, and time calls for its metadata."""
-    client = model.client
+    """Check one endpoint of a model by its client, and time calls for its metadata."""
     url = client.endpoint.model_url
     if not client.is_ready(timeout_s):
         reason = None
@@ -78,7 +83,7 @@ def examine(
         return Health(model_url=url, ready=False, reason=reason)
     differences: tuple[str, ...] = ()
     try:
-        model.check_endpoint(timeout_s)
+        check_served(client, model.spec, model.policies.scored_outputs, timeout_s)
     except SpecMismatch as error:
         differences = error.differences
     times_s = []

@@ -205,8 +205,8 @@ def _tell(summary: Summary, policy: Any, model: HybridOnnxModel) -> None:
     if summary.local or policy is LOCAL_POLICY:
         click.echo(f"{summary.local} rows answered by the local model", err=True)
     if summary.remote or policy is REMOTE_POLICY:
-        url = model.client.endpoint.model_url
+        urls = " or ".join(one.endpoint.model_url for one in model.client.clients)
         again = f", {summary.resent} of them sent again" if summary.resent else ""
-        click.echo(f"{summary.remote} rows answered by the endpoint {url}{again}", err=True)
+        click.echo(f"{summary.remote} rows answered by the endpoint {urls}{again}", err=True)
     if summary.errors:
         click.echo(f"{summary.errors} rows not answered: {summary.bad_rows}", err=True)

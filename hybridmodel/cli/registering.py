@@ -54,7 +54,7 @@ def register(
 
     logged = HybridOnnxModel(
         model.local,
-        endpoint=model.endpoint,
+        endpoint=model.endpoints or None,
         feature_names=model.feature_names,
         output=model.output,
         routing=calibrated(model.routing, found),

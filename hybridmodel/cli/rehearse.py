@@ -200,6 +200,12 @@ def _named(asked: str) -> str:
     with options.open_model(asked, {}) as model:
         if model.endpoint is None:
             raise ConfigurationError(f"{asked} has no endpoint; --for names one to be replaced")
+        if len(model.endpoints) > 1:
+            hosts = ", ".join(str(endpoint.place) for endpoint in model.endpoints)
+            raise ConfigurationError(
+                f"{asked} has several endpoints; --for names each host that is to be replaced, of "
+                f"{hosts}"
+            )
         return str(model.endpoint.place).removeprefix("http://")
 
 

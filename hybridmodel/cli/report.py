@@ -174,10 +174,10 @@ def _facts(
 
     from hybridmodel.flavor.requirements import package_version
 
-    endpoint = model.client.endpoint
+    urls = " or ".join(one.endpoint.model_url for one in model.client.clients)
     return (
         ("local model, sha256", model.onnx.sha256),
-        ("endpoint", endpoint.model_url),
+        ("endpoint", urls),
         ("version that answered", ", ".join(sorted(gatherer.versions))),
         ("rows", f"{gatherer.rows:,} of {source.path.name}"),
         ("labels", f"column {labels}" if labels else "none"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.trust.grants import ENTRA, Grant
 from hybridmodel.remote.trust.permission import Permission
 
@@ -34,10 +34,8 @@ class Sent:
         return f"{where}{state}; {self.why}"
 
 
-def sent_to(endpoint: TritonEndpoint | None) -> list[Sent]:
+def sent_to(endpoint: Endpoint) -> list[Sent]:
     """Return what an endpoint would be sent: data first, then each secret."""
-    if endpoint is None:
-        return []
     permission = Permission(endpoint)
     secrets = [secret for secret in permission.wanted() if secret is not None]
     if permission.host_key is not None and secrets and secrets != [ENTRA]:
@@ -45,7 +43,7 @@ def sent_to(endpoint: TritonEndpoint | None) -> list[Sent]:
     return [_sent(permission, secret) for secret in (None, *secrets)]
 
 
-def wanted_grants(endpoint: TritonEndpoint) -> tuple[Grant, ...]:
+def wanted_grants(endpoint: Endpoint) -> tuple[Grant, ...]:
     """Return the grants that let a saved model send all that its endpoint names."""
     permission = Permission(endpoint)
     return tuple(Grant(secret, permission.place) for secret in permission.wanted())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
 from hybridmodel.cli.sending import sent_to, wanted_grants
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.trust import trust_file
 from hybridmodel.remote.trust.grants import ENTRA, Grant, parse_grants
 from hybridmodel.remote.trust.permission import ALLOW_ENV
@@ -59,13 +59,15 @@ def trust(
     if model_uri is None:
         return _print_env(trust_file.read())
     with options.open_model(model_uri, config) as model:
-        endpoint = model.endpoint
-    if endpoint is None:
+        endpoints = model.endpoints
+    if not endpoints:
         raise ConfigurationError(f"{model_uri}: the model has no endpoint, so it sends nothing")
-    wanted = wanted_grants(endpoint)
-    if not endpoint.place.can_be_named:
-        raise ConfigurationError(f"{endpoint.uri}: no grant can name a path of this kind")
-    return _print_env(wanted) if print_env else _grant(model_uri, endpoint, wanted, yes)
+    for endpoint in endpoints:
+        if not endpoint.place.can_be_named:
+            raise ConfigurationError(f"{endpoint.uri}: no grant can name a path of this kind")
+    if print_env:
+        return _print_env(_wanted(endpoints))
+    return _grant(model_uri, endpoints, yes)
 
 
 def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
@@ -75,10 +77,17 @@ def _check_usage(more: object, listed: bool, revoke: tuple[str, ...]) -> None:
         raise click.UsageError("name a model, or --list, --revoke or --print-env")
 
 
-def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], yes: bool) -> int:
-    options.echo_pairs([("model", model_uri), ("endpoint", endpoint.model_url)])
-    click.echo(f"\n{_question(endpoint)}\n")
-    known = trust_file.read()
+def _wanted(endpoints: Sequence[Endpoint]) -> tuple[Grant, ...]:
+    """Return the grants that all endpoints of a model want, each of them once."""
+    return tuple(dict.fromkeys(grant for item in endpoints for grant in wanted_grants(item)))
+
+
+def _grant(model_uri: str, endpoints: Sequence[Endpoint], yes: bool) -> int:
+    urls = [("endpoint", endpoint.model_url) for endpoint in endpoints]
+    options.echo_pairs([("model", model_uri), *urls])
+    questions = "\n".join(map(_question, endpoints))
+    click.echo(f"\n{questions}\n")
+    known, wanted = trust_file.read(), _wanted(endpoints)
     if set(wanted) <= set(known):
         click.echo(f"granted in {trust_file.path()} already")
         return 0
@@ -90,7 +99,7 @@ def _grant(model_uri: str, endpoint: TritonEndpoint, wanted: tuple[Grant, ...], 
     return 0
 
 
-def _question(endpoint: TritonEndpoint) -> str:
+def _question(endpoint: Endpoint) -> str:
     place = endpoint.place
     lines = [f"It wants to send to {place}", "  the rows of calls"]
     for item in sent_to(endpoint)[1:]:

@@ -17,6 +17,7 @@ from hybridmodel.flavor.loading import read_model
 from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import FIELDS, TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 
 _ONCE: dict[str, Any] = {"max_attempts": 1, "breaker_failures": None}
 """Every call is sent once, and counts: a retry would hide an error."""
@@ -93,6 +94,9 @@ def pinned(
         )
     if model.endpoint is None:
         raise ConfigurationError(f"{model_uri} has no endpoint; set its uri")
+    if len(model.endpoints) > 1:
+        uris = ", ".join(endpoint.uri for endpoint in model.endpoints)
+        raise ConfigurationError(f"{model_uri} has several endpoints; set uri to one of {uris}")
     return Pinned(endpoint=_name(folder, model.endpoint), model=model, credential=credential)
 
 
@@ -150,7 +154,7 @@ def _exported(folder: Path, deployment: str, wanted: str | None) -> tuple[str, L
     return name, LocalSession(models[name][max(models[name], key=int)])
 
 
-def _name(folder: Path, endpoint: TritonEndpoint) -> str:
+def _name(folder: Path, endpoint: Endpoint) -> str:
     """Return an endpoint's name at Azure: that of the folder, else that in its address."""
     if (folder / ENDPOINT_FILE).is_file():
         return read_endpoint(folder).name

@@ -20,6 +20,7 @@ from hybridmodel.local.session import LocalSession
 from hybridmodel.local.stored_files import read_bounded
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.endpoints import KINDS, kind_of
 from hybridmodel.remote.trust.grants import Grant
 from hybridmodel.remote.trust.permission import permission_of
@@ -34,7 +35,7 @@ METADATA_FILE = "hybrid.json"
 MOST_METADATA_BYTES = 1 << 24
 """Size of the largest ``hybrid.json`` that is read; a usual one has some kilobytes."""
 
-_DEFAULTS: dict[type[TritonEndpoint], dict[str, Any]] = {
+_DEFAULTS: dict[type[Endpoint], dict[str, Any]] = {
     kind: {
         item.name: None if item.default is MISSING else item.default
         for item in fields(kind)
@@ -44,6 +45,7 @@ _DEFAULTS: dict[type[TritonEndpoint], dict[str, Any]] = {
 }
 ENDPOINT_DEFAULTS = _DEFAULTS[TritonEndpoint]
 _ENDPOINT_KEYS = tuple(dict.fromkeys(name for kind in _DEFAULTS.values() for name in kind))
+_NAMES = ("uri", "model_name", "model")
 CONFIG_KEYS = ("use_azure", "mode", "output", "providers", *_ENDPOINT_KEYS)
 """What ``model_config`` may change when a model is loaded."""
 
@@ -121,7 +123,7 @@ def read(
 
 
 def config_of(model: HybridOnnxModel) -> dict[str, Any]:
-    """Return every key that may be changed when a model is loaded, with the model's value.
+    """Return every key that may be changed when this model is loaded, with the model's value.
 
     ``use_azure`` and ``mode`` are None, not set, so that the environment can set them, and so are
     the keys of the endpoint where there are several, whose values differ.
@@ -129,7 +131,8 @@ def config_of(model: HybridOnnxModel) -> dict[str, Any]:
     endpoint: Mapping[str, Any] = ENDPOINT_DEFAULTS
     if model.endpoint is not None:
         several = len(model.endpoints) > 1
-        endpoint = dict.fromkeys(_ENDPOINT_KEYS) if several else model.endpoint.to_dict()
+        own = model.endpoint.to_dict()
+        endpoint = dict.fromkeys(own) if several else own
     return {"use_azure": None, "mode": None, "output": model.output, "providers": None, **endpoint}
 
 
@@ -185,26 +188,42 @@ def _endpoints(
     config: Mapping[str, Any],
     given: Collection[str],
     allow: tuple[Grant, ...],
-) -> tuple[TritonEndpoint, ...]:
+) -> tuple[Endpoint, ...]:
     """Read the stored endpoints, each of them with the changes that `config` makes to all.
 
     A ``uri`` replaces a whole list: the endpoint there is the first one in all else.
     """
-    kind: type[TritonEndpoint] = kind_of(stored[0]) if stored else TritonEndpoint
+    kind = kind_of(stored[0]) if stored else _kind_with(config)
+    _check_keys(kind, config)
     changes = {key: config[key] for key in kind.field_names() if key in config}
     if len(stored) > 1:
         # MLflow passes what `config_of` stored as well: None, which says nothing.
         changes = {key: it for key, it in changes.items() if it is not None or key in given}
         stored = stored[:1] if "uri" in changes else stored
-    if not stored and changes.get("uri") is changes.get("model_name") is None:
+    if not stored and all(changes.get(key) is None for key in _NAMES):
         return ()
     if not stored and given is CONFIG_KEYS:
         # Nothing is stored, so all other values are the program's defaults.
-        return (TritonEndpoint(**_DEFAULTS[TritonEndpoint] | changes),)
+        return (kind(**_DEFAULTS[kind] | changes),)
     said = [key for key in changes if key in given]
     return tuple(
-        kind_of(item).from_dict(
-            _DEFAULTS[kind_of(item)] | dict(item) | changes, given=said, allow=allow
-        )
+        kind.from_dict(_DEFAULTS[kind] | dict(item) | changes, given=said, allow=allow)
         for item in stored or ({},)
     )
+
+
+def _kind_with(config: Mapping[str, Any]) -> type[Endpoint]:
+    """Return the kind of endpoint that has all that a configuration says of one."""
+    said = {key for key in _ENDPOINT_KEYS if config.get(key) is not None}
+    return next((kind for kind in _DEFAULTS if said <= {*_DEFAULTS[kind]}), TritonEndpoint)
+
+
+def _check_keys(kind: type[Endpoint], config: Mapping[str, Any]) -> None:
+    """Refuse what a configuration says of another kind of endpoint."""
+    known = _DEFAULTS[kind]
+    for key in _ENDPOINT_KEYS:
+        if config.get(key) is not None and key not in known:
+            raise ConfigurationError(
+                f"model_config: an endpoint of the kind {kind.kind!r} has no {key!r}; it has "
+                f"{', '.join(known)}"
+            )

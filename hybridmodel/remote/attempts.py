@@ -60,7 +60,7 @@ class RetryPolicy:
 
     def drawn_s(self, error: EndpointError, attempt: int) -> float:
         """Return how long to wait before another attempt, if there is to be one."""
-        pause_s = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
+        pause_s: float = self.random() * min(self.cap_s, self.base_s * 2 ** (attempt - 1))
         asked_s: float | None = getattr(error, "retry_after_s", None)
         return max(pause_s, asked_s or 0.0)
 

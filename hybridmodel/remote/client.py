@@ -144,6 +144,11 @@ class EndpointClient:
         return self._state.hedging
 
     @property
+    def clients(self) -> tuple[EndpointClient, ...]:
+        """The clients of all endpoints that may be asked: this one alone."""
+        return (self,)
+
+    @property
     def is_left_alone(self) -> bool:
         """Whether a call would raise `CircuitOpen` now, without sending anything."""
         return self._state.breaker.is_shut

@@ -7,9 +7,13 @@ from typing import Any
 
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 
-KINDS: Mapping[str, type[TritonEndpoint]] = {TritonEndpoint.kind: TritonEndpoint}
+KINDS: Mapping[str, type[Endpoint]] = {
+    kind.kind: kind for kind in (TritonEndpoint, EmbeddingsEndpoint)
+}
 """The classes of endpoints by the name that a saved model gives them."""
 
 MOST_ENDPOINTS = 16
@@ -19,7 +23,7 @@ Stored = Mapping[str, Any] | tuple[Mapping[str, Any], ...] | None
 """Endpoints as a saved model keeps them: one Triton endpoint, or a list that says their kinds."""
 
 
-def as_endpoints(given: Any) -> tuple[TritonEndpoint, ...]:
+def as_endpoints(given: Any) -> tuple[Endpoint, ...]:
     """Return the endpoints that a caller gave as one, as a list, or as None.
 
     Raises `ConfigurationError` for anything else, an empty list, one with an endpoint twice, and
@@ -34,7 +38,8 @@ def as_endpoints(given: Any) -> tuple[TritonEndpoint, ...]:
             known = " or ".join(kind.__name__ for kind in KINDS.values())
             raise ConfigurationError(f"{where} is a {known}, not a {type(item).__name__}")
         if item in listed[:place]:
-            raise ConfigurationError(f"endpoint[{place}] is the same as one before it: {item.uri}")
+            first = listed.index(item)
+            raise ConfigurationError(f"endpoint[{place}] is the same as endpoint[{first}]")
     check_number(listed)
     kinds = sorted({item.kind for item in listed})
     if len(kinds) > 1:
@@ -50,7 +55,7 @@ def check_number(listed: tuple[object, ...]) -> None:
         )
 
 
-def to_stored(endpoints: tuple[TritonEndpoint, ...]) -> Stored:
+def to_stored(endpoints: tuple[Endpoint, ...]) -> Stored:
     """Return endpoints in JSON's types: a list that says their kinds, unless it is one Triton."""
     if not endpoints:
         return None
@@ -59,7 +64,7 @@ def to_stored(endpoints: tuple[TritonEndpoint, ...]) -> Stored:
     return tuple({"kind": item.kind, **item.to_dict()} for item in endpoints)
 
 
-def kind_of(stored: Mapping[str, Any]) -> type[TritonEndpoint]:
+def kind_of(stored: Mapping[str, Any]) -> type[Endpoint]:
     """Return the class of an endpoint as it is stored, Triton's where it says no kind.
 
     Raises `ConfigurationError` for a kind that is not known.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
-from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Azure, Cascade, Local, as_policy
 from hybridmodel.routing.policy import Policy
@@ -114,7 +114,7 @@ class PolicyResolver:
         return PolicyResolver, arguments
 
 
-def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, policy: Any) -> Any:
+def validate_policy(session: LocalSession, endpoints: Sequence[Endpoint], policy: Any) -> Any:
     """Return a policy with its settings completed for a model.
 
     Raises `ConfigurationError` if the model has no endpoint, no rows to divide, no output for the
@@ -124,13 +124,16 @@ def validate_policy(session: LocalSession, endpoint: TritonEndpoint | None, poli
     mode = getattr(policy, "mode", "function")
     if mode in (LOCAL, AZURE):
         return LOCAL_POLICY if mode == LOCAL else REMOTE_POLICY
-    if endpoint is None:
+    if not endpoints:
         raise ConfigurationError(f"mode {mode!r} needs an endpoint: {ADD_ENDPOINT}")
     if not isinstance(policy, Cascade | Budget):
         return policy
     if policy.calibration is not None:
         # The same model may have moved, which nobody can tell from here.
-        for difference in policy.calibration.differences(endpoint=endpoint.model_url):
+        urls = [endpoint.model_url for endpoint in endpoints]
+        known = policy.calibration.endpoint in urls
+        asked = None if known else urls[0]
+        for difference in policy.calibration.differences(endpoint=asked):
             warnings.warn(difference, stacklevel=_level_of_caller())
     return _validate_cascade(policy, session)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from hybridmodel.data.answer import Answer
@@ -15,7 +15,7 @@ from hybridmodel.remote.trust.variables import capped
 from hybridmodel.switch import AZURE, LOCAL
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.client import EndpointClient
+    from hybridmodel.remote.regions import AnyClient
     from hybridmodel.remote.resilience import Deadline
 
 ADD_ENDPOINT = (
@@ -43,9 +43,7 @@ class Request(NamedTuple):
 class Routes:
     """The two routes of one model, as policies use them; `client` is None without an endpoint."""
 
-    def __init__(
-        self, session: LocalSession, client: EndpointClient | None, counters: Counters
-    ) -> None:
+    def __init__(self, session: LocalSession, client: AnyClient | None, counters: Counters) -> None:
         self.spec = session.spec
         self.counters = counters
         self._session = session
@@ -57,11 +55,28 @@ class Routes:
         return Routes(session, self._client, self.counters)
 
     @property
-    def client(self) -> EndpointClient:
+    def client(self) -> AnyClient:
         """The client of the endpoint; raises `ConfigurationError` where there is no endpoint."""
         if self._client is None:
             raise ConfigurationError(f"the model has no endpoint: {ADD_ENDPOINT}")
         return self._client
+
+    def check_served(self, scored: Collection[str], timeout_s: float | None) -> ModelSpec:
+        """Compare what the endpoints serve with the local model; see `regions.check_served`."""
+        from hybridmodel.remote.regions import check_served
+
+        return check_served(self.client, self.spec, scored, timeout_s)
+
+    def stats(self) -> dict[str, float]:
+        """Return the numbers of both routes by name."""
+        remote = {} if self._client is None else self._client.stats()
+        named = {f"{AZURE}.{name}": count for name, count in remote.items()}
+        return {**self.counters.totals(), **named}
+
+    def close(self) -> None:
+        """Close the connections of the client."""
+        if self._client is not None:
+            self._client.close()
 
     def timeout_of(self, request: Request) -> float:
         """Return the total time of a request in seconds; default is the endpoint's."""

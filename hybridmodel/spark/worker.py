@@ -22,7 +22,9 @@ from hybridmodel.exceptions import EndpointUnavailable, HybridModelError
 from hybridmodel.flavor.loading import load_model
 from hybridmodel.process.per_process import PerProcess
 from hybridmodel.remote.client import EndpointClient, stand_ins
+from hybridmodel.remote.clients import client_of
 from hybridmodel.remote.http.transport import PooledTransport
+from hybridmodel.remote.regions import credentials_of
 from hybridmodel.spark.permits import FilePermits, PermittedTransport
 from hybridmodel.spark.schemas import fitted
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hybridmodel.model import HybridOnnxModel
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 _MOST_MODELS = 2
 """That a worker keeps: Spark reuses workers, and a notebook makes many models."""
@@ -204,14 +206,15 @@ def _clients(make: Any) -> Iterator[None]:
 
 
 def _client(
-    job: Job, credential: Any, model: HybridOnnxModel, endpoint: TritonEndpoint
+    job: Job, credential: Any, model: HybridOnnxModel, endpoint: Endpoint
 ) -> EndpointClient:
     """Make a client whose requests keep to the share of this executor."""
     permits = FilePermits(folder_of(job), job.requests)
-    return EndpointClient(
+    each = credentials_of(credential, model.endpoints)
+    return client_of(
         endpoint.with_overrides(max_in_flight=max(1, job.requests)),
         model.spec,
-        credential,
+        each[model.endpoints.index(endpoint)],
         make_transport=lambda place: PermittedTransport(PooledTransport(place), permits),
     )
 

@@ -23,7 +23,7 @@ from hybridmodel.flavor.requirements import is_release, package_version, require
 from hybridmodel.local.onnx_file import is_onnx_file
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint
 
 PACKAGE = "hybridmodel"
 CODE = "code"
@@ -63,12 +63,17 @@ def place_model(uri: str, folder: Path) -> Facts:
 class Facts:
     """What a saved model says: the endpoint it may ask, and a request that it answers."""
 
-    asked: TritonEndpoint | None
+    asked: Endpoint | None
     request: dict[str, Any]
 
 
 def _facts(folder: Path) -> Facts:
     with read_model(folder, look_only=True) as model:
+        if len(model.endpoints) > 1:
+            raise ConfigurationError(
+                f"the model asks {len(model.endpoints)} endpoints, and the files for Azure hold "
+                "the key of one: load it with model_config={'uri': ...}, and save it with that one"
+            )
         return Facts(asked=model.endpoint, request=request_for(model))
 
 
