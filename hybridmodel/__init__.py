@@ -25,6 +25,7 @@ from hybridmodel.exceptions import (
     SubmissionUnknown,
 )
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
 from hybridmodel.remote.endpoint import TritonEndpoint
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
     "Calibration",
     "CircuitOpen",
     "ConfigurationError",
+    "EmbeddingsEndpoint",
     "EndpointError",
     "EndpointRefused",
     "EndpointTimeout",

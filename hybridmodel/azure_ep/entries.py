@@ -16,7 +16,8 @@ from weakref import WeakSet
 import onnxruntime
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import TritonEndpoint, read_field
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.fields import read_field
 from hybridmodel.remote.trust.key_sources import checked_key
 from hybridmodel.switch import parse_use_azure
 

@@ -17,7 +17,7 @@ from hybridmodel.azure_ep.remote_run import RemoteRun
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.per_process import PerProcess
-from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
+from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel

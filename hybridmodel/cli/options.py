@@ -18,7 +18,7 @@ import click
 from hybridmodel.cli.inputs import Inputs
 from hybridmodel.cli.source import Source
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import FIELD_TYPES, read_field
+from hybridmodel.remote.fields import FIELD_TYPES, read_field
 from hybridmodel.routing import parse_use_azure
 
 if TYPE_CHECKING:

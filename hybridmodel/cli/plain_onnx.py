@@ -10,7 +10,9 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.flavor.artifact import CONFIG_KEYS, ENDPOINT_DEFAULTS
 from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
+from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 
 
 def open_onnx(
@@ -37,10 +39,14 @@ def open_onnx(
     return model
 
 
-def _endpoint(path: Path, config: Mapping[str, Any]) -> TritonEndpoint | None:
-    settings = {key: config[key] for key in ENDPOINT_DEFAULTS if key in config}
-    if settings.get("uri") is settings.get("model_name") is None:
+def _endpoint(path: Path, config: Mapping[str, Any]) -> Endpoint | None:
+    is_embeddings = config.get("model") is not None
+    keys = EmbeddingsEndpoint.field_names() if is_embeddings else ENDPOINT_DEFAULTS
+    settings = {key: config[key] for key in keys if key in config}
+    if settings.get("uri") is settings.get("model_name") is None and not is_embeddings:
         return None
     if settings.get("uri") is None:
         raise ConfigurationError("an endpoint needs its address: --model-config uri=https://...")
+    if is_embeddings:
+        return EmbeddingsEndpoint(**settings)
     return TritonEndpoint(**{"model_name": path.stem, **settings})

@@ -113,7 +113,7 @@ def _known_name(model: HybridOnnxModel, uri: str) -> tuple[str, str]:
     """Return the name and version at the model's own endpoint; without one, of the file."""
     if model.endpoint is None:
         return Path(uri).stem if is_onnx_file(uri) else "model", "1"
-    return model.endpoint.model_name, model.endpoint.model_version or "1"
+    return model.endpoint.served_name, model.endpoint.served_version or "1"
 
 
 def _key(name: str) -> str:

@@ -187,12 +187,12 @@ def _opened(uri: str | os.PathLike[str]) -> HybridOnnxModel:
 
 def _known_name(model: HybridOnnxModel) -> Any:
     if model.endpoint is not None:
-        return model.endpoint.model_name
+        return model.endpoint.served_name
     return model.onnx.path.stem if model.onnx.path else "model"
 
 
 def _known_version(model: HybridOnnxModel) -> Any:
-    return (model.endpoint and model.endpoint.model_version) or "1"
+    return (model.endpoint and model.endpoint.served_version) or "1"
 
 
 def _check_servable(model: HybridOnnxModel) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from hybridmodel.checks import printable
 from hybridmodel.doctor.dead_names import TRITON_OPERATOR
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV, TritonEndpoint
+from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV
 
 KEY = (
     "remove the key from the file and revoke it, since the file's history keeps it; read the new "

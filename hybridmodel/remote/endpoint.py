@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from hybridmodel.checks import check_seconds, shown
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV, Endpoint, check_flag
 from hybridmodel.remote.trust.origin import CODE, Origin
-from hybridmodel.switch import parse_use_azure
 
 DEPLOYMENT = "azureml-model-deployment"
 """Header that picks a deployment of an Azure Machine Learning endpoint."""
@@ -138,25 +137,6 @@ class TritonEndpoint(Endpoint):
 
 FIELDS = TritonEndpoint.field_names()
 """The fields that describe an endpoint, without where their values came from."""
-
-_HINTS = get_type_hints(TritonEndpoint)
-FIELD_TYPES: Mapping[str, Any] = {
-    name: next(iter(get_args(_HINTS[name])), _HINTS[name]) for name in FIELDS
-}
-"""The type of each field; several may also be None."""
-
-_NUMBERS = {int: "a whole number such as '3'", float: "a number such as '30'"}
-
-
-def read_field(name: str, text: str, where: str) -> Any:
-    """Read a field from text by its type; an error says `where` the text stands."""
-    kind = FIELD_TYPES[name]
-    if kind is bool:
-        return parse_use_azure(text, where)
-    try:
-        return kind(text)
-    except ValueError:
-        raise ConfigurationError(f"{where} is {_NUMBERS[kind]}, not {text[:20]!r}") from None
 
 
 def check_timeout(timeout: Any) -> float | None:

@@ -72,6 +72,16 @@ class Endpoint(ABC):
         """Name of the model on the server."""
 
     @property
+    def served_version(self) -> str | None:
+        """Version of the model on the server; None leaves it to the server."""
+        return None
+
+    @property
+    def deployment(self) -> str | None:
+        """The one deployment to ask; None for any."""
+        return None
+
+    @property
     def token_scope(self) -> str:
         """The scope of the Entra ID tokens that are sent there."""
         return AZURE_ML_SCOPE

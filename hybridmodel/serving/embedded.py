@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.endpoint import DEFAULT_KEY_ENV
+from hybridmodel.remote.endpoint_base import DEFAULT_KEY_ENV
 from hybridmodel.remote.trust.key_sources import checked_key
 from hybridmodel.serving.catalogue import Models, catalogue, endpoint_for
 from hybridmodel.serving.limits import Limits

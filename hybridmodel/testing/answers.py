@@ -28,7 +28,7 @@ def describe(answer: Any, model: HybridOnnxModel) -> Reply:
     """Return the metadata of a model, which accepts any number of rows."""
     spec = answer.spec if isinstance(answer, LocalSession) else model.spec
     endpoint = model.client.endpoint
-    said = encode_metadata(endpoint.model_name, [endpoint.model_version or "1"], spec)
+    said = encode_metadata(endpoint.served_name, [endpoint.served_version or "1"], spec)
     return json_reply(200, {**said, "max_batch_size": 0})
 
 
@@ -49,8 +49,8 @@ def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply
     message = encode_response(
         outputs,
         {name: request.outputs.get(name, False) for name in outputs},
-        model_name=endpoint.model_name,
-        model_version=endpoint.model_version or "1",
+        model_name=endpoint.served_name,
+        model_version=endpoint.served_version or "1",
         request_id=request.request_id,
     )
     headers = {name.lower(): value for name, value in message.headers.items()}

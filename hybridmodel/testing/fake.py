@@ -15,6 +15,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.attempts import EndpointState
 from hybridmodel.remote.client import EndpointClient, stand_ins
+from hybridmodel.remote.clients import client_of
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.trust.grants import Grant
@@ -199,7 +200,7 @@ class FakeEndpoint:
         """Make a client for a model that shares nothing with clients of its real endpoint."""
         endpoint = _without_keys(endpoint)
         self._models.append(model)
-        return EndpointClient(
+        return client_of(
             endpoint,
             model.spec,
             make_transport=lambda _: _FakeTransport(partial(self._exchange, model)),

@@ -44,7 +44,7 @@ from hybridmodel.remote.trust.permission import host_key_names
 from hybridmodel.remote.trust.variables import MAX_TIMEOUT_ENV
 
 if TYPE_CHECKING:
-    from hybridmodel.remote.endpoint import TritonEndpoint
+    from hybridmodel.remote.endpoint_base import Endpoint as Asked
 
 MODEL, CODE, BATCH_CODE, CONDA = "model", "code", "batch_code", "conda.yaml"
 BATCH_ENDPOINT_FILE, BATCH_DEPLOYMENT_FILE = "batch-endpoint.yml", "batch-deployment.yml"
@@ -207,7 +207,7 @@ def _program(stage: Path, folder: str, script: str, needed: Iterable[str]) -> Pr
     return Program(folder=f"./{folder}", script=script, image=_IMAGE, conda_file=f"./{CONDA}")
 
 
-def _variables(asked: TritonEndpoint | None, wanted: Wanted) -> Mapping[str, str]:
+def _variables(asked: Asked | None, wanted: Wanted) -> Mapping[str, str]:
     """Return what the program's process needs to ask the model's endpoint in time."""
     if asked is None:
         return {}
@@ -218,14 +218,14 @@ def _variables(asked: TritonEndpoint | None, wanted: Wanted) -> Mapping[str, str
     return made
 
 
-def _key_name(asked: TritonEndpoint | None) -> str | None:
+def _key_name(asked: Asked | None) -> str | None:
     """Return the variable for the key of an endpoint."""
     if asked is None:
         return None
     return next(iter(host_key_names(asked.place)), None)
 
 
-def _notes(asked: TritonEndpoint | None, wanted: Wanted) -> tuple[str, ...]:
+def _notes(asked: Asked | None, wanted: Wanted) -> tuple[str, ...]:
     if asked is None or wanted.key_secret is not None:
         return ()
     name = _key_name(asked) or "its variable"
