@@ -108,10 +108,12 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
 class Killable:
     """Answers `FEEDS` on a port of this machine, and can be killed and revived there at any time.
 
-    A kill resets all connections, also in the middle of a request.
+    A kill resets all connections, also in the middle of a request. With `thawed`, requests are read
+    and left unanswered until it is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thawed: threading.Event | None = None) -> None:
+        self.thawed = thawed
         self.answered = 0
         self._open: set[socket.socket] = set()
         self._server: socketserver.ThreadingTCPServer | None = None
@@ -173,6 +175,8 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             while (length := self._body_length()) is not None:
                 self.rfile.read(length)
+                if killable.thawed is not None:
+                    killable.thawed.wait()
                 self.wfile.write(head + ANSWER)
                 killable.answered += 1
         except OSError:
