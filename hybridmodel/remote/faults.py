@@ -63,6 +63,8 @@ FAULTS = (
           "the model took longer than the deployment's request_timeout_ms"),
     Fault("413", EndpointRefused, "no", "answer",
           "the request is too large; send fewer rows at a time"),
+    Fault("422", EndpointRefused, "no", "answer",
+          "the server does not take a value: a text too long, an unknown parameter"),
     Fault("424", EndpointUnavailable, "yes", "failure",
           "the server behind the endpoint is starting, or it crashed"),
     Fault("429", RateLimited, "yes", "answer", "too many requests at once"),

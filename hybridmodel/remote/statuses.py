@@ -23,6 +23,10 @@ _MODEL_REASON = "ms-azureml-model-error-reason"
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 """Headers of Azure's services that are finer than ``Retry-After``."""
 
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
+_DURATION = re.compile(rf"(?:{_PART.pattern}){{1,4}}", re.ASCII)
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
 _READ_BYTES = 4000
 """So much of what a server says is read; less is shown."""
 
@@ -35,11 +39,11 @@ def error_from_reply(reply: Reply, show: Callable[[str], str]) -> EndpointError:
     """
     own = reply.headers.get(MODEL_STATUS, "") if reply.status == 424 else ""
     status = int(own) if re.fullmatch("[0-9]{3}", own) else reply.status
-    said = _protocol_error(reply)
+    said, is_protocol = _said(reply)
     shown = f"{reply.status}" if status == reply.status else f"{reply.status} (model: {status})"
     message = ": ".join(filter(None, (f"answered {shown}", _text(reply, said, show))))
     # A 500 with the protocol's own error, or behind a 424, is the model that failed; it will again.
-    of_model = reply.status == 424 != status or said is not None
+    of_model = reply.status == 424 != status or is_protocol
     error = new_error(fault_of_status(status, of_model=of_model).name, message)
     if isinstance(error, EndpointUnavailable):
         error.retry_after_s = _retry_after_s(reply.headers)
@@ -66,27 +70,55 @@ def _redirected_to(reply: Reply) -> str:
         return "no address"
 
 
-def _protocol_error(reply: Reply) -> str | None:
+def _said(reply: Reply) -> tuple[str | None, bool]:
+    """Return the text of an error, and whether it has the form of the Open Inference Protocol.
+
+    OpenAI's API and what follows it put the text one level deeper, some into ``message``.
+    """
     try:
-        error = decode_object(reply.header, ERROR_LIMIT).get("error")
+        head = decode_object(reply.header, ERROR_LIMIT)
     except ProtocolError:
-        return None
-    return error if isinstance(error, str) else None
+        return None, False
+    error = head.get("error", head.get("message"))
+    if isinstance(error, str):
+        return error, "error" in head
+    text = error.get("message") if isinstance(error, dict) else None
+    return (text, False) if isinstance(text, str) else (None, False)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read how long to wait: Azure's milliseconds, seconds or a date (RFC 9110, 10.2.3)."""
+    """Read how long to wait: Azure's milliseconds, seconds or a date (RFC 9110, 10.2.3).
+
+    Without these, until what OpenAI's limits have used up is there again.
+    """
     for name in _MILLISECONDS:
         if (wait := _number(headers.get(name))) is not None:
             return wait / 1000
     value = headers.get("retry-after", "")
-    wait = _number(value)
-    if wait is not None or not value:
+    if not value:
+        return _reset_s(headers)
+    if (wait := _number(value)) is not None:
         return wait
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
+
+
+def _reset_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until the limits that are used up begin anew, such as ``1m30.5s``."""
+    waits = [
+        _duration_s(headers.get(f"x-ratelimit-reset-{what}", ""))
+        for what in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{what}") == "0"
+    ]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _duration_s(text: str) -> float | None:
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
 
 
 def _number(text: str | None) -> float | None:

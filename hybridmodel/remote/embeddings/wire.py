@@ -10,7 +10,7 @@ Source: OpenAI's description of its API (github.com/openai/openai-openapi).
 from __future__ import annotations
 
 import json
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +50,15 @@ class Vectors:
     usage: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a client asked a server for."""
+
+    texts: list[str]
+    model: str
+    encoding_format: str
+
+
 def encode_request(
     texts: Sequence[str], model: str, *, encoding_format: str, dimensions: int | None = None
 ) -> Message:
@@ -69,6 +78,35 @@ def encode_request(
     if len(body) > MAX_BODY_BYTES:
         raise InputMismatch(f"the request would have {len(body)} bytes; send fewer texts")
     return Message(body)
+
+
+def decode_request(body: Buffer) -> Asked:
+    """Read a request, as a server does; raises `ProtocolError` for what is none."""
+    head = decode_object(body)
+    texts, encoding = head.get("input"), head.get("encoding_format", "float")
+    if isinstance(texts, str):
+        texts = [texts]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ProtocolError(f"'input' is {shown(texts)}, not a list of texts")
+    if encoding not in ("base64", "float"):
+        raise ProtocolError(f"'encoding_format' is {shown(encoding)}, not base64 or float")
+    return Asked(texts=texts, model=str(head.get("model")), encoding_format=encoding)
+
+
+def encode_response(vectors: Array, asked: Asked, tokens: int) -> Message:
+    """Write the answer to a request: `vectors` has shape (n, width)."""
+    if asked.encoding_format == "base64":
+        rows = (row.astype("<f4").tobytes() for row in vectors)
+        written: list[Any] = [b2a_base64(row, newline=False).decode() for row in rows]
+    else:
+        written = vectors.tolist()
+    data = [
+        {"object": "embedding", "index": at, "embedding": vector}
+        for at, vector in enumerate(written)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    said = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    return Message(json.dumps(said, separators=(",", ":")).encode())
 
 
 def response_limit(texts: int, width: int) -> JsonLimit:

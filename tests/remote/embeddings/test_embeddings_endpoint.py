@@ -1,0 +1,132 @@
+"""What an embeddings endpoint says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hybridmodel import ConfigurationError, EmbeddingsEndpoint, HybridOnnxModel
+from hybridmodel.remote.trust.permission import host_key_names
+from tests.support import models, texts
+
+AZURE = "https://name.openai.azure.com"
+
+
+def make(uri: str = f"{AZURE}/openai/v1", **options: Any) -> EmbeddingsEndpoint:
+    """Describe an endpoint."""
+    return EmbeddingsEndpoint(**{"uri": uri, "model": "m", **options})
+
+
+@pytest.mark.parametrize(
+    ("uri", "asked", "prefix"),
+    [
+        (f"{AZURE}/openai/v1/", f"{AZURE}/openai/v1/embeddings", ""),
+        (f"{AZURE}/openai/v1/embeddings", f"{AZURE}/openai/v1/embeddings", ""),
+        ("https://api.openai.com/v1", "https://api.openai.com/v1/embeddings", ""),
+        ("http://localhost:11434/v1", "http://localhost:11434/v1/embeddings", ""),
+        ("https://n.r.models.ai.azure.com", "https://n.r.models.ai.azure.com/embeddings", ""),
+        (
+            "https://n.services.ai.azure.com/models/embeddings?api-version=2024-05-01-preview",
+            "https://n.services.ai.azure.com/models/embeddings?api-version=2024-05-01-preview",
+            "",
+        ),
+        (
+            f"{AZURE}/openai/deployments/d/embeddings?api-version=2024-10-21",
+            f"{AZURE}/openai/deployments/d/embeddings?api-version=2024-10-21",
+            "",
+        ),
+        ("https://a.example/team/v1", "https://a.example/team/v1/embeddings", "/team"),
+        ("https://embeddings", "https://embeddings/embeddings", ""),
+    ],
+)
+def test_addresses_are_taken_as_their_pages_show_them(uri: str, asked: str, prefix: str) -> None:
+    """Texts go below what was given, and what the API appends is no part of the place."""
+    endpoint = make(uri)
+    assert (endpoint.embeddings_url, endpoint.place.prefix) == (asked, prefix)
+    assert make(endpoint.uri, api_version=endpoint.api_version) == endpoint
+
+
+def test_a_host_has_its_own_variable_whatever_the_api_appends() -> None:
+    """An Azure resource's key can be in the variable of its host."""
+    assert "HYBRIDMODEL_KEY_name_openai_azure_com" in host_key_names(make().place)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": ""}, "model is the model's name"),
+        ({"model": "a\nb"}, "model is the model's name"),
+        ({"model": 7}, "model is the model's name"),
+        ({"dimensions": 0}, "dimensions is a whole number from 1"),
+        ({"dimensions": True}, "dimensions is a whole number"),
+        ({"encoding_format": "int8"}, "encoding_format is base64 or float, not 'int8'"),
+        ({"api_version": "v 1"}, "api_version is text such as"),
+        ({"api_version": "1&x=y"}, "api_version is text such as"),
+        ({"uri": 7}, "uri is a str, not a int"),
+        ({"uri": "http://a.example/v1"}, "keys and data would travel unencrypted"),
+        ({"uri": "https://user:pw@a.example/v1"}, "must not hold a user or password"),
+        ({"auth_key_env": "sk-abc"}, "NAME of an environment variable"),
+        ({"max_batch_size": 0}, "max_batch_size is a whole number from 1"),
+        ({"timeout_s": -1}, "timeout_s is a positive number"),
+        ({"entra_id": "yes"}, "entra_id is True or False"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any], said: str) -> None:
+    """Each value that cannot work is named, and none that might be a key is shown."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        make(**options)
+    assert "sk-abc" not in str(caught.value)
+    assert "pw@" not in str(caught.value)
+
+
+def test_what_is_stored_comes_back() -> None:
+    """`from_dict` reads what `to_dict` wrote, and leaves out what a later release may add."""
+    endpoint = make(dimensions=256, api_version="2024-05-01-preview", entra_id=True, timeout_s=3)
+    again = EmbeddingsEndpoint.from_dict({**endpoint.to_dict(), "kind": "x", "later": 1})
+    assert again == endpoint
+    assert endpoint.with_overrides(dimensions=None).dimensions is None
+    with pytest.raises(ConfigurationError, match="no field 'model_name'; it has uri, model,"):
+        endpoint.with_overrides(model_name="m")
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "headers"),
+    [
+        (None, "k", {"Authorization": "Bearer k"}),
+        ("2024-05-01-preview", "k", {"Authorization": "Bearer k", "api-key": "k"}),
+        ("2024-05-01-preview", "eyJh.eyJi.c-_", {"Authorization": "Bearer eyJh.eyJi.c-_"}),
+    ],
+)
+def test_keys_travel_as_the_path_wants_them(
+    version: str | None, key: str, headers: dict[str, str]
+) -> None:
+    """Older paths read a key in a header of its own, and no path reads a token there."""
+    assert make(api_version=version).key_headers(key) == headers
+
+
+def test_tokens_are_asked_for_with_the_scope_of_the_path() -> None:
+    """The v1 API and the older paths belong to different audiences."""
+    assert make().token_scope == "https://ai.azure.com/.default"
+    older = make(api_version="2024-05-01-preview")
+    assert older.token_scope == "https://cognitiveservices.azure.com/.default"
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "said"),
+    [
+        (models.linear(), None, r"needs one input BYTES\[\?\] .* it has x: FP32"),
+        (models.two_inputs(), None, "needs one input BYTES"),
+        (models.strings(), None, r"needs an output FP32\[\?, \?\]; it has shout: BYTES"),
+        (texts.text_model(), 16, r"needs an output FP32\[\?, 16\]; it has vector: FP32\[\?, 8\]"),
+        (texts.text_model(fixed=False), None, "does not say how wide it is, pass dimensions"),
+    ],
+    ids=["numbers", "two inputs", "texts out", "other width", "unknown width"],
+)
+def test_a_local_model_that_makes_no_such_vectors_is_refused(
+    model: bytes, dimensions: int | None, said: str
+) -> None:
+    """Both sides are held to one width, so the model has to make vectors of it from texts."""
+    settings = texts.SESSION if b"StringSplit" in model else None
+    with pytest.raises(ConfigurationError, match=said):
+        HybridOnnxModel(model, endpoint=make(dimensions=dimensions), session_options=settings)
