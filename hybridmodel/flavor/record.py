@@ -22,7 +22,7 @@ from hybridmodel.flavor.stored_settings import to_store
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.stored_files import checked_name
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.remote.endpoints import Stored, check_number, kind_of, to_stored
+from hybridmodel.remote.endpoints import Stored, check_list, kind_of, to_stored
 from hybridmodel.routing import Policy
 from hybridmodel.routing.policies import policy_from_dict
 
@@ -149,7 +149,7 @@ def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
 
 def _endpoints(stored: Any) -> tuple[Mapping[str, Any], ...]:
     listed = records.listed(_endpoint, "endpoints")(stored)
-    check_number(listed)
+    check_list([item["kind"] for item in listed])
     return listed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybridmodel.checks import shown
@@ -40,19 +40,19 @@ def as_endpoints(given: Any) -> tuple[Endpoint, ...]:
         if item in listed[:place]:
             first = listed.index(item)
             raise ConfigurationError(f"endpoint[{place}] is the same as endpoint[{first}]")
-    check_number(listed)
-    kinds = sorted({item.kind for item in listed})
-    if len(kinds) > 1:
-        raise ConfigurationError(f"endpoints of one list are of one kind, not {', '.join(kinds)}")
+    check_list([item.kind for item in listed])
     return listed
 
 
-def check_number(listed: tuple[object, ...]) -> None:
-    """Raise `ConfigurationError` for an empty list of endpoints, and for one that is too long."""
-    if not 1 <= len(listed) <= MOST_ENDPOINTS:
+def check_list(kinds: Sequence[str]) -> None:
+    """Raise `ConfigurationError` unless endpoints of these kinds may stand in one list."""
+    if not 1 <= len(kinds) <= MOST_ENDPOINTS:
         raise ConfigurationError(
-            f"a list of endpoints has 1 to {MOST_ENDPOINTS} of them, this one has {len(listed)}"
+            f"a list of endpoints has 1 to {MOST_ENDPOINTS} of them, this one has {len(kinds)}"
         )
+    if len(set(kinds)) > 1:
+        found = ", ".join(sorted(set(kinds)))
+        raise ConfigurationError(f"the endpoints of a list are of one kind, not {found}")
 
 
 def to_stored(endpoints: tuple[Endpoint, ...]) -> Stored:
