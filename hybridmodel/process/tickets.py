@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from hybridmodel.process.loops import called_within, current_loop
+
 T = TypeVar("T")
 
 _LONGEST_S = 0.25
@@ -59,6 +61,8 @@ class Ticket(Generic[T]):
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the outcome at most `timeout_s`, None for ever; tell whether it is there."""
+        if current_loop() is not None:
+            return self.done or called_within(timeout_s, self.add_callback)
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._outcomes:
             left_s = _LONGEST_S if until is None else min(_LONGEST_S, until - time.monotonic())

@@ -17,6 +17,7 @@ from typing import Any
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import EndpointRefused, EndpointUnavailable, ProtocolError, SpecMismatch
+from hybridmodel.process import loops
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
@@ -57,7 +58,7 @@ class EndpointClient:
         *,
         make_transport: Callable[[TritonEndpoint], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = loops.sleep,
         clock: Clock = time.monotonic,
         state: EndpointState | None = None,
     ) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from hybridmodel.process.loops import current_loop, wait_for_socket
 from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
 from hybridmodel.remote.wire.tensor_data import Buffer
 
@@ -105,5 +106,9 @@ class BoundedSocket:
         if events != self._events:
             self._selector.modify(self._socket, events)
             self._events = events
-        found = self._selector.select(min(timeout_s, LONGEST_WAIT_S))
+        timeout_s = min(timeout_s, LONGEST_WAIT_S)
+        if timeout_s > 0 and current_loop() is not None:
+            wait_for_socket(self._socket.fileno(), events, timeout_s)
+            timeout_s = 0
+        found = self._selector.select(timeout_s)
         return found[0][1] if found else 0

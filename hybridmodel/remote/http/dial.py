@@ -9,15 +9,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from hybridmodel.process.loops import wait_for
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.address import loopback_addresses
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
-from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
+from hybridmodel.remote.resilience import Deadline
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Shared(Generic[T]):
                 args = (key, future, function)
                 threading.Thread(target=self._run, name=self._name, args=args, daemon=True).start()
         while not future.done():
-            wait((future,), min(deadline.check("looking up the host"), LONGEST_WAIT_S))
+            wait_for(future, deadline.check("looking up the host"))
         return future.result()
 
     def _run(self, key: object, future: Future[T], function: Callable[[], T]) -> None:
