@@ -157,6 +157,19 @@ def _select(descriptor: int, events: int, timeout_s: float) -> None:
         selector.select(timeout_s)
 
 
+def start(work: Callable[[], None]) -> None:
+    """Begin some work on the running coroutine's loop, which ends it when the loop ends."""
+    loop = current_loop()
+    assert loop is not None  # noqa: S101 - threads have crews
+    task = loop.create_task(run(work))
+    _started.add(task)
+    task.add_done_callback(_started.discard)
+
+
+_started: set[Any] = set()
+"""Kept here: the loop itself would let them be collected."""
+
+
 def apart(function: Callable[[], T]) -> T:
     """Return or raise what `function` does, which in a coroutine runs in a thread of its loop."""
     loop = current_loop()

@@ -14,6 +14,7 @@ import numpy as np
 
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
+from hybridmodel.process.loops import apart, current_loop
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, shown
@@ -22,6 +23,9 @@ from hybridmodel.remote.wire.tensor_data import Slot, fill
 
 _BYTES_PER_S = 20e6
 """How fast a slow machine reads JSON."""
+
+_LONG_BYTES = 1 << 16
+"""More JSON than this is not read on an event loop, which it would hold up for milliseconds."""
 
 _UNKNOWN_BYTES = 1 << 26
 """The largest JSON answer where the model does not tell the size; Triton takes no more either."""
@@ -41,6 +45,8 @@ def read_answer(call: Call, reply: Reply, spec: ModelSpec, limit: JsonLimit) -> 
     it. The arrays are views of the reply's tensors, which must not be used again.
     """
     deadline, size_bytes = call.deadline, len(reply.header)
+    if size_bytes > _LONG_BYTES and current_loop() is not None:
+        return apart(partial(read_answer, call, reply, spec, limit))
     if size_bytes > JSON_BYTES and size_bytes / _BYTES_PER_S > deadline.remaining_s():
         raise EndpointTimeout(
             f"{size_bytes} bytes of JSON came, and reading them takes longer than is left of the "
