@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import EndpointError
+from hybridmodel.remote.address import UNIX
 from hybridmodel.switch import LOCAL
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ def predicting(
 def _server(endpoint: TritonEndpoint | None) -> dict[str, Any]:
     if endpoint is None:
         return {}
-    uri = urlsplit(endpoint.uri)
+    place = endpoint.place
+    # The conventions of OpenTelemetry: a socket has its path as address, and no port.
+    port = {} if place.scheme == UNIX else {"server.port": place.port}
     return {
-        "server.address": uri.hostname,
-        "server.port": uri.port or (443 if uri.scheme == "https" else 80),
+        "server.address": place.host,
+        **port,
         "hybridmodel.model_name": endpoint.model_name,
     }
 

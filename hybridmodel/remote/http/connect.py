@@ -20,7 +20,14 @@ from hybridmodel.process.bounded import call_with_timeout, crew_for
 from hybridmodel.remote.address import in_url, is_loopback
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
 from hybridmodel.remote.http.connection import Connection
-from hybridmodel.remote.http.dial import Address, Connecting, Shared, addresses_of, dial
+from hybridmodel.remote.http.dial import (
+    Address,
+    Connecting,
+    Shared,
+    addresses_of,
+    dial,
+    unix_address,
+)
 from hybridmodel.remote.http.http1 import Head, HeadReader, encode_head
 from hybridmodel.remote.http.tls import Stream, TlsStream
 from hybridmodel.remote.resilience import Deadline
@@ -78,6 +85,15 @@ def connect_within(
         raise
     for_proxy = {} if route.tunnel else route.headers
     return Connection(stream, route.prefix, {"Host": parts.netloc, **for_proxy})
+
+
+def connect_to_socket(base: str, path: str, deadline: Deadline, timeout_s: float) -> Connection:
+    """Connect to a Unix socket in a bounded time; no proxy and no name server has a part in it.
+
+    The URLs of requests begin with `base`. Raises what `connect_within` does.
+    """
+    stream = dial((unix_address(path),), Connecting(deadline, timeout_s))
+    return Connection(stream, "", {"Host": "localhost"}, base)
 
 
 def _begun(route: Route, deadline: Deadline) -> BoundedSocket:

@@ -1,4 +1,4 @@
-"""A TCP connection to a host, in a bounded time: its addresses, and the first that answers.
+"""A connection to a host, or a Unix socket, in a bounded time: the first address that answers.
 
 Only the system can look up a name, and nobody can interrupt it; so that is done in a thread, and
 callers that ask for the same meanwhile wait for the same thread.
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.process.loops import wait_for
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.address import loopback_addresses
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 Address = tuple[int, int, int, Any]
 """Family, kind and protocol of a socket, and where it connects to."""
+
+_UNIX = getattr(socket, "AF_UNIX", -1)
 
 
 class Connecting(Deadline):
@@ -95,6 +98,13 @@ def addresses_of(host: str, port: int) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def unix_address(path: str) -> Address:
+    """Return the address of a Unix socket; raises `ConfigurationError` where there are none."""
+    if _UNIX < 0:
+        raise ConfigurationError("this system, or its Python, has no Unix sockets; use https://")
+    return (_UNIX, socket.SOCK_STREAM, 0, path)
+
+
 def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
     """Connect to the first address that accepts; each gets its share of the time."""
     failure: OSError = OSError("the host has no address")
@@ -104,7 +114,8 @@ def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
             with ExitStack() as begun:
                 # Raises for a family that this machine does not know.
                 sock = begun.enter_context(socket.socket(family, kind, proto))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if family != _UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 opened = BoundedSocket(sock)
                 opened.connect(address, Connecting(deadline, share_s))
                 begun.pop_all()

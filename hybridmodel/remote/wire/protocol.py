@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -37,23 +37,32 @@ class Message:
     """An encoded request or response.
 
     `header` is its JSON part. `tensors` are the raw ones behind it: views of the caller's arrays
-    where these allow it. `headers` are those of HTTP that say how the body is laid out.
+    where these allow it.
     """
 
     header: bytes
     tensors: tuple[Buffer, ...] = ()
-    headers: Mapping[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        headers = {"Content-Type": "application/json"}
-        if any(map(len, self.tensors)):
-            headers["Content-Type"] = "application/octet-stream"
-            headers[HEADER_LENGTH] = str(len(self.header))
-        object.__setattr__(self, "headers", headers)
+    @property
+    def header_bytes(self) -> int:
+        """Length of the JSON part; 0 where it is the whole body."""
+        return len(self.header) if any(map(len, self.tensors)) else 0
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of HTTP that say how the body is laid out."""
+        return body_headers(self.header_bytes)
 
     def body(self) -> bytes:
         """Join the parts: the only copy that is made of a contiguous tensor."""
         return b"".join((self.header, *self.tensors))
+
+
+def body_headers(header_bytes: int) -> dict[str, str]:
+    """Return the headers of HTTP for a body whose JSON part is so long; 0 for all of the body."""
+    if not header_bytes:
+        return {"Content-Type": "application/json"}
+    return {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}
 
 
 @dataclass(frozen=True)
