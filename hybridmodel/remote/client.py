@@ -25,6 +25,7 @@ from hybridmodel.remote import answers
 from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
 from hybridmodel.remote.endpoint import TritonEndpoint
 from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
+from hybridmodel.remote.gathering.gatherer import Gatherer
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import RequestSizes
@@ -70,6 +71,9 @@ class EndpointClient:
         policy = policy or RetryPolicy(endpoint.max_attempts)
         self._retrier = Retrier(self._exchanger, self._state, self._counters, policy, sleep)
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
+        self._gatherer: Gatherer | None = None
+        if endpoint.coalesce_rows:
+            self._gatherer = Gatherer(spec, self._exchanger, self._state, self._sizes, clock)
         self._infer_url = f"{endpoint.model_url}/infer"
         self._limit = lru_cache(64)(partial(answers.answer_limit, spec))
         self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
@@ -166,11 +170,12 @@ class EndpointClient:
             return False
         return True
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Count what happened in this process; names are explained in `HybridOnnxModel.stats`."""
         state = self._state
         return {
             **self._counters.totals(),
+            **({} if self._gatherer is None else self._gatherer.stats()),
             "circuit_open": int(state.breaker.is_open),
             "in_flight": state.limiter.running,
             "in_flight_limit": state.limiter.limit,
@@ -179,12 +184,19 @@ class EndpointClient:
     def close(self) -> None:
         """Close the connections of this process; the next call opens others."""
         self._exchanger.close()
+        self._state.senders.close()
 
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
     def _ask(self, call: Call) -> Answer:
-        """Ask for all rows in one request."""
+        """Ask for all rows in one request, which other calls may share."""
+        if self._gatherer is None:
+            return self._ask_alone(call)
+        return self._gatherer.ask(call, self._ask_alone)
+
+    def _ask_alone(self, call: Call) -> Answer:
+        """Ask for all rows in a request for them."""
         binary = self._speaks_binary(call)
         request_id = call.request_id or ""
         message = encode_request(call.feeds, call.outputs, request_id=request_id, binary=binary)

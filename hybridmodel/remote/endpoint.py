@@ -24,6 +24,7 @@ _COUNTS = {
     "max_batch_size": (1, 2**31 - 1),
     "max_request_bytes": (1, 2**31 - 1),
     "max_in_flight": (1, 64),
+    "coalesce_rows": (0, 65536),
     "breaker_failures": (1, 1000),
 }
 _OPTIONAL_COUNTS = ("max_batch_size", "breaker_failures")
@@ -83,6 +84,9 @@ class TritonEndpoint:
     max_in_flight : int, default=16
         Requests at a time from one process; fewer after the endpoint answered 429, until it
         answers again. Waiting for a turn counts towards the time of a call.
+    coalesce_rows : int, default=0
+        At the most so many rows of calls that wait at the same time go together in one request; 0
+        sends each call by itself. For models that answer each row independently of the others.
     breaker_failures : int or None, default=5
         Requests that fail one after the other before the endpoint is left alone for a while; None
         always asks it.
@@ -113,6 +117,7 @@ class TritonEndpoint:
     max_batch_size: int | None = None
     max_request_bytes: int = 1 << 26
     max_in_flight: int = 16
+    coalesce_rows: int = 0
     breaker_failures: int | None = 5
     breaker_reset_s: float = 10.0
     origin: Origin = field(default=CODE, compare=False, repr=False)
