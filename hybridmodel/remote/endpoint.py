@@ -44,7 +44,7 @@ class TritonEndpoint:
     uri : str
         Base address, or an Azure Machine Learning ``scoring_uri``: a query, a final ``/score`` and
         anything from ``/v2`` on are dropped, another path prefix is kept. ``https``, unless the
-        host is this machine or `allow_http` is set.
+        host is this machine or `allow_http` is set. ``unix:///path`` is a socket of this machine.
     model_name : str
         Name on the server: for Triton, the folder in its model repository.
     model_version : str or None, default="1"
@@ -87,6 +87,9 @@ class TritonEndpoint:
     coalesce_rows : int, default=0
         At the most so many rows of calls that wait at the same time go together in one request; 0
         sends each call by itself. For models that answer each row independently of the others.
+    shared_memory : bool, default=True
+        Hand large tensors to a server on a Unix socket, or one that this process started, in shared
+        memory where it takes that.
     breaker_failures : int or None, default=5
         Requests that fail one after the other before the endpoint is left alone for a while; None
         always asks it.
@@ -118,6 +121,7 @@ class TritonEndpoint:
     max_request_bytes: int = 1 << 26
     max_in_flight: int = 16
     coalesce_rows: int = 0
+    shared_memory: bool = True
     breaker_failures: int | None = 5
     breaker_reset_s: float = 10.0
     origin: Origin = field(default=CODE, compare=False, repr=False)
@@ -132,7 +136,7 @@ class TritonEndpoint:
         object.__setattr__(self, "ca_bundle", _path(self.ca_bundle))
         for name in ("timeout_s", "connect_timeout_s", "breaker_reset_s"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
-        for name in ("allow_http", "entra_id", "binary"):
+        for name in ("allow_http", "entra_id", "binary", "shared_memory"):
             _check_flag(name, getattr(self, name), optional=name == "binary")
         for name, (low, high) in _COUNTS.items():
             if getattr(self, name) is not None or name not in _OPTIONAL_COUNTS:

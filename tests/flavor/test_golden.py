@@ -64,7 +64,7 @@ def test_schema_1_is_written_as_it_was(tmp_path: Path) -> None:
     write(read(GOLDEN / "schema_1", look_only=True), tmp_path)
     again = json.loads((tmp_path / "hybrid.json").read_text())
     expected = json.loads(text)
-    expected["endpoint"]["coalesce_rows"] = 0
+    expected["endpoint"] |= {"coalesce_rows": 0, "shared_memory": True}
     assert again | {"written_by": "0.1.0"} == expected
     assert list(again) == list(expected)
 
