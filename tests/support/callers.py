@@ -122,9 +122,13 @@ class Callers:
         rows: int = 1,
         feeds: Mapping[str, Any] | None = None,
         outputs: tuple[str, ...] = ("y",),
+        goes_alone: bool = False,
         **options: Any,
     ) -> None:
-        """Call from a thread for each value, one after the other, so that their order is known."""
+        """Call from a thread for each value, one after the other, so that their order is known.
+
+        That a call `goes_alone` has to be said, because it enters nothing.
+        """
         for value in values:
             asked = row(value, rows) if feeds is None else feeds
             arguments = (len(self.threads), asked, outputs, {"rows": rows, **options})
@@ -132,7 +136,8 @@ class Callers:
             self.threads.append(thread)
             before = self.entered
             thread.start()
-            wait_until(lambda before=before: self.entered > before)  # type: ignore[misc]
+            if not goes_alone:
+                wait_until(lambda before=before: self.entered > before)  # type: ignore[misc]
 
     @property
     def entered(self) -> float:
