@@ -64,6 +64,7 @@ def _record_error(span: Span, error: Exception) -> None:
     span.set_attribute("error.type", type(error).__name__)
     if isinstance(error, EndpointError):
         span.set_attribute("hybridmodel.attempts", error.attempts)
+        _record_shared(span, error.shared_request_id)
         if error.status is not None:
             span.set_attribute("http.response.status_code", error.status)
 
@@ -77,5 +78,12 @@ def _record_answer(span: Span, answer: Answer) -> None:
     span.set_attribute("hybridmodel.attempts", answer.attempts)
     span.set_attribute("http.response.status_code", 200)
     span.set_attribute("hybridmodel.request_id", answer.request_id)
+    _record_shared(span, answer.shared_request_id)
     if answer.model_version is not None:
         span.set_attribute("hybridmodel.model_version", answer.model_version)
+
+
+def _record_shared(span: Span, request_id: str | None) -> None:
+    """Name the request that went for several calls, as its own span does."""
+    if request_id is not None:
+        span.set_attribute("hybridmodel.shared_request_id", request_id)

@@ -23,6 +23,7 @@ from opentelemetry.util._once import Once
 from hybridmodel import EndpointRefused, EndpointUnavailable, HybridOnnxModel
 from hybridmodel.process.tracing import active_tracer
 from tests.support import models
+from tests.support.callers import Callers, Held, client
 from tests.support.counting_server import CountingServer
 from tests.support.faulty import FaultyEndpoint, error, http
 
@@ -212,3 +213,31 @@ def test_the_span_of_a_coroutine_belongs_to_its_task(
     parents = [span.parent for span in found if span.name == "hybridmodel.predict"]
     assert len(handlers) == 12
     assert {parent.span_id for parent in parents if parent} == handlers
+
+
+def test_a_request_for_several_calls_is_linked_with_their_spans(
+    spans: InMemorySpanExporter,
+) -> None:
+    """It is a span of its own; the span of each call knows it, and it knows them."""
+    held, tracer = Held(), trace.get_tracer("application")
+    asking = client(held)
+    callers = Callers(asking)
+    callers.occupy(held)
+    outer = [tracer.start_span("predict"), tracer.start_span("predict")]
+    for value, span in enumerate(outer, 3):
+        with trace.use_span(span):
+            callers.call(value)
+    held.go()
+    shared = {answer.shared_request_id for answer in callers.answers()[2:]}
+    for span in outer:
+        span.end()
+    request, *calls = spans.get_finished_spans()
+    assert request.name == "hybridmodel.request"
+    assert request.kind is trace.SpanKind.CLIENT
+    assert dict(request.attributes or {}) == {
+        "hybridmodel.calls": 2,
+        "hybridmodel.rows": 2,
+        "hybridmodel.request_id": shared.pop(),
+    }
+    assert [link.context for link in request.links] == [span.context for span in calls]
+    assert [link.context for span in calls for link in span.links] == [request.context] * 2

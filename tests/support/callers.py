@@ -6,6 +6,7 @@ that call one client, and keep what each of them got.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -131,8 +132,9 @@ class Callers:
         """
         for value in values:
             asked = row(value, rows) if feeds is None else feeds
-            arguments = (len(self.threads), asked, outputs, {"rows": rows, **options})
-            thread = threading.Thread(target=self._run, args=arguments, name="caller", daemon=True)
+            arguments = (self._run, len(self.threads), asked, outputs, {"rows": rows, **options})
+            run = contextvars.copy_context().run
+            thread = threading.Thread(target=run, args=arguments, name="caller", daemon=True)
             self.threads.append(thread)
             before = self.entered
             thread.start()

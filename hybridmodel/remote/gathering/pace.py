@@ -14,7 +14,8 @@ _ALIKE, _LONGER = 1.5, 2.0
 """A request took about the shortest time, or much longer."""
 
 _DRIFT = 1.01
-"""The shortest time is forgotten so fast, since servers change."""
+"""The shortest time is forgotten so fast, since servers change; but only while few requests are
+under way, or the time that many take together would become the measure."""
 
 
 class Pace:
@@ -32,7 +33,8 @@ class Pace:
 
     def note(self, took_s: float, running: int, most: int) -> None:
         """Note the time of an answered request, which ran with others, itself included."""
-        shortest_s = min(took_s, _DRIFT * self._shortest_s or took_s)
+        drift = _DRIFT if self._at_a_time < _LEAST + 1 else 1.0
+        shortest_s = min(took_s, drift * self._shortest_s or took_s)
         self._shortest_s = shortest_s
         if took_s > _LONGER * shortest_s:
             self._at_a_time = max(_LEAST, self._at_a_time - 1 / self._at_a_time)
