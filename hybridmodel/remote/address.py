@@ -22,7 +22,7 @@ UNIX = "unix"
 _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,5}))?")
 _PLAIN_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
-_UNIX = re.compile(r"unix:(?://(?=/))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
+_UNIX = re.compile(r"unix:(?://(?=/))?(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 
 _LONGEST_PREFIX = 256
 _LONGEST_HOST = 253
@@ -103,7 +103,7 @@ def read_address(uri: Any) -> Address:
 
 
 def _socket(path: str) -> Address:
-    if len(path) > _LONGEST_SOCKET or not _PLAIN_PREFIX.fullmatch(path):
+    if not 0 < len(path) <= _LONGEST_SOCKET or not _PLAIN_PREFIX.fullmatch(path):
         raise ConfigurationError(
             "uri is not unix:///PATH with the absolute path of a socket: at most "
             f"{_LONGEST_SOCKET} letters, digits and '.', '_', '~', '-' between single slashes, "

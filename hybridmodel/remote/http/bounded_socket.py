@@ -34,6 +34,9 @@ _AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
 _LONGEST_RECEIVE = struct.pack("@ll", 0, int(LONGEST_WAIT_S * 1e6))
 """A ``struct timeval``."""
 
+_BEGUN = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
+"""What connecting says before it is decided; on Windows the second."""
+
 _FULL_PAUSE_S = 0.005
 """Until the next attempt where too many wait for a Unix socket's server already."""
 
@@ -55,13 +58,12 @@ class BoundedSocket:
 
     def connect(self, address: Any, deadline: Deadline) -> None:
         """Connect to an address of `socket.getaddrinfo`; after an error the socket is useless."""
-        begun = self._begin(address, deadline)
-        if begun == 0:
-            return
-        # Writable once it is decided; until then nothing is known but that it has begun.
-        while not self._ready(_WRITE, deadline.check(_CONNECTING)):
-            pass
-        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        error = self._begin(address, deadline)
+        if error in _BEGUN:
+            # Writable once it is decided; until then nothing is known but that it has begun.
+            while not self._ready(_WRITE, deadline.check(_CONNECTING)):
+                pass
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
 
@@ -110,13 +112,13 @@ class BoundedSocket:
         self._socket.close()
 
     def _begin(self, address: Any, deadline: Deadline) -> int:
-        """Begin to connect; return 0 if that is done already."""
+        """Begin to connect; return 0 if that is done already, else the number of the error."""
         self._socket.setblocking(False)
         try:
             while True:
                 deadline.check(_CONNECTING)
                 begun = self._socket.connect_ex(address)
-                # A Unix socket that has no room does not even begin.
+                # A Unix socket that has no room has not even begun.
                 if begun != errno.EAGAIN or self._socket.family != getattr(socket, "AF_UNIX", -1):
                     return begun
                 sleep(min(_FULL_PAUSE_S, deadline.remaining_s()))
