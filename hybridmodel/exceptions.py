@@ -65,6 +65,8 @@ class EndpointError(HybridModelError):
         Requests that the call sent, or tried to send; 0 if it failed before.
     request_id : str or None
         The id that the request carried; servers log it.
+    shared_request_id : str or None
+        The id of the request that took the rows of several calls together; then servers log this.
     hint : str
         What may help, or empty.
     fault : str or None
@@ -73,6 +75,7 @@ class EndpointError(HybridModelError):
 
     hint: str = ""
     fault: str | None = None
+    shared_request_id: str | None = None
 
     def __init__(
         self,
@@ -100,6 +103,8 @@ class EndpointError(HybridModelError):
         context = [f"{self.attempts} requests"] if self.attempts > 1 else []
         if self.request_id and self.attempts:
             context.append(f"request id {self.request_id}")
+            if self.shared_request_id:
+                context.append(f"sent with others as {self.shared_request_id}")
         return f"{where}{self.message}" + (f" [{', '.join(context)}]" if context else "")
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.answer import Answer, with_provenance
+from hybridmodel.asynchronous import AsyncCalls
 from hybridmodel.data.answer import set_elapsed
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from hybridmodel.routing.audit import Audit
 
 
-class HybridOnnxModel:
+class HybridOnnxModel(AsyncCalls):
     """An ONNX model that runs locally, or at an endpoint that serves it or a larger model.
 
     It is safe to share between threads; sessions and connections are made on first use, once in
@@ -174,8 +175,7 @@ class HybridOnnxModel:
         output : str, optional
             The only output to return.
         timeout : float, optional
-            Total time in seconds for the endpoint; default is the endpoint's. It cannot interrupt
-            a local run.
+            Total seconds for the endpoint; default is the endpoint's. A local run has no limit.
         provenance : bool, default=False
             Add the ``route``, ``score`` and ``reason`` of each row.
 

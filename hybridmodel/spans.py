@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from hybridmodel.exceptions import EndpointError
+from hybridmodel.remote.address import UNIX, Place, read_address
 from hybridmodel.switch import LOCAL
 
 if TYPE_CHECKING:
@@ -50,22 +50,21 @@ def predicting(
 def _server(endpoint: Endpoint | None) -> dict[str, Any]:
     if endpoint is None:
         return {}
-    return {**_server_of(endpoint.uri), "hybridmodel.model_name": endpoint.served_name}
+    return {**_server_of(endpoint.place), "hybridmodel.model_name": endpoint.served_name}
 
 
-def _server_of(url: str) -> dict[str, Any]:
+def _server_of(place: Place) -> dict[str, Any]:
     """Return where a server is; of several endpoints, it is known once one has answered."""
-    uri = urlsplit(url)
-    return {
-        "server.address": uri.hostname,
-        "server.port": uri.port or (443 if uri.scheme == "https" else 80),
-    }
+    # The conventions of OpenTelemetry: a socket has its path as address, and no port.
+    port = {} if place.scheme == UNIX else {"server.port": place.port}
+    return {"server.address": place.host, **port}
 
 
 def _record_error(span: Span, error: Exception) -> None:
     span.set_attribute("error.type", type(error).__name__)
     if isinstance(error, EndpointError):
         span.set_attribute("hybridmodel.attempts", error.attempts)
+        _record_shared(span, error.shared_request_id)
         if error.status is not None:
             span.set_attribute("http.response.status_code", error.status)
 
@@ -80,6 +79,13 @@ def _record_answer(span: Span, answer: Answer) -> None:
     span.set_attribute("http.response.status_code", 200)
     span.set_attribute("hybridmodel.request_id", answer.request_id)
     if answer.endpoint is not None:
-        span.set_attributes(_server_of(answer.endpoint))
+        span.set_attributes(_server_of(read_address(answer.endpoint.partition("/v2/")[0]).place))
+    _record_shared(span, answer.shared_request_id)
     if answer.model_version is not None:
         span.set_attribute("hybridmodel.model_version", answer.model_version)
+
+
+def _record_shared(span: Span, request_id: str | None) -> None:
+    """Name the request that went for several calls, as its own span does."""
+    if request_id is not None:
+        span.set_attribute("hybridmodel.shared_request_id", request_id)

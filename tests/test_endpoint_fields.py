@@ -23,7 +23,9 @@ READ = {"binary": True, "max_batch_size": 64}
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_command_line_reads_every_field(name: str) -> None:
     """A text becomes what the class takes, and an empty one None."""
-    text = TEXTS.get(name, str(DEFAULTS[name]).replace("False", "false"))
+    text = TEXTS.get(
+        name, re.sub("^(True|False)$", lambda found: found[0].lower(), str(DEFAULTS[name]))
+    )
     expected: Any = READ.get(name, text if name in TEXTS else DEFAULTS[name])
     (found,) = read_config([f"{name}={text}"]).values()
     assert (found, type(found)) == (expected, type(expected))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -22,6 +23,8 @@ from opentelemetry.util._once import Once
 from hybridmodel import EndpointRefused, EndpointUnavailable, HybridOnnxModel
 from hybridmodel.process.tracing import active_tracer
 from tests.support import models
+from tests.support.callers import Callers, Held, client
+from tests.support.counting_server import CountingServer
 from tests.support.faulty import FaultyEndpoint, error, http
 
 X = np.ones((3, 4), np.float32)
@@ -182,3 +185,59 @@ def test_nothing_of_opentelemetry_is_imported_unless_somebody_else_did() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("coalesce_rows", [0, 16])
+def test_the_span_of_a_coroutine_belongs_to_its_task(
+    coalesce_rows: int, spans: InMemorySpanExporter
+) -> None:
+    """Calls that wait at the same time have each the parent that is current in its own task."""
+    tracer = trace.get_tracer("application")
+    server = CountingServer(models.linear(), hold_s=0.02)
+
+    async def handle(model: HybridOnnxModel, number: int) -> None:
+        with tracer.start_as_current_span("handle", attributes={"number": number}) as outer:
+            await model.apredict(X, use_azure=True)
+            assert trace.get_current_span() is outer
+
+    async def many(model: HybridOnnxModel) -> None:
+        await asyncio.gather(*(handle(model, number) for number in range(12)))
+
+    with HybridOnnxModel(
+        models.linear(), endpoint=server.endpoint(coalesce_rows=coalesce_rows)
+    ) as model:
+        asyncio.run(many(model))
+    server.close()
+    found = spans.get_finished_spans()
+    handlers = {span.context.span_id for span in found if span.name == "handle" and span.context}
+    parents = [span.parent for span in found if span.name == "hybridmodel.predict"]
+    assert len(handlers) == 12
+    assert {parent.span_id for parent in parents if parent} == handlers
+
+
+def test_a_request_for_several_calls_is_linked_with_their_spans(
+    spans: InMemorySpanExporter,
+) -> None:
+    """It is a span of its own; the span of each call knows it, and it knows them."""
+    held, tracer = Held(), trace.get_tracer("application")
+    asking = client(held)
+    callers = Callers(asking)
+    callers.occupy(held)
+    outer = [tracer.start_span("predict"), tracer.start_span("predict")]
+    for value, span in enumerate(outer, 3):
+        with trace.use_span(span):
+            callers.call(value)
+    held.go()
+    shared = {answer.shared_request_id for answer in callers.answers()[2:]}
+    for span in outer:
+        span.end()
+    request, *calls = spans.get_finished_spans()
+    assert request.name == "hybridmodel.request"
+    assert request.kind is trace.SpanKind.CLIENT
+    assert dict(request.attributes or {}) == {
+        "hybridmodel.calls": 2,
+        "hybridmodel.rows": 2,
+        "hybridmodel.request_id": shared.pop(),
+    }
+    assert [link.context for link in request.links] == [span.context for span in calls]
+    assert [link.context for span in calls for link in span.links] == [request.context] * 2

@@ -58,6 +58,6 @@ def _sent(permission: Permission, secret: str | None) -> Sent:
     elif ground is not None:
         granted, why = True, ground
     else:
-        asked = secret is None and not permission.place.is_plain
+        asked = secret is None and not permission.place.is_guarded
         granted, why = False, _ASKED if asked else _REFUSED
     return Sent(what=secret or "data", grant=grant, granted=granted, why=why, is_set=is_set)

@@ -41,6 +41,9 @@ class Answer:
         Id of the request, which also is in the server's logs.
     endpoint : str or None
         URL of the model at the endpoint that answered, of several the one that did.
+    shared_request_id : str or None
+        Id of the request that took the rows of several calls together, which then is in the
+        server's logs instead (``coalesce_rows``).
     routes : ndarray of str, shape (n,)
         The route of each row: ``"local"`` or ``"azure"``.
     scores : ndarray of float64, shape (n,), or None
@@ -58,6 +61,7 @@ class Answer:
     model_version: str | None = None
     request_id: str | None = None
     endpoint: str | None = field(default=None, kw_only=True)
+    shared_request_id: str | None = field(default=None, kw_only=True)
     scores: Array | None = field(default=None, repr=False, kw_only=True)
     # `routes` and `reasons` are made from these when they are read, which saves 1.3 µs per call.
     row_count: int = field(default=1, repr=False, kw_only=True)

@@ -10,12 +10,14 @@ import logging
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hybridmodel.data.arrow import Container, read, read_plain, speaks_arrow
 from hybridmodel.data.casting import NUMBERS, cast, cast_column
+from hybridmodel.data.extent import is_large
 from hybridmodel.data.inputs import (
     from_array_like,
     from_column,
@@ -27,6 +29,7 @@ from hybridmodel.data.outputs import columns_of, is_lone_column, to_pandas
 from hybridmodel.data.plain import Table
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import InputMismatch
+from hybridmodel.process.loops import apart, current_loop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +79,8 @@ class Binding:
 
         Raises `InputMismatch`, which names the input or column, what came and what was expected.
         """
+        if current_loop() is not None and is_large(data):
+            return apart(partial(self.bind, data))  # There is no loop in the thread.
         if isinstance(data, np.ndarray):
             return self._bind_array(data)
         if _is_pandas(data, "DataFrame"):

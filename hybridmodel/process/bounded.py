@@ -11,11 +11,12 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from typing import TypeVar
 
+from hybridmodel.process.loops import wait_for
 from hybridmodel.process.per_process import PerProcess, reset_in_child
+from hybridmodel.process.tickets import Ticket
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class Crew:
 
     def reset(self) -> None:
         """Forget all threads, because a forked child has none of them."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiting: list[Ticket[None]] = []
         self._threads: set[threading.Thread] = set()
 
     @property
@@ -61,21 +63,24 @@ class Crew:
         until = time.monotonic() + wait_s
         run = contextvars.copy_context().run
         thread = threading.Thread(target=self._run, args=(run, work), name=name, daemon=True)
-        with self._changed:
-            while not self._has_room():
-                left_s = until - time.monotonic()
-                if left_s <= 0:
-                    return False
-                self._changed.wait(min(left_s, _LONGEST_S))
-            self._threads.add(thread)
-            thread.start()
-        return True
+        while True:
+            room: Ticket[None] = Ticket()
+            with self._lock:
+                if self._has_room():
+                    self._threads.add(thread)
+                    thread.start()
+                    return True
+                self._waiting.append(room)
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return False
+            room.wait(min(left_s, _LONGEST_S))
 
     def leave(self) -> None:
         """Free the place of this thread, which is about to end."""
-        with self._changed:
+        with self._lock:
             self._threads.discard(threading.current_thread())
-            self._changed.notify()
+        self._tell()
 
     def _has_room(self) -> bool:
         if len(self._threads) >= self.most:
@@ -86,8 +91,14 @@ class Crew:
         try:
             run(work)
         finally:
-            with self._changed:
-                self._changed.notify()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let those who wait for room look again."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for room in waiting:
+            room.set_result(None)
 
 
 _crews: weakref.WeakValueDictionary[tuple[str, int], Crew] = weakref.WeakValueDictionary()
@@ -146,10 +157,7 @@ def call_with_timeout(
 def _result(future: Future[T], until: float, timeout_s: float) -> T:
     while True:
         left_s = until - time.monotonic()
-        try:
-            return future.result(max(0.0, min(left_s, _LONGEST_S)))
-        except FutureTimeout:
-            if future.done():
-                return future.result()
-            if left_s <= 0:
-                raise NotDone(f"not done within {timeout_s:g} s") from None
+        if wait_for(future, left_s):
+            return future.result()
+        if left_s <= 0:
+            raise NotDone(f"not done within {timeout_s:g} s")

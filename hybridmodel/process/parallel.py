@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from hybridmodel.process.bounded import Crew
+from hybridmodel.process.tickets import Ticket
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,25 +58,32 @@ class _Shared:
         self.ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         self._left = left
         self._taking = threading.Lock()
+        self._came: Ticket[None] = Ticket()
 
     def take(self) -> Any:
         with self._taking:
             return _NONE_LEFT if self.stopped.is_set() else next(self._left, _NONE_LEFT)
 
+    def put(self, result: Any, error: BaseException | None) -> None:
+        self.ended.put((result, error))
+        self._came.set_result(None)
+
     def next_end(self) -> tuple[Any, BaseException | None]:
         while True:
-            try:
-                return self.ended.get(timeout=_LONGEST_S)
-            except queue.Empty:
-                continue
+            # Before looking: what ends afterwards resolves this one.
+            came: Ticket[None] = Ticket()
+            self._came = came
+            with suppress(queue.Empty):
+                return self.ended.get_nowait()
+            came.wait(_LONGEST_S)
 
 
 def _work(function: Callable[[Any], Any], shared: _Shared) -> None:
     try:
         for item in iter(shared.take, _NONE_LEFT):
-            shared.ended.put((function(item), None))
+            shared.put(function(item), None)
     except BaseException as error:  # noqa: BLE001 - raised where the results are taken
         shared.stopped.set()
-        shared.ended.put((None, error))
+        shared.put(None, error)
     else:
-        shared.ended.put((_NONE_LEFT, None))
+        shared.put(_NONE_LEFT, None)

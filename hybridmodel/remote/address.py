@@ -16,12 +16,19 @@ from hybridmodel.exceptions import ConfigurationError
 
 PORTS = {"https": 443, "http": 80}
 
+UNIX = "unix"
+"""The scheme of a socket that is a file of this machine."""
+
 _TAILS = re.compile(r"(?:/score|/v2(?:/.*)?)$")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,5}))?")
 _PLAIN_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+_UNIX = re.compile(r"unix:(?://(?=/))?(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 
 _LONGEST_PREFIX = 256
 _LONGEST_HOST = 253
+_LONGEST_SOCKET = 107
+"""Linux takes no longer path for a socket."""
+
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -29,9 +36,8 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 class Place(NamedTuple):
     """Where something may be sent; equal only to a place that is the same in every part.
 
-    `host` is what `normal_host` returns, or the path of a ``unix`` socket, whose `port` is 0;
-    grants for sockets are accepted although nothing uses them yet. `prefix` is the path before
-    ``/v2``.
+    `host` is what `normal_host` returns, or the path of a `UNIX` socket, whose `port` is 0.
+    `prefix` is the path before ``/v2``.
     """
 
     scheme: str
@@ -40,8 +46,8 @@ class Place(NamedTuple):
     prefix: str
 
     def __str__(self) -> str:
-        if self.scheme == "unix":
-            return f"unix:{self.host}"
+        if self.scheme == UNIX:
+            return f"{UNIX}:{self.host}"
         host = in_url(self.host)
         if self.scheme == "http":
             return f"http://{host}:{self.port}{self.prefix}"
@@ -49,13 +55,21 @@ class Place(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether it is a port of this machine; a socket, which is a file, is not."""
         return is_loopback(self.host)
 
     @property
     def is_plain(self) -> bool:
         """Whether what is sent there can be read on its way."""
         return self.scheme == "http" and not self.is_loopback
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether what a saved model names there gets no data that nobody has granted.
+
+        Behind a path, which costs nobody anything to write, any service of this machine may listen.
+        """
+        return self.is_plain or self.scheme == UNIX
 
     @property
     def can_be_named(self) -> bool:
@@ -74,9 +88,13 @@ class Address(NamedTuple):
 def read_address(uri: Any) -> Address:
     """Read an address as people write it, without a query, a final ``/score`` and ``/v2``.
 
-    Raises `ConfigurationError` for anything else, and does not show what might be a password.
+    ``unix:///path`` and ``unix:/path`` name the socket with exactly this path. Raises
+    `ConfigurationError` for anything else, and does not show what might be a password.
     """
-    scheme, host, port, path = _parsed(uri)
+    socket = _UNIX.fullmatch(text := _legible(uri))
+    if socket is not None:
+        return _socket(socket["path"])
+    scheme, host, port, path = _parsed(text)
     path = _TAILS.sub("", path.rstrip("/")).rstrip("/")
     path = quote(path, safe="/%:!$&'()*+,;=~-._")
     shown = f"{in_url(host)}{'' if port is None else f':{port}'}"
@@ -84,8 +102,18 @@ def read_address(uri: Any) -> Address:
     return Address(f"{scheme}://{shown}{path}", place)
 
 
-def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
-    scheme, mark, rest = _legible(uri).partition("://")
+def _socket(path: str) -> Address:
+    if not 0 < len(path) <= _LONGEST_SOCKET or not _PLAIN_PREFIX.fullmatch(path):
+        raise ConfigurationError(
+            "uri is not unix:///PATH with the absolute path of a socket: at most "
+            f"{_LONGEST_SOCKET} letters, digits and '.', '_', '~', '-' between single slashes, "
+            "without '..' and a slash at the end"
+        )
+    return Address(f"{UNIX}://{path}", Place(UNIX, path, 0, ""))
+
+
+def _parsed(text: str) -> tuple[str, str, int | None, str]:
+    scheme, mark, rest = text.partition("://")
     # Without query and fragment.
     authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     scheme = scheme.lower()
@@ -93,7 +121,7 @@ def _parsed(uri: Any) -> tuple[str, str, int | None, str]:
         known = re.fullmatch(r"[a-z][a-z0-9+.-]{0,15}", scheme) if mark else None
         raise ConfigurationError(
             "uri is an https:// address such as https://name.region.inference.ml.azure.com, "
-            f"not {scheme if known else 'one without a scheme'}"
+            f"not {scheme if known else 'one without a scheme'}; unix:///PATH names a socket"
         )
     if not authority.isascii():
         raise ConfigurationError(f"uri has the host {authority!r}; write it as DNS does, with xn--")

@@ -7,21 +7,26 @@ No I/O and no threads. Rows that do not fit into one request are cut into chunks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from hybridmodel.data.tensors import WILDCARD, Array, ModelSpec, TensorSpec, format_shape
 from hybridmodel.exceptions import EndpointTimeout, ProtocolError
+from hybridmodel.process.loops import apart, current_loop
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, shown
 from hybridmodel.remote.wire.layouts import read_response
-from hybridmodel.remote.wire.tensor_data import Slot, fill
+from hybridmodel.remote.wire.tensor_data import Buffer, Slot, fill
 
 _BYTES_PER_S = 20e6
 """How fast a slow machine reads JSON."""
+
+_LONG_BYTES = 1 << 16
+"""More JSON than this is not read on an event loop, which it would hold up for milliseconds."""
 
 _UNKNOWN_BYTES = 1 << 26
 """The largest JSON answer where the model does not tell the size; Triton takes no more either."""
@@ -30,17 +35,26 @@ _VALUES, _VALUES_PER_TENSOR = 1000, 32
 _NUMBER_BYTES = 64
 """The most for a number with its comma, or the brackets of a list, each on its own line."""
 
+Written = Mapping[str, Callable[[], Buffer]]
+"""Reads each output that a server may have written beside its answer, once."""
+
 OutputsRead = tuple[dict[str, Array], str | None, tuple[str, ...]]
 """The outputs and the version of the model, or how the answer differs from what was expected."""
 
 
-def read_answer(call: Call, reply: Reply, spec: ModelSpec, limit: JsonLimit) -> OutputsRead:
+def read_answer(
+    call: Call, reply: Reply, spec: ModelSpec, limit: JsonLimit, written: Written | None = None
+) -> OutputsRead:
     """Read a reply to a call, if it is what the local model could have answered.
+
+    Outputs of which it says neither where nor what they are, are read from what was `written`.
 
     JSON is read in one go, so it is refused with `EndpointTimeout` where the time is too short for
     it. The arrays are views of the reply's tensors, which must not be used again.
     """
     deadline, size_bytes = call.deadline, len(reply.header)
+    if size_bytes > _LONG_BYTES and current_loop() is not None:
+        return apart(partial(read_answer, call, reply, spec, limit))
     if size_bytes > JSON_BYTES and size_bytes / _BYTES_PER_S > deadline.remaining_s():
         raise EndpointTimeout(
             f"{size_bytes} bytes of JSON came, and reading them takes longer than is left of the "
@@ -52,8 +66,26 @@ def read_answer(call: Call, reply: Reply, spec: ModelSpec, limit: JsonLimit) -> 
     if found := _differences(layout.slots, spec, call):
         return {}, None, found
     alive = partial(deadline.check, "reading the answer")
+    if written:
+        return _with_written(layout.slots, reply, written, alive), layout.model_version, ()
     arrays = fill(layout.slots.values(), reply.tensors, "output", alive)
     return arrays, layout.model_version, ()
+
+
+def _with_written(
+    slots: Mapping[str, Slot], reply: Reply, written: Written, alive: Callable[[], object]
+) -> dict[str, Array]:
+    """Read outputs behind the answer, and beside it."""
+    apart = {
+        slot.name: written[slot.name]()
+        for slot in slots.values()
+        if slot.size_bytes is None and slot.data is None and slot.name in written
+    }
+    inside = [slot for slot in slots.values() if slot.name not in apart]
+    arrays = fill(inside, reply.tensors, "output", alive)
+    for name, data in apart.items():
+        arrays |= fill([replace(slots[name], size_bytes=len(data))], data, "output", alive)
+    return arrays
 
 
 def _differences(came: Mapping[str, Slot], spec: ModelSpec, call: Call) -> tuple[str, ...]:

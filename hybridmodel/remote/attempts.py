@@ -15,6 +15,7 @@ from hybridmodel.exceptions import EndpointError, RateLimited
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.per_process import PerProcess, reset_in_child
+from hybridmodel.process.workers import Workers
 from hybridmodel.remote.breaker import Breaker
 from hybridmodel.remote.concurrency import ConcurrencyLimiter, Permit
 from hybridmodel.remote.endpoint_base import Endpoint
@@ -85,6 +86,11 @@ class RetryBudget:
             self._tenths -= 10
             return True
 
+    @property
+    def spare(self) -> int:
+        """The number of tokens that may be taken now."""
+        return -(-(2 * self._tenths - self._most_tenths) // 20)
+
     def record_success(self) -> None:
         """Note a good answer."""
         if self._tenths < self._most_tenths:
@@ -102,6 +108,7 @@ class EndpointState:
         self.budget = RetryBudget()
         self.hedging = Crew(endpoint.max_in_flight)
         self.chunks = Crew(_THREADS_FOR_EACH * endpoint.max_in_flight)
+        self.senders = Workers(endpoint.max_in_flight, "hybridmodel-sender")
         reset_in_child(self)
 
     def reset(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -23,6 +24,7 @@ from hybridmodel.exceptions import (
     ProtocolError,
     SpecMismatch,
 )
+from hybridmodel.process import loops
 from hybridmodel.process.bounded import Crew
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.parallel import map_unordered
@@ -30,12 +32,14 @@ from hybridmodel.remote import answers
 from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
 from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.exchange import Call, Exchanger, new_request_id
+from hybridmodel.remote.gathering.gatherer import Gatherer
 from hybridmodel.remote.http.transport import PooledTransport, Transport
 from hybridmodel.remote.resilience import Clock, Deadline
+from hybridmodel.remote.shared_memory.sharing import sharing_with
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.trust.redirection import redirected
 from hybridmodel.remote.wire.layouts import decode_metadata
-from hybridmodel.remote.wire.protocol import encode_request
+from hybridmodel.remote.wire.protocol import Message, encode_request
 from hybridmodel.remote.wire.tensor_data import not_in_json
 from hybridmodel.switch import AZURE
 
@@ -66,7 +70,7 @@ class EndpointClient:
         *,
         make_transport: Callable[[Any], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = loops.sleep,
         clock: Clock = time.monotonic,
         state: EndpointState | None = None,
     ) -> None:
@@ -78,6 +82,12 @@ class EndpointClient:
         policy = policy or RetryPolicy(endpoint.max_attempts)
         self._retrier = Retrier(self._exchanger, self._state, self._counters, policy, sleep)
         self._sizes = RequestSizes(endpoint, self._exchanger.max_batch_size, clock)
+        self._gatherer: Gatherer | None = None
+        if endpoint.coalesce_rows:
+            self._gatherer = Gatherer(spec, self._exchanger, self._state, self._sizes, clock)
+        self._sharing = sharing_with(endpoint, spec, self._exchanger, clock)
+        if self._sharing is not None:
+            weakref.finalize(self, self._sharing.close_later).atexit = False
         self._infer_url = f"{endpoint.model_url}/infer"
         self._limit = lru_cache(64)(partial(answers.answer_limit, spec))
         self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
@@ -191,11 +201,12 @@ class EndpointClient:
             return False
         return True
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Count what happened in this process; names are explained in `HybridOnnxModel.stats`."""
         state = self._state
         return {
             **self._counters.totals(),
+            **({} if self._gatherer is None else self._gatherer.stats()),
             "circuit_open": int(state.breaker.is_open),
             "in_flight": state.limiter.running,
             "in_flight_limit": state.limiter.limit,
@@ -203,24 +214,44 @@ class EndpointClient:
 
     def close(self) -> None:
         """Close the connections of this process; the next call opens others."""
+        if self._sharing is not None:
+            self._sharing.close()
         self._exchanger.close()
+        self._state.senders.close()
 
     def __repr__(self) -> str:
         return f"EndpointClient({self.endpoint!r})"
 
     def _ask(self, call: Call) -> Answer:
-        """Ask for all rows in one request."""
+        """Ask for all rows in one request, which other calls may share."""
+        if self._gatherer is None:
+            return self._ask_alone(call)
+        return self._gatherer.ask(call, self._ask_alone)
+
+    def _ask_alone(self, call: Call) -> Answer:
+        """Ask for all rows in a request for them."""
         binary = self._speaks_binary(call)
         request_id = call.request_id or ""
         message = encode_request(call.feeds, call.outputs, request_id=request_id, binary=binary)
         limit = self._limit(call.outputs, call.rows, binary)
 
-        def send(call: Call) -> tuple[answers.OutputsRead, int]:
+        def exchange(
+            call: Call, message: Message, written: answers.Written | None = None
+        ) -> tuple[answers.OutputsRead, int]:
             reply = self._exchanger.exchange(call, self._infer_url, message, limit.size_bytes)
             try:
-                return answers.read_answer(call, reply, self._spec, limit), reply.attempts
+                return answers.read_answer(call, reply, self._spec, limit, written), reply.attempts
             except ProtocolError as error:
                 raise self._exchanger.with_context(call, error, reply) from None
+
+        def send(call: Call) -> tuple[answers.OutputsRead, int]:
+            if self._sharing is None or not binary:
+                return exchange(call, message)
+            read, in_vain = self._sharing.ask(call, exchange)
+            if read is not None:
+                return read, in_vain
+            read, requests = exchange(call, message)
+            return read, requests + in_vain
 
         try:
             (arrays, version, found), attempts = self._retrier.run(call, send)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hybridmodel.process.per_process import reset_in_child
+from hybridmodel.process.tickets import Ticket
 from hybridmodel.remote.faults import NO_PERMIT, new_error
 from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
 
@@ -32,7 +33,7 @@ class Permit:
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
-        self.called: threading.Lock | None = None
+        self.called: Ticket[None] | None = None
         self.over = False
         self.round = 0
 
@@ -115,8 +116,7 @@ class ConcurrencyLimiter:
             self._limit = min(float(self._most), self._limit + 1 / self._limit)
 
     def _wait(self, permit: Permit, waits: bool) -> None:
-        called = threading.Lock()
-        called.acquire()
+        called: Ticket[None] = Ticket()
         permit.called = called
         with self._lock:
             self._waiting.append(permit)
@@ -128,13 +128,13 @@ class ConcurrencyLimiter:
                     f"of {self.limit} requests at a time to end",
                 )
 
-    def _has_come(self, permit: Permit, called: threading.Lock, waits: bool) -> bool:
+    def _has_come(self, permit: Permit, called: Ticket[None], waits: bool) -> bool:
         """Wait a while for the permit, and tell whether it came, even if nobody said so."""
         with self._lock:
             self._call_next()
             if permit in self._running:
                 return True
-        return called.acquire(timeout=min(permit.deadline.remaining_s(), waits * LONGEST_WAIT_S))
+        return called.wait(min(permit.deadline.remaining_s(), waits * LONGEST_WAIT_S))
 
     def _call_next(self) -> None:
         if self._waiting and len(self._running) >= self.limit:
@@ -146,4 +146,4 @@ class ConcurrencyLimiter:
             self._running.add(permit)
             self._waiting.popleft()
             if permit.called is not None:
-                permit.called.release()
+                permit.called.set_result(None)

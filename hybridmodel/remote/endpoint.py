@@ -30,7 +30,7 @@ class TritonEndpoint(Endpoint):
     uri : str
         Base address, or an Azure Machine Learning ``scoring_uri``: a query, a final ``/score`` and
         anything from ``/v2`` on are dropped, another path prefix is kept. ``https``, unless the
-        host is this machine or `allow_http` is set.
+        host is this machine or `allow_http` is set. ``unix:///path`` is a socket of this machine.
     model_name : str
         Name on the server: for Triton, the folder in its model repository.
     model_version : str or None, default="1"
@@ -70,6 +70,12 @@ class TritonEndpoint(Endpoint):
     max_in_flight : int, default=16
         Requests at a time from one process; fewer after the endpoint answered 429, until it
         answers again. Waiting for a turn counts towards the time of a call.
+    coalesce_rows : int, default=0
+        At the most so many rows of calls that wait at the same time go together in one request; 0
+        sends each call by itself. For models that answer each row independently of the others.
+    shared_memory : bool, default=True
+        Hand large tensors to a server on a Unix socket, or one that this process started, in shared
+        memory where it takes that.
     breaker_failures : int or None, default=5
         Requests that fail one after the other before the endpoint is left alone for a while; None
         always asks it.
@@ -102,6 +108,8 @@ class TritonEndpoint(Endpoint):
     max_batch_size: int | None = None
     max_request_bytes: int = 1 << 26
     max_in_flight: int = 16
+    coalesce_rows: int = 0
+    shared_memory: bool = True
     breaker_failures: int | None = 5
     breaker_reset_s: float = 10.0
     origin: Origin = field(default=CODE, compare=False, repr=False)
@@ -111,6 +119,7 @@ class TritonEndpoint(Endpoint):
         object.__setattr__(self, "model_version", _version(self.model_version))
         check_deployment(self.deployment)
         check_flag("binary", self.binary, optional=True)
+        check_flag("shared_memory", self.shared_memory)
         self._settle()
 
     @property

@@ -24,6 +24,7 @@ _COUNTS = {
     "max_batch_size": (1, 2**31 - 1),
     "max_request_bytes": (1, 2**31 - 1),
     "max_in_flight": (1, 64),
+    "coalesce_rows": (0, 65536),
     "breaker_failures": (1, 1000),
 }
 _OPTIONAL_COUNTS = ("max_batch_size", "breaker_failures")
@@ -95,6 +96,16 @@ class Endpoint(ABC):
     def binary(self) -> bool | None:
         """Whether the server takes binary tensors; None where it is to be asked."""
         return True
+
+    @property
+    def coalesce_rows(self) -> int:
+        """Most rows of several calls that go together in one request; 0 sends each by itself."""
+        return 0
+
+    @property
+    def shared_memory(self) -> bool:
+        """Whether large tensors may be handed to a server of this machine in shared memory."""
+        return False
 
     @property
     def api_path(self) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from hybridmodel.data.tensors import Array
@@ -28,11 +29,13 @@ from hybridmodel.remote.trust.key_sources import KeySource
 from hybridmodel.remote.trust.permission import permission_of
 from hybridmodel.remote.trust.variables import capped
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
-from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message
-from hybridmodel.remote.wire.tensor_data import Buffer
+from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message, body_headers
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request; without ``identity``, Triton would compress its answers."""
+
+_KINDS = 16
+"""Kinds of requests whose headers are kept; they differ in the length of the JSON part."""
 
 _SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
 _CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
@@ -97,7 +100,7 @@ class Exchanger:
         self._fit_versions: set[str] = set()
         # Kept, because it takes time to make; where `vars` does not show the keys.
         self._redaction = lru_cache(maxsize=1)(Redaction)
-        self._headers = {**_HEADERS, **endpoint.headers}
+        self._headers = lru_cache(_KINDS)(partial(_headers, endpoint))
 
     def begin(
         self,
@@ -140,20 +143,15 @@ class Exchanger:
             self._permission.check_request(url)
             if call.key is not None:
                 self._check_key()
-        headers = {**self._headers, **trace_context(), **(more_headers or {})}
-        if call.key is not None:
-            headers.update(self.endpoint.key_headers(call.key))
+        own = {**trace_context(), **(more_headers or {})}
         if call.request_id is not None:
-            headers["x-ms-client-request-id"] = call.request_id
-        body: tuple[Buffer, ...] = ()
-        if message is not None:
-            headers.update(message.headers)
-            body = (message.header, *message.tensors)
+            own["x-ms-client-request-id"] = call.request_id
         request = HttpRequest(
             method="GET" if message is None else "POST",
             url=url,
-            headers=headers,
-            body=body,
+            headers=self._headers(call.key, None if message is None else message.header_bytes),
+            own=own,
+            body=() if message is None else (message.header, *message.tensors),
             deadline=call.deadline,
             json_bytes=json_bytes,
             creates=creates,
@@ -260,6 +258,16 @@ class Exchanger:
                 self.endpoint.model_url,
                 self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
             )
+
+
+def _headers(endpoint: Endpoint, key: str | None, header_bytes: int | None) -> Mapping[str, str]:
+    """Return the headers that requests with this key, and a body of this kind, share."""
+    found = {**_HEADERS, **endpoint.headers}
+    if key is not None:
+        found.update(endpoint.key_headers(key))
+    if header_bytes is not None:
+        found.update(body_headers(header_bytes))
+    return MappingProxyType(found)
 
 
 def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:

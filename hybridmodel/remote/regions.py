@@ -114,14 +114,16 @@ class RegionsClient:
         deadline = self._deadline(timeout_s)
         return self._first(lambda client, part: client.metadata(part.timeout_s), deadline)[0]
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, float]:
         """Count what happened in this process: in all, and for each endpoint by its number."""
-        total: Counter[str] = Counter()
-        each: dict[str, int] = {}
+        total: dict[str, float] = Counter()
+        each: dict[str, float] = {}
         for number, client in enumerate(self.clients, 1):
             said = client.stats()
-            total.update(said)
+            total.update({name: total[name] + count for name, count in said.items()})
             each |= {f"{number}.{name}": count for name, count in said.items()}
+        if requests := total["gathered.requests"]:
+            each["gathered.calls_per_request"] = total["gathered.calls"] / requests
         return {**total, **each, **self._counters.totals()}
 
     def close(self) -> None:

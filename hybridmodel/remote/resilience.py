@@ -39,6 +39,12 @@ class Deadline:
             part._end = self.clock() + part.timeout_s
         return part
 
+    def another(self) -> Deadline:
+        """Return one that passes at the same moment, but does not end with this one."""
+        other = Deadline(self.timeout_s, self.clock)
+        other._end = self._end
+        return other
+
     def end(self) -> None:
         """Let it pass now: what goes on with it stops at its next step."""
         self._end = self.clock()

@@ -48,9 +48,18 @@ class RequestSizes:
 
     def rows_for(self, call: Call, rows: int) -> int:
         """Return how many of so many rows to send at a time; at least one."""
-        if self._rows < rows and self._learns_rows and self._clock() - self._asked_at >= _AGAIN_S:
-            self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
+        self._learn_again(call, rows)
         return self._fitting(call, rows)
+
+    def limits(self, call: Call, most: int) -> tuple[int, float]:
+        """Return how many rows, at most so many, and how many bytes calls may have together."""
+        self._learn_again(call, most)
+        return min(most, self._rows), self._bytes.now
+
+    def answered_together(self, size_bytes: int) -> None:
+        """Note that so many bytes of several calls were answered."""
+        if 2 * size_bytes > self._bytes.now:
+            self._bytes.answered()
 
     def request_rows(self, call: Call, rows: int) -> int:
         """Return how many rows like these may go at a time; the server was asked lately."""
@@ -74,6 +83,11 @@ class RequestSizes:
 
     def _fitting(self, call: Call, rows: int) -> int:
         return min(rows, self._rows, rows_within(call.feeds, rows, self._bytes.now))
+
+    def _learn_again(self, call: Call, rows: int) -> None:
+        """Ask the server again, after a while, if it took fewer rows than these."""
+        if self._rows < rows and self._learns_rows and self._clock() - self._asked_at >= _AGAIN_S:
+            self._learn(replace(call, deadline=call.deadline.part(_SHARE)))
 
     def _learn(self, call: Call, refused: int | None = None) -> None:
         """Ask the server how many rows it takes, one thread at a time, unless that was just done.

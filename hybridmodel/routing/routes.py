@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hybridmodel.data.answer import Answer
@@ -11,6 +12,8 @@ from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, SpecMismatch
 from hybridmodel.local.session import LocalSession
 from hybridmodel.process.counters import Counters
+from hybridmodel.process.loops import current_loop
+from hybridmodel.process.short_work import ShortWork
 from hybridmodel.remote.trust.variables import capped
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -48,6 +51,7 @@ class Routes:
         self.counters = counters
         self._session = session
         self._client = client
+        self._local_runs = ShortWork()
         self._all_by_row = all(item.batched for item in (*self.spec.inputs, *self.spec.outputs))
 
     def with_session(self, session: LocalSession) -> Routes:
@@ -91,7 +95,11 @@ class Routes:
     def run_local(self, request: Request, *, count: bool = True) -> dict[str, Array]:
         """Run the local model; `count` is False for outputs that no caller gets."""
         bound = request.bound
-        outputs = self._session.run(bound.feeds, request.names)
+        if current_loop() is None:
+            outputs = self._session.run(bound.feeds, request.names)
+        else:
+            run = partial(self._session.run, bound.feeds, request.names)
+            outputs = self._local_runs.run(bound.rows or 1, run)
         if count:
             self.counters.answered(LOCAL, bound.rows or 1)
         return outputs

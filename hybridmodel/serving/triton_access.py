@@ -7,12 +7,19 @@ program on this machine, and any page in a browser on it. So these parts of its 
 
 from __future__ import annotations
 
+import http.client
 import secrets
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import urllib3
 
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.supervisor import PLACEHOLDER
+
+_LONGEST_SOCKET = 100
+"""Linux takes 107 bytes for the path of a socket."""
 
 HEADER = "hybridmodel-control-key"
 """The HTTP header; gRPC's ends with it."""
@@ -40,6 +47,39 @@ class ControlKey:
 
     def __repr__(self) -> str:
         return "ControlKey()"
+
+
+def socket_in(folder: Path) -> str:
+    """Return the path of a server's Unix socket in its folder, if that is not too long."""
+    path = str(folder / "http")
+    if len(path) > _LONGEST_SOCKET:
+        raise ConfigurationError(
+            f"the folder for temporary files, {folder.parent}, has too long a name for a Unix "
+            "socket; set TMPDIR to a shorter one"
+        )
+    return path
+
+
+def ask_socket(
+    path: str,
+    method: str,
+    target: str,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = 5.0,
+) -> tuple[int, str]:
+    """Do what `ask` does, by a Unix socket."""
+    connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(timeout_s)
+        connection.sock.connect(path)
+        connection.request(method, target, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+    finally:
+        connection.close()
 
 
 def ask(

@@ -220,7 +220,7 @@ class FakeEndpoint:
         request = decode_request(*split_body(body, sent.headers.get(HEADER_LENGTH)))
         noted = FakeRequest(
             url=sent.url,
-            headers=sent.headers,
+            headers={**sent.headers, **sent.own},
             inputs={name: array.copy() for name, array in request.inputs.items()},
             outputs=tuple(request.outputs),
             at_s=self._script.now(),

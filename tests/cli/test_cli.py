@@ -104,6 +104,8 @@ def test_model_config_reaches_the_model(cli: Cli) -> None:
         "max_batch_size": 7,
         "max_request_bytes": 1 << 26,
         "max_in_flight": 16,
+        "coalesce_rows": 0,
+        "shared_memory": True,
         "breaker_failures": None,
         "breaker_reset_s": 2.5,
         "model_url": "https://example.test/v2/models/m",

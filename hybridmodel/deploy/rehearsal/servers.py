@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import secrets
-import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.serving.embedded import EmbeddedServer
 from hybridmodel.serving.model_config import CONFIG_FILE, MODEL_FILE
 from hybridmodel.serving.repository import through_python
+from hybridmodel.serving.triton_access import ask_socket, socket_in
 from hybridmodel.serving.triton_files import TRITON_VERSION, unsupported
 from hybridmodel.serving.triton_process import TritonProcess
 
@@ -25,10 +23,6 @@ SERVERS = ("auto", "triton", "embedded")
 
 _START_S = 120.0
 _ASK_S = 5.0
-_LONGEST_SOCKET = 100
-"""Linux takes 107 bytes for the path of a socket."""
-
-_SOCKET = "http"
 _ENVIRONMENT = "EXECUTION_ENV_PATH"
 
 Versions = Mapping[str, Mapping[str, Path]]
@@ -129,7 +123,7 @@ class TritonOnSocket(TritonProcess):
     def address(self) -> str:
         """The path of the socket; of the last one while it is not running."""
         if self._folder is not None:
-            self._last = str(self._folder / _SOCKET)
+            self._last = socket_in(self._folder)
         return self._last
 
     def _write_models(self, repository: Path) -> None:
@@ -138,12 +132,7 @@ class TritonOnSocket(TritonProcess):
 
     @contextmanager
     def _listening(self, folder: Path) -> Iterator[list[str]]:
-        path = str(folder / _SOCKET)
-        if len(path) > _LONGEST_SOCKET:
-            raise ConfigurationError(
-                f"the folder for temporary files, {tempfile.gettempdir()}, has too long a name "
-                "for a Unix socket; set TMPDIR to a shorter one"
-            )
+        path = socket_in(folder)
         yield [f"--http-address=unix:{path}", "--allow-grpc=false", "--model-control-mode=none"]
 
     def answers(self) -> bool:
@@ -151,17 +140,7 @@ class TritonOnSocket(TritonProcess):
         return self.is_running and self._is_ready()
 
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("localhost", timeout=_ASK_S)
-        try:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(_ASK_S)
-            connection.sock.connect(self.address)
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return ask_socket(self.address, "GET", "/v2/health/ready", timeout_s=_ASK_S)[0] == 200
 
 
 class Embedded:

@@ -8,6 +8,8 @@ goes over the network is done here, by `hybridmodel.remote.http.dial` and by
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -20,10 +22,19 @@ from hybridmodel.process.bounded import call_with_timeout, crew_for
 from hybridmodel.remote.address import in_url, is_loopback
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
 from hybridmodel.remote.http.connection import Connection
-from hybridmodel.remote.http.dial import Address, Connecting, Shared, addresses_of, dial
+from hybridmodel.remote.http.dial import (
+    Address,
+    Connecting,
+    Shared,
+    addresses_of,
+    dial,
+    unix_address,
+)
 from hybridmodel.remote.http.http1 import Head, HeadReader, encode_head
 from hybridmodel.remote.http.tls import Stream, TlsStream
 from hybridmodel.remote.resilience import Deadline
+
+_LISTENS = "does the server run, and listen there"
 
 _MOST_CONNECTING = 32
 """Threads for one host behind a SOCKS proxy, which may block each of them."""
@@ -78,6 +89,22 @@ def connect_within(
         raise
     for_proxy = {} if route.tunnel else route.headers
     return Connection(stream, route.prefix, {"Host": parts.netloc, **for_proxy})
+
+
+def connect_to_socket(base: str, path: str, deadline: Deadline, timeout_s: float) -> Connection:
+    """Connect to a Unix socket in a bounded time; no proxy and no name server has a part in it.
+
+    The URLs of requests begin with `base`. Raises what `connect_within` does, and OSError that
+    names the path.
+    """
+    try:
+        stream = dial((unix_address(path),), Connecting(deadline, timeout_s))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        hint = "may this user open it" if error.errno == errno.EACCES else _LISTENS
+        raise OSError(error.errno, f"{os.strerror(error.errno)}: {path}; {hint}?") from error
+    return Connection(stream, "", {"Host": "localhost"}, base)
 
 
 def _begun(route: Route, deadline: Deadline) -> BoundedSocket:

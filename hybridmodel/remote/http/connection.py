@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hybridmodel.exceptions import ProtocolError
-from hybridmodel.remote.http.http1 import ChunkedBody, Head, HeadReader, encode_head
+from hybridmodel.remote.http.http1 import ChunkedBody, Head, HeadReader, head_start, header_lines
 from hybridmodel.remote.http.tls import Stream
 from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.json_text import ERROR_BYTES, JSON_BYTES
@@ -32,14 +32,16 @@ _BROKE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 class HttpRequest:
     """One request, from the exchange through the transport to the connection.
 
-    The key is among the `headers`; ``Host`` and ``Content-Length`` are added later. The parts of
-    `body` are sent without being joined. The reply may have at most `json_bytes` of JSON. What
-    `creates` something there is sent once and never again, and any status of success answers it.
+    The key is among the `headers`, which other requests have as well, and `own` are those of this
+    request alone; ``Host`` and ``Content-Length`` are added later. The parts of `body` are sent
+    without being joined. The reply may have at most `json_bytes` of JSON. What `creates` something
+    there is sent once and never again, and any status of success answers it.
     """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    own: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Sequence[Buffer] = field(default=(), repr=False)
     deadline: Deadline
     json_bytes: int = JSON_BYTES
@@ -75,15 +77,36 @@ class StaleConnection(ConnectionError):
 class Connection:
     """One open stream, and how requests are addressed on it.
 
-    `prefix` comes before the path in a request, and `headers` are those of every request.
-    `reusable` says whether another request may follow; `has_ended`, whether the server closed the
-    connection or sent something unasked.
+    `prefix` comes before the path in a request, and `headers` are those of every request. URLs
+    begin with `base`; where that is not said, with a scheme and a host. `reusable` says whether
+    another request may follow; `has_ended`, whether the server closed the connection or sent
+    something unasked.
     """
 
-    def __init__(self, stream: Stream, prefix: str, headers: Mapping[str, str]) -> None:
+    # Without ``vars``, since the last head has the key in it.
+    __slots__ = (
+        "_base_letters",
+        "_deadline",
+        "_found",
+        "_has_begun",
+        "_headers",
+        "_last",
+        "_prefix",
+        "_reader",
+        "_stream",
+        "close",
+        "has_ended",
+        "reusable",
+    )
+
+    def __init__(
+        self, stream: Stream, prefix: str, headers: Mapping[str, str], base: str = ""
+    ) -> None:
         self._stream = stream
         self._prefix = prefix
         self._headers = headers
+        self._base_letters = len(base)
+        self._last: tuple[str, str, Mapping[str, str] | None, str] = ("", "", None, "")
         self._reader = HeadReader()
         self._found: tuple[Head, bytes] | None = None
         self._has_begun = False
@@ -98,16 +121,24 @@ class Connection:
         than `json_bytes` of JSON are read, and of a refusal no more than is ever shown. After an
         error, the connection must be closed.
         """
-        url, body = request.url, request.body
-        headers = {**self._headers, **request.headers}
-        if body:
-            headers["Content-Length"] = str(sum(map(len, body)))
-        head = encode_head(request.method, self._prefix + url[url.index("/", 8) :], headers)
         self._found, self._has_begun, self._deadline = None, False, request.deadline
-        whole = self._send(_packed((head, *body)))
+        whole = self._send(_packed(self._head_of(request), request.body))
         reply = self._receive(request)
         self.reusable = self.reusable and whole
         return reply
+
+    def _head_of(self, request: HttpRequest) -> bytes:
+        """Write the head of a request; what it shares with the last one is written only once."""
+        method, url, headers, start = self._last
+        if request.headers is not headers or request.url != url or request.method != method:
+            method, url, headers = request.method, request.url, request.headers
+            at = self._base_letters or url.index("/", 8)
+            start = head_start(method, self._prefix + url[at:], {**self._headers, **headers})
+            self._last = (method, url, headers, start)
+        text = start + header_lines(request.own)
+        if request.body:
+            text += f"Content-Length: {sum(map(len, request.body))}\r\n"
+        return f"{text}\r\n".encode("ascii")
 
     def _send(self, parts: Iterable[Buffer]) -> bool:
         """Return whether everything was sent."""
@@ -231,11 +262,13 @@ class Connection:
         return body
 
 
-def _packed(parts: Iterable[Buffer]) -> list[Buffer]:
+def _packed(head: bytes, body: Sequence[Buffer]) -> list[Buffer]:
     """Join what is small, so that it leaves in one packet; what is large stays where it is."""
-    small: list[Buffer] = []
+    if sum(map(len, body)) <= _SMALL_BYTES:
+        return [b"".join((head, *body))]
+    small: list[Buffer] = [head]
     packed: list[Buffer] = []
-    for part in parts:
+    for part in body:
         if len(part) <= _SMALL_BYTES:
             small.append(part)
         else:

@@ -1,4 +1,4 @@
-"""A TCP connection to a host, in a bounded time: its addresses, and the first that answers.
+"""A connection to a host, or a Unix socket, in a bounded time: the first address that answers.
 
 Only the system can look up a name, and nobody can interrupt it; so that is done in a thread, and
 callers that ask for the same meanwhile wait for the same thread.
@@ -9,20 +9,24 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process.loops import wait_for
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.remote.address import loopback_addresses
 from hybridmodel.remote.http.bounded_socket import BoundedSocket
-from hybridmodel.remote.resilience import LONGEST_WAIT_S, Deadline
+from hybridmodel.remote.resilience import Deadline
 
 T = TypeVar("T")
 
 Address = tuple[int, int, int, Any]
 """Family, kind and protocol of a socket, and where it connects to."""
+
+_UNIX = getattr(socket, "AF_UNIX", -1)
 
 
 class Connecting(Deadline):
@@ -69,7 +73,7 @@ class Shared(Generic[T]):
                 args = (key, future, function)
                 threading.Thread(target=self._run, name=self._name, args=args, daemon=True).start()
         while not future.done():
-            wait((future,), min(deadline.check("looking up the host"), LONGEST_WAIT_S))
+            wait_for(future, deadline.check("looking up the host"))
         return future.result()
 
     def _run(self, key: object, future: Future[T], function: Callable[[], T]) -> None:
@@ -94,6 +98,13 @@ def addresses_of(host: str, port: int) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def unix_address(path: str) -> Address:
+    """Return the address of a Unix socket; raises `ConfigurationError` where there are none."""
+    if _UNIX < 0:
+        raise ConfigurationError("this system, or its Python, has no Unix sockets; use https://")
+    return (_UNIX, socket.SOCK_STREAM, 0, path)
+
+
 def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
     """Connect to the first address that accepts; each gets its share of the time."""
     failure: OSError = OSError("the host has no address")
@@ -103,7 +114,8 @@ def dial(addresses: tuple[Address, ...], deadline: Deadline) -> BoundedSocket:
             with ExitStack() as begun:
                 # Raises for a family that this machine does not know.
                 sock = begun.enter_context(socket.socket(family, kind, proto))
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if family != _UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 opened = BoundedSocket(sock)
                 opened.connect(address, Connecting(deadline, share_s))
                 begun.pop_all()

@@ -40,15 +40,24 @@ class Head:
 
 
 def encode_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Write a request's first part; refuse a header with control characters without showing it."""
+    """Write a request's first part; raises what `header_lines` does."""
+    return f"{head_start(method, target, headers)}\r\n".encode("ascii")
+
+
+def head_start(method: str, target: str, headers: Mapping[str, str]) -> str:
+    """Write a request's first part up to where more headers may follow."""
+    return f"{method} {target} HTTP/1.1\r\n{header_lines(headers)}"
+
+
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Write headers, a line each; refuse one with control characters without showing it."""
     values = "".join(headers.values())
     if not (values.isascii() and values.isprintable()):
         bad = next(
             name for name, value in headers.items() if not (value.isascii() and value.isprintable())
         )
         raise ProtocolError(f"the header {bad} holds control characters, or others beyond ASCII")
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
 
 
 def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:

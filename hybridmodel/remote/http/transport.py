@@ -14,8 +14,9 @@ from typing import Protocol
 
 from hybridmodel.exceptions import EndpointError, HybridModelError
 from hybridmodel.remote import faults
+from hybridmodel.remote.address import UNIX
 from hybridmodel.remote.endpoint_base import Endpoint
-from hybridmodel.remote.http.connect import connect_within
+from hybridmodel.remote.http.connect import connect_to_socket, connect_within
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply, StaleConnection
 from hybridmodel.remote.resilience import Clock, Deadline
 
@@ -100,12 +101,19 @@ class PooledTransport:
     def _connected(self, request: HttpRequest) -> Connection:
         deadline = request.deadline
         timeout_s = min(self._endpoint.connect_timeout_s, deadline.check("waiting to connect"))
-        opened = connect_within(request.url, deadline, timeout_s, self._endpoint.ca_bundle)
+        opened = self._opened(request.url, deadline, timeout_s)
         if not deadline.remaining_s() and len(self._idle) < self._endpoint.max_in_flight:
             # It took longer than this call could wait; the next one need not wait again.
             self._idle.append((self._clock(), opened))
             deadline.check("connecting")
         return opened
+
+    def _opened(self, url: str, deadline: Deadline, timeout_s: float) -> Connection:
+        endpoint = self._endpoint
+        place = endpoint.place
+        if place.scheme == UNIX:
+            return connect_to_socket(endpoint.uri, place.host, deadline, timeout_s)
+        return connect_within(url, deadline, timeout_s, endpoint.ca_bundle)
 
 
 def _close_all(idle: list[tuple[float, Connection]]) -> None:

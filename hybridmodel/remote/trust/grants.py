@@ -10,7 +10,7 @@ text                                        means
 ``VAR@http://host:8000``                    the same without encryption
 ``entra@host``                              data, and Entra ID tokens
 ``credential@host``                         data, and what the function given as credential returns
-``unix:/path``                              reserved for sockets
+``unix:/path``, ``VAR@unix:/path``          the same for a Unix socket, exactly this path
 ``*``                                       everything
 ==========================================  ======================================================
 """
@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.remote.address import Place, read_address
+from hybridmodel.remote.address import UNIX, Place, read_address
 
 ENTRA = "entra"
 """Stands for tokens of Entra ID, in the place of a variable."""
@@ -32,7 +32,7 @@ RESERVED = (ENTRA, CREDENTIAL)
 """Names that no variable may have."""
 
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,319}")
-_HOW = "a grant is host, VAR@host[:port][/prefix], entra@host or VAR@http://host:port"
+_HOW = "a grant is host, VAR@host[:port][/prefix], entra@host, VAR@http://host:port or unix:/path"
 
 
 class Grant(NamedTuple):
@@ -81,10 +81,9 @@ def _grant(word: str, where: str) -> Grant:
 
 
 def _place(text: str, where: str) -> Place:
-    if text.startswith("unix:/"):
-        return Place("unix", text.removeprefix("unix:"), 0, "")
+    whole = "://" in text or text.startswith(f"{UNIX}:/")
     try:
-        place = read_address(text if "://" in text else f"https://{text}").place
+        place = read_address(text if whole else f"https://{text}").place
     except ConfigurationError:
         raise ConfigurationError(f"{where} is not a grant: {_HOW}") from None
     if not place.can_be_named:

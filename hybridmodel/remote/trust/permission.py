@@ -9,7 +9,7 @@ the host's own variable is set  key and data  it is no longer set
 ``load_model(allow=[...])``     as it says    for ever, with its copies and pickles
 ``HYBRIDMODEL_ALLOW``           as it says    it says something else
 the user's file                 as it says    the file changes
-it is this machine              data          for ever
+it is a port of this machine    data          for ever
 ==============================  ============  ====================================================
 """
 
@@ -113,7 +113,7 @@ class Permission:
         """Make sure that a request goes to this very place, and that data may go there at all."""
         if not url.startswith(self._base):
             raise ConfigurationError(f"a request to the endpoint {self._base} went elsewhere")
-        if self.place.is_plain:
+        if self.place.is_guarded:
             self.check(None)
 
     def refusal(self, secrets: Iterable[str | None]) -> str:

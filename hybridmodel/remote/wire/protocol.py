@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,23 +37,44 @@ class Message:
     """An encoded request or response.
 
     `header` is its JSON part. `tensors` are the raw ones behind it: views of the caller's arrays
-    where these allow it. `headers` are those of HTTP that say how the body is laid out.
+    where these allow it.
     """
 
     header: bytes
     tensors: tuple[Buffer, ...] = ()
-    headers: Mapping[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        headers = {"Content-Type": "application/json"}
-        if any(map(len, self.tensors)):
-            headers["Content-Type"] = "application/octet-stream"
-            headers[HEADER_LENGTH] = str(len(self.header))
-        object.__setattr__(self, "headers", headers)
+    @property
+    def header_bytes(self) -> int:
+        """Length of the JSON part; 0 where it is the whole body."""
+        return len(self.header) if any(map(len, self.tensors)) else 0
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of HTTP that say how the body is laid out."""
+        return body_headers(self.header_bytes)
 
     def body(self) -> bytes:
         """Join the parts: the only copy that is made of a contiguous tensor."""
         return b"".join((self.header, *self.tensors))
+
+
+def body_headers(header_bytes: int) -> dict[str, str]:
+    """Return the headers of HTTP for a body whose JSON part is so long; 0 for all of the body."""
+    if not header_bytes:
+        return {"Content-Type": "application/json"}
+    return {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}
+
+
+class Extent(NamedTuple):
+    """Where a tensor lies in a region of shared memory, in bytes."""
+
+    start: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The first byte behind it."""
+        return self.start + self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,39 @@ def encode_request(
             f"{MAX_BODY_BYTES}; send fewer rows at a time"
         )
     return Message(header, tuple(raw))
+
+
+def encode_shared_request(
+    feeds: Mapping[str, Array],
+    outputs: Iterable[str],
+    *,
+    request_id: str,
+    region: str,
+    inputs: Mapping[str, Extent],
+    written: Mapping[str, Extent],
+) -> Message:
+    """Write an infer request some of whose tensors lie in a region of shared memory.
+
+    `inputs` says where there the server finds some of the feeds, `written` where it puts some of
+    the outputs. The others go, and come, behind the JSON part.
+    """
+    described, raw = [], []
+    for name, array in feeds.items():
+        described.append(_described(name, BY_DTYPE[array.dtype].datatype, array.shape))
+        if name not in inputs:
+            raw.append(to_raw(array))
+        inline = {} if name in inputs else {"binary_data_size": len(raw[-1])}
+        described[-1]["parameters"] = inline or _extent(region, inputs[name])
+    asked = []
+    for name in outputs:
+        placed = _extent(region, written[name]) if name in written else {"binary_data": True}
+        asked.append({"name": name, "parameters": placed})
+    return Message(_dump({"id": request_id, "inputs": described, "outputs": asked}), tuple(raw))
+
+
+def encode_region(name: str, size_bytes: int) -> Message:
+    """Write what registers a segment of shared memory as a region (Triton's extension)."""
+    return Message(_dump({"key": f"/{name}", "offset": 0, "byte_size": size_bytes}))
 
 
 def encode_response(
@@ -157,6 +211,14 @@ def parse_header_length(value: str | None, size_bytes: int) -> int:
     if not 0 < int(value) <= size_bytes:
         raise ProtocolError(f"{HEADER_LENGTH} is {value}, but the body has {size_bytes} bytes")
     return int(value)
+
+
+def _extent(region: str, where: Extent) -> dict[str, Any]:
+    return {
+        "shared_memory_region": region,
+        "shared_memory_offset": where.start,
+        "shared_memory_byte_size": where.size_bytes,
+    }
 
 
 def _dump(head: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,101 @@
+"""Tickets: what one caller waits for, whoever finds it out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from hybridmodel.process.loops import called_within, current_loop
+
+T = TypeVar("T")
+
+_LONGEST_S = 0.25
+"""The longest single wait: a signal may reach another thread than the one that handles it."""
+
+
+class _Outcome(NamedTuple):
+    value: object
+    error: BaseException | None
+
+
+class Ticket(Generic[T]):
+    """A result that comes once, from any thread, for one caller that waits in a thread or a loop.
+
+    The first outcome counts, and later ones have no effect. So a caller that waits no longer
+    resolves its ticket itself, and whoever works for it looks at `done` before it begins.
+    """
+
+    __slots__ = ("_awaited", "_callbacks", "_outcomes")
+
+    def __init__(self) -> None:
+        # Appending is one step, so the first of two threads, or of a thread and a handler, counts.
+        self._outcomes: list[_Outcome] = []
+        self._callbacks: deque[Callable[[Ticket[T]], object]] = deque()
+        self._awaited = threading.Lock()
+        self._awaited.acquire()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an outcome."""
+        return bool(self._outcomes)
+
+    def set_result(self, value: T) -> bool:
+        """Resolve it with a value; False if it was resolved before."""
+        return self._resolve(_Outcome(value, None))
+
+    def set_error(self, error: BaseException) -> bool:
+        """Resolve it with an error, which `result` raises; False if it was resolved before."""
+        return self._resolve(_Outcome(None, error))
+
+    def add_callback(self, function: Callable[[Ticket[T]], object]) -> None:
+        """Call a function with this ticket once it is done, or at once if it is.
+
+        It is called once, in the thread that resolves the ticket, and must neither block nor raise.
+        """
+        self._callbacks.append(function)
+        if self._outcomes:
+            self._call_back()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the outcome at most `timeout_s`, None for ever; tell whether it is there."""
+        if current_loop() is not None:
+            return self.done or called_within(timeout_s, self.add_callback)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._outcomes:
+            left_s = _LONGEST_S if until is None else min(_LONGEST_S, until - time.monotonic())
+            if left_s <= 0:
+                return False
+            if self._awaited.acquire(timeout=left_s):
+                # For another thread that waits.
+                self._awaited.release()
+                break
+        return bool(self._outcomes)
+
+    def result(self) -> T:
+        """Return the value or raise the error of a ticket that is done; `IndexError` before."""
+        value, error = self._outcomes[0]
+        if error is None:
+            return value  # type: ignore[return-value]
+        try:
+            raise error
+        finally:
+            del error  # It refers to this frame.
+
+    def _resolve(self, outcome: _Outcome) -> bool:
+        self._outcomes.append(outcome)
+        if self._outcomes[0] is not outcome:
+            return False
+        self._awaited.release()
+        self._call_back()
+        return True
+
+    def _call_back(self) -> None:
+        while self._callbacks:
+            try:
+                function = self._callbacks.popleft()
+            except IndexError:  # Another thread took it.
+                return
+            function(self)

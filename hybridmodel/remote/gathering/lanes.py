@@ -1,0 +1,197 @@
+"""Who waits, and which requests are under way. No I/O, and no thread is started here.
+
+One lock is held for moments. An interrupt may come between any two steps, so a request is a member
+of a set that it leaves twice without harm, and whoever waits looks again by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+
+from hybridmodel.data.answer import Answer
+from hybridmodel.data.tensors import size_of
+from hybridmodel.process.per_process import reset_in_child
+from hybridmodel.process.tickets import Ticket
+from hybridmodel.process.tracing import active_tracer
+from hybridmodel.remote.exchange import Call
+from hybridmodel.remote.gathering.matching import Kind
+from hybridmodel.remote.gathering.pace import Pace
+from hybridmodel.remote.gathering.parts import Part
+from hybridmodel.remote.resilience import Clock, Deadline
+
+_ON_A_LOOP = 2
+"""Requests under way for coroutines: while one is at the server, the other is read and written."""
+
+_OVERDUE_S = 1.0
+"""A request counts as ended so long after its deadline, even if nobody said so."""
+
+Ask = Callable[[Call], Answer]
+Found = Answer | Part | int
+"""What comes of waiting; a number for a call that has to ask by itself, after so many requests."""
+
+
+class Turn:
+    """One request under way, since `since` by the lanes' clock: for its members, or for nobody."""
+
+    __slots__ = ("deadline", "members", "request_id", "since")
+
+    def __init__(self, deadline: Deadline, since: float) -> None:
+        self.deadline = deadline
+        self.since = since
+        self.members: Sequence[Member] = ()
+        self.request_id: str | None = None
+
+    def is_for_nobody(self) -> bool:
+        """Tell whether all members have what they waited for, or wait no longer."""
+        return all(member.ticket.done for member in self.members)
+
+
+class Member:
+    """One call that waits, and how it is asked if it goes alone; `turn` is its request.
+
+    `context` has the span of its caller, None where nobody traces.
+    """
+
+    __slots__ = ("ask", "call", "context", "ticket", "turn")
+
+    def __init__(self, call: Call, ask: Ask) -> None:
+        self.call = call
+        self.ask = ask
+        self.context: Context | None = None if active_tracer() is None else copy_context()
+        self.ticket: Ticket[Found] = Ticket()
+        self.turn: Turn | None = None
+
+
+class Lane:
+    """Calls of one kind: those that wait, in order, and the requests under way."""
+
+    __slots__ = ("kind", "running", "waiting")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.waiting: deque[Member] = deque()
+        self.running: set[Turn] = set()
+
+    def take(self, most: int, most_bytes: float) -> list[Member]:
+        """Return the next members who still wait: as many as these limits allow, but at least one.
+
+        `most` counts rows.
+        """
+        taken: list[Member] = []
+        rows = size_bytes = 0
+        while self.waiting:
+            member = self.waiting[0]
+            if not member.ticket.done:
+                rows += member.call.rows or 0
+                size_bytes += size_of(member.call.feeds)
+                if taken and (rows > most or size_bytes > most_bytes):
+                    break
+                taken.append(member)
+            self.waiting.popleft()
+        return taken
+
+
+class Lanes:
+    """The lanes of one client; a lane lasts while somebody is in it, and so do the keys it holds.
+
+    Safe to share between threads; a forked child begins anew. `most` tells how many requests may be
+    under way at all.
+    """
+
+    def __init__(self, most: Callable[[], int], clock: Clock) -> None:
+        self._most = most
+        self._clock = clock
+        self.reset()
+        reset_in_child(self)
+
+    def reset(self) -> None:
+        """Forget everyone."""
+        self._lock = threading.Lock()
+        self._lanes: dict[Kind, Lane] = {}
+        self._pace = Pace()
+        self.counts = dict.fromkeys(("calls", "requests", "sorted_out", "left"), 0)
+
+    def count(self, name: str) -> None:
+        """Add one to a count."""
+        with self._lock:
+            self.counts[name] += 1
+
+    def enter(self, kind: Kind, call: Call, ask: Ask) -> tuple[Lane, Turn | Member]:
+        """Give a call a turn of its own, if few requests are under way; else let it wait."""
+        with self._lock:
+            self.counts["calls"] += 1
+            lane = self._lanes.get(kind)
+            if lane is None:
+                lane = self._lanes[kind] = Lane(kind)
+            # One turn is left to those who would have to wait.
+            if lane.waiting or len(lane.running) >= max(1, self._at_a_time(lane) - 1):
+                member = Member(call, ask)
+                lane.waiting.append(member)
+                return lane, member
+            self.counts["requests"] += 1
+            return lane, self._begin(lane, call.deadline)
+
+    def next_turn(self, lane: Lane, ended: Turn | None = None) -> Turn | None:
+        """Return a turn for those who wait, if it is time for one; with `ended`, end that first.
+
+        Somebody has to send for it.
+        """
+        with self._lock:
+            if ended is None:
+                overdue = [turn for turn in lane.running if turn.deadline.over_s() > _OVERDUE_S]
+                lane.running.difference_update(overdue)
+            else:
+                lane.running.discard(ended)
+            if lane.waiting:
+                if len(lane.running) < self._at_a_time(lane):
+                    return self._begin(lane, lane.waiting[0].call.deadline)
+            elif not lane.running and self._lanes.get(lane.kind) is lane:
+                del self._lanes[lane.kind]
+            return None
+
+    def first(self, lane: Lane) -> Call | None:
+        """Return the call that waits for the longest time."""
+        with self._lock:
+            return lane.waiting[0].call if lane.waiting else None
+
+    def take(self, lane: Lane, turn: Turn, most: int, most_bytes: float) -> Sequence[Member]:
+        """Return who goes with a turn, as `Lane.take` does; where nobody does, it ends."""
+        with self._lock:
+            turn.members = members = lane.take(most, most_bytes)
+            if not members:
+                lane.running.discard(turn)
+                return ()
+            self.counts["requests"] += 1
+            turn.deadline, turn.since = members[0].call.deadline, self._clock()
+            for member in members:
+                member.turn = turn
+            return members
+
+    def let_go(self, lane: Lane) -> None:
+        """Let all who wait ask by themselves."""
+        with self._lock:
+            members = list(lane.waiting)
+            lane.waiting.clear()
+        for member in members:
+            member.ticket.set_result(0)
+
+    def answered(self, lane: Lane, turn: Turn) -> None:
+        """Note that the request of a turn was answered now."""
+        if lane.kind.loop is not None:
+            return
+        with self._lock:
+            self._pace.note(self._clock() - turn.since, len(lane.running), self._most())
+
+    def _at_a_time(self, lane: Lane) -> int:
+        if lane.kind.loop is not None:
+            # One thread writes and reads them all: what was true of several tells nothing.
+            return min(_ON_A_LOOP, self._most())
+        return self._pace.at_a_time(self._most())
+
+    def _begin(self, lane: Lane, deadline: Deadline) -> Turn:
+        turn = Turn(deadline, self._clock())
+        lane.running.add(turn)
+        return turn

@@ -1,0 +1,57 @@
+"""Which calls may share a request: those that one request answers as each alone would be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hybridmodel.data.tensors import WILDCARD, ModelSpec
+from hybridmodel.process.loops import current_loop
+from hybridmodel.remote.answers import can_cut
+from hybridmodel.remote.exchange import Call
+
+Inputs = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+"""Name, dtype and inner shape of each input."""
+
+
+class Kind(NamedTuple):
+    """What calls of one request have in common; never shown, because it holds the key.
+
+    `patience` is the power of two below a call's whole time: a caller of one second is not bound to
+    what hangs with a caller of thirty. Coroutines share a request with others of their `loop` only,
+    which sends it; None in a thread.
+    """
+
+    key: str | None
+    retry: bool
+    patience: int
+    outputs: tuple[str, ...]
+    inputs: Inputs
+    loop: object
+
+
+def kind_finder(spec: ModelSpec) -> Callable[[Call], Kind | None]:
+    """Return the function that says what kind of call one is, None for one that goes alone."""
+    may_share = lru_cache(64)(partial(rows_are_apart, spec))
+
+    def kind_of(call: Call) -> Kind | None:
+        if not call.rows or not may_share(call.outputs):
+            return None
+        inputs = tuple((name, item.dtype, item.shape[1:]) for name, item in call.feeds.items())
+        patience = math.frexp(call.deadline.timeout_s)[1]
+        return Kind(call.key, call.retry, patience, call.outputs, inputs, current_loop())
+
+    return kind_of
+
+
+def rows_are_apart(spec: ModelSpec, outputs: Sequence[str]) -> bool:
+    """Tell whether each row has its own answer, in a shape that other rows cannot change.
+
+    An inner dimension that the model leaves open may become as large as the largest row needs.
+    """
+    shapes = [spec.output(name).shape[1:] for name in outputs]
+    return can_cut(spec, outputs) and not any(WILDCARD in shape for shape in shapes)
