@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,11 +116,12 @@ class RegionsClient:
 
     def stats(self) -> dict[str, float]:
         """Count what happened in this process: in all, and for each endpoint by its number."""
-        total: dict[str, float] = Counter()
+        total: defaultdict[str, float] = defaultdict(float)
         each: dict[str, float] = {}
         for number, client in enumerate(self.clients, 1):
             said = client.stats()
-            total.update({name: total[name] + count for name, count in said.items()})
+            for name, count in said.items():
+                total[name] += count
             each |= {f"{number}.{name}": count for name, count in said.items()}
         if requests := total["gathered.requests"]:
             each["gathered.calls_per_request"] = total["gathered.calls"] / requests
