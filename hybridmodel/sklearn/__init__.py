@@ -1,0 +1,13 @@
+"""A hybrid model as an estimator of scikit-learn, and an estimator as a hybrid model.
+
+Class names of a model without a ``ZipMap`` are read from the metadata of its ONNX file: a property
+`hybridmodel.sklearn.classes.CLASSES` with a JSON list of texts or whole numbers, in the order of
+the columns.
+"""
+
+from __future__ import annotations
+
+from hybridmodel.checks import needed_for
+
+with needed_for("hybridmodel.sklearn", "hybridmodel[sklearn]"):
+    import sklearn  # noqa: F401
