@@ -11,3 +11,7 @@ from hybridmodel.checks import needed_for
 
 with needed_for("hybridmodel.sklearn", "hybridmodel[sklearn]"):
     import sklearn  # noqa: F401
+
+from hybridmodel.sklearn.estimators import HybridClassifier, HybridRegressor
+
+__all__ = ["HybridClassifier", "HybridRegressor"]
