@@ -1,0 +1,34 @@
+"""The estimators inside of an estimator, each with the path that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def steps(estimator: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield an estimator and all that its parameters hold, such as the steps of a pipeline.
+
+    A path is made of parameters and names of steps, as in ``prepare.scale``; it is empty for the
+    estimator itself.
+    """
+    yield path, estimator
+    for name, child in _children(estimator):
+        yield from steps(child, f"{path}.{name}" if path else name)
+
+
+def is_estimator(value: Any) -> bool:
+    """Return whether a value is a fitted or unfitted estimator, and no class."""
+    return not isinstance(value, type) and hasattr(value, "fit") and hasattr(value, "get_params")
+
+
+def _children(estimator: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in estimator.get_params(deep=False).items():
+        if is_estimator(value):
+            yield name, value
+        elif isinstance(value, (list, tuple)):
+            yield from (
+                (item[0], item[1])
+                for item in value
+                if isinstance(item, tuple) and len(item) > 1 and is_estimator(item[1])
+            )
