@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hybridmodel.cascade.formatting import some
@@ -104,9 +104,11 @@ def learned(
         columns, has_probabilities = table(values, scores.name).shape[1], are_probabilities(values)
     classes = settle(named_by_model(model, scores), given, y, columns)
     made = Answers(_name(found), _name(scores), classes, has_probabilities)
-    if found is not None and made.reads_labels:
-        _check_labels(column(outputs[found.name], found.name), classes)
-    return made
+    if found is None or not made.reads_labels:
+        return made
+    labels = column(outputs[found.name], found.name)
+    _check_labels(labels, classes)
+    return made if scores is None else _in_order(made, classes, labels, outputs[scores.name])
 
 
 def _outputs(
@@ -125,9 +127,29 @@ def _name(output: TensorSpec | None) -> str | None:
     return None if output is None else output.name
 
 
+def _in_order(made: Answers, classes: Classes, labels: Array, values: Array) -> Answers:
+    """Return answers whose largest number is where the label is.
+
+    Converters turn the sign of the decision values of some classifiers of two classes around.
+    Probabilities may contradict the label of a row now and then, as those of a ``SVC`` do.
+    """
+    names = classes.known
+    best = names[made.table(values).argmax(axis=1)]
+    agreed = int((best == labels).sum())
+    if 2 * agreed >= len(labels):
+        return made
+    if len(names) == 2 and not made.has_probabilities:
+        return replace(made, classes=classes.reversed())
+    raise ConfigurationError(
+        f"the columns of output {made.scores!r} are not those of the classes "
+        f"{some(names.tolist())}: only {agreed} of {len(labels)} rows have their largest number "
+        "where their label is; pass classes=[...] in the order of the columns"
+    )
+
+
 def _check_labels(labels: Array, classes: Classes) -> None:
     """Raise if the local model answers nothing but other classes."""
-    names = (classes.names if classes.labels is None else classes.labels).tolist()
+    names = classes.known.tolist()
     answered = sorted(set(labels.tolist()))
     if not set(answered) & set(names):
         raise InputMismatch(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ CLASSES = "hybridmodel.classes"
 """A property in the metadata of an ONNX file: the classes as a JSON list, in the columns' order."""
 
 ENCODED = "encoded"
-"""Instead of names: answer with their positions in sorted order, as ``LabelEncoder`` has them."""
+"""Instead of names: if y has their positions in sorted order, as ``LabelEncoder`` makes them of
+classes, the answers are positions as well."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class Classes:
     order: Array | None = None
     labels: Array | None = None
     is_encoded: bool = False
+
+    @property
+    def known(self) -> Array:
+        """What the model calls the classes, in the order of `names`."""
+        return self.names if self.labels is None else self.labels
+
+    def reversed(self) -> Classes:
+        """Return two classes with each other's columns."""
+        return replace(self, order=np.array([1, 0]) if self.order is None else None)
 
     def sort(self, values: Array) -> Array:
         """Put the columns of an output in the order of the names.
@@ -116,9 +126,8 @@ def settle(known: list[Any] | None, given: Any, y: Array | None, columns: int | 
     InputMismatch
         If `y` has others.
     """
-    is_encoded = isinstance(given, str)
     names = _agreed(known, _read(given))
-    if is_encoded:
+    if isinstance(given, str) and not _has_names(y, names):
         made = _encoded(names, columns)
     elif names is not None:
         made = _sorted(names)
@@ -176,6 +185,14 @@ def _sorted(names: list[Any]) -> Classes:
     return Classes(array[order], None if is_sorted else order)
 
 
+def _has_names(y: Array | None, names: list[Any] | None) -> bool:
+    """Tell whether y has the names of classes, and not their positions."""
+    if y is None or names is None:
+        return False
+    found = set(np.unique(y).tolist())
+    return found <= set(names) and not found <= set(range(len(names)))
+
+
 def _encoded(names: list[Any] | None, columns: int | None) -> Classes:
     if names is not None:
         found = _sorted(names)
@@ -207,7 +224,7 @@ def _check_known(made: Classes, y: Array) -> None:
     if not made.is_encoded and unknown == list(range(len(unknown))):
         hint += (
             f", or classes={ENCODED!r} where another estimator encodes them, as VotingClassifier "
-            "does"
+            "and cross_val_predict do"
         )
     raise InputMismatch(
         f"y has the classes {some(unknown)}, which the model does not have; its classes are "

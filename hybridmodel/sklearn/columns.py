@@ -53,11 +53,13 @@ def read_columns(estimator: Any, X: Any) -> Bound:
         If the rows are none, or do not fit; an `InputMismatch` where the model says so.
     """
     model: HybridOnnxModel = estimator.model
+    names = known_names(model)
+    if names is not None:
+        estimator.feature_names_in_ = names  # scikit-learn deletes it where X has no names.
     if hasattr(X, "columns"):
         validate_data(estimator, X, skip_check_array=True)
     else:
         validate_data(estimator, X, dtype=None, ensure_all_finite=False, allow_nd=True)
-    names = known_names(model)
     if names is not None and "feature_names_in_" in vars(estimator):
         estimator.feature_names_in_ = names
     bound = Binding(model.spec, model.feature_names, has_told=True).bind(X)

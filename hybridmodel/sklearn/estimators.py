@@ -53,8 +53,9 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         only one.
     classes : sequence or "encoded", optional
         Names of the classes in the order of the columns, where the model does not have them.
-        ``"encoded"`` answers with their positions in sorted order, for estimators that encode y
-        before they pass it on: ``VotingClassifier``, ``StackingClassifier``, ``BaggingClassifier``.
+        ``"encoded"`` answers with their positions in sorted order if that is what y has: for what
+        encodes y before it passes it on, such as ``VotingClassifier``, ``StackingClassifier``,
+        ``BaggingClassifier``, ``cross_val_predict(method="predict_proba")``.
 
     Attributes
     ----------
