@@ -3,8 +3,8 @@
     python benchmarks/estimator.py [--quick] [--plot FILE.png] [--json FILE]
 
 Needs the ``dev`` extra. Prints a table, one line for each aim, and ends with status 1 when an aim
-is not met. The model is a logistic regression of 30 features and 3 classes; all contestants of a case
-take turns. Peers are `HybridOnnxModel.predict`, and the same fitted estimator in scikit-learn.
+is not met. The model is a logistic regression of 30 features and 3 classes; all contestants of a
+case take turns. Peers are `HybridOnnxModel.predict`, and the same fitted estimator in scikit-learn.
 """
 
 from __future__ import annotations
