@@ -218,6 +218,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         """Return what `fit` found out, or what is known without it."""
         found: Answers | None = vars(self).get("_answers")
         if found is None:
+            self._check_model()
             return known(self.model, self.label_output, self.proba_output, self.classes)
         return found
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.sklearn.columns import check_columns, known_names, known_width
+from hybridmodel.sklearn.looks import html_of
 
 _KNOWN = {"n_features_in_": known_width, "feature_names_in_": known_names}
 """What `fit` sets, and how it is read from a model that tells it."""
@@ -35,10 +37,20 @@ class Frozen(BaseEstimator):  # type: ignore[misc] # untyped
         return made
 
     def __sklearn_tags__(self) -> Any:
+        self._check_model()
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = any(item.dtype.kind == "O" for item in self.model.inputs)
         return tags
+
+    def _repr_html_inner(self) -> str:
+        return html_of(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return what notebooks show; scikit-learn's own diagram has a script."""
+        plain = {"text/plain": repr(self)}
+        is_wanted = get_config()["display"] == "diagram"
+        return {**plain, "text/html": html_of(self)} if is_wanted else plain
 
     def __getattr__(self, name: str) -> Any:
         """Return what `fit` sets, where the model alone tells it."""
