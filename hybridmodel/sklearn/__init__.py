@@ -12,6 +12,21 @@ from hybridmodel.checks import needed_for
 with needed_for("hybridmodel.sklearn", "hybridmodel[sklearn]"):
     import sklearn  # noqa: F401
 
+from hybridmodel.sklearn.converting.agreement import Agreement
+from hybridmodel.sklearn.converting.entry import (
+    Conversion,
+    ConversionDiffers,
+    ConvertedModel,
+    from_sklearn,
+)
 from hybridmodel.sklearn.estimators import HybridClassifier, HybridRegressor
 
-__all__ = ["HybridClassifier", "HybridRegressor"]
+__all__ = [
+    "Agreement",
+    "Conversion",
+    "ConversionDiffers",
+    "ConvertedModel",
+    "HybridClassifier",
+    "HybridRegressor",
+    "from_sklearn",
+]

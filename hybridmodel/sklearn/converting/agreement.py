@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybridmodel.data.tensors import Array
-from hybridmodel.sklearn.converting.layout import rows_for
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.sklearn.converting.layout import both, mixed, rows_for
+from hybridmodel.sklearn.converting.refusals import told
 
 if TYPE_CHECKING:
     from hybridmodel.model import HybridOnnxModel
+
+_STRETCH = 10.0
 
 SHOWN = 20
 """So many positions of differing rows are kept."""
@@ -28,7 +33,8 @@ class Agreement:
     Attributes
     ----------
     rows : int
-        Rows of X. As many were made of them by shuffling each column, and answered as well.
+        Rows of X. As many were made of them, and answered as well: each column is shuffled, and
+        every second of its floats is ten times as far from their mean.
     differing : int
         Of both together, the rows with another label, or with numbers that differ by more than
         `difference`.
@@ -53,8 +59,13 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Share of the rows that differ, of those of X and the shuffled ones together."""
+        """Share of the rows that differ, of those of X and those that were made together."""
         return self.differing / (2 * self.rows)
+
+    @property
+    def holds_for_rows(self) -> bool:
+        """Whether no row of X differs: only rows that were made of them do, if any."""
+        return not self.positions or self.positions[0] >= self.rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the agreement in JSON's types; what is infinite is a text."""
@@ -75,18 +86,19 @@ class Agreement:
         return ", ".join(said) + self._where()
 
     def _where(self) -> str:
-        mine = [str(place) for place in self.positions if place < self.rows]
         if not self.positions:
             return ""
-        if not mine:
-            return "; only rows with shuffled columns differ"
+        if self.holds_for_rows:
+            return "; only rows that were made of X by shuffling and stretching differ"
+        mine = [str(place) for place in self.positions if place < self.rows]
         return f"; rows {', '.join(mine[:5])}{' …' if len(mine) > 5 else ''} of X differ"
 
 
 def expected(estimator: Any, rows: Any) -> dict[str, Array]:
     """Return an estimator's answers under the names that a converted model gives them.
 
-    `label` has the shape (n,), the others have (n, k).
+    `label` has the shape (n,), the others have (n, k). Raises `ConfigurationError` for several
+    labels of a row, and what the estimator raises.
     """
     table = rows_for(estimator, rows)
     with warnings.catch_warnings():
@@ -94,13 +106,32 @@ def expected(estimator: Any, rows: Any) -> dict[str, Array]:
         answer = np.asarray(estimator.predict(table))
         if not has_labels(estimator):
             return {"variable": answer.reshape(len(answer), -1)}
-        found = {_LABEL: answer.ravel() if answer.size == len(table) else answer}
+        if answer.size != len(table):
+            raise ConfigurationError(
+                f"{told(estimator)}: predicts {answer.shape[1]} labels for each row; convert an "
+                "estimator for each of them"
+            )
+        found: dict[str, Array] = {_LABEL: answer.ravel()}
         if hasattr(estimator, "predict_proba"):
             found[_PROBABILITIES] = np.asarray(estimator.predict_proba(table))
         elif hasattr(estimator, "decision_function"):
             scores = np.asarray(estimator.decision_function(table))
             found["scores"] = scores.reshape(len(scores), -1)
     return found
+
+
+def with_made(estimator: Any, rows: Any) -> Any:
+    """Return rows and as many that are made of them, which an estimator answers as well.
+
+    They are shuffled and stretched, or shuffled only where it does not take values that have not
+    come, or the same once more where it does not take these either.
+    """
+    for stretch in (_STRETCH, 1.0):
+        made = mixed(rows, stretch)
+        with suppress(Exception):
+            expected(estimator, made)
+            return both(rows, made)
+    return both(rows, rows)
 
 
 def has_labels(estimator: Any) -> bool:
@@ -122,7 +153,7 @@ def measured(
     model : HybridOnnxModel
         Whose local side answers.
     rows : DataFrame or ndarray, shape (2 n, k)
-        The caller's and as many that are shuffled.
+        The caller's and as many that were made of them.
     difference : float
         The largest that does not matter.
     """
@@ -130,7 +161,7 @@ def measured(
     count = len(rows)
     differ, equal, largest = np.zeros(count, bool), None, {}
     for name in found:
-        one, other = answers[name], found[name].reshape(count, -1)
+        one, other = answers[name], found[name]
         if name == _LABEL:
             unequal = _other_labels(one, other)
             equal = float(1 - unequal.mean())
@@ -152,16 +183,17 @@ def measured(
 
 def _other_labels(one: Array, other: Array) -> Array:
     """Return which labels differ: as Python's values, so that True is 1 and no text a number."""
-    if other.shape[1] != 1 or len(one) != len(other) or one.ndim != 1:
-        return np.ones(len(other), bool)
-    pairs = zip(one.tolist(), other[:, 0].tolist(), strict=True)
-    return np.fromiter((here != there for here, there in pairs), bool, len(other))
+    if other.shape not in (one.shape, (*one.shape, 1)):
+        return np.ones(len(one), bool)
+    pairs = zip(one.tolist(), other.ravel().tolist(), strict=True)
+    return np.fromiter((here != there for here, there in pairs), bool, len(one))
 
 
 def _distances(one: Array, other: Array, *, has_unit: bool) -> Array:
     """Return the largest distance of each row, in probability or in spreads of the column."""
+    other = other[:, np.newaxis] if other.ndim == 1 else other
     if one.shape != other.shape:
-        return np.full(len(other), np.inf)
+        return np.full(len(one), np.inf)
     one, other = one.astype(np.float64), other.astype(np.float64)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     with np.errstate(invalid="ignore"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.sklearn.converting.layout import MATRIX, Layout
+from hybridmodel.sklearn.converting.layout import Layout
 from hybridmodel.sklearn.converting.steps import steps
 
 EXTRA = "hybridmodel[convert]"
@@ -72,7 +74,7 @@ def _register(kind: type, name: str, shapes: Any, converter: Any, options: Any) 
 
 
 def catboost_graph(estimator: Any, layout: Layout) -> Any:
-    """Return a model of CatBoost as ``onnx.ModelProto`` with the input `MATRIX`.
+    """Return a model of CatBoost as ``onnx.ModelProto``.
 
     Raises
     ------
@@ -86,10 +88,28 @@ def catboost_graph(estimator: Any, layout: Layout) -> Any:
         )
     from catboost.utils import convert_to_onnx_object
 
-    made = convert_to_onnx_object(estimator)
-    (given,) = made.graph.input
-    for node in made.graph.node:
-        names = [MATRIX if name == given.name else name for name in node.input]
-        node.input[:] = names
-    given.name = MATRIX
+    return convert_to_onnx_object(estimator)
+
+
+def without_names(estimator: Any) -> Any:
+    """Return an estimator without the names of columns that XGBoost's converter does not take.
+
+    Where there are some, it is a copy.
+    """
+    if not any(_named_boosters(estimator)):
+        return estimator
+    made = deepcopy(estimator)
+    for booster in _named_boosters(made):
+        booster.feature_names = None
     return made
+
+
+def _named_boosters(estimator: Any) -> Iterator[Any]:
+    for _, step in steps(estimator):
+        if library_of(step) == "xgboost" and hasattr(step, "get_booster"):
+            try:
+                booster = step.get_booster()
+            except ValueError:  # Not fitted: sklearn's own estimators hold fitted copies of it.
+                continue
+            if booster.feature_names is not None:
+                yield booster

@@ -12,9 +12,9 @@ from hybridmodel.checks import check_rate, check_tolerance, needed_for, shown
 from hybridmodel.exceptions import ConfigurationError, InputMismatch, SpecMismatch
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.sklearn.converting import layout as layouts
-from hybridmodel.sklearn.converting.agreement import Agreement, expected, measured
+from hybridmodel.sklearn.converting.agreement import Agreement, expected, measured, with_made
 from hybridmodel.sklearn.converting.boosters import EXTRA
-from hybridmodel.sklearn.converting.refusals import does_not_run, told
+from hybridmodel.sklearn.converting.refusals import does_not_run, scales_for_trees, told
 from hybridmodel.sklearn.converting.steps import is_estimator
 from hybridmodel.sklearn.converting.writing import written
 
@@ -99,8 +99,8 @@ def from_sklearn(
 ) -> ConvertedModel:
     """Convert fitted estimators to a hybrid model, and prove that it answers as they do.
 
-    Each estimator and its ONNX model answer the rows of X, and as many rows that have the columns
-    of X shuffled. A model that answers otherwise is refused.
+    Each estimator and its ONNX model answer the rows of X, and as many that are made of them by
+    shuffling and stretching each column. A model that answers otherwise is refused.
 
     A classifier has the outputs ``label`` of shape (n,), and ``probabilities`` of shape (n, k), or
     ``scores`` of shape (n, k) where it has a decision function only, (n, 1) for two classes. A
@@ -163,8 +163,10 @@ def from_sklearn(
     if big is not None:
         layouts.checked_rows(big, rows)
     layout = layouts.layout_of(estimators, rows, dtype)
-    both = layouts.both(rows, layouts.mixed(rows))
-    made = [_Proof(item, both, outputs, *bounds).convert(layout, dtype) for item in estimators]
+    made = [
+        _Proof(item, with_made(item, rows), outputs, *bounds).convert(layout, dtype)
+        for item in estimators
+    ]
     model = ConvertedModel(
         made[0].onnx, endpoint=endpoint, feature_names=layout.feature_names, **options
     )
@@ -218,15 +220,15 @@ class _Proof:
                 other = None
             if other is not None and other.share <= self.differing:
                 return f"pass dtype='float64', with which {other}"
+        if scales_for_trees(self.estimator):
+            return "trees need no scaler before them: leave it out, and fit again"
         if found.equal_labels == 1.0:
             return "the labels are all equal: pass outputs=['label'] if they are enough"
         if not found.equal_labels and found.equal_labels is not None:
             return "no label is equal: try classes that are whole numbers from 0"
-        return "choose another estimator of docs/conversion.md" + (
-            f", or pass differing={found.share:.2g} if so many rows may be wrong"
-            if found.share <= _FEW
-            else ""
-        )
+        if found.share <= _FEW or found.holds_for_rows:
+            return f"pass differing={found.share + 0.001:.2g} if so many rows may be wrong"
+        return "choose another estimator of docs/conversion.md"
 
 
 def _checked(estimator: Any) -> Any:

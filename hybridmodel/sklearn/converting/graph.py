@@ -1,9 +1,9 @@
-"""Changes to the graph of a converter: no ZipMap, outputs with known names and real shapes."""
+"""Changes to a converter's graph: no ZipMap, names as they shall be, outputs of real shapes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,24 @@ class Wanted:
     """An output as it shall be.
 
     `source` is the tensor that it is made of; `column` is the only one that is taken of it, if one
-    is, with its `sign`. `datatype` is empty until the graph has run. Without a `width` there is one
-    value for each row, and no second dimension.
+    is, with its `sign`. `is_flat` says that its values become one dimension. `datatype` is empty
+    until the graph has run. Without a `width` there is one value for each row, and no second
+    dimension.
     """
 
     source: str
     column: int | None = None
     sign: int = 1
+    is_flat: bool = False
     datatype: str = ""
     width: int | None = None
+
+
+def name_inputs(model: Any, names: Sequence[str]) -> None:
+    """Give the inputs of a graph other names; skl2onnx allows itself letters and digits only."""
+    found = [item.name for item in model.graph.input]
+    inner = {name: f"{name}_inner" for name in names}
+    _rename(model.graph, {**inner, **dict(zip(found, names, strict=True))})
 
 
 def raw_outputs(model: Any) -> list[str]:
@@ -47,6 +56,10 @@ def with_outputs(model: Any, outputs: Mapping[str, Wanted]) -> bytes:
     made.CopyFrom(model)
     graph = made.graph
     del graph.output[:], graph.value_info[:]  # Shapes that converters declare may be wrong.
+    used = set(_used(graph)) | {item.source for item in outputs.values()}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]  # onnxruntime warns of those that no node reads.
+    graph.initializer.extend(kept)
     inner = {item.source: f"hybridmodel_{place}" for place, item in enumerate(outputs.values())}
     taken = {name: f"{name}_inner" for name in outputs if name not in inner}
     _rename(graph, {**taken, **inner})
@@ -67,15 +80,19 @@ def add_classes(model: Any, classes: Iterable[Any]) -> None:
 def _nodes(source: str, name: str, item: Wanted) -> Sequence[Any]:
     from onnx import helper
 
-    if item.column is None:
+    if item.column is None and not item.is_flat:
         return [helper.make_node("Identity", [source], [name])]
-    place, taken = f"{name}_column", f"{name}_taken"
-    value = helper.make_tensor("value", _ELEMENTS["INT64"], [1], [item.column])
-    sign = "Neg" if item.sign < 0 else "Identity"
+    number, taken = f"{name}_number", f"{name}_taken"
+    value = helper.make_tensor(
+        "value", _ELEMENTS["INT64"], [1], [-1 if item.column is None else item.column]
+    )
+    constant = helper.make_node("Constant", [], [number], value=value)
+    if item.is_flat:
+        return [constant, helper.make_node("Reshape", [source, number], [name])]
     return [
-        helper.make_node("Constant", [], [place], value=value),
-        helper.make_node("Gather", [source, place], [taken], axis=1),
-        helper.make_node(sign, [taken], [name]),
+        constant,
+        helper.make_node("Gather", [source, number], [taken], axis=1),
+        helper.make_node("Neg" if item.sign < 0 else "Identity", [taken], [name]),
     ]
 
 
@@ -88,18 +105,29 @@ def _declared(name: str, item: Wanted) -> Any:
     return helper.make_tensor_value_info(name, _ELEMENTS[item.datatype], shape)
 
 
+def _used(graph: Any) -> Iterator[str]:
+    """Yield the tensors that nodes read, also those of inner graphs."""
+    for node in graph.node:
+        yield from node.input
+        for inner in _inner_graphs(node):
+            yield from _used(inner)
+            yield from (item.name for item in inner.output)
+
+
+def _inner_graphs(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)
+
+
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
     """Rename tensors in a graph and in those that it holds."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, names)
-    for output in graph.output:
-        output.name = names.get(output.name, output.name)
-    for tensor in graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
+        for inner in _inner_graphs(node):
+            _rename(inner, names)
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        item.name = names.get(item.name, item.name)
 
 
 def _add_own_operators(model: Any) -> None:

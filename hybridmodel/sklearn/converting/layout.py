@@ -50,6 +50,11 @@ class Layout:
         """What `HybridOnnxModel` takes as such: inputs of one column have names of their own."""
         return self.names if self.has_matrix else None
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return (MATRIX,) if self.has_matrix else self.names or ()
+
     def wide(self) -> Layout:
         """Return the same inputs with numbers of float64."""
         wider = (NUMBER["float64"] if item != TEXT else item for item in self.datatypes)
@@ -64,10 +69,9 @@ class Layout:
             "FP64": kinds.DoubleTensorType,
             TEXT: kinds.StringTensorType,
         }
-        if self.has_matrix:
-            return [(MATRIX, made[self.datatypes[0]]([None, len(self.datatypes)]))]
-        named = zip(self.names or (), self.datatypes, strict=True)
-        return [(name, made[datatype]([None, 1])) for name, datatype in named]
+        width = len(self.datatypes) if self.has_matrix else 1
+        named = zip(self.inputs, self.datatypes, strict=False)
+        return [(name, made[datatype]([None, width])) for name, datatype in named]
 
 
 def checked_rows(estimator: Any, rows: Any) -> Any:
@@ -138,17 +142,30 @@ def rows_for(estimator: Any, rows: Any) -> Any:
     return rows if has_names or not hasattr(rows, "columns") else _array(rows)
 
 
-def mixed(rows: Any, seed: int = 0) -> Any:
-    """Return as many rows whose columns are shuffled: values that came, but not together."""
+def mixed(rows: Any, stretch: float, seed: int = 0) -> Any:
+    """Return as many rows whose columns are shuffled: values that came, but not together.
+
+    Every second float is `stretch` times as far from the mean of its column.
+    """
     random = np.random.default_rng(seed)
     if not hasattr(rows, "columns"):
-        return random.permuted(rows, axis=0)
+        made = random.permuted(rows, axis=0)
+        return _stretched(made, stretch) if made.dtype.kind == "f" else made
     import pandas as pd
 
-    columns = {
-        name: column.array.take(random.permutation(len(rows))) for name, column in rows.items()
-    }
+    columns = {}
+    for name, column in rows.items():
+        values = column.array.take(random.permutation(len(rows)))
+        is_float = getattr(column.dtype, "kind", "") == "f"
+        columns[name] = _stretched(np.asarray(values), stretch) if is_float else values
     return pd.DataFrame(columns)
+
+
+def _stretched(values: Any, stretch: float) -> Any:
+    mean = np.nanmean(values, axis=0)
+    moved = (mean + stretch * (values - mean)).astype(values.dtype)
+    far = np.arange(len(values)) % 2 == 1
+    return np.where(far[:, np.newaxis] if values.ndim == 2 else far, moved, values)
 
 
 def both(rows: Any, others: Any) -> Any:
@@ -184,14 +201,20 @@ def _kind_of(values: Any, where: str, number: str) -> str:
     )
 
 
-def _others(values: Iterable[Any]) -> list[str]:
-    return sorted({type(value).__name__ for value in values if not isinstance(value, str)})
+def _others(values: Iterable[Any]) -> set[str]:
+    return {_named(value) for value in values if not isinstance(value, str)}
 
 
-def _what_instead(others: list[str]) -> str:
+def _named(value: Any) -> str:
+    is_missing = value is None or value != value  # Only NaN differs from itself.
+    return "missing values" if is_missing else type(value).__name__
+
+
+def _what_instead(others: set[str]) -> str:
     return (
-        f"holds {', '.join(others)} among objects; ONNX has texts without missing values, and "
-        "numbers: fill what is missing with a text of its own, before the estimator is fitted"
+        f"holds texts and {', '.join(sorted(others))}; a converted model takes numbers, and texts "
+        "without missing values: put a text of its own in their place before the estimator is "
+        "fitted"
     )
 
 

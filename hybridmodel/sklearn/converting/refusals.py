@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+import numpy as np
 
 from hybridmodel.checks import printable
 from hybridmodel.exceptions import ConfigurationError
-from hybridmodel.sklearn.converting.steps import steps
+from hybridmodel.sklearn.converting.steps import fitted_parts, steps
 
 _LONGEST = 400
+_SCALER = re.compile("Scaler$")
+_TREES = re.compile("Tree|Forest|Boosting|^LGBM|^XGB")
 
 _ADVICE = {
-    "FunctionTransformer": "do in the graph what a step of scikit-learn can, such as "
-    "PolynomialFeatures or StandardScaler, and the function before the call",
-    "TfidfVectorizer": "give it texts as the only column, or OneHotEncoder for categories",
+    "FunctionTransformer": "apply its function before the call, or take a step in its place such "
+    "as PolynomialFeatures, PowerTransformer or StandardScaler",
+    "KBinsDiscretizer": "pass encode='onehot-dense' or encode='ordinal' to KBinsDiscretizer",
     "CatBoostClassifier": "CatBoost converts alone: apply the other steps before the call",
     "CatBoostRegressor": "CatBoost converts alone: apply the other steps before the call",
 }
@@ -53,6 +58,27 @@ def does_not_run(estimator: Any, error: Exception) -> ConfigurationError:
         "classes that are whole numbers instead of texts, dtype='float64', or another estimator "
         "of docs/conversion.md"
     )
+
+
+def check_trees(estimator: Any) -> None:
+    """Raise for trees of scikit-learn that have learned from missing values.
+
+    A threshold of theirs may be infinite, and their converter does not come to an end then.
+    """
+    for part in fitted_parts(estimator):
+        tree = getattr(part, "tree_", None)
+        if tree is not None and not np.isfinite(tree.threshold).all():
+            raise ConfigurationError(
+                f"{told(estimator)}: has learned from missing values, which the converter of its "
+                "trees cannot write; put a SimpleImputer before it, or take "
+                "HistGradientBoosting, LightGBM or XGBoost"
+            )
+
+
+def scales_for_trees(estimator: Any) -> bool:
+    """Return whether numbers are scaled for trees, which then see other digits than before."""
+    names = [type(step).__name__ for _, step in steps(estimator)]
+    return any(_SCALER.search(name) for name in names) and any(map(_TREES.search, names))
 
 
 def _is_known(step: Any) -> bool:

@@ -15,7 +15,13 @@ from hybridmodel.data.tensors import BY_DTYPE, Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.sklearn.converting import boosters, refusals
-from hybridmodel.sklearn.converting.graph import Wanted, add_classes, raw_outputs, with_outputs
+from hybridmodel.sklearn.converting.graph import (
+    Wanted,
+    add_classes,
+    name_inputs,
+    raw_outputs,
+    with_outputs,
+)
 from hybridmodel.sklearn.converting.layout import Layout
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
@@ -55,7 +61,8 @@ def written(
         If it cannot be converted, or there is no such output.
     """
     model = _converted(estimator, layout)
-    sources = _sources(estimator, answers, raw_outputs(model))
+    name_inputs(model, layout.inputs)
+    sources = _sources(answers, raw_outputs(model))
     unknown = sorted(set(outputs or ()) - set(sources))
     if unknown:
         raise ConfigurationError(
@@ -80,6 +87,7 @@ def written(
 def _converted(estimator: Any, layout: Layout) -> Any:
     with needed_for("a conversion", boosters.EXTRA):
         from skl2onnx import convert_sklearn
+    refusals.check_trees(estimator)
     boosters.register(estimator)
     if boosters.library_of(estimator) == "catboost":
         return boosters.catboost_graph(estimator, layout)
@@ -87,7 +95,7 @@ def _converted(estimator: Any, layout: Layout) -> Any:
         warnings.simplefilter("ignore")  # Its own, about numbers of numpy in protobuf.
         try:
             return convert_sklearn(
-                estimator,
+                boosters.without_names(estimator),
                 initial_types=layout.initial_types(),
                 target_opset=OPSETS,
                 name=type(estimator).__name__,
@@ -96,20 +104,16 @@ def _converted(estimator: Any, layout: Layout) -> Any:
             raise refusals.no_converter(estimator, error) from error
 
 
-def _sources(estimator: Any, answers: Mapping[str, Array], tensors: list[str]) -> dict[str, Wanted]:
+def _sources(answers: Mapping[str, Array], tensors: list[str]) -> dict[str, Wanted]:
     """Return by name the tensors of a graph that the estimator's own answers are known for."""
-    label = answers.get("label")
-    if label is not None and label.ndim > 1:
-        raise ConfigurationError(
-            f"{refusals.told(estimator)}: predicts {label.shape[1]} labels for each row; convert "
-            "an estimator for each of them"
-        )
     return {name: Wanted(source=tensor) for name, tensor in zip(answers, tensors, strict=False)}
 
 
 def _settled(item: Wanted, seen: Array, answer: Array) -> Wanted:
     """Return an output as it was seen; of two columns of scores, the one that is the answer."""
     datatype = BY_DTYPE[seen.dtype].datatype
+    if answer.ndim == 1 and seen.shape != (len(answer), 1):
+        return replace(item, is_flat=seen.ndim > 1, datatype=datatype)
     if seen.ndim == 2 and answer.ndim == 2 and (seen.shape[1], answer.shape[1]) == (2, 1):
         column, sign = min(_COLUMNS, key=lambda taken: _distance(seen, answer, *taken))
         return replace(item, column=column, sign=sign, datatype=datatype, width=1)
