@@ -23,12 +23,14 @@ _PAGE = """\
 .hybridmodel-estimator { max-width: 46em; }
 .hybridmodel-estimator details { border: 1px solid rgb(128 128 128 / 45%); border-radius: 6px; }
 .hybridmodel-estimator summary { padding: .4em .7em; cursor: pointer; }
-.hybridmodel-estimator table { border-collapse: collapse; margin: 0 .7em .5em; }
+.hybridmodel-estimator table {
+  border-collapse: collapse; margin: 0 .7em .5em; width: calc(100% - 1.4em);
+}
 .hybridmodel-estimator th, .hybridmodel-estimator td {
   padding: .2em .9em .2em 0; text-align: left; vertical-align: top;
   border-top: 1px solid rgb(128 128 128 / 25%); overflow-wrap: anywhere;
 }
-.hybridmodel-estimator th { font-weight: 600; white-space: nowrap; }
+.hybridmodel-estimator th { font-weight: 600; white-space: nowrap; width: 1%; }
 </style>
 <details open><summary><b>{{ name }}</b> {{ state }}</summary>
 <table>
@@ -54,10 +56,11 @@ def _rows(estimator: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(model, HybridOnnxModel):
         yield "model", f"a {type(model).__name__}, not a HybridOnnxModel"
         return
-    yield "asks", _route(estimator)
+    yield "who answers", _route(estimator)
     yield "local", f"{_listed(model.inputs)} → {_listed(model.outputs)}"
     endpoint = model.endpoint
-    yield "endpoint", "none" if endpoint is None else endpoint.model_url
+    told = "none" if endpoint is None else f"{endpoint.model_name} at {endpoint.uri}"
+    yield "endpoint", told
     for head in ("feature_names_in_", "classes_"):
         found = vars(estimator).get(head)
         if found is not None:

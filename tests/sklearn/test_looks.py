@@ -52,7 +52,7 @@ CASES = [
     ),
     pytest.param(
         lambda: HybridClassifier(graded(endpoint=ENDPOINT), mode=Cascade(threshold=0.4)).fit(X, Y),
-        ["cascade", ENDPOINT.model_url, "0, 1, 2"],
+        ["cascade", f"digits at {ENDPOINT.uri}", "0, 1, 2"],
         id="cascade",
     ),
     pytest.param(
