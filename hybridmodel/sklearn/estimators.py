@@ -63,7 +63,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         The classes, sorted.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (m,)
         Their names: those that the model knows, else those of the frame in `fit`.
 
     Examples
@@ -96,7 +96,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
 
         Parameters
         ----------
-        X : DataFrame, ndarray or list of shape (n, n_features_in_)
+        X : DataFrame, ndarray or list of shape (n, m)
             All rows have to fit the model; the local model answers the first 100.
         y : array-like of shape (n,), optional
             Their classes. Needed where neither the model nor `classes` names them.
@@ -127,7 +127,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
 
         Parameters
         ----------
-        X : DataFrame, ndarray or list of shape (n, n_features_in_)
+        X : DataFrame, ndarray or list of shape (n, m)
             The rows.
         use_azure : bool, int or str, optional
             The route of this call, instead of the parameters `use_azure` and `mode`.
@@ -181,7 +181,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
 
         Parameters
         ----------
-        X : DataFrame, ndarray or list of shape (n, n_features_in_)
+        X : DataFrame, ndarray or list of shape (n, m)
             The rows.
         y : array-like of shape (n,)
             Their classes.
@@ -277,9 +277,9 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
 
         Parameters
         ----------
-        X : DataFrame, ndarray or list of shape (n, n_features_in_)
+        X : DataFrame, ndarray or list of shape (n, m)
             All rows have to fit the model.
-        y : array-like of shape (n,) or (n, m), optional
+        y : array-like of shape (n,) or (n, k), optional
             Numbers, which are only checked.
 
         Returns
@@ -308,7 +308,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
 
         Returns
         -------
-        ndarray of shape (n,) or (n, m)
+        ndarray of shape (n,) or (n, k)
             One number for a model whose output has the shape (n, 1).
         """
         name = vars(self).get("_output") or number_output(self.model, self.output).name
