@@ -166,7 +166,7 @@ _OWN: Mapping[str, Animal] = {
         "ensemble.HistGradientBoostingClassifier", "two", max_iter=5
     ),
     "centroid": _one("neighbors.NearestCentroid"),
-    "gaussian_process, two codes": _one("gaussian_process.GaussianProcessClassifier", "flags"),
+    "gaussian_process, truth values": _one("gaussian_process.GaussianProcessClassifier", "flags"),
     "one_vs_rest of linear_svc": Animal(
         make=lambda: _of("multiclass.OneVsRestClassifier", _of("svm.LinearSVC"))
     ),
@@ -200,7 +200,7 @@ _OWN: Mapping[str, Animal] = {
     "one_class_svm": _one("svm.OneClassSVM", "nothing"),
     "local_outlier": _one("neighbors.LocalOutlierFactor", "nothing", novelty=True),
     "k_means": _one("cluster.KMeans", "nothing", n_clusters=3, n_init=1, random_state=0),
-    "gaussian_mixture": _one("mixture.GaussianMixture", "nothing", random_state=0),
+    "gaussian_mixture": _one("mixture.GaussianMixture", "nothing", n_components=3, random_state=0),
     "search": Animal(make=_search),
     "binned": _piped(
         lambda: _of("preprocessing.KBinsDiscretizer", encode="onehot-dense"),
@@ -261,8 +261,7 @@ _OWN: Mapping[str, Animal] = {
         "linear_model.LogisticRegression",
         table="tenths",
     ),
-    "words": _piped(_vectors, "linear_model.LogisticRegression", table="words"),
-    "words, own pattern": _piped(
+    "words": _piped(
         lambda: _vectors(token_pattern=r"[a-zA-Z]+", lowercase=False),
         "linear_model.LogisticRegression",
         table="words",
