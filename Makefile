@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint format bench fuzz clean
+.PHONY: help install demo test lint format docs bench fuzz clean
 
 help:
 	@echo "make demo    the small-big story on digits, with a table (TRITON=1: against a real Triton)"
 	@echo "make test    every test in two processes, with branch coverage"
 	@echo "make lint    ruff, formatting, mypy and the walls between rooms"
 	@echo "make format  let ruff format and fix"
+	@echo "make docs    the documentation site, in build/docs (its gallery runs)"
 	@echo "make bench   every benchmark, and docs/benchmarks anew (ARGS=local: one of them)"
 	@echo "make fuzz    fuzz what reads a server's bytes, a minute for each reader (Linux)"
 
@@ -41,6 +42,12 @@ format: install
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+# The second build writes each page as Markdown beside it; the first has judged the warnings.
+docs: install
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+	$(BIN)/python -m sphinx -Q -b markdown -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
 bench: install
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
@@ -53,4 +60,4 @@ fuzz: .venv-fuzz/installed
 	.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
 
 clean:
-	rm -rf .venv .venv-fuzz dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-fuzz dist build docs/gallery .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

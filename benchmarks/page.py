@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "benchmarks"
 NAMES = (
     "local",
+    "estimator",
     "remote",
     "azure_ep",
     "cascade",

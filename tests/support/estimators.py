@@ -88,6 +88,11 @@ _COMPOSED: Mapping[str, Callable[[], Any]] = {
 NAMES = (*_SINGLE, *_COMPOSED)
 
 
+def unfitted(name: str) -> Any:
+    """Make the estimator of this name, one of `NAMES`."""
+    return _COMPOSED[name]() if name in _COMPOSED else _single(name)
+
+
 @lru_cache
 def made(name: str) -> bytes:
     """Fit and convert the estimator of this name, one of `NAMES`.
@@ -103,6 +108,5 @@ def made(name: str) -> bytes:
         wanted = TEXTS == "no"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Iterations end early, on purpose.
-        estimator = _COMPOSED[name]() if name in _COMPOSED else _single(name)
-        fitted = estimator.fit(X, wanted)
+        fitted = unfitted(name).fit(X, wanted)
         return bytes(to_onnx(fitted, X[:1], target_opset=17).SerializeToString())

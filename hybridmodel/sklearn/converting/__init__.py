@@ -1,0 +1,1 @@
+"""Converts fitted estimators to ONNX, and proves on rows that both answer alike."""
