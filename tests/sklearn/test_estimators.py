@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn
 from sklearn.base import clone, is_classifier, is_regressor
@@ -43,7 +45,16 @@ def model() -> Iterator[HybridOnnxModel]:
             yield made
 
 
-@pytest.mark.parametrize("rows", [X, FRAME, X.tolist()], ids=["array", "frame", "lists"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(X, id="array"),
+        pytest.param(X.tolist(), id="lists"),
+        pytest.param(FRAME, id="frame"),
+        pytest.param(pl.DataFrame(FRAME.to_dict("list")), id="polars"),
+        pytest.param(pa.Table.from_pandas(FRAME, preserve_index=False), id="arrow"),
+    ],
+)
 def test_both_routes_answer(model: HybridOnnxModel, rows: Any) -> None:
     """Labels and probabilities are arrays, and those of the model itself, by either route."""
     classifier = HybridClassifier(model).fit(rows, Y)
