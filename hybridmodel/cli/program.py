@@ -11,6 +11,7 @@ import click
 from hybridmodel.cli.calibrate import calibrate
 from hybridmodel.cli.check import check
 from hybridmodel.cli.compare import compare
+from hybridmodel.cli.convert import convert
 from hybridmodel.cli.doctor import doctor
 from hybridmodel.cli.errors import exit_status, quiet_pipe
 from hybridmodel.cli.export import export
@@ -70,6 +71,7 @@ for _command in (
     calibrate,
     report,
     serve,
+    convert,
     export,
     check,
     rehearse,

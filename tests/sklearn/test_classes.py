@@ -14,7 +14,10 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_is_fitted
 
 from hybridmodel import ConfigurationError, HybridOnnxModel, InputMismatch
+from hybridmodel.exceptions import SpecMismatch
 from hybridmodel.sklearn import HybridClassifier
+from hybridmodel.sklearn.classes import Classes, settle
+from hybridmodel.sklearn.outputs import column
 from tests.support import estimators, models
 from tests.support.sklearn_models import X, Y, graded, probabilities, with_classes
 
@@ -229,3 +232,50 @@ def test_a_model_without_classes_is_no_classifier() -> None:
     frame = pd.DataFrame({"a": [[1.0, 2.0]], "b": [[3.0, 4.0]]})
     with pytest.raises(ConfigurationError, match=r"label_output='NAME'.*a_out.*b_out"):
         HybridClassifier(nothing).fit(frame, [0])
+
+
+def test_one_column_of_texts_is_a_table_as_well() -> None:
+    """A model of one text a row takes a frame of one column, and its answers are classes."""
+    classifier = HybridClassifier(HybridOnnxModel(models.strings()), label_output="shout")
+    frame = pd.DataFrame({"text": ["a", "b", "a"]})
+    assert classifier.n_features_in_ == 1
+    assert classifier.fit(frame, ["a!", "b!", "a!"]).classes_.tolist() == ["a!", "b!"]
+    assert classifier.predict(frame).tolist() == ["a!", "b!", "a!"]
+
+
+ENCODED = Classes(np.arange(3), labels=TEXTS, is_encoded=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        pytest.param(
+            lambda: ENCODED.sort(np.zeros((2, 4))),
+            SpecMismatch,
+            "has 4 columns for the 3 classes 0, 1, 2",
+            id="columns",
+        ),
+        pytest.param(
+            lambda: ENCODED.answer(np.array(["yes", "oh"])),
+            SpecMismatch,
+            "answered 'oh', which is none of its classes 'no', 'perhaps', 'yes'",
+            id="label",
+        ),
+        pytest.param(
+            lambda: column(np.zeros((2, 3)), "label"),
+            SpecMismatch,
+            r"output 'label' has the shape \[2, 3\]",
+            id="shape",
+        ),
+        pytest.param(
+            lambda: settle(None, "encoded", None, None),
+            ConfigurationError,
+            "names its classes, or has probabilities",
+            id="nothing known",
+        ),
+    ],
+)
+def test_answers_that_are_not_the_classes(call: Any, error: type[Exception], message: str) -> None:
+    """An endpoint may answer what the local model does not: that is an error, and no class."""
+    with pytest.raises(error, match=message):
+        call()

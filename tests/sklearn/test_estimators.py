@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import sklearn
 from sklearn.base import clone, is_classifier, is_regressor
@@ -21,12 +23,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import ConfusionMatrixDisplay, get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from hybridmodel import ConfigurationError, HybridOnnxModel, InputMismatch
 from hybridmodel.routing import Cascade
 from hybridmodel.serving import serve
-from hybridmodel.sklearn import HybridClassifier, HybridRegressor
+from hybridmodel.sklearn import HybridClassifier, HybridRegressor, from_sklearn
 from tests.support import models, two_routes
 from tests.support.sklearn_models import X, Y, any_width_regressor, graded, probabilities
 
@@ -43,7 +45,16 @@ def model() -> Iterator[HybridOnnxModel]:
             yield made
 
 
-@pytest.mark.parametrize("rows", [X, FRAME, X.tolist()], ids=["array", "frame", "lists"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(X, id="array"),
+        pytest.param(X.tolist(), id="lists"),
+        pytest.param(FRAME, id="frame"),
+        pytest.param(pl.DataFrame(FRAME.to_dict("list")), id="polars"),
+        pytest.param(pa.Table.from_pandas(FRAME, preserve_index=False), id="arrow"),
+    ],
+)
 def test_both_routes_answer(model: HybridOnnxModel, rows: Any) -> None:
     """Labels and probabilities are arrays, and those of the model itself, by either route."""
     classifier = HybridClassifier(model).fit(rows, Y)
@@ -231,10 +242,19 @@ def test_columns_of_several_inputs_are_one_frame() -> None:
     assert regressor.feature_names_in_.tolist() == ["age", "name"]
     assert regressor.n_features_in_ == 2
     assert regressor.predict(frame[["age", "name"]]).tolist() == [1.0, 2.0, 3.0]
-    labels = HybridClassifier(
-        HybridOnnxModel(graph), label_output="name_out", proba_output="age_out"
-    )
-    assert labels.label_output == "name_out"
+
+
+def test_what_from_sklearn_makes_is_an_estimator_at_once() -> None:
+    """A pipeline of mixed columns, converted, answers as before, and knows its classes unfitted."""
+    frame = FRAME.assign(city=np.where(Y == 1, "a", "b"))
+    steps = ColumnTransformer([("of texts", OneHotEncoder(), ["city"])], remainder="passthrough")
+    theirs = make_pipeline(steps, LogisticRegression()).fit(frame, TEXTS[Y])
+    ours = HybridClassifier(from_sklearn(theirs, frame))
+    assert ours.classes_.tolist() == theirs.classes_.tolist()
+    assert ours.feature_names_in_.tolist() == ["a", "b", "c", "city"]
+    np.testing.assert_array_equal(ours.predict(frame), theirs.predict(frame))
+    np.testing.assert_allclose(ours.predict_proba(frame), theirs.predict_proba(frame), atol=1e-5)
+    assert cross_val_score(ours, frame, TEXTS[Y], cv=2).min() > 0.9
 
 
 NAMED, UNNAMED = {"feature_names": list("abc")}, dict[str, Any]()

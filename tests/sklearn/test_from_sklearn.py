@@ -190,7 +190,10 @@ REFUSED = {
     "sparse bins": (lambda: fitted("binned, sparse")[0], "pass encode='onehot-dense'"),
     "several labels": (lambda: fitted("two labels")[0], "predicts 2 labels for each row"),
     "no end of gaps": (lambda: fitted("gaps, tree")[0], "has learned from missing values"),
-    "no kernel": (lambda: fitted("gaussian_process, truth values")[0], "onnxruntime cannot run what"),
+    "no kernel": (
+        lambda: fitted("gaussian_process, truth values")[0],
+        "onnxruntime cannot run what its converter wrote",
+    ),
 }
 
 

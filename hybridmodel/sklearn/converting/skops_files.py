@@ -1,0 +1,84 @@
+"""Reads estimators from files of skops, which name every type in them; never from pickles."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from hybridmodel.checks import needed_for, printable
+from hybridmodel.data.names import listed
+from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.sklearn.converting.boosters import EXTRA
+
+MOST_BYTES = 1 << 31
+"""A file that unpacks to more is refused."""
+
+_LONGEST = 300
+_COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # As joblib may write one.
+
+
+def read_skops(path: Path, trusted: Collection[str] = ()) -> Any:
+    """Return the object in a file that ``skops.io.dump`` wrote.
+
+    Nothing of the file is run before all of its types are known to be trusted.
+
+    Parameters
+    ----------
+    path : Path
+    trusted : collection of str
+        Names of types that the caller trusts besides those that skops does.
+
+    Raises
+    ------
+    ConfigurationError
+        If it has other types, which are named; is no file of skops, or too large.
+    MissingDependency
+        If skops is not installed.
+    """
+    with needed_for("a file of skops", EXTRA):
+        from skops import io
+    _check_size(path)
+    try:
+        found = io.get_untrusted_types(file=path)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    others = [name for name in found if name not in set(trusted)]
+    if others:
+        raise ConfigurationError(
+            f"{path}: has types that skops does not trust: "
+            f"{printable(listed(others), _LONGEST)}; reading it may run their code. If you know "
+            f"where it comes from, trust them by name: --trust-type {printable(others[0])}"
+        )
+    try:
+        return io.load(path, trusted=found)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_size(path: Path) -> None:
+    with path.open("rb") as file:
+        begin = file.read(2)
+    if not zipfile.is_zipfile(path):
+        is_pickle = begin[:1] == b"\x80" or begin in _COMPRESSED
+        what = "a pickle, which runs code when it is read" if is_pickle else "no file of skops"
+        raise ConfigurationError(
+            f"{path}: is {what}; where the estimator is, write it with skops.io.dump(estimator, "
+            "'model.skops')"
+        )
+    with zipfile.ZipFile(path) as archive:
+        size = sum(item.file_size for item in archive.infolist())
+    if size > MOST_BYTES:
+        raise ConfigurationError(
+            f"{path}: unpacks to {size} bytes, and at most {MOST_BYTES} are read; convert it in "
+            "Python with hybridmodel.sklearn.from_sklearn"
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+    said = printable(" ".join(str(error).split()), _LONGEST)
+    return ConfigurationError(
+        f"{path}: skops cannot read it: {type(error).__name__}: {said}; write it again with the "
+        "releases of skops and scikit-learn that are installed here"
+    )
