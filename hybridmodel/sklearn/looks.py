@@ -59,7 +59,7 @@ def _rows(estimator: Any) -> Iterator[tuple[str, str]]:
     yield "who answers", _route(estimator)
     yield "local", f"{_listed(model.inputs)} → {_listed(model.outputs)}"
     endpoint = model.endpoint
-    told = "none" if endpoint is None else f"{endpoint.model_name} at {endpoint.uri}"
+    told = "none" if endpoint is None else f"{endpoint.served_name} at {endpoint.uri}"
     yield "endpoint", told
     for head in ("feature_names_in_", "classes_"):
         found = vars(estimator).get(head)
