@@ -19,6 +19,7 @@ DOCS = ROOT / "docs" / "benchmarks"
 NAMES = (
     "local",
     "remote",
+    "regions",
     "azure_ep",
     "cascade",
     "audit",
