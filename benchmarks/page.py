@@ -20,6 +20,7 @@ NAMES = (
     "local",
     "estimator",
     "remote",
+    "regions",
     "azure_ep",
     "cascade",
     "audit",

@@ -16,6 +16,7 @@ from hybridmodel.cli.progress import progress
 from hybridmodel.cli.source import Source
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import ATOL, RTOL, Difference, OutputDifference
+from hybridmodel.compare.vectors import COSINE
 from hybridmodel.exceptions import InputMismatch
 
 _tolerance = partial(click.option, type=click.FloatRange(min=0))
@@ -26,6 +27,7 @@ _tolerance = partial(click.option, type=click.FloatRange(min=0))
 @options.table("INPUT")
 @_tolerance("--rtol", default=RTOL, help="Relative tolerance for floats.")
 @_tolerance("--atol", default=ATOL, help="Absolute tolerance for floats.")
+@options.cosine
 @options.batch_rows
 @options.timeout
 @options.model_config
@@ -35,6 +37,7 @@ def compare(
     source: Source,
     rtol: float,
     atol: float,
+    cosine: float | None,
     batch_rows: int,
     timeout: float | None,
     config: dict[str, Any],
@@ -45,20 +48,25 @@ def compare(
     INPUT is a .csv, .tsv, .jsonl or .parquet file, or - for stdin.
 
     Floats are equal when |endpoint - local| <= atol + rtol * |local|, and NaN equals NaN; labels,
-    integers and booleans have to be the same. Rows are counted from 0.
+    integers and booleans have to be the same. Vectors of an embeddings endpoint are compared by
+    their direction. Rows are counted from 0.
 
     Exit status: 0 no row differs, 1 some do, 2 error.
     """
     # All outputs are compared, also where the model was saved with one selected.
     with options.open_model(model_uri, {"output": None, **config}) as model:
-        comparison = Comparison(model.spec, rtol=rtol, atol=atol)
+        vectors = model.client.vectors
+        within = COSINE if cosine is None else cosine
+        comparison = Comparison(model.spec, rtol=rtol, atol=atol, vectors=vectors, cosine=within)
+        # An endpoint of vectors answers one output at a time.
+        output = vectors[0] if vectors else None
         with progress(tables.count_rows(source)) as advance:
             rows = 0
             for frame in tables.read(source, model, batch_rows):
                 if len(frame):
                     with explained(source, model, frame, rows):
-                        local = model.infer(frame, use_azure=False)
-                        remote = model.infer(frame, use_azure=True, timeout=timeout)
+                        local = model.infer(frame, use_azure=False, output=output)
+                        remote = model.infer(frame, use_azure=True, output=output, timeout=timeout)
                         comparison.add(local.outputs, remote.outputs, rows=len(frame))
                 rows += len(frame)
                 advance(len(frame))
@@ -81,16 +89,22 @@ def _as_json(item: OutputDifference, differences: Iterable[Difference]) -> dict[
     ]
     described = {**asdict(item), "differences": shown}
     del described["mean_abs_diff"]
+    if item.max_cosine_distance is None:
+        del described["max_cosine_distance"], described["mean_cosine_distance"]
     return described
 
 
 def _echo(
     outputs: tuple[OutputDifference, ...], differences: dict[str, tuple[Difference, ...]]
 ) -> None:
-    rows: list[tuple[Any, ...]] = [("output", "rows", "differing", "max abs diff")]
+    with_cosine = any(item.max_cosine_distance is not None for item in outputs)
+    head = ("output", "rows", "differing", "max abs diff", "max cosine distance")
+    rows: list[tuple[Any, ...]] = [head if with_cosine else head[:-1]]
     for item in outputs:
-        distance = "-" if item.max_abs_diff is None else f"{item.max_abs_diff:.3g}"
-        rows.append((item.name, item.rows, item.differing_rows, distance))
+        distances = (item.max_abs_diff, item.max_cosine_distance)
+        written = ["-" if distance is None else f"{distance:.3g}" for distance in distances]
+        shown = (item.name, item.rows, item.differing_rows, *written)
+        rows.append(shown if with_cosine else shown[:-1])
     _echo_table(rows)
     for item in outputs:
         if differences[item.name]:

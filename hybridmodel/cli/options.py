@@ -51,6 +51,12 @@ def _read(key: str, text: str) -> Any:
     return read_field(key, text, key) if key in FIELD_TYPES else text
 
 
+cosine = click.option(
+    "--cosine",
+    type=click.FloatRange(min=0),
+    help="For the vectors of an embeddings endpoint: the largest cosine distance that does not "
+    "matter; default is 0.01.",
+)
 model_uri = click.argument("model_uri", metavar="MODEL_URI")
 model_uris = click.argument("model_uris", metavar="[NAME=]MODEL_URI...", nargs=-1, required=True)
 model_config = click.option(

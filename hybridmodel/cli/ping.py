@@ -12,7 +12,7 @@ import click
 
 from hybridmodel.cli import options
 from hybridmodel.cli.errors import NO
-from hybridmodel.exceptions import EndpointRefused, SpecMismatch
+from hybridmodel.exceptions import EndpointError, EndpointRefused, SpecMismatch
 from hybridmodel.remote.regions import check_served
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def ping(
 ) -> int:
     """Check that a model's endpoint is ready and has the same inputs and outputs.
 
-    Of a model with several endpoints each one is checked.
+    Of a model with several endpoints each one is checked; one of them that cannot be reached is
+    not ready.
 
     The round trip is the time of a call for the model's metadata, on an open connection; no rows
     are sent.
@@ -56,13 +57,25 @@ def ping(
     2 error, such as an endpoint that cannot be reached or does not accept the key.
     """
     with options.open_model(model_uri, config) as model:
-        found = [examine(model, client, calls, timeout) for client in model.client.clients]
+        clients = model.client.clients
+        look = examine if len(clients) == 1 else _examine_one_of_several
+        found = [look(model, client, calls, timeout) for client in clients]
     if as_json:
         said = list(map(asdict, found))
         options.echo_json(said if len(said) > 1 else said[0])
     else:
         options.echo_pairs([pair for health in found for pair in _pairs(health)])
     return 0 if all(health.ready and not health.differences for health in found) else NO
+
+
+def _examine_one_of_several(
+    model: HybridOnnxModel, client: EndpointClient, calls: int, timeout_s: float | None
+) -> Health:
+    """Check an endpoint whose failure keeps nobody from asking, and checking, the others."""
+    try:
+        return examine(model, client, calls, timeout_s)
+    except EndpointError as error:
+        return Health(model_url=client.endpoint.model_url, ready=False, reason=str(error))
 
 
 def examine(

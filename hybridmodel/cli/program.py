@@ -23,6 +23,7 @@ from hybridmodel.cli.promote import promote
 from hybridmodel.cli.rehearse import rehearse
 from hybridmodel.cli.report import report
 from hybridmodel.cli.serve import serve
+from hybridmodel.cli.submit import submit
 from hybridmodel.cli.trust import trust
 from hybridmodel.flavor.requirements import package_version
 
@@ -76,6 +77,7 @@ for _command in (
     check,
     rehearse,
     promote,
+    submit,
     doctor,
     trust,
 ):

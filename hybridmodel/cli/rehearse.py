@@ -130,6 +130,14 @@ def _list(context: click.Context, _option: Any, wanted: bool) -> None:
     help="What runs the models; auto is a real Triton where it runs.",
 )
 @click.option(
+    "--data",
+    metavar="DIR",
+    type=options.PATH,
+    default=".",
+    show_default="the current folder",
+    help="Jobs of a batch endpoint read and write below this folder only.",
+)
+@click.option(
     "--page/--no-page",
     default=None,
     help="Print a link to the page that shows it, which lets in who has it, once; default is where "
@@ -212,8 +220,9 @@ def _named(asked: str) -> str:
 def _greet(rehearsal: Rehearsal, hosts: tuple[str, ...], page: bool | None) -> None:
     seen = rehearsal.snapshot()
     shares = " ".join(f"{name}={percent}" for name, percent in seen.traffic.items())
+    given = ", ".join(filter(None, (f"({seen.auth_mode})", shares)))
     lines = [
-        f"rehearsing {seen.endpoint} at {seen.uri} ({seen.auth_mode}), {shares}; Ctrl-C ends it",
+        f"rehearsing {seen.endpoint} at {seen.uri} {given}; Ctrl-C ends it",
         f"  {seen.server}",
         *(f"  {note}" for note in seen.notes),
         *(f"  {host} is redirected here" for host in hosts),
@@ -318,3 +327,21 @@ def revive(control: Control, deployment: str) -> dict[str, Any]:
 def scale(control: Control, deployment: str, instances: int) -> dict[str, Any]:
     """Ask for another number of instances, which count after a while."""
     return control.scale(deployment, instances)
+
+
+@_controlling(_deployment())
+def default(control: Control, deployment: str) -> dict[str, Any]:
+    """Let jobs of a batch endpoint that name no deployment run on another one."""
+    return control.set_default(deployment)
+
+
+@_controlling(click.Argument(["job"]))
+def evict(control: Control, job: str) -> dict[str, Any]:
+    """Take the machine of a running job away, as Azure does with cheap ones."""
+    return control.evict(job)
+
+
+@_controlling(click.Argument(["job"]))
+def cancel(control: Control, job: str) -> dict[str, Any]:
+    """End a job; what is finished of its output stays."""
+    return control.cancel(job)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hybridmodel.checks import printable
 from hybridmodel.cli import options
 
 _COLUMNS = (
@@ -20,6 +21,7 @@ _COLUMNS = (
     "p99",
     "answers",
 )
+_JOB_COLUMNS = ("job", "state", "deployment", "files", "attempts", "error")
 
 
 def show(snapshot: Mapping[str, Any], as_json: bool) -> None:
@@ -35,11 +37,28 @@ def show(snapshot: Mapping[str, Any], as_json: bool) -> None:
             ("answers", _counts(snapshot["codes"])),
         ]
     )
-    rows = [_COLUMNS, *map(_row, snapshot["deployments"])]
+    if snapshot["deployments"] or not snapshot["jobs"]:
+        _echo_table([_COLUMNS, *map(_row, snapshot["deployments"])])
+    if snapshot["jobs"]:
+        _echo_table([_JOB_COLUMNS, *map(_job_row, snapshot["jobs"])])
+
+
+def _echo_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _job_row(seen: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        seen["name"],
+        seen["state"],
+        seen["deployment"],
+        f"{seen['done']} of {seen['files']}",
+        str(seen["attempts"]),
+        printable(seen["error"] or ""),
+    )
 
 
 def _row(seen: Mapping[str, Any]) -> tuple[str, ...]:

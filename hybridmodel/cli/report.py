@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 )
 @options.answer
 @options.tolerance
+@options.cosine
 @click.option(
     "--rows",
     "shown",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybridmodel.cascade.judges import ByClass, Judge, judge_for
-from hybridmodel.cascade.scores import Score
+from hybridmodel.cascade.judges import ByClass, Judge
+from hybridmodel.checks import check_tolerance
+from hybridmodel.compare.judge import find_judge
 from hybridmodel.compare.latencies import Latencies, Latency
 from hybridmodel.compare.values import (
     ATOL,
@@ -23,8 +24,8 @@ from hybridmodel.compare.values import (
     compare_values,
     plain,
 )
-from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
-from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.compare.vectors import COSINE, CosineTotal, compare_directions
+from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -127,6 +128,11 @@ class Comparison:
         For numbers: the routes agree when the difference is not larger.
     rtol, atol : float, optional
         Floats of all outputs are equal when ``|remote - local| <= atol + rtol * |local|``.
+    vectors : collection of str, optional
+        Outputs whose rows are vectors, such as embeddings: they are compared by their direction,
+        and no output decides instead of them.
+    cosine : float, default=0.01
+        The routes agree on a vector when the cosine distance is not larger.
 
     Attributes
     ----------
@@ -150,9 +156,12 @@ class Comparison:
         tolerance: float | None = None,
         rtol: float = RTOL,
         atol: float = ATOL,
+        vectors: Collection[str] = (),
+        cosine: float = COSINE,
     ) -> None:
         self._spec, self._rtol, self._atol = spec, rtol, atol
-        self._judge = find_judge(spec, answer, tolerance)
+        self._vectors, self._cosine = tuple(vectors), check_tolerance("cosine", cosine)
+        self._judge = None if vectors else find_judge(spec, answer, tolerance)
         self.reset()
         reset_in_child(self)
 
@@ -163,6 +172,7 @@ class Comparison:
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._totals: dict[str, OutputTotal] = {}
+        self._cosines: dict[str, CosineTotal] = {name: CosineTotal() for name in self._vectors}
         self._pairs = Pairs()
         self._latencies = {LOCAL: Latencies(), AZURE: Latencies()}
         self._first: list[Disagreement] = []
@@ -244,7 +254,7 @@ class Comparison:
                 agreed=self._counts["agreed"],
                 shed=self._counts["shed"],
                 failures=dict(self._failures),
-                outputs=tuple(total.difference(name) for name, total in self._totals.items()),
+                outputs=tuple(self._difference(name) for name in self._totals),
                 pairs=tuple((*pair, count) for pair, count in self._pairs.most_common()),
                 latency={route: item for route, item in latency.items() if item is not None},
                 first=tuple(self._first),
@@ -256,8 +266,15 @@ class Comparison:
         with self._lock:
             return {name: tuple(total.first) for name, total in self._totals.items()}
 
+    def _difference(self, name: str) -> OutputDifference:
+        found = self._totals[name].difference(name)
+        return self._cosines[name].complete(found) if name in self._cosines else found
+
     def _agree_by(self) -> str:
         judge = self._judge
+        if self._vectors:
+            named = " and ".join(map(repr, self._vectors))
+            return f"{named} within a cosine distance of {self._cosine:g}"
         if judge is None:
             return f"every value, floats within {self._atol:g} + {self._rtol:g} of the local one"
         if isinstance(judge, ByClass):
@@ -268,7 +285,8 @@ class Comparison:
     def _values(self, name: str, local: Array, remote: Array, rows: int | None) -> Values:
         if rows is None or not self._spec.output(name).batched:
             local, remote = local[np.newaxis], remote[np.newaxis]
-        return compare_values(local, remote, self._rtol, self._atol)
+        values = compare_values(local, remote, self._rtol, self._atol)
+        return compare_directions(values, self._cosine) if name in self._vectors else values
 
     def _disagreement(
         self, local: Outputs, remote: Outputs, rows: int | None, values: dict[str, Values]
@@ -298,6 +316,8 @@ class Comparison:
         self._counts["agreed"] += int((~disagree).sum())
         for name, found in values.items():
             self._totals.setdefault(name, OutputTotal()).add(found)
+            if name in self._cosines:
+                self._cosines[name].add(found.cosine_distances)
         for (local, remote), count in pairs.items():
             pair = plain(local), plain(remote)
             if pair in self._pairs or len(self._pairs) < _MOST_PAIRS:
@@ -310,24 +330,7 @@ class Comparison:
         }
 
 
-def find_judge(spec: ModelSpec, answer: str | None, tolerance: float | None) -> Judge | None:
-    """Return the judge for what `Comparison` takes; None where all values have to be equal."""
-    tables = [item.name for item in spec.outputs if _is_table(item)]
-    score = Score("margin", tables[0]) if len(tables) == 1 else Score("confidence")
-    try:
-        return judge_for(spec, score, answer=answer, tolerance=tolerance)
-    except ConfigurationError:
-        if answer is not None or tolerance is not None:
-            raise
-        return None
-
-
 def _can_judge(judge: Judge, local: Outputs, remote: Outputs) -> bool:
     name = judge.output.name
     same_shape = name in local and local[name].shape == remote[name].shape
     return same_shape and judge.output.batched
-
-
-def _is_table(spec: TensorSpec) -> bool:
-    width = len(spec.labels) or (spec.shape[1] if len(spec.shape) == 2 else 0)
-    return spec.dtype.kind == "f" and width > 1

@@ -43,6 +43,8 @@ class OutputDifference:
         as one row a call.
     max_abs_diff, mean_abs_diff : float or None
         Of all pairs of finite numbers; None where there are none.
+    max_cosine_distance, mean_cosine_distance : float or None
+        Of all rows, where vectors are compared by their direction.
     """
 
     name: str
@@ -50,6 +52,8 @@ class OutputDifference:
     differing_rows: int
     max_abs_diff: float | None
     mean_abs_diff: float | None
+    max_cosine_distance: float | None = None
+    mean_cosine_distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,8 @@ class Values:
     """The comparison of one output in one call, whose first axis counts rows.
 
     `unequal` has the differing values of each row, or is None where the shapes differ; `differing`
-    has the rows with one. `distances` are those of all pairs of finite numbers.
+    has the rows with one. `distances` are those of all pairs of finite numbers, and
+    `cosine_distances` those of the rows, where vectors are compared by their direction.
     """
 
     local: Array
@@ -65,6 +70,7 @@ class Values:
     unequal: Array | None
     differing: Array
     distances: Array
+    cosine_distances: Array | None = None
 
     def first(self, most: int, start: int) -> list[Difference]:
         """Return the first differing value of each row; rows are counted from `start`."""

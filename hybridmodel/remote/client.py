@@ -59,6 +59,9 @@ class EndpointClient:
     transport, the clock, the pauses and the state that all clients of an endpoint otherwise share.
     """
 
+    vectors: tuple[str, ...] = ()
+    """Outputs whose rows are embeddings, of which such an endpoint answers one at a time."""
+
     unanswered: tuple[str, ...] = ()
     """Outputs of the local model that such an endpoint never has."""
 
@@ -157,6 +160,10 @@ class EndpointClient:
     def clients(self) -> tuple[EndpointClient, ...]:
         """The clients of all endpoints that may be asked: this one alone."""
         return (self,)
+
+    def deadline(self, timeout_s: float | None) -> Deadline:
+        """Return the time of a call, by the clock of this client; default is the endpoint's."""
+        return self._exchanger.deadline(timeout_s)
 
     @property
     def is_left_alone(self) -> bool:

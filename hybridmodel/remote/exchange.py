@@ -112,14 +112,18 @@ class Exchanger:
         """Start a call: its deadline, where it has none yet, and its key; `asked` as in `Call`."""
         try:
             if deadline is None:
-                seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
-                deadline = Deadline(capped(seconds), self._clock)
+                deadline = self.deadline(timeout_s)
             key = self.keys.key(deadline)
         except EndpointError as error:
             error.endpoint, error.request_id = self.endpoint.model_url, request_id
             error.attempts = 0
             raise
         return Call(deadline=deadline, request_id=request_id, key=key, **asked)
+
+    def deadline(self, timeout_s: float | None) -> Deadline:
+        """Return the time of a call; default is the endpoint's."""
+        seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
+        return Deadline(capped(seconds), self._clock)
 
     def exchange(
         self,

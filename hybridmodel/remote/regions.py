@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +23,7 @@ from hybridmodel.remote.client import EndpointClient, stand_ins
 from hybridmodel.remote.clients import client_of
 from hybridmodel.remote.faults import fault_of
 from hybridmodel.remote.redaction import escaped
-from hybridmodel.remote.resilience import Clock, Deadline
-from hybridmodel.remote.trust.variables import capped
+from hybridmodel.remote.resilience import Deadline
 
 if TYPE_CHECKING:
     from hybridmodel.remote.endpoint_base import Endpoint
@@ -50,10 +48,9 @@ class RegionsClient:
     answer: it would stay unnoticed otherwise.
     """
 
-    def __init__(self, clients: Sequence[EndpointClient], clock: Clock = time.monotonic) -> None:
+    def __init__(self, clients: Sequence[EndpointClient]) -> None:
         self.clients = tuple(clients)
         self.hedging = Crew(self.endpoint.max_in_flight)
-        self._clock = clock
         self._counters = Counters()
         self._is_passing_over = False
 
@@ -61,6 +58,15 @@ class RegionsClient:
     def endpoint(self) -> Endpoint:
         """The first endpoint, which says how long a call may take."""
         return self.clients[0].endpoint
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Outputs whose rows are embeddings, of which such endpoints answer one at a time."""
+        return self.clients[0].vectors
+
+    def deadline(self, timeout_s: float | None) -> Deadline:
+        """Return the time of a call; default is the first endpoint's."""
+        return self.clients[0].deadline(timeout_s)
 
     @property
     def unanswered(self) -> tuple[str, ...]:
@@ -95,23 +101,23 @@ class RegionsClient:
             self._counters.add(f"{self.clients.index(client) + 1}.calls")
             return answer
 
-        answer, attempts = self._first(ask, deadline or self._deadline(timeout_s), retry)
+        answer, attempts = self._first(ask, deadline or self.deadline(timeout_s), retry)
         return replace(answer, attempts=answer.attempts + attempts) if attempts else answer
 
     def request_rows(
         self, feeds: Mapping[str, Array], rows: int, timeout_s: float | None = None
     ) -> int:
         """Return how many rows like these one request takes, whichever endpoint gets it."""
-        deadline = self._deadline(timeout_s)
+        deadline = self.deadline(timeout_s)
         asked = (
-            client.request_rows(feeds, rows, deadline.check("asking for sizes of requests"))
+            client.request_rows(feeds, rows, deadline.check("endpoints were asked"))
             for client in self.clients
         )
         return min(asked)
 
     def metadata(self, timeout_s: float | None = None) -> ModelSpec:
         """Ask the first endpoint that is available for the inputs and outputs of its model."""
-        deadline = self._deadline(timeout_s)
+        deadline = self.deadline(timeout_s)
         return self._first(lambda client, part: client.metadata(part.timeout_s), deadline)[0]
 
     def stats(self) -> dict[str, float]:
@@ -134,10 +140,6 @@ class RegionsClient:
 
     def __repr__(self) -> str:
         return f"RegionsClient({', '.join(repr(client.endpoint) for client in self.clients)})"
-
-    def _deadline(self, timeout_s: float | None) -> Deadline:
-        seconds = self.endpoint.timeout_s if timeout_s is None else timeout_s
-        return Deadline(capped(seconds), self._clock)
 
     def _first(
         self, ask: Callable[[EndpointClient, Deadline], T], deadline: Deadline, retry: bool = False
@@ -221,13 +223,11 @@ def check_served(
     Raises `SpecMismatch` with the differences of all endpoints, and `EndpointError` where one of
     them gave no description.
     """
-    seconds = capped(client.endpoint.timeout_s if timeout_s is None else timeout_s)
-    deadline = Deadline(seconds)
+    deadline = client.deadline(timeout_s)
     described: list[ModelSpec] = []
     found: list[SpecMismatch] = []
     for one in client.clients:
-        left_s = seconds if not described else deadline.check("comparing the endpoints")
-        described.append(one.metadata(left_s))
+        described.append(one.metadata(deadline.check("the endpoints were compared")))
         try:
             local_only = (*scored, *one.unanswered)
             spec.check_served(described[-1], one.endpoint.model_url, local_only)

@@ -13,6 +13,7 @@ import numpy as np
 from hybridmodel.cascade.loss_functions import facts_of
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.compare.values import plain
+from hybridmodel.compare.vectors import COSINE
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.report.findings import Durations, Findings, Row
@@ -47,6 +48,8 @@ class Gatherer:
         The output acted upon, where several may be.
     tolerance : float, optional
         For numbers: the largest difference that does not matter.
+    cosine : float, optional
+        For the vectors of an embeddings endpoint: the largest cosine distance that does not matter.
     shown : int, optional
         Rows on which the routes disagree that are kept with their inputs, at most.
     timeout_s : float, optional
@@ -74,6 +77,7 @@ class Gatherer:
         score: Any = None,
         answer: str | None = None,
         tolerance: float | None = None,
+        cosine: float | None = None,
         shown: int = 50,
         timeout_s: float | None = None,
     ) -> None:
@@ -85,9 +89,16 @@ class Gatherer:
         self._by_rows = all(item.batched for item in (*model.spec.inputs, *model.spec.outputs))
         model.client.endpoint  # noqa: B018 - raises where there is none
         judged = {} if self.subject.judge is None else facts_of(self.subject.judge)
+        vectors = model.client.vectors
         self._comparison = Comparison(
-            model.spec, answer=judged.get("answer"), tolerance=judged.get("tolerance")
+            model.spec,
+            answer=judged.get("answer"),
+            tolerance=judged.get("tolerance"),
+            vectors=vectors,
+            cosine=COSINE if cosine is None else cosine,
         )
+        # An endpoint of vectors answers one output at a time.
+        self._output = (answer or vectors[0]) if vectors else None
         self._columns: list[Column] = []
         self._kept: list[Row] = []
         self._score_error = self.subject.why_no_score
@@ -156,8 +167,10 @@ class Gatherer:
         )
 
     def _both(self, frame: pd.DataFrame, times: _Times) -> tuple[Outputs, Outputs]:
-        local = self._model.infer(frame, use_azure=False)
-        remote = self._model.infer(frame, use_azure=True, timeout=self._timeout_s)
+        local = self._model.infer(frame, use_azure=False, output=self._output)
+        remote = self._model.infer(
+            frame, use_azure=True, output=self._output, timeout=self._timeout_s
+        )
         self.versions.add(remote.model_version or "not said")
         times[0].append(local.elapsed_s)
         times[1].append(remote.elapsed_s)

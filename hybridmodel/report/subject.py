@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.cascade.judges import ByClass, ByTolerance, Judge
 from hybridmodel.cascade.scores import Score, as_score, is_column, listed
-from hybridmodel.compare.comparison import find_judge
+from hybridmodel.compare.judge import find_judge
 from hybridmodel.data.tensors import Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing.policies import Cascade
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from hybridmodel.cascade.calibration import Calibration
     from hybridmodel.model import HybridOnnxModel
+
+
+_VECTORS = "the answers are vectors, of which nothing says how sure the model is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,8 @@ def subject_of(
 
     ConfigurationError says what the model cannot give.
     """
+    if model.client.vectors:
+        return Subject(reader=None, judge=None, score=None, cascade=None, why_no_score=_VECTORS)
     policy = model.routing if isinstance(model.routing, Cascade) else None
     found = None if policy is None else policy.calibration
     if found is not None and answer is None and tolerance is None:

@@ -65,6 +65,11 @@ class Routes:
             raise ConfigurationError(f"the model has no endpoint: {ADD_ENDPOINT}")
         return self._client
 
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Outputs whose rows are embeddings; none where the endpoint is of another kind."""
+        return () if self._client is None else self._client.vectors
+
     def check_served(self, scored: Collection[str], timeout_s: float | None) -> ModelSpec:
         """Compare what the endpoints serve with the local model; see `regions.check_served`."""
         from hybridmodel.remote.regions import check_served

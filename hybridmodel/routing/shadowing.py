@@ -42,7 +42,7 @@ class ShadowRunner:
 
     def reset(self) -> None:
         """Forget all comparisons and waiting calls, in a forked child."""
-        self.comparison = Comparison(self._routes.spec)
+        self.comparison = Comparison(self._routes.spec, vectors=self._routes.vectors)
         self._background = Background("hybridmodel-shadow")
         # A forked child needs a new generator: it would choose the same calls as its parent.
         self._draw = self._random or np.random.default_rng().random

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,11 @@ def _is_in(policy: Split, key: bytes) -> bool:
 
 def _bytes(bound: Bound, rows: int | slice) -> bytes:
     return b"".join(
-        repr(array[rows].tolist()).encode() if array.dtype == object else array[rows].tobytes()
+        _text(array[rows]).encode() if array.dtype == object else array[rows].tobytes()
         for array in bound.feeds.values()
     )
+
+
+def _text(values: Any) -> str:
+    # One row of a column of texts is a text.
+    return repr(values.tolist() if isinstance(values, np.ndarray) else values)

@@ -13,8 +13,16 @@ from hybridmodel.data.tensors import BY_DTYPE, Array, ModelSpec
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.remote.http.connection import Reply
-from hybridmodel.remote.wire.protocol import InferRequest, encode_metadata, encode_response
+from hybridmodel.remote.embeddings import wire
+from hybridmodel.remote.http.connection import HttpRequest, Reply
+from hybridmodel.remote.wire.protocol import (
+    HEADER_LENGTH,
+    InferRequest,
+    decode_request,
+    encode_metadata,
+    encode_response,
+    split_body,
+)
 
 
 def as_answer(given: Any) -> Any:
@@ -32,7 +40,17 @@ def describe(answer: Any, model: HybridOnnxModel) -> Reply:
     return json_reply(200, {**said, "max_batch_size": 0})
 
 
-def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply:
+def read(model: HybridOnnxModel, sent: HttpRequest) -> InferRequest:
+    """Read a request for an answer, in the protocol of the model's endpoint."""
+    body = bytearray(b"".join(sent.body))
+    if not model.client.vectors:
+        return decode_request(*split_body(body, sent.headers.get(HEADER_LENGTH)))
+    texts = np.array(wire.decode_request(body).texts, object)
+    name, output = model.spec.input_names[0], model.output or model.client.vectors[0]
+    return InferRequest({name: texts}, {output: True}, True, None)
+
+
+def respond(answer: Any, model: HybridOnnxModel, request: InferRequest, sent: HttpRequest) -> Reply:
     """Answer a request with what `as_answer` returned; None is the local model."""
     if answer is None:
         answer = model.local
@@ -45,6 +63,8 @@ def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply
     else:
         given = answer(request.inputs) if callable(answer) else answer
         outputs = _arrays(given, names, model.spec)
+    if model.client.vectors:
+        return _vectors_reply(outputs[names[0]], sent)
     endpoint = model.client.endpoint
     message = encode_response(
         outputs,
@@ -55,6 +75,14 @@ def respond(answer: Any, model: HybridOnnxModel, request: InferRequest) -> Reply
     )
     headers = {name.lower(): value for name, value in message.headers.items()}
     return Reply(200, headers, message.header, bytearray(b"".join(message.tensors)))
+
+
+def _vectors_reply(vectors: Array, sent: HttpRequest) -> Reply:
+    """Return vectors as an embeddings endpoint does; each word counts as a token."""
+    asked = wire.decode_request(b"".join(sent.body))
+    tokens = sum(len(text.split()) for text in asked.texts)
+    message = wire.encode_response(vectors, asked, tokens)
+    return Reply(200, {"content-type": "application/json"}, message.header, b"")
 
 
 def json_reply(status: int, said: Mapping[str, Any]) -> Reply:

@@ -17,10 +17,10 @@ from hybridmodel.remote.attempts import EndpointState
 from hybridmodel.remote.client import EndpointClient, stand_ins
 from hybridmodel.remote.clients import client_of
 from hybridmodel.remote.endpoint import TritonEndpoint
+from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.trust.grants import Grant
-from hybridmodel.remote.wire.protocol import HEADER_LENGTH, decode_request, split_body
-from hybridmodel.testing.answers import as_answer, describe, json_reply, respond
+from hybridmodel.testing.answers import as_answer, describe, json_reply, read, respond
 from hybridmodel.testing.script import TICK_S, Event, Script
 
 
@@ -196,7 +196,7 @@ class FakeEndpoint:
             self._models.clear()
             self._is_open = False
 
-    def _client(self, model: HybridOnnxModel, endpoint: TritonEndpoint) -> EndpointClient:
+    def _client(self, model: HybridOnnxModel, endpoint: Endpoint) -> EndpointClient:
         """Make a client for a model that shares nothing with clients of its real endpoint."""
         endpoint = _without_keys(endpoint)
         self._models.append(model)
@@ -216,8 +216,7 @@ class FakeEndpoint:
         if sent.method == "GET":
             reply = self._script.play(sent.deadline, counts=False)
             return reply or describe(self._answer, model)
-        body = bytearray(b"".join(sent.body))
-        request = decode_request(*split_body(body, sent.headers.get(HEADER_LENGTH)))
+        request = read(model, sent)
         noted = FakeRequest(
             url=sent.url,
             headers={**sent.headers, **sent.own},
@@ -227,7 +226,7 @@ class FakeEndpoint:
         )
         self.requests.append(noted)
         reply = self._script.play(sent.deadline, counts=True)
-        return reply or respond(self._answer, model, request)
+        return reply or respond(self._answer, model, request, sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,13 +253,14 @@ def _hybrid(model: Any) -> HybridOnnxModel:
     return found
 
 
-def _without_keys(endpoint: TritonEndpoint) -> TritonEndpoint:
+def _without_keys(endpoint: Endpoint) -> Endpoint:
     """Return an endpoint that needs no key, and that may get data: none leaves the process."""
+    if isinstance(endpoint, TritonEndpoint):
+        endpoint = replace(endpoint, binary=endpoint.binary is not False)
     return replace(
         endpoint,
         auth_key_env=None,
         secondary_key_env=None,
         entra_id=False,
-        binary=endpoint.binary is not False,
         origin=replace(endpoint.origin, allow=(Grant(None, endpoint.place),)),
     )

@@ -128,7 +128,7 @@ def test_ping_takes_times(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
     ticks = iter([0.0, 1.0, 10.0, 12.0, 20.0, 26.0])
     with load_model(saved / "linear") as model:
-        health = examine(model, 3, clock=lambda: next(ticks))
+        health = examine(model, model.client.clients[0], 3, clock=lambda: next(ticks))
     assert (health.round_trip_min_s, health.round_trip_median_s) == (1.0, 2.0)
 
 

@@ -116,8 +116,11 @@ PROBES: dict[str, tuple[Probe, Any, Any]] = {
 }
 """For each behaviour: what is looked at, and what is seen with it and without it."""
 
-ELSEWHERE = {"token-expiry", "pending-429", "queue", "slow-scale-out", "idle-close"}
-"""Those that `test_gateway_parts` and `test_idle_connections` switch off."""
+ELSEWHERE = {
+    *("token-expiry", "pending-429", "queue", "slow-scale-out", "idle-close"),
+    *("jobs", "job-names", "job-list"),
+}
+"""Those that `test_gateway_parts`, `test_idle_connections` and `test_rehearsal_job*` switch off."""
 
 LIMITS = {
     "rate-429": {"requests_per_s": 5},

@@ -25,10 +25,12 @@ from hybridmodel import (
     SpecMismatch,
 )
 from hybridmodel.remote.endpoints import MOST_ENDPOINTS, as_endpoints
+from hybridmodel.remote.faults import FAULTS
 from hybridmodel.remote.regions import RegionsClient, check_served, credentials_of
 from hybridmodel.remote.resilience import Deadline
 from tests.support import models
 from tests.support.faulty import FEEDS, SPEC
+from tests.support.paths import ROOT
 from tests.support.regions import DOWN, HANGS, TOOK_S, UP, World, place, reply
 
 WEST, NORTH = place("west"), place("north")
@@ -130,7 +132,7 @@ def test_the_last_endpoint_that_may_answer_has_all_the_time() -> None:
     impatient = place("north", breaker_failures=1, breaker_reset_s=100.0)
     client = world.client(WEST, impatient)
     with pytest.raises(EndpointUnavailable):
-        ask(RegionsClient(client.clients[1:], world.clock), retry=False)
+        ask(RegionsClient(client.clients[1:]), retry=False)
     world.doing["west"] = HANGS
     with pytest.raises(EndpointTimeout) as caught:
         ask(client, timeout_s=8.0)
@@ -443,3 +445,13 @@ def test_calls_are_back_at_the_first_within_the_breakers_time(
         ask(client)
         world.now_s = max(world.now_s, back_s)
     assert world.asked[-4:] == ["west"] * 4
+
+
+def test_the_page_says_what_is_passed_over() -> None:
+    """Every row of the fault table stands in docs/regions.md, on the side of its error."""
+    page = (ROOT / "docs" / "regions.md").read_text(encoding="utf-8")
+    for side, is_unavailable in (("passed over", True), ("raised", False)):
+        listed = page.partition(f"| {side} | ")[2].partition(" |")[0].split(", ")
+        rows = [row for row in FAULTS if issubclass(row.error, EndpointUnavailable)]
+        expected = [row.name for row in FAULTS if (row in rows) is is_unavailable]
+        assert listed == expected

@@ -78,7 +78,7 @@ class World:
             )
             for endpoint, credential in zip(endpoints, each, strict=True)
         ]
-        return RegionsClient(clients, self.clock)
+        return RegionsClient(clients)
 
     def send(self, request: HttpRequest) -> Reply:
         """Do what the host of a request does; stands for a transport."""

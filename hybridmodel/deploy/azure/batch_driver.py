@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 model: HybridOnnxModel
 
+VARIABLES = (
+    "HYBRIDMODEL_BATCH_KEEP",
+    "HYBRIDMODEL_BATCH_FORMAT",
+    "HYBRIDMODEL_BATCH_FOLDERS",
+    "HYBRIDMODEL_USE_AZURE",
+)
+"""All variables that are settings of it."""
+
 
 def init() -> None:
     """Load the model, wherever below the given folder it is."""

@@ -11,6 +11,9 @@ request                   body                                            answer
 ``POST /slow``            ``{"deployment": "green", "delay_s": 0.5}``     the snapshot after it
 ``POST /revive``          ``{"deployment": "green"}``                     the snapshot after it
 ``POST /scale``           ``{"deployment": "green", "instances": 2}``     the snapshot after it
+``POST /default``         ``{"deployment": "green"}``                     the snapshot after it
+``POST /evict``           ``{"job": "nightly"}``                          the snapshot after it
+``POST /cancel``          ``{"job": "nightly"}``                          the snapshot after it
 ``POST /token``                                                           as Azure's management
 ``POST /keys``                                                            the same, for keys
 ``GET /identity``         (with ``X-IDENTITY-HEADER`` instead)            as a managed identity
@@ -70,6 +73,9 @@ class Admin:
             "slow": lambda said: live.slow(said["deployment"], said["delay_s"]),
             "revive": lambda said: live.revive(said["deployment"]),
             "scale": lambda said: live.scale(said["deployment"], said["instances"]),
+            "default": lambda said: live.batch_jobs().set_default(said["deployment"]),
+            "evict": lambda said: live.batch_jobs().evict(said["job"]),
+            "cancel": lambda said: live.batch_jobs().cancel(said["job"]),
         }
         self.routes = [
             Route("/snapshot", self._guarded(self._snapshot)),

@@ -133,6 +133,26 @@ BEHAVIOURS = (
         "a connection that is idle for 4 minutes closes",
         "the usual time of Azure's load balancers; none is documented for endpoints",
     ),
+    Behaviour(
+        "jobs",
+        True,
+        "POST /jobs makes a job of a batch endpoint, on the deployment that the header names or on "
+        "the default one; GET /jobs/NAME tells its state",
+        "how-to-access-data-batch-endpoints-jobs",
+    ),
+    Behaviour(
+        "job-names",
+        False,
+        "a job has the name that the submission asks for, and a second one of it gets 409; "
+        "switched off, the name is the endpoint's",
+        "Azure's SDK sends such a name; what becomes of it is not documented",
+    ),
+    Behaviour(
+        "job-list",
+        False,
+        "GET /jobs lists the jobs, 50 on a page; switched off, it gets 405",
+        "documented for the management of a workspace, not for the endpoint's own address",
+    ),
 )
 
 NAMES = tuple(behaviour.name for behaviour in BEHAVIOURS)

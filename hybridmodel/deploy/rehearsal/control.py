@@ -173,6 +173,18 @@ class Control:
         """Ask for another number of instances; return the snapshot after it."""
         return self._ask("POST", "/scale", {"deployment": name, "instances": instances})
 
+    def set_default(self, name: str) -> dict[str, Any]:
+        """Let jobs that name no deployment run on another one; return the snapshot after it."""
+        return self._ask("POST", "/default", {"deployment": name})
+
+    def evict(self, job: str) -> dict[str, Any]:
+        """Take a job's machine away; return the snapshot after it."""
+        return self._ask("POST", "/evict", {"job": job})
+
+    def cancel(self, job: str) -> dict[str, Any]:
+        """End a job; return the snapshot after it."""
+        return self._ask("POST", "/cancel", {"job": job})
+
     def _ask(self, method: str, path: str, said: Mapping[str, Any] | None = None) -> dict[str, Any]:
         import urllib3
 

@@ -14,11 +14,13 @@ from hybridmodel.deploy.checking.files import Unreadable, read_text
 from hybridmodel.deploy.checking.findings import Place
 from hybridmodel.deploy.checking.yaml_tree import BadYaml, Node, read
 from hybridmodel.deploy.layout import REPOSITORY
+from hybridmodel.deploy.rehearsal.jobs.folder import read_batch
 from hybridmodel.deploy.rehearsal.settings import Deployment, Endpoint
 from hybridmodel.exceptions import ConfigurationError
 
 _ONLY = "blue"
 _NAME = "rehearsal"
+_BATCH_AUTH_MODE = "aad_token"
 _MOST_CONCURRENCY = 1000
 _CHECK = "`hybridmodel check` says more"
 
@@ -31,8 +33,9 @@ def read_endpoint(
 ) -> Endpoint:
     """Read what `hybridmodel export` wrote into a folder.
 
-    With ``--azure`` that is an endpoint and its deployments; without, one deployment of that
-    repository with Azure's defaults. Where no `traffic` is given, the first deployment gets all.
+    With ``--azure`` that is an endpoint and its deployments, with ``--azure-mlflow`` a batch
+    endpoint; without, one deployment of that repository with Azure's defaults. Where no `traffic`
+    is given, the first deployment gets all.
 
     Raises
     ------
@@ -43,8 +46,20 @@ def read_endpoint(
         raise ConfigurationError(
             f"{folder}: is no folder; name one that `hybridmodel export` wrote"
         )
-    endpoints, deployments = _documents(folder)
+    documents, others = _documents(folder)
+    batch = read_batch(documents, others, folder)
+    endpoints, deployments = _online(documents)
     described = endpoints[0] if endpoints else None
+    if batch is not None and not any(one.is_triton for one in deployments):
+        note = "the online endpoint runs the hybrid model itself, which is not rehearsed"
+        return Endpoint(
+            name=batch.name,
+            auth_mode=_BATCH_AUTH_MODE,
+            deployments=(),
+            notes=(note,) if deployments else (),
+            folder=folder.absolute(),
+            batch=batch,
+        )
     found = tuple(_deployment(one, folder) for one in deployments)
     if not found:
         found = (Deployment(name=_ONLY, models=_inside(folder / REPOSITORY, folder)),)
@@ -57,12 +72,14 @@ def read_endpoint(
         mirror=mirror or {},
         notes=tuple(_notes(described, deployments)),
         folder=folder.absolute(),
+        batch=batch,
     )
 
 
-def _documents(folder: Path) -> tuple[list[Document], list[Document]]:
-    """Return the online endpoint of a folder, and its deployments by the names of their files."""
+def _documents(folder: Path) -> tuple[list[Document], list[Node]]:
+    """Return the endpoints and deployments of a folder by the names of their files, and others."""
     found: list[Document] = []
+    others: list[Node] = []
     for path in sorted((*folder.glob("*.yml"), *folder.glob("*.yaml"))):
         try:
             roots, _ = read(read_text(path, folder))
@@ -71,8 +88,18 @@ def _documents(folder: Path) -> tuple[list[Document], list[Document]]:
         except BadYaml as error:
             line = "" if error.line is None else f", line {error.line}"
             raise ConfigurationError(f"{path}{line}: is not YAML: {error.reason}") from None
-        read_ = (document(root, path, Place(path.name)) for root in roots)
-        found += [one for one in read_ if one is not None and one.platform != "batch"]
+        for root in roots:
+            described = document(root, path, Place(path.name))
+            if described is None:
+                others.append(root)
+            else:
+                found.append(described)
+    return found, others
+
+
+def _online(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+    """Return the online endpoint among documents, and its deployments."""
+    found = [one for one in documents if one.platform != "batch"]
     endpoints = [one for one in found if one.what == "endpoint"]
     if len(endpoints) > 1:
         files = " and ".join(str(one.path) for one in endpoints)

@@ -15,6 +15,8 @@ from typing import Any, cast
 import h11
 
 from hybridmodel.deploy.rehearsal.bandwidth import Bandwidth
+from hybridmodel.deploy.rehearsal.jobs.requests import MOST_BYTES as MOST_JOB_BYTES
+from hybridmodel.deploy.rehearsal.jobs.requests import JobRequests
 from hybridmodel.deploy.rehearsal.keys import Keys
 from hybridmodel.deploy.rehearsal.live import LiveDeployment, Server
 from hybridmodel.deploy.rehearsal.live_endpoint import LiveEndpoint
@@ -59,6 +61,8 @@ class Gateway:
         self._endpoint, self._switches, self._limits = endpoint, endpoint.switches, limits
         self._refusals = Refusals(endpoint, keys, draw)
         self._draw, self._sleep, self._clock = draw, sleep, clock
+        has_jobs = endpoint.jobs is not None and "jobs" in endpoint.switches
+        self._jobs = JobRequests(endpoint.batch_jobs(), endpoint.switches) if has_jobs else None
         self._upstreams = {
             name: Upstream(partial(_place, one.server), limits.max_body_bytes, one.server.key)
             for name, one in endpoint.deployments.items()
@@ -127,10 +131,26 @@ class Gateway:
             return refusal, None
         if request.target.partition(b"?")[0] == PATH and "swagger" in self._switches:
             return self._swagger(), None
+        if self._jobs is not None and self._jobs.are_for(request.target):
+            return await self._about_jobs(connection, request, self._jobs), None
         admitted = self._refusals.place(request)
         if isinstance(admitted, Answer):
             return admitted, None
         return await self._by_deployment(connection, request, admitted), admitted.deployment
+
+    async def _about_jobs(
+        self, connection: Connection, request: h11.Request, jobs: JobRequests
+    ) -> Answer:
+        share = Share(self._endpoint.memory)
+        try:
+            body = await self._body(connection, request, share, MOST_JOB_BYTES)
+        finally:
+            share.release()
+        if isinstance(body, Answer):
+            return body
+        pin = header(request, PIN)
+        uri = self._endpoint.uri
+        return jobs.answer(request.method, request.target, body, pin=pin, uri=uri)
 
     async def _by_deployment(
         self, connection: Connection, request: h11.Request, admitted: Admitted
@@ -223,9 +243,13 @@ class Gateway:
         await self._work(deployment, forwarded, share)
 
     async def _body(
-        self, connection: Connection, request: h11.Request, share: Share
+        self,
+        connection: Connection,
+        request: h11.Request,
+        share: Share,
+        most_bytes: int | None = None,
     ) -> bytes | Answer:
-        most = self._limits.max_body_bytes
+        most = most_bytes or self._limits.max_body_bytes
         announced = int(header(request, b"content-length") or 0)
         try:
             if announced <= most:

@@ -111,5 +111,7 @@ class Listening:
     async def _close(self) -> None:
         self._server.close()
         await self._gateway.close()
+        if self._live.jobs is not None:
+            await self._live.jobs.close()
         await self.admin.page.events.close()
         await stop(self._admin_server, self._admin_serving)

@@ -12,6 +12,7 @@ from hybridmodel.checks import as_float, check_count, check_seconds, shown
 from hybridmodel.deploy.azure.limits import MOST_INSTANCES
 from hybridmodel.deploy.rehearsal.bandwidth import Rate
 from hybridmodel.deploy.rehearsal.behaviours import Switches
+from hybridmodel.deploy.rehearsal.jobs.queue import Jobs
 from hybridmodel.deploy.rehearsal.live import Clock, LiveDeployment, Server
 from hybridmodel.deploy.rehearsal.memory import Memory
 from hybridmodel.deploy.rehearsal.settings import Deployment, Endpoint, GatewayLimits
@@ -19,6 +20,7 @@ from hybridmodel.deploy.rehearsal.snapshot import Snapshot, Tally
 from hybridmodel.deploy.rehearsal.traffic import Traffic
 from hybridmodel.exceptions import ConfigurationError
 
+_DRIVER = "the batch driver, a process for each job"
 _RATE_S = 5.0
 _MOST_ARRIVALS = 10_000
 
@@ -39,6 +41,7 @@ class LiveEndpoint:
     ) -> None:
         self.settings, self.switches, self.limits, self.clock = settings, switches, limits, clock
         self.uri = ""
+        self.jobs: Jobs | None = None
 
         def live(deployment: Deployment) -> LiveDeployment:
             server = servers[deployment.name]
@@ -95,6 +98,12 @@ class LiveEndpoint:
         asyncio.get_running_loop().call_later(wait_s, deployment.wake)
         return wait_s
 
+    def batch_jobs(self) -> Jobs:
+        """Return the jobs; raises `ConfigurationError` if this is no batch endpoint."""
+        if self.jobs is None:
+            raise ConfigurationError(f"{self.settings.name} is no batch endpoint: it has no jobs")
+        return self.jobs
+
     def arrived(self) -> bool:
         """Note a request; return whether the endpoint takes so many in a second."""
         self._arrivals.append(self.clock())
@@ -122,7 +131,7 @@ class LiveEndpoint:
             endpoint=self.settings.name,
             uri=self.uri,
             auth_mode=self.settings.auth_mode,
-            server=next(iter(self.deployments.values())).server.kind,
+            server=next((one.server.kind for one in self.deployments.values()), _DRIVER),
             elapsed_s=now - self._since,
             traffic=dict(shares),
             mirror=dict(mirror),
@@ -134,6 +143,7 @@ class LiveEndpoint:
             delayed_s=self.delayed_s,
             off=tuple(sorted(self.switches.off)),
             notes=self.settings.notes,
+            jobs=() if self.jobs is None else self.jobs.seen(),
         )
 
     def _find(self, name: Any) -> LiveDeployment:

@@ -50,6 +50,8 @@ def commands(folder: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
 
     They can be given one after the other.
     """
+    if not names:
+        return [("Show the jobs", _line(folder, "status"))]
     first, last = names[0], names[-1]
     words: list[tuple[str, ...]] = [("Give all traffic to one", "traffic", f"{first}=100")]
     if first != last:
@@ -59,12 +61,12 @@ def commands(folder: Path, names: tuple[str, ...]) -> list[tuple[str, str]]:
             (f"Send {_STEP} % of them there", "traffic", f"{first}={100 - _STEP} {last}={_STEP}"),
         ]
     words.append((f"Give {last} more instances", "scale", f"{last} 2"))
+    return [(purpose, _line(folder, *rest)) for purpose, *rest in words]
+
+
+def _line(folder: Path, name: str, given: str = "") -> str:
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-
-    def line(name: str, given: str = "") -> str:
-        return join(["hybridmodel", "rehearse", name, str(folder), *given.split()])
-
-    return [(purpose, line(*rest)) for purpose, *rest in words]
+    return join(["hybridmodel", "rehearse", name, str(folder), *given.split()])
 
 
 async def _answer(content: bytes, kind: str, _: Request) -> Response:

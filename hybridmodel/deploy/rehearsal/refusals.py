@@ -101,5 +101,5 @@ class Refusals:
         else:
             chosen = next((name for name, share in traffic.shares.items() if share), None)
         if chosen is None and "no-weight-404" not in self._switches:
-            return next(iter(self._endpoint.deployments))
+            return next(iter(self._endpoint.deployments), None)
         return chosen

@@ -6,7 +6,6 @@ import atexit
 import os
 import shlex
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +15,12 @@ from hybridmodel.deploy.rehearsal.certificates import bundle, make_context
 from hybridmodel.deploy.rehearsal.control import Address, held, page_link, write_address
 from hybridmodel.deploy.rehearsal.environment import CA_NAMES, variables
 from hybridmodel.deploy.rehearsal.folder import read_endpoint
+from hybridmodel.deploy.rehearsal.jobs.queue import Jobs
 from hybridmodel.deploy.rehearsal.keys import Keys, Token
 from hybridmodel.deploy.rehearsal.listening import Listening, listen
 from hybridmodel.deploy.rehearsal.live import Server
 from hybridmodel.deploy.rehearsal.live_endpoint import LiveEndpoint
-from hybridmodel.deploy.rehearsal.servers import make_server
+from hybridmodel.deploy.rehearsal.servers import make_server, start_all, stop_all
 from hybridmodel.deploy.rehearsal.settings import GatewayLimits
 from hybridmodel.deploy.rehearsal.snapshot import Snapshot
 from hybridmodel.exceptions import ConfigurationError
@@ -48,6 +48,8 @@ class Rehearsal:
         Azure's numbers by default.
     server : str, default="auto"
         ``triton``, ``embedded``, or ``auto``: Triton where it runs.
+    data : str or path, default="."
+        Jobs of a batch endpoint read and write below this folder only.
 
     Raises
     ------
@@ -65,9 +67,10 @@ class Rehearsal:
         without: Iterable[str] = (),
         limits: GatewayLimits | None = None,
         server: str = "auto",
+        data: str | os.PathLike[str] = ".",
     ) -> None:
         self.folder = Path(folder)
-        self._port = port
+        self._port, self._data = port, Path(data).absolute()
         switches, self._limits = Switches(without), limits or GatewayLimits()
         self._settings = read_endpoint(self.folder, traffic=traffic, mirror=mirror)
         self._servers: dict[str, Server] = {
@@ -200,6 +203,18 @@ class Rehearsal:
         """Ask for another number of instances; return the seconds until they count."""
         return self._do(lambda live: live.scale(name, instances))
 
+    def set_default(self, name: str) -> None:
+        """Let jobs that name no deployment run on another one."""
+        self._do(lambda live: live.batch_jobs().set_default(name))
+
+    def evict(self, job: str) -> None:
+        """Take the machine of a running job away, as Azure does with cheap ones."""
+        self._do(lambda live: live.batch_jobs().evict(job))
+
+    def cancel(self, job: str) -> None:
+        """End a job; what is finished of its output stays."""
+        self._do(lambda live: live.batch_jobs().cancel(job))
+
     def start(self) -> Rehearsal:
         """Start everything; it answers requests when this returns.
 
@@ -216,8 +231,9 @@ class Rehearsal:
             self._files = stack.enter_context(held(self.folder))
             context = make_context(self.authority)
             socket = stack.enter_context(listen(self._port))
-            stack.callback(_stop_all, tuple(self._servers.values()))
-            _start_all(tuple(self._servers.values()))
+            stack.callback(stop_all, tuple(self._servers.values()))
+            start_all(tuple(self._servers.values()))
+            self._live.jobs = self._jobs()
             self._listening = Listening(self._live, self._keys, socket, context)
             stack.callback(self._close)
             self._listening.start()
@@ -248,6 +264,15 @@ class Rehearsal:
         state = self.uri if self._listening is not None else "not running"
         return f"Rehearsal({str(self.folder)!r}, {state})"
 
+    def _jobs(self) -> Jobs | None:
+        """Make the jobs of a batch endpoint, and a folder for what nobody else keeps of them."""
+        batch = self._settings.batch
+        if batch is None:
+            return None
+        home = self._files / "jobs"
+        home.mkdir(exist_ok=True, mode=0o700)
+        return Jobs(batch, self._data, home)
+
     def _do(self, change: Callable[[LiveEndpoint], T]) -> T:
         async def in_loop() -> T:
             return change(self._live)
@@ -275,6 +300,7 @@ def rehearse(
     without: Iterable[str] = (),
     limits: GatewayLimits | None = None,
     server: str = "auto",
+    data: str | os.PathLike[str] = ".",
 ) -> Rehearsal:
     """Start a `Rehearsal`: what an exported folder becomes on Azure, on this machine.
 
@@ -302,31 +328,5 @@ def rehearse(
         without=without,
         limits=limits,
         server=server,
+        data=data,
     ).start()
-
-
-def _start_all(servers: tuple[Server, ...]) -> None:
-    """Start servers at the same time; after an error or an interrupt none runs."""
-    with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-start") as pool:
-        begun = [pool.submit(server.start) for server in servers]
-        try:
-            for one in begun:
-                one.result()
-        except BaseException:
-            # Those that are starting end by this; what begins after it is ended by the caller.
-            for server in servers:
-                server.stop()
-            raise
-
-
-def _stop_all(servers: tuple[Server, ...]) -> None:
-    """Stop servers at the same time; one by one where the interpreter ends, and pools with it."""
-    with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-stop") as pool:
-        try:
-            ending = [pool.submit(server.stop) for server in servers]
-        except RuntimeError:
-            ending = []
-    for one in ending:
-        one.result()
-    for server in servers:
-        server.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -185,3 +186,34 @@ class Embedded:
             server.stop()
 
     kill = stop
+
+
+def start_all(servers: tuple[Server, ...]) -> None:
+    """Start servers at the same time; after an error or an interrupt none runs."""
+    if not servers:
+        return
+    with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-start") as pool:
+        begun = [pool.submit(server.start) for server in servers]
+        try:
+            for one in begun:
+                one.result()
+        except BaseException:
+            # Those that are starting end by this; what begins after it is ended by the caller.
+            for server in servers:
+                server.stop()
+            raise
+
+
+def stop_all(servers: tuple[Server, ...]) -> None:
+    """Stop servers at the same time; one by one where the interpreter ends, and pools with it."""
+    if not servers:
+        return
+    with ThreadPoolExecutor(len(servers), "hybridmodel-rehearsal-stop") as pool:
+        try:
+            ending = [pool.submit(server.stop) for server in servers]
+        except RuntimeError:
+            ending = []
+    for one in ending:
+        one.result()
+    for server in servers:
+        server.stop()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from hybridmodel.checks import as_float, check_count, shown
+from hybridmodel.deploy.rehearsal.jobs.settings import Batch
 from hybridmodel.exceptions import ConfigurationError
 
 
@@ -40,7 +41,8 @@ class Deployment:
 class Endpoint:
     """An endpoint with its deployments, of a `folder`.
 
-    `notes` say where the rehearsal differs from the files.
+    `notes` say where the rehearsal differs from the files. Where there is a `batch` endpoint, there
+    may be no deployments.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Endpoint:
     mirror: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     folder: Path = Path()
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

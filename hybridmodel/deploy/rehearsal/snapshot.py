@@ -103,6 +103,9 @@ class Snapshot:
         Behaviours that are switched off.
     notes : tuple of str
         Where the rehearsal differs from the exported files.
+    jobs : tuple of mapping
+        At most 50 jobs of a batch endpoint, the newest first: name, state, deployment, files,
+        done, attempts and error.
     """
 
     endpoint: str
@@ -120,6 +123,7 @@ class Snapshot:
     delayed_s: float
     off: tuple[str, ...]
     notes: tuple[str, ...]
+    jobs: tuple[Mapping[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as dicts, lists, texts and numbers."""

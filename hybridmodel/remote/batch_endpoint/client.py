@@ -92,6 +92,7 @@ class BatchClient:
         input_type: str | None = None,
         form: str = "inputs",
         timeout: float = _TIMEOUT_S,
+        announce: Callable[[str], object] | None = None,
     ) -> Job:
         """Have the endpoint make one job, and no second one whatever happens on the way.
 
@@ -112,6 +113,8 @@ class BatchClient:
             ``"dataset"`` is the body that the first releases of Azure's service took.
         timeout : float, default=120
             Seconds for all requests.
+        announce : callable, optional
+            Called with the name before anything is sent, to be kept in case the program is killed.
 
         Returns
         -------
@@ -135,6 +138,8 @@ class BatchClient:
             form=checked_form(form),
         )
         deadline = Deadline(check_seconds("timeout", timeout), self._clock)
+        if announce is not None:
+            announce(order.name)
         told = None if name is None else self._jobs.submitted_as(order.name, deadline)
         was_there = told is not None
         if told is None:

@@ -90,11 +90,6 @@ class BatchEndpoint(Endpoint):
         return ""
 
     @property
-    def served_version(self) -> str | None:
-        """Nor has it a version."""
-        return None
-
-    @property
     def headers(self) -> Mapping[str, str]:
         """What picks the deployment."""
         return {} if self.deployment is None else {DEPLOYMENT: self.deployment}

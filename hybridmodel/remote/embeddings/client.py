@@ -47,6 +47,7 @@ class EmbeddingsClient(EndpointClient):
         self._input = _texts_of(spec)
         self._widths = _widths_of(spec, endpoint.dimensions)
         super().__init__(endpoint, spec, credential, **options)
+        self.vectors = tuple(self._widths)
         self.unanswered = tuple(name for name in spec.output_names if name not in self._widths)
 
     def infer(self, feeds: Mapping[str, Array], outputs: Sequence[str], **options: Any) -> Answer:
