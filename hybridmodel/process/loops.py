@@ -57,9 +57,9 @@ async def run(function: Callable[[], T]) -> T:
     getcurrent = _getcurrent or _import_greenlet()
     host = getcurrent()
     loop = _running_loop()
-    home = _home_of(loop)
+    home = _homes.get(loop) or _homes.setdefault(loop, _Home())
     guest = home.guest(host)
-    guest.loop = loop
+    guest.loop, guest.home = loop, home
     # The variables of the task: spans that begin in there have its parent, and end there.
     guest.gr_context = host.gr_context
     guest.function = function
@@ -98,7 +98,7 @@ class _Home:
         """Return or raise what a greenlet has done, and keep it for others."""
         value, error = guest.value, guest.error
         # An idle greenlet keeps nothing alive, and least of all its loop.
-        guest.value = guest.error = guest.loop = None
+        guest.value = guest.error = guest.loop = guest.home = None
         if len(self._idle) < _MOST_IDLE:
             self._idle.append(guest)
         if error is None:
@@ -110,13 +110,6 @@ class _Home:
 
 
 _homes: weakref.WeakKeyDictionary[Any, _Home] = weakref.WeakKeyDictionary()
-
-
-def _home_of(loop: Any) -> _Home:
-    home = _homes.get(loop)
-    if home is None:
-        home = _homes[loop] = _Home()
-    return home
 
 
 def _import_greenlet() -> Callable[[], Any]:
@@ -133,9 +126,10 @@ def _import_greenlet() -> Callable[[], Any]:
     class Guest(greenlet):  # type: ignore[misc]
         """Calls functions in coroutines of `loop`, one after the other."""
 
-        __slots__ = ("error", "function", "is_idle", "loop", "value")
+        __slots__ = ("error", "function", "home", "is_idle", "loop", "value")
         error: BaseException | None
         function: Any
+        home: _Home | None
         is_idle: bool
         loop: AbstractEventLoop | None
         value: Any
@@ -166,10 +160,10 @@ def _forget_all() -> None:
     _homes.clear()
 
 
-def _awaited(future: Any) -> Any:
-    """Switch to the coroutine, which awaits `future`, and return or raise what came of it."""
-    assert _getcurrent is not None  # noqa: S101 - only code inside of `run` comes here
-    return _getcurrent().parent.switch(future)
+def _inside() -> Any:
+    """Return the greenlet of the running code; only code inside of `run` has one."""
+    assert _getcurrent is not None  # noqa: S101 - see above
+    return _getcurrent()
 
 
 def called_within(timeout_s: float | None, subscribe: Callable[[Callable[..., None]], Any]) -> bool:
@@ -177,8 +171,8 @@ def called_within(timeout_s: float | None, subscribe: Callable[[Callable[..., No
 
     It may be called from any thread, with any arguments. None waits for ever.
     """
-    loop, thread = current_loop(), get_ident()
-    assert loop is not None  # noqa: S101 - threads wait in their own ways
+    guest, thread = _inside(), get_ident()
+    loop = guest.loop
     future = loop.create_future()
 
     def call(*_: object) -> None:
@@ -188,10 +182,10 @@ def called_within(timeout_s: float | None, subscribe: Callable[[Callable[..., No
         with suppress(RuntimeError):  # The loop is closed, and nobody waits there any more.
             loop.call_soon_threadsafe(_end, future, True)
 
-    forget = None if timeout_s is None else _end_after(loop, future, timeout_s)
+    forget = None if timeout_s is None else _end_after(guest, future, timeout_s)
     try:
         subscribe(call)
-        return bool(_awaited(future))
+        return bool(guest.parent.switch(future))
     finally:
         if forget is not None:
             forget()
@@ -202,11 +196,14 @@ def _end(future: Any, in_time: bool) -> None:
         future.set_result(in_time)
 
 
-def _end_after(loop: AbstractEventLoop, future: Any, timeout_s: float) -> Callable[[], object]:
+def _end_after(guest: Any, future: Any, timeout_s: float) -> Callable[[], Any]:
     """End a wait after so long, unless what this returns is called before."""
+    cancel: Callable[[], Any]
     if timeout_s < 10 * _TICK_S:
-        return loop.call_later(timeout_s, _end, future, False).cancel
-    return _home_of(loop).alarm.set(loop, future, timeout_s)
+        cancel = guest.loop.call_later(timeout_s, _end, future, False).cancel
+    else:
+        cancel = guest.home.alarm.set(guest.loop, future, timeout_s)
+    return cancel
 
 
 class _Alarm:
@@ -300,5 +297,5 @@ def apart(function: Callable[[], T]) -> T:
     if loop is None:
         return function()
     context = contextvars.copy_context()
-    result: T = _awaited(loop.run_in_executor(None, context.run, function))
+    result: T = _inside().parent.switch(loop.run_in_executor(None, context.run, function))
     return result
