@@ -54,7 +54,7 @@ def read_answer(
     """
     deadline, size_bytes = call.deadline, len(reply.header)
     if size_bytes > _LONG_BYTES and current_loop() is not None:
-        return apart(partial(read_answer, call, reply, spec, limit))
+        return apart(partial(read_answer, call, reply, spec, limit, written))
     if size_bytes > JSON_BYTES and size_bytes / _BYTES_PER_S > deadline.remaining_s():
         raise EndpointTimeout(
             f"{size_bytes} bytes of JSON came, and reading them takes longer than is left of the "
