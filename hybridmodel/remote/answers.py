@@ -26,7 +26,7 @@ _BYTES_PER_S = 20e6
 """How fast a slow machine reads JSON."""
 
 _LONG_BYTES = 1 << 16
-"""More JSON than this is not read on an event loop, which it would hold up for milliseconds."""
+"""More JSON or text is not read on an event loop, which it would hold up for milliseconds."""
 
 _UNKNOWN_BYTES = 1 << 26
 """The largest JSON answer where the model does not tell the size; Triton takes no more either."""
@@ -53,7 +53,7 @@ def read_answer(
     it. The arrays are views of the reply's tensors, which must not be used again.
     """
     deadline, size_bytes = call.deadline, len(reply.header)
-    if size_bytes > _LONG_BYTES and current_loop() is not None:
+    if current_loop() is not None and _takes_long(call, reply, spec):
         return apart(partial(read_answer, call, reply, spec, limit, written))
     if size_bytes > JSON_BYTES and size_bytes / _BYTES_PER_S > deadline.remaining_s():
         raise EndpointTimeout(
@@ -86,6 +86,14 @@ def _with_written(
     for name, data in apart.items():
         arrays |= fill([replace(slots[name], size_bytes=len(data))], data, "output", alive)
     return arrays
+
+
+def _takes_long(call: Call, reply: Reply, spec: ModelSpec) -> bool:
+    if len(reply.header) > _LONG_BYTES:
+        return True
+    if len(reply.tensors) <= _LONG_BYTES:
+        return False
+    return any(spec.output(name).dtype.kind == "O" for name in call.outputs)
 
 
 def _differences(came: Mapping[str, Slot], spec: ModelSpec, call: Call) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any
 
 from hybridmodel.data.answer import Answer
+from hybridmodel.data.extent import is_large
 from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import EndpointRefused, EndpointUnavailable, ProtocolError, SpecMismatch
 from hybridmodel.process import loops
@@ -206,7 +207,7 @@ class EndpointClient:
         """Ask for all rows in a request for them."""
         binary = self._speaks_binary(call)
         request_id = call.request_id or ""
-        message = encode_request(call.feeds, call.outputs, request_id=request_id, binary=binary)
+        message = _written(call, request_id, binary)
         limit = self._limit(call.outputs, call.rows, binary)
 
         def exchange(
@@ -304,6 +305,15 @@ class EndpointClient:
             + "; ".join(shown),
             shown,
         )
+
+
+def _written(call: Call, request_id: str, binary: bool) -> Message:
+    """Write the request of a call; not on an event loop where that takes long."""
+    write = partial(encode_request, call.feeds, call.outputs, request_id=request_id, binary=binary)
+    if loops.current_loop() is None or not is_large(call.feeds):
+        return write()
+    lies_ready = binary and all(array.dtype.kind != "O" for array in call.feeds.values())
+    return write() if lies_ready else loops.apart(write)
 
 
 stand_ins: list[Callable[[Any, TritonEndpoint], EndpointClient]] = []
