@@ -279,10 +279,11 @@ def _select(descriptor: int, events: int, timeout_s: float) -> None:
 
 
 def start(work: Callable[[], None]) -> None:
-    """Begin some work on the running coroutine's loop, which ends it when the loop ends."""
-    loop = current_loop()
-    assert loop is not None  # noqa: S101 - threads have crews
-    task = loop.create_task(run(work))
+    """Begin some work on the running coroutine's loop, which ends it when the loop ends.
+
+    It has none of the caller's context variables.
+    """
+    task = _inside().loop.create_task(run(work), context=contextvars.Context())
     _started.add(task)
     task.add_done_callback(_started.discard)
 
