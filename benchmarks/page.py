@@ -19,6 +19,7 @@ DOCS = ROOT / "docs" / "benchmarks"
 NAMES = (
     "local",
     "remote",
+    "many_callers",
     "azure_ep",
     "cascade",
     "audit",
