@@ -81,7 +81,7 @@ class EndpointClient:
         if self._sharing is not None:
             weakref.finalize(self, self._sharing.close_later).atexit = False
         self._infer_url = f"{endpoint.model_url}/infer"
-        self._limit = lru_cache(64)(partial(answers.answer_limit, spec))
+        self._expected = lru_cache(64)(partial(answers.expected, spec))
         self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
 
     def infer(
@@ -208,14 +208,16 @@ class EndpointClient:
         binary = self._speaks_binary(call)
         request_id = call.request_id or ""
         message = _written(call, request_id, binary)
-        limit = self._limit(call.outputs, call.rows, binary)
+        expected = self._expected(call.outputs, call.rows, binary)
+        json_bytes = expected.limit.size_bytes
 
         def exchange(
             call: Call, message: Message, written: answers.Written | None = None
         ) -> tuple[answers.OutputsRead, int]:
-            reply = self._exchanger.exchange(call, self._infer_url, message, limit.size_bytes)
+            reply = self._exchanger.exchange(call, self._infer_url, message, json_bytes)
             try:
-                return answers.read_answer(call, reply, self._spec, limit, written), reply.attempts
+                read = answers.read_answer(call, reply, self._spec, expected, written)
+                return read, reply.attempts
             except ProtocolError as error:
                 raise self._exchanger.with_context(call, error, reply) from None
 

@@ -195,8 +195,9 @@ class Connection:
         split = head.headers.get(_HEADER_LENGTH)
         if split is not None and head.length == len(received) and not head.chunked:
             # All of it is there, as it is for a few rows.
-            at = _json_length(split, len(received), json_bytes)
-            return received[:at], bytearray(received[at:])
+            at = parse_header_length(split, len(received)) if received else 0
+            if at <= json_bytes:
+                return received[:at], bytearray(received[at:])
         length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
         _check_length(length or 0, most)
