@@ -21,6 +21,7 @@ NAMES = (
     "estimator",
     "remote",
     "regions",
+    "many_callers",
     "azure_ep",
     "cascade",
     "audit",

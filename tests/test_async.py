@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import threading
 import time
@@ -25,6 +26,7 @@ from hybridmodel import (
 )
 from hybridmodel.data.binding import Binding
 from hybridmodel.local.session import LocalSession
+from hybridmodel.remote import answers, client
 from hybridmodel.routing import AzureFirst, Cascade, Hedge, LocalFirst, Shadow, Split
 from hybridmodel.testing import fake_endpoint
 from tests.support import models
@@ -318,6 +320,33 @@ def test_large_data_are_bound_and_run_off_the_loop(monkeypatch: pytest.MonkeyPat
     else:
         raise AssertionError(seen)
     assert call(large) == [("_bind_array", False), ("run", False)]
+
+
+def test_much_json_is_written_and_read_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers as text take long; where tensors are binary, they are sent as they lie."""
+    rows = np.ones((5_000, 3), np.float32)
+    said = {"name": "y", "datatype": "FP32", "shape": [5_000, 3], "data": rows.ravel().tolist()}
+    answer = http(200, json.dumps({"outputs": [said]}).encode())
+    here = threading.get_ident()
+    seen: list[bool] = []
+
+    def noting(owner: Any, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            seen.append(threading.get_ident() == here)
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(client, "encode_request")
+    noting(answers, "read_response")
+    for binary in (False, True):
+        with FaultyEndpoint(answer) as server:
+            model = HybridOnnxModel(models.identity(), endpoint=server.endpoint(binary=binary))
+            found = asyncio.run(model.apredict(rows, use_azure=True))
+            np.testing.assert_array_equal(found, rows)
+    assert seen == [False, False, True, False]
 
 
 def test_one_model_serves_many_loops_and_threads(server: CountingServer) -> None:

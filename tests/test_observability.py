@@ -213,6 +213,12 @@ def test_the_span_of_a_coroutine_belongs_to_its_task(
     parents = [span.parent for span in found if span.name == "hybridmodel.predict"]
     assert len(handlers) == 12
     assert {parent.span_id for parent in parents if parent} == handlers
+    shared = [span for span in found if span.name == "hybridmodel.request"]
+    assert bool(shared) == bool(coalesce_rows)
+    for span in shared:
+        # It is nobody's own: callers are linked.
+        assert span.parent is None
+        assert len(span.links) > 1
 
 
 def test_a_request_for_several_calls_is_linked_with_their_spans(

@@ -16,6 +16,8 @@ def is_large(data: Any) -> bool:
 
 def values_in(data: Any) -> int:
     """Return about how many values an array, a frame, a table, or lists or dicts of them have."""
+    if isinstance(data, str | bytes):
+        return 1
     size = getattr(data, "size", None)
     if isinstance(size, int):
         return size
@@ -27,7 +29,7 @@ def values_in(data: Any) -> int:
         columns = getattr(data, "width", None)
     if isinstance(columns, int):
         return rows * columns
-    if isinstance(data, Sequence) and rows and not isinstance(data, str | bytes):
+    if isinstance(data, Sequence) and rows:
         # The first row stands for all of them.
         return rows * max(1, values_in(data[0]))
     return rows

@@ -23,7 +23,8 @@ class ShortWork:
     of it as long. Nothing is known of the first in a process, which is also the longest as a rule.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.reset()
         reset_in_child(self)
 
@@ -42,7 +43,7 @@ class ShortWork:
         return apart(timed) if expected_s > _AT_MOST_S else timed()
 
     def _timed(self, size: int, function: Callable[[], T]) -> T:
-        started = time.perf_counter()
+        started = self._clock()
         result = function()
-        self._last = (size, time.perf_counter() - started)
+        self._last = (size, self._clock() - started)
         return result

@@ -63,16 +63,16 @@ class Ticket(Generic[T]):
         """Wait for the outcome at most `timeout_s`, None for ever; tell whether it is there."""
         if current_loop() is not None:
             return self.done or called_within(timeout_s, self.add_callback)
+        if timeout_s is not None and timeout_s <= _LONGEST_S:
+            return self._comes_within(timeout_s)
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._outcomes:
             left_s = _LONGEST_S if until is None else min(_LONGEST_S, until - time.monotonic())
             if left_s <= 0:
                 return False
-            if self._awaited.acquire(timeout=left_s):
-                # For another thread that waits.
-                self._awaited.release()
+            if self._comes_within(left_s):
                 break
-        return bool(self._outcomes)
+        return True
 
     def result(self) -> T:
         """Return the value or raise the error of a ticket that is done; `IndexError` before."""
@@ -83,6 +83,12 @@ class Ticket(Generic[T]):
             raise error
         finally:
             del error  # It refers to this frame.
+
+    def _comes_within(self, timeout_s: float) -> bool:
+        if not self._outcomes and self._awaited.acquire(timeout=max(0.0, timeout_s)):
+            # For another thread that waits.
+            self._awaited.release()
+        return bool(self._outcomes)
 
     def _resolve(self, outcome: _Outcome) -> bool:
         self._outcomes.append(outcome)

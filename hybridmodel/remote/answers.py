@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,14 +19,14 @@ from hybridmodel.process.loops import apart, current_loop
 from hybridmodel.remote.exchange import Call
 from hybridmodel.remote.http.connection import Reply
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, shown
-from hybridmodel.remote.wire.layouts import read_response
+from hybridmodel.remote.wire.layouts import Layout, read_response
 from hybridmodel.remote.wire.tensor_data import Buffer, Slot, fill
 
 _BYTES_PER_S = 20e6
 """How fast a slow machine reads JSON."""
 
 _LONG_BYTES = 1 << 16
-"""More JSON than this is not read on an event loop, which it would hold up for milliseconds."""
+"""More JSON or text is not read on an event loop, which it would hold up for milliseconds."""
 
 _UNKNOWN_BYTES = 1 << 26
 """The largest JSON answer where the model does not tell the size; Triton takes no more either."""
@@ -42,8 +42,19 @@ OutputsRead = tuple[dict[str, Array], str | None, tuple[str, ...]]
 """The outputs and the version of the model, or how the answer differs from what was expected."""
 
 
+@dataclass(slots=True)
+class Expected:
+    """What the answers for the same outputs of as many rows have in common.
+
+    `layout` is that of the last one; the next, which usually has the same, need not be compared.
+    """
+
+    limit: JsonLimit
+    layout: Layout | None = None
+
+
 def read_answer(
-    call: Call, reply: Reply, spec: ModelSpec, limit: JsonLimit, written: Written | None = None
+    call: Call, reply: Reply, spec: ModelSpec, expected: Expected, written: Written | None = None
 ) -> OutputsRead:
     """Read a reply to a call, if it is what the local model could have answered.
 
@@ -53,18 +64,20 @@ def read_answer(
     it. The arrays are views of the reply's tensors, which must not be used again.
     """
     deadline, size_bytes = call.deadline, len(reply.header)
-    if size_bytes > _LONG_BYTES and current_loop() is not None:
-        return apart(partial(read_answer, call, reply, spec, limit))
+    if current_loop() is not None and _takes_long(call, reply, spec):
+        return apart(partial(read_answer, call, reply, spec, expected, written))
     if size_bytes > JSON_BYTES and size_bytes / _BYTES_PER_S > deadline.remaining_s():
         raise EndpointTimeout(
             f"{size_bytes} bytes of JSON came, and reading them takes longer than is left of the "
             f"deadline of {deadline.timeout_s:g} s; binary tensors take less"
         )
-    layout, request_id = read_response(reply.header, limit)
+    layout, request_id = read_response(reply.header, expected.limit)
     if request_id not in (None, "", call.request_id):
         raise ProtocolError(f"the answer is that of request {request_id!r:.80}")
-    if found := _differences(layout.slots, spec, call):
-        return {}, None, found
+    if layout is not expected.layout:
+        if found := _differences(layout.slots, spec, call):
+            return {}, None, found
+        expected.layout = layout
     alive = partial(deadline.check, "reading the answer")
     if written:
         return _with_written(layout.slots, reply, written, alive), layout.model_version, ()
@@ -86,6 +99,14 @@ def _with_written(
     for name, data in apart.items():
         arrays |= fill([replace(slots[name], size_bytes=len(data))], data, "output", alive)
     return arrays
+
+
+def _takes_long(call: Call, reply: Reply, spec: ModelSpec) -> bool:
+    if len(reply.header) > _LONG_BYTES:
+        return True
+    if len(reply.tensors) <= _LONG_BYTES:
+        return False
+    return any(spec.output(name).dtype.kind == "O" for name in call.outputs)
 
 
 def _differences(came: Mapping[str, Slot], spec: ModelSpec, call: Call) -> tuple[str, ...]:
@@ -121,6 +142,11 @@ def description_limit(spec: ModelSpec) -> JsonLimit:
     """Return what a server's description of a model may hold."""
     most = _VALUES + _VALUES_PER_TENSOR * (len(spec.inputs) + len(spec.outputs))
     return JsonLimit(JSON_BYTES, most, most)
+
+
+def expected(spec: ModelSpec, outputs: Sequence[str], rows: int | None, binary: bool) -> Expected:
+    """Return what `read_answer` is told of the answers for these outputs of so many rows."""
+    return Expected(answer_limit(spec, outputs, rows, binary))
 
 
 def answer_limit(

@@ -136,7 +136,8 @@ class EndpointState:
                 self._end(permit, admitted, error)
         finally:
             # For a handler of a signal that raised before the first could do it.
-            self._end(permit, admitted, error)
+            if not permit.over:
+                self._end(permit, admitted, error)
             error = None  # It refers to this frame.
 
     def _end(self, permit: Permit, admitted: int | None, error: BaseException | None) -> None:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any
 
 from hybridmodel.data.answer import Answer
+from hybridmodel.data.extent import is_large
 from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import (
     EndpointError,
@@ -92,7 +93,7 @@ class EndpointClient:
         if self._sharing is not None:
             weakref.finalize(self, self._sharing.close_later).atexit = False
         self._infer_url = f"{endpoint.model_url}/infer"
-        self._limit = lru_cache(64)(partial(answers.answer_limit, spec))
+        self._expected = lru_cache(64)(partial(answers.expected, spec))
         self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
 
     def infer(
@@ -239,15 +240,17 @@ class EndpointClient:
         """Ask for all rows in a request for them."""
         binary = self._speaks_binary(call)
         request_id = call.request_id or ""
-        message = encode_request(call.feeds, call.outputs, request_id=request_id, binary=binary)
-        limit = self._limit(call.outputs, call.rows, binary)
+        message = _written(call, request_id, binary)
+        expected = self._expected(call.outputs, call.rows, binary)
+        json_bytes = expected.limit.size_bytes
 
         def exchange(
             call: Call, message: Message, written: answers.Written | None = None
         ) -> tuple[answers.OutputsRead, int]:
-            reply = self._exchanger.exchange(call, self._infer_url, message, limit.size_bytes)
+            reply = self._exchanger.exchange(call, self._infer_url, message, json_bytes)
             try:
-                return answers.read_answer(call, reply, self._spec, limit, written), reply.attempts
+                read = answers.read_answer(call, reply, self._spec, expected, written)
+                return read, reply.attempts
             except ProtocolError as error:
                 raise self._exchanger.with_context(call, error, reply) from None
 
@@ -339,6 +342,15 @@ class EndpointClient:
             + "; ".join(shown),
             shown,
         )
+
+
+def _written(call: Call, request_id: str, binary: bool) -> Message:
+    """Write the request of a call; not on an event loop where that takes long."""
+    write = partial(encode_request, call.feeds, call.outputs, request_id=request_id, binary=binary)
+    if loops.current_loop() is None or not is_large(call.feeds):
+        return write()
+    lies_ready = binary and all(array.dtype.kind != "O" for array in call.feeds.values())
+    return write() if lies_ready else loops.apart(write)
 
 
 stand_ins: list[Callable[[Any, Any], EndpointClient]] = []

@@ -106,7 +106,8 @@ class ConcurrencyLimiter:
             if permit in self._running:
                 self._running.discard(permit)
                 self._adapt(permit, limited, answered)
-            self._call_next()
+            if self._waiting:
+                self._call_next()
 
     def _adapt(self, permit: Permit, limited: bool, answered: bool) -> None:
         if limited and permit.round == self._round:

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
-from hybridmodel.process.per_process import PerProcess
-from hybridmodel.process.tracing import trace_context
+from hybridmodel.process.per_process import PerProcess, reset_in_child
+from hybridmodel.process.tracing import active_tracer, trace_context
 from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.remote.http.transport import Transport
@@ -41,6 +42,8 @@ _SMALL = JsonLimit(JSON_BYTES, 1_000, 1_000)
 _CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
 """Large enough for a model with hundreds of inputs."""
 
+_REQUEST_ID = "x-ms-client-request-id"
+
 _DELAYS = ("ms-azureml-bandwidth-request-delay-ms", "ms-azureml-bandwidth-response-delay-ms")
 
 _MOST_SHOWN = 1000
@@ -55,9 +58,9 @@ _AGAIN_S, _ASKED_LATELY_S = 60.0, 5.0
 _log = logging.getLogger("hybridmodel")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # Frozen, it would take 1.6 µs more to make, for each call.
 class Call:
-    """One logical call, which may take several requests.
+    """One logical call, which may take several requests; it is never changed.
 
     `rows` is None where nobody counts them; `first_row` is the place of the first where a call was
     cut. `renewed` says that the key was asked for again already, and `retry` whether another
@@ -147,9 +150,11 @@ class Exchanger:
             self._permission.check_request(url)
             if call.key is not None:
                 self._check_key()
-        own = {**trace_context(), **(more_headers or {})}
-        if call.request_id is not None:
-            own["x-ms-client-request-id"] = call.request_id
+        own = {} if call.request_id is None else {_REQUEST_ID: call.request_id}
+        if active_tracer() is not None:
+            own.update(trace_context())
+        if more_headers is not None:
+            own.update(more_headers)
         request = HttpRequest(
             method="GET" if message is None else "POST",
             url=url,
@@ -283,7 +288,26 @@ def _unlike_the_protocol(reply: Reply, redaction: Redaction) -> str:
     return f" (Content-Type {kind}, it begins {begin})"
 
 
+class _RequestIds:
+    """UUIDs of version 8: 72 random bits for each process, then a number.
+
+    `os.urandom` for each would let another thread run, which costs more than all else.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+        reset_in_child(self)
+
+    def reset(self) -> None:
+        """Begin anew with other random bits."""
+        text = os.urandom(10).hex()
+        begin = f"{text[:8]}-{text[8:12]}-8{text[12:15]}-a{text[15:18]}-"
+        self.next = map((begin + "{:012x}").format, count()).__next__
+
+
+_ids = _RequestIds()
+
+
 def new_request_id() -> str:
-    """Make what `uuid.uuid4` does, in a third of the time."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+    """Return an id that no other request has, in any process."""
+    return _ids.next()

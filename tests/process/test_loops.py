@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -151,7 +152,7 @@ def test_many_waits_end_at_their_own_time() -> None:
             assert not done
             assert took_s >= wanted_s
         await asyncio.sleep(0.05)
-        return loops._alarms[asyncio.get_running_loop()]._is_ticking
+        return loops._homes[asyncio.get_running_loop()].alarm._is_ticking
 
     assert asyncio.run(all_of_them()) is False
 
@@ -335,3 +336,33 @@ def test_nobody_else_pays_for_it() -> None:
     code = "import hybridmodel, sys; print({'asyncio', 'greenlet'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_stack_that_is_kept_keeps_nothing_alive() -> None:
+    """Stacks are used again, but neither data, nor errors, nor a loop stay with them."""
+
+    class Thing:
+        pass
+
+    left: list[weakref.ref[Any]] = []
+    stacks: list[int] = []
+
+    def work(thing: Thing, error: Exception | None) -> Thing:
+        left.append(weakref.ref(thing))
+        stacks.append(id(loops._getcurrent()))  # type: ignore[misc]
+        if error is not None:
+            raise error
+        return thing
+
+    async def some() -> None:
+        left.append(weakref.ref(asyncio.get_running_loop()))
+        await loops.run(partial(work, Thing(), None))
+        with pytest.raises(KeyError):
+            await loops.run(partial(work, Thing(), KeyError("x")))
+        gc.collect()
+        assert [thing() for thing in left[1:]] == [None, None]
+
+    asyncio.run(some())
+    gc.collect()
+    assert left[0]() is None
+    assert len(set(stacks)) == 1

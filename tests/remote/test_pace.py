@@ -44,6 +44,11 @@ def test_without_callers_that_wait_nothing_is_learned() -> None:
     assert pace.at_a_time(16) == 2
 
 
+def test_on_one_host_few_are_under_way() -> None:
+    """However alike, requests of a millisecond are work of this process for the most part."""
+    assert learned(0.001) == 2
+
+
 def test_a_lower_limit_counts_at_once() -> None:
     """What a 429 taught about requests under way bounds what is learned here."""
     pace = Pace()
@@ -57,6 +62,6 @@ def test_a_faster_past_is_forgotten() -> None:
     pace = Pace()
     for _ in range(200):
         pace.note(0.001, 2, 16)
-    for _ in range(1000):
+    for _ in range(5000):
         pace.note(0.030, pace.at_a_time(16), 16)
     assert pace.at_a_time(16) == 16

@@ -59,9 +59,9 @@ class Gatherer:
         kind = self._kind_of(call)
         if kind is None or (call.rows or 0) >= self._most_rows or self._sharing.is_apart():
             return ask(call)
-        lane, place = self._lanes.enter(kind, call, ask)
+        lane, place, turn = self._lanes.enter(kind, call, ask)
         if isinstance(place, Member):
-            return self._wait(lane, place)
+            return self._wait(lane, place, turn)
         try:
             answer = ask(call)
             self._lanes.answered(lane, place)
@@ -106,11 +106,11 @@ class Gatherer:
         limits = (1, 0.0) if first is None else self._sizes.limits(first, self._most_rows)
         return bool(self._lanes.take(lane, turn, *limits))
 
-    def _wait(self, lane: Lane, member: Member) -> Answer:
-        """Return what comes of a call that waits, within its own time."""
+    def _wait(self, lane: Lane, member: Member, turn: Turn | None) -> Answer:
+        """Start a turn, if there is one, and return what comes of a call within its own time."""
         call, ticket = member.call, member.ticket
         try:
-            self._start(lane, self._lanes.next_turn(lane))
+            self._start(lane, turn)
             while not ticket.wait(min(call.deadline.remaining_s(), LONGEST_WAIT_S)):
                 if call.deadline.remaining_s() == 0:
                     raise self._too_late(member)

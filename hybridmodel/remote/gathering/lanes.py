@@ -21,6 +21,7 @@ from hybridmodel.remote.gathering.matching import Kind
 from hybridmodel.remote.gathering.pace import Pace
 from hybridmodel.remote.gathering.parts import Part
 from hybridmodel.remote.resilience import Clock, Deadline
+from hybridmodel.remote.sizes import rows_within
 
 _ON_A_LOOP = 2
 """Requests under way for coroutines: while one is at the server, the other is read and written."""
@@ -81,12 +82,17 @@ class Lane:
         `most` counts rows.
         """
         taken: list[Member] = []
+        has_texts = any(dtype.kind == "O" for _, dtype, _ in self.kind[-1])
+        if self.waiting and not has_texts:
+            # Rows have all the same size.
+            first = self.waiting[0].call
+            most = min(most, rows_within(first.feeds, first.rows or 1, most_bytes))
         rows = size_bytes = 0
         while self.waiting:
             member = self.waiting[0]
             if not member.ticket.done:
                 rows += member.call.rows or 0
-                size_bytes += size_of(member.call.feeds)
+                size_bytes += size_of(member.call.feeds) if has_texts else 0
                 if taken and (rows > most or size_bytes > most_bytes):
                     break
                 taken.append(member)
@@ -119,8 +125,11 @@ class Lanes:
         with self._lock:
             self.counts[name] += 1
 
-    def enter(self, kind: Kind, call: Call, ask: Ask) -> tuple[Lane, Turn | Member]:
-        """Give a call a turn of its own, if few requests are under way; else let it wait."""
+    def enter(self, kind: Kind, call: Call, ask: Ask) -> tuple[Lane, Turn | Member, Turn | None]:
+        """Give a call a turn of its own, if few requests are under way; else let it wait.
+
+        A turn beside a member that waits is one that somebody has to send for.
+        """
         with self._lock:
             self.counts["calls"] += 1
             lane = self._lanes.get(kind)
@@ -130,9 +139,9 @@ class Lanes:
             if lane.waiting or len(lane.running) >= max(1, self._at_a_time(lane) - 1):
                 member = Member(call, ask)
                 lane.waiting.append(member)
-                return lane, member
+                return lane, member, self._due(lane)
             self.counts["requests"] += 1
-            return lane, self._begin(lane, call.deadline)
+            return lane, self._begin(lane, call.deadline), None
 
     def next_turn(self, lane: Lane, ended: Turn | None = None) -> Turn | None:
         """Return a turn for those who wait, if it is time for one; with `ended`, end that first.
@@ -145,12 +154,9 @@ class Lanes:
                 lane.running.difference_update(overdue)
             else:
                 lane.running.discard(ended)
-            if lane.waiting:
-                if len(lane.running) < self._at_a_time(lane):
-                    return self._begin(lane, lane.waiting[0].call.deadline)
-            elif not lane.running and self._lanes.get(lane.kind) is lane:
+            if not lane.running and not lane.waiting and self._lanes.get(lane.kind) is lane:
                 del self._lanes[lane.kind]
-            return None
+            return self._due(lane)
 
     def first(self, lane: Lane) -> Call | None:
         """Return the call that waits for the longest time."""
@@ -180,16 +186,22 @@ class Lanes:
 
     def answered(self, lane: Lane, turn: Turn) -> None:
         """Note that the request of a turn was answered now."""
-        if lane.kind.loop is not None:
+        if lane.kind[0] is not None:
             return
         with self._lock:
             self._pace.note(self._clock() - turn.since, len(lane.running), self._most())
 
     def _at_a_time(self, lane: Lane) -> int:
-        if lane.kind.loop is not None:
+        if lane.kind[0] is not None:
             # One thread writes and reads them all: what was true of several tells nothing.
             return min(_ON_A_LOOP, self._most())
         return self._pace.at_a_time(self._most())
+
+    def _due(self, lane: Lane) -> Turn | None:
+        """Begin a turn for those who wait, if fewer are under way than help."""
+        if not lane.waiting or len(lane.running) >= self._at_a_time(lane):
+            return None
+        return self._begin(lane, lane.waiting[0].call.deadline)
 
     def _begin(self, lane: Lane, deadline: Deadline) -> Turn:
         turn = Turn(deadline, self._clock())

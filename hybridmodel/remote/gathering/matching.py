@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from math import frexp
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +18,14 @@ Inputs = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 """Name, dtype and inner shape of each input."""
 
 
-class Kind(NamedTuple):
-    """What calls of one request have in common; never shown, because it holds the key.
+Kind = tuple[object, str | None, bool, int, tuple[str, ...], Inputs]
+"""What calls of one request have in common; never shown, because it holds the key.
 
-    `patience` is the power of two below a call's whole time: a caller of one second is not bound to
-    what hangs with a caller of thirty. Coroutines share a request with others of their `loop` only,
-    which sends it; None in a thread.
-    """
-
-    key: str | None
-    retry: bool
-    patience: int
-    outputs: tuple[str, ...]
-    inputs: Inputs
-    loop: object
+It begins with the event loop, None in a thread: coroutines share a request with others of their
+loop only. Then come key, right to retries, patience, outputs and inputs. Patience is the power of
+two above a call's whole time: a caller of one second is not bound to what hangs with a caller of
+thirty.
+"""
 
 
 def kind_finder(spec: ModelSpec) -> Callable[[Call], Kind | None]:
@@ -41,9 +35,9 @@ def kind_finder(spec: ModelSpec) -> Callable[[Call], Kind | None]:
     def kind_of(call: Call) -> Kind | None:
         if not call.rows or not may_share(call.outputs):
             return None
-        inputs = tuple((name, item.dtype, item.shape[1:]) for name, item in call.feeds.items())
-        patience = math.frexp(call.deadline.timeout_s)[1]
-        return Kind(call.key, call.retry, patience, call.outputs, inputs, current_loop())
+        inputs = tuple([(name, item.dtype, item.shape[1:]) for name, item in call.feeds.items()])
+        patience = frexp(call.deadline.timeout_s)[1]
+        return current_loop(), call.key, call.retry, patience, call.outputs, inputs
 
     return kind_of
 

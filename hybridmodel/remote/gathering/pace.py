@@ -13,7 +13,10 @@ _LEAST = 2
 _ALIKE, _LONGER = 1.5, 2.0
 """A request took about the shortest time, or much longer."""
 
-_DRIFT = 1.01
+_FAR_S = 0.003
+"""Most of a shorter time is work of this process, of which no more gets done at the same time."""
+
+_DRIFT = 1.001
 """The shortest time is forgotten so fast, since servers change; but only while few requests are
 under way, or the time that many take together would become the measure."""
 
@@ -38,5 +41,5 @@ class Pace:
         self._shortest_s = shortest_s
         if took_s > _LONGER * shortest_s:
             self._at_a_time = max(_LEAST, self._at_a_time - 1 / self._at_a_time)
-        elif took_s < _ALIKE * shortest_s and running >= int(self._at_a_time):
+        elif _FAR_S < took_s < _ALIKE * shortest_s and running >= int(self._at_a_time):
             self._at_a_time = max(_LEAST, min(most, self._at_a_time + 1 / self._at_a_time))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,7 @@ _OF_ALL = ("3xx", "404", "501")
 """Rows of the fault table that say nothing about the rows of a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """The rows of a shared answer that belong to one call, from `start` on."""
 
     answer: Answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import selectors
 import socket
 import struct
@@ -23,6 +24,9 @@ Hear = Callable[[bytes], bool]
 
 AT_ONCE_BYTES = 1 << 16
 """Received at a time; four times as much would cost 12 µs for fresh memory."""
+
+_FIRST_BYTES = 1 << 13
+"""Received at first of an answer, most of which are short; so much costs 1 µs less."""
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)  # Windows has no poll.
@@ -55,6 +59,11 @@ class BoundedSocket:
         self._selector: selectors.BaseSelector = _Selector()
         self._selector.register(sock, _READ)
         self._events = _READ
+        self._room_bytes = AT_ONCE_BYTES
+        # Asked before each request, in half of a selector's time.
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll:
+            self._poll.register(sock, select.POLLIN)
 
     def connect(self, address: Any, deadline: Deadline) -> None:
         """Connect to an address of `socket.getaddrinfo`; after an error the socket is useless."""
@@ -69,7 +78,7 @@ class BoundedSocket:
 
     def has_something(self) -> bool:
         """Tell whether there is something to read, or the end."""
-        return bool(self._ready(_READ, 0))
+        return bool(self._poll.poll(0) if self._poll else self._ready(_READ, 0))
 
     def send(self, parts: Iterable[Buffer], deadline: Deadline, hear: Hear) -> bool:
         """Send everything, and return whether that was done.
@@ -77,6 +86,7 @@ class BoundedSocket:
         `hear` is called with what the other side says before it has read everything, empty at its
         end, and returns whether to stop. After an error, some of it may have been sent.
         """
+        self._room_bytes = _FIRST_BYTES
         for part in parts:
             deadline.check(_SENDING)
             try:
@@ -93,9 +103,11 @@ class BoundedSocket:
         while True:
             flags = self._awaited(deadline)
             try:
-                return self._socket.recv(AT_ONCE_BYTES, flags)
+                piece = self._socket.recv(self._room_bytes, flags)
             except BlockingIOError:
-                pass
+                continue
+            self._room_bytes = AT_ONCE_BYTES
+            return piece
 
     def receive_into(self, view: memoryview, deadline: Deadline) -> int:
         """Fill the beginning of `view` with what came, and return how much that was."""

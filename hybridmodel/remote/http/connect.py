@@ -103,7 +103,7 @@ def connect_to_socket(base: str, path: str, deadline: Deadline, timeout_s: float
         if error.errno is None:
             raise
         hint = "may this user open it" if error.errno == errno.EACCES else _LISTENS
-        raise OSError(error.errno, f"{os.strerror(error.errno)}: {path}; {hint}?") from error
+        raise OSError(error.errno, f"{os.strerror(error.errno)}: {path}; {hint}?") from None
     return Connection(stream, "", {"Host": "localhost"}, base)
 
 

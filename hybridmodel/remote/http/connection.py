@@ -28,9 +28,9 @@ Body = tuple[bytes | bytearray, Buffer]
 _BROKE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # Frozen, it would take twice the time to make.
 class HttpRequest:
-    """One request, from the exchange through the transport to the connection.
+    """One request, from the exchange through the transport to the connection; never changed.
 
     The key is among the `headers`, which other requests have as well, and `own` are those of this
     request alone; ``Host`` and ``Content-Length`` are added later. The parts of `body` are sent
@@ -53,9 +53,9 @@ class HttpRequest:
         return range(200, 300) if self.creates else (200,)
 
 
-@dataclass(frozen=True, slots=True)  # Not kw_only: whoever writes a transport makes these.
+@dataclass(slots=True)  # Not kw_only: whoever writes a transport makes these. As above.
 class Reply:
-    """What came back.
+    """What came back; never changed.
 
     Names of `headers` are in lower case. `header` is the JSON part of the body, or all of it.
     `tensors` is the rest, writable and in a buffer of its own, so that the first tensor has an
@@ -122,12 +122,17 @@ class Connection:
         error, the connection must be closed.
         """
         self._found, self._has_begun, self._deadline = None, False, request.deadline
-        whole = self._send(_packed(self._head_of(request), request.body))
+        body = request.body
+        size_bytes = sum(map(len, body)) if body else 0
+        head = self._head_of(request, size_bytes)
+        whole = self._send(
+            (b"".join((head, *body)),) if size_bytes <= _SMALL_BYTES else _packed(head, body)
+        )
         reply = self._receive(request)
         self.reusable = self.reusable and whole
         return reply
 
-    def _head_of(self, request: HttpRequest) -> bytes:
+    def _head_of(self, request: HttpRequest, size_bytes: int) -> bytes:
         """Write the head of a request; what it shares with the last one is written only once."""
         method, url, headers, start = self._last
         if request.headers is not headers or request.url != url or request.method != method:
@@ -135,10 +140,8 @@ class Connection:
             at = self._base_letters or url.index("/", 8)
             start = head_start(method, self._prefix + url[at:], {**self._headers, **headers})
             self._last = (method, url, headers, start)
-        text = start + header_lines(request.own)
-        if request.body:
-            text += f"Content-Length: {sum(map(len, request.body))}\r\n"
-        return f"{text}\r\n".encode("ascii")
+        length = f"Content-Length: {size_bytes}\r\n" if request.body else ""
+        return f"{start}{header_lines(request.own)}{length}\r\n".encode("ascii")
 
     def _send(self, parts: Iterable[Buffer]) -> bool:
         """Return whether everything was sent."""
@@ -197,6 +200,11 @@ class Connection:
                 f"the answer is encoded as {head.encoding!r}, which was not asked for"
             )
         split = head.headers.get(_HEADER_LENGTH)
+        if split is not None and head.length == len(received) and not head.chunked:
+            # All of it is there, as it is for a few rows.
+            at = parse_header_length(split, len(received)) if received else 0
+            if at <= json_bytes:
+                return received[:at], bytearray(received[at:])
         length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
         _check_length(length or 0, most)
@@ -264,8 +272,6 @@ class Connection:
 
 def _packed(head: bytes, body: Sequence[Buffer]) -> list[Buffer]:
     """Join what is small, so that it leaves in one packet; what is large stays where it is."""
-    if sum(map(len, body)) <= _SMALL_BYTES:
-        return [b"".join((head, *body))]
     small: list[Buffer] = [head]
     packed: list[Buffer] = []
     for part in body:

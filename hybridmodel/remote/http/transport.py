@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import weakref
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Protocol
@@ -53,10 +52,11 @@ class PooledTransport:
             # A server may have read what it creates something from before it closes a connection.
             connection = None if request.creates else self._idle_connection()
             if connection is not None:
-                # The server may be closing it at this moment; then nobody has read the request.
-                with suppress(StaleConnection):
+                try:
                     return self._exchange(connection, request)
-                attempts = 2
+                except StaleConnection:
+                    # The server was closing it at this moment; nobody has read the request.
+                    attempts = 2
             broke = faults.NO_CONNECTION
             connection = self._connected(request)
             broke = faults.BROKE
