@@ -12,14 +12,19 @@ from tests.support.zoo_page import PAGE, bound, read_lines, verdict
 
 @pytest.mark.parametrize("name", ZOO)
 def test_an_estimator_is_converted_or_refused(name: str) -> None:
-    """A model answers fresh rows as its estimator, or is refused; the page says which, and why."""
+    """A model answers fresh rows as its estimator, or is refused; the page says which, and why.
+
+    Labels have the shape (n,), numbers (n, k), and all count rows.
+    """
     found = verdict(name)
     assert found.silent == 0
     estimator, _, outcome, told = read_lines()[name]
     assert (estimator, outcome) == (found.estimator, found.dtype or "refused")
     if not found.dtype:
         assert told == found.said
-    elif found.largest is not None:
+    for shape in found.shapes:
+        assert re.fullmatch(r"(label: \w+\[\?\]|\w+: FP\d\d\[\?, \d\]) by row", shape)
+    if found.dtype and found.largest is not None:
         assert found.largest <= float(told)
 
 

@@ -19,6 +19,7 @@ from hybridmodel import InputMismatch, SpecMismatch, load_model, save_model
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.serving import serve
 from hybridmodel.sklearn import ConversionDiffers, HybridClassifier, from_sklearn
+from hybridmodel.sklearn.converting.refusals import does_not_run
 from tests.support.zoo import fitted
 
 if TYPE_CHECKING:
@@ -206,6 +207,24 @@ def test_what_cannot_be_converted_is_refused(name: str) -> None:
     rows = X.set_axis(names, axis=1) if len(names) == 3 else fitted("logistic")[1]
     with pytest.raises(ConfigurationError, match=message):
         from_sklearn(estimator, rows)
+
+
+REASONS = {
+    "a locale": ("Failed to construct locale with name:en_US.UTF-8", "pass lowercase=False"),
+    "a type": ("Could not find an implementation for Imputer(1)", "keep dtype='float32'"),
+    "another": ("Type Error", "try classes that are whole numbers instead of texts"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_what_onnxruntime_says_leads_to_advice(name: str) -> None:
+    """The reason is told, on one line, with what to do about it."""
+    reason, advice = REASONS[name]
+    said = str(does_not_run(SMALL, RuntimeError(f"[ONNXRuntimeError]\n{reason}")))
+    assert said.startswith("LogisticRegression: onnxruntime cannot run what its converter wrote")
+    assert reason in said
+    assert advice in said
+    assert "\n" not in said
 
 
 OTHER_ROWS = {

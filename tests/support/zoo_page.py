@@ -30,6 +30,7 @@ class Verdict:
 
     `dtype` is empty where it is refused, and `said` is why and what to do. `silent` are fresh rows
     that a converted model answers otherwise, and `largest` is the largest difference of a number.
+    `shapes` are those of its outputs, as text.
     """
 
     estimator: str
@@ -37,6 +38,7 @@ class Verdict:
     largest: float | None = None
     silent: int = 0
     said: str = ""
+    shapes: tuple[str, ...] = ()
 
 
 @lru_cache
@@ -57,7 +59,14 @@ def verdict(name: str) -> Verdict:
             found = measured(expected(estimator, fresh), model, fresh, DIFFERENCE)
             numbers = [*found.largest.values(), *model.small.agreement.largest.values()]
             largest = max(numbers, default=None)
-            return Verdict(estimator=known, dtype=dtype, largest=largest, silent=found.differing)
+            shapes = tuple(f"{item} {'by row' * item.batched}" for item in model.outputs)
+            return Verdict(
+                estimator=known,
+                dtype=dtype,
+                largest=largest,
+                silent=found.differing,
+                shapes=shapes,
+            )
     return Verdict(estimator=known, said=_short(str(refusal), known))
 
 

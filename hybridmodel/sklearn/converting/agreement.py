@@ -126,7 +126,7 @@ def with_made(estimator: Any, rows: Any) -> Any:
     They are shuffled and stretched, or shuffled only where it does not take values that have not
     come, or the same once more where it does not take these either.
     """
-    for stretch in (_STRETCH, 1.0):
+    for stretch in (_STRETCH, None):
         made = mixed(rows, stretch)
         with suppress(Exception):
             expected(estimator, made)

@@ -65,7 +65,7 @@ def with_outputs(model: Any, outputs: Mapping[str, Wanted]) -> bytes:
     _rename(graph, {**taken, **inner})
     for name, item in outputs.items():
         graph.node.extend(_nodes(inner[item.source], name, item))
-        graph.output.append(_declared(name, item))
+        graph.output.append(_declared(name, item, _rows_of(graph)))
     _add_own_operators(made)
     return bytes(made.SerializeToString())
 
@@ -96,12 +96,18 @@ def _nodes(source: str, name: str, item: Wanted) -> Sequence[Any]:
     ]
 
 
-def _declared(name: str, item: Wanted) -> Any:
+def _rows_of(graph: Any) -> str | None:
+    """Return the name of the dimension that counts the rows of the input, if it has one."""
+    sizes = graph.input[0].type.tensor_type.shape.dim
+    return sizes[0].dim_param or None
+
+
+def _declared(name: str, item: Wanted, rows: str | None) -> Any:
     from onnx import helper
 
     if not item.datatype:
         return helper.make_empty_tensor_value_info(name)
-    shape = [None] if item.width is None else [None, item.width]
+    shape = [rows] if item.width is None else [rows, item.width]
     return helper.make_tensor_value_info(name, _ELEMENTS[item.datatype], shape)
 
 

@@ -142,10 +142,10 @@ def rows_for(estimator: Any, rows: Any) -> Any:
     return rows if has_names or not hasattr(rows, "columns") else _array(rows)
 
 
-def mixed(rows: Any, stretch: float, seed: int = 0) -> Any:
+def mixed(rows: Any, stretch: float | None = None, seed: int = 0) -> Any:
     """Return as many rows whose columns are shuffled: values that came, but not together.
 
-    Every second float is `stretch` times as far from the mean of its column.
+    With `stretch`, every second float is so many times as far from the mean of its column.
     """
     random = np.random.default_rng(seed)
     if not hasattr(rows, "columns"):
@@ -161,8 +161,11 @@ def mixed(rows: Any, stretch: float, seed: int = 0) -> Any:
     return pd.DataFrame(columns)
 
 
-def _stretched(values: Any, stretch: float) -> Any:
-    mean = np.nanmean(values, axis=0)
+def _stretched(values: Any, stretch: float | None) -> Any:
+    if stretch is None:
+        return values
+    finite = np.isfinite(values)
+    mean = np.where(finite, values, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     moved = (mean + stretch * (values - mean)).astype(values.dtype)
     far = np.arange(len(values)) % 2 == 1
     return np.where(far[:, np.newaxis] if values.ndim == 2 else far, moved, values)

@@ -22,6 +22,18 @@ _ADVICE = {
     "CatBoostClassifier": "CatBoost converts alone: apply the other steps before the call",
     "CatBoostRegressor": "CatBoost converts alone: apply the other steps before the call",
 }
+_BY_REASON = {
+    "ocale": "install the locale en_US.UTF-8 wherever the model runs, or pass lowercase=False to "
+    "the vectorizer",
+    "Imputer": "SimpleImputer is for float32 only: leave it out, or keep dtype='float32'",
+    "Solve": "take another kernel or estimator of docs/conversion.md",
+}
+"""What to do, by a word in the reason that onnxruntime gives."""
+
+_ELSE = (
+    "try classes that are whole numbers instead of texts, dtype='float64', or another estimator "
+    "of docs/conversion.md"
+)
 _OTHERWISE = (
     "replace it by an estimator of docs/conversion.md, or teach skl2onnx with "
     "skl2onnx.update_registered_converter"
@@ -53,10 +65,10 @@ def no_converter(estimator: Any, error: Exception) -> ConfigurationError:
 
 def does_not_run(estimator: Any, error: Exception) -> ConfigurationError:
     """Return the error for a converted graph that onnxruntime does not load, or not run on X."""
+    said = _said(error)
+    advice = next((text for word, text in _BY_REASON.items() if word in said), _ELSE)
     return ConfigurationError(
-        f"{told(estimator)}: onnxruntime cannot run what its converter wrote: {_said(error)}; try "
-        "classes that are whole numbers instead of texts, dtype='float64', or another estimator "
-        "of docs/conversion.md"
+        f"{told(estimator)}: onnxruntime cannot run what its converter wrote: {said}; {advice}"
     )
 
 

@@ -112,7 +112,7 @@ def _sources(answers: Mapping[str, Array], tensors: list[str]) -> dict[str, Want
 def _settled(item: Wanted, seen: Array, answer: Array) -> Wanted:
     """Return an output as it was seen; of two columns of scores, the one that is the answer."""
     datatype = BY_DTYPE[seen.dtype].datatype
-    if answer.ndim == 1 and seen.shape != (len(answer), 1):
+    if answer.ndim == 1:
         return replace(item, is_flat=seen.ndim > 1, datatype=datatype)
     if seen.ndim == 2 and answer.ndim == 2 and (seen.shape[1], answer.shape[1]) == (2, 1):
         column, sign = min(_COLUMNS, key=lambda taken: _distance(seen, answer, *taken))
