@@ -14,6 +14,7 @@ from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
+from hybridmodel.looks import shown_by
 from hybridmodel.process.counters import Counters
 from hybridmodel.process.tracing import active_tracer
 from hybridmodel.remote.endpoint import check_timeout
@@ -308,7 +309,10 @@ class HybridOnnxModel(AsyncCalls):
         inputs = ", ".join(map(str, self.inputs))
         outputs = ", ".join(map(str, self.outputs))
         asked = list(self.endpoints) if len(self.endpoints) > 1 else self.endpoint
-        return f"HybridOnnxModel({inputs} -> {outputs}, endpoint={asked!r})"
+        routing = "" if self.routing is LOCAL_POLICY else f"routing={self.routing!r}, "
+        return f"HybridOnnxModel({inputs} -> {outputs}, {routing}endpoint={asked!r})"
+
+    _repr_html_ = shown_by("hybridmodel.model_looks")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_routes": None, "_router": None}

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hybridmodel.cascade.bounds import interval
 from hybridmodel.cascade.classes import ClassShare
 from hybridmodel.cascade.promises_groups import Group
-from hybridmodel.cascade.promises_words import ACCURACY, LOSS, check_kind, promised, told_of_groups
+from hybridmodel.cascade.promises_words import ACCURACY, LOSS, check_kind
 from hybridmodel.cascade.scores import Score
 from hybridmodel.cascade.thresholds import Accuracy, Curve
 from hybridmodel.checks import check_share
 from hybridmodel.data import json_records as records
 from hybridmodel.data.json_records import loads
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.looks import shown_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
-
-_CLASSES_SHOWN = 3
 
 _METRICS = ("epsilon", "delta", "rows", "escalation", "risk", "risk_bound")
 
@@ -161,39 +159,16 @@ class Calibration:
         return self.threshold == math.inf
 
     def __str__(self) -> str:
-        low, high = self.escalation_interval
-        shown = (
-            f"threshold {self.threshold:.6g} on {self.score}\n"
-            f"escalates {self.escalation:.1%} of the rows (95%: {low:.1%} to {high:.1%})\n"
-            f"promise: {promised(self)}, with {1 - self.delta:.0%} confidence\n"
-            f"seen in {self.rows:,} rows: {self.risk:.2%}, so at most {self.risk_bound:.2%}"
-        )
-        notes = [f"warning: {note}" for note in self.warnings]
-        groups = told_of_groups(self.groups, self.rows, self.escalation)
-        seen = (*groups, *self._told_of_rows(), *self._told_of_classes())
-        return "\n".join([shown, *seen, *notes])
+        from hybridmodel.cascade.looks import text_of
 
-    def _told_of_rows(self) -> Iterator[str]:
-        """Say how many rows are right, and how many were asked for."""
-        if self.accuracy is not None:
-            of = "" if self.drawn_rows is None else f" in {self.drawn_rows:,} rows drawn at random"
-            shares = [self._told_of_share(*item) for item in asdict(self.accuracy).items()]
-            yield f"right{of}: {', '.join(shares)}"
-        if self.asked_rows is not None and self.asked_rows < self.rows:
-            yield f"asked the endpoint for {self.asked_rows:,} of {self.rows:,} rows"
+        return text_of(self)
 
-    def _told_of_share(self, name: str, share: float) -> str:
-        if self.drawn_rows is None:
-            return f"{name} {share:.2%}"
-        low, high = interval(round(share * self.drawn_rows), self.drawn_rows)
-        return f"{name} {share:.1%} ({low:.1%} to {high:.1%})"
+    def __repr__(self) -> str:
+        from hybridmodel.cascade.looks import line_of
 
-    def _told_of_classes(self) -> Iterator[str]:
-        """Name the classes that lose most."""
-        worst = [item for item in self.classes if item.lost > self.epsilon][:_CLASSES_SHOWN]
-        if worst:
-            yield "classes that lose most:"
-        yield from (f"  {item}" for item in worst)
+        return line_of(self)
+
+    _repr_html_ = shown_by("hybridmodel.cascade.looks")
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers worth tracking, by name; an infinite threshold is left out."""

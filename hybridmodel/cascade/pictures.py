@@ -26,17 +26,21 @@ _LABELS = {
 def picture(found: Calibration, cost_local: float, cost_remote: float) -> Figure:
     """Draw accuracy, what is promised, and cost against the share of rows escalated."""
     low, high = found.escalation_interval
-    panels = [_risk(found), cost_panel(found.escalation, cost_local, cost_remote)]
-    if found.curve.accuracy:
-        right = None if found.accuracy is None else (found.escalation, found.accuracy.cascade)
-        panels.insert(0, accuracy_panel(found.curve, right))
     return draw(
-        panels,
+        [*panels_of(found), cost_panel(found.escalation, cost_local, cost_remote)],
         f"{found.escalation:.1%} escalated (95%: {low:.1%} to {high:.1%}); with "
         f"{1 - found.delta:.0%} confidence {promised(found)}",
         f"rows escalated, least sure first ({found.score})",
         (found.escalation, found.escalation_interval),
     )
+
+
+def panels_of(found: Calibration) -> list[Panel]:
+    """Return accuracy, where it is known, and what is promised."""
+    if not found.curve.accuracy:
+        return [_risk(found)]
+    right = None if found.accuracy is None else (found.escalation, found.accuracy.cascade)
+    return [accuracy_panel(found.curve, right), _risk(found)]
 
 
 def _risk(found: Calibration) -> Panel:

@@ -25,12 +25,13 @@ def draw(
 ) -> Figure:
     """Draw panels from top to bottom over the share of rows escalated, with the chosen share.
 
-    The figure is not registered with pyplot, so there is nothing to close.
+    The figure is not registered with pyplot, so there is nothing to close; a notebook shows it.
     """
     with needed_for("a plot"):
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
+    from hybridmodel.cascade.figures import ShownFigure
 
-    figure = Figure(figsize=(7.5, 2.6 * len(panels)), layout="constrained")
+    figure = ShownFigure(figsize=(7.5, 2.6 * len(panels)), layout="constrained")
     all_axes: Any = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(all_axes, panels, strict=True):
         _draw(axes, panel)

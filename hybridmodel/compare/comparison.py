@@ -26,6 +26,7 @@ from hybridmodel.compare.values import (
 )
 from hybridmodel.compare.vectors import COSINE, CosineTotal, compare_directions
 from hybridmodel.data.tensors import Array, ModelSpec
+from hybridmodel.looks import shown_by
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.switch import AZURE, LOCAL
 
@@ -109,6 +110,8 @@ class ComparisonSummary:
     def to_dict(self) -> dict[str, Any]:
         """Return the summary in JSON's types."""
         return {**asdict(self), "agreement": self.agreement}
+
+    _repr_html_ = shown_by("hybridmodel.compare.looks")
 
 
 class Comparison:
@@ -236,6 +239,13 @@ class Comparison:
         with self._lock:
             self._counts["failed"] += 1
             self._failures[error] += 1
+
+    def __repr__(self) -> str:
+        from hybridmodel.compare.looks import text_of
+
+        return text_of(self.summary())
+
+    _repr_html_ = shown_by("hybridmodel.compare.looks")
 
     def counts(self) -> dict[str, float]:
         """Return the counts by name; what has not happened is left out."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hybridmodel.data.tensors import Array
+from hybridmodel.looks import shown_by
 from hybridmodel.switch import AZURE, LOCAL
 
 MIXED = "mixed"
@@ -81,6 +82,13 @@ class Answer:
         if isinstance(self.reason, str):
             return np.full(self.row_count, self.reason)
         return np.array(self.reason.texts)[self.reason.codes]
+
+    def __repr__(self) -> str:
+        from hybridmodel.data.looks import text_of
+
+        return text_of(self)
+
+    _repr_html_ = shown_by("hybridmodel.data.looks")
 
 
 def set_elapsed(answer: Answer, elapsed_s: float) -> Answer:

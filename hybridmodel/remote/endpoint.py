@@ -19,7 +19,7 @@ DEPLOYMENT = "azureml-model-deployment"
 _DEPLOYMENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TritonEndpoint(Endpoint):
     """A model behind the Open Inference Protocol: Triton, Azure Machine Learning, any other.
 

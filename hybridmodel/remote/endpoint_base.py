@@ -7,7 +7,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import Field, fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
 from hybridmodel.checks import check_count, check_seconds, shown
@@ -117,6 +117,14 @@ class Endpoint(ABC):
         """What has to be granted before a saved model may send anything there."""
         return read_address(self.uri.removesuffix(self.api_path)).place
 
+    def __repr__(self) -> str:
+        told = [
+            f"{item.name}={getattr(self, item.name)!r}"
+            for item in fields(self)
+            if item.repr and getattr(self, item.name) != _default(item)
+        ]
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def key_headers(self, key: str) -> dict[str, str]:
         """Return the HTTP headers that carry a key or token."""
         return {"Authorization": f"Bearer {key}"}
@@ -201,6 +209,10 @@ class Endpoint(ABC):
 
 
 E = TypeVar("E", bound=Endpoint)
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def check_flag(name: str, value: Any, *, optional: bool = False) -> None:

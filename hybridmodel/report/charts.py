@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybridmodel.cascade.formatting import percent, percent_writer
-from hybridmodel.cascade.panels import Panel, accuracy_panel, risk_panel, spread
-from hybridmodel.report.axes import Axis, Chart, Mark, Picture, linear, logarithmic
+from hybridmodel.cascade.drawing import drawn
+from hybridmodel.cascade.formatting import percent_writer
+from hybridmodel.cascade.panels import accuracy_panel, risk_panel
+from hybridmodel.looks.axes import Axis, Chart, Mark, Picture, linear, logarithmic
 from hybridmodel.report.filters import count, milliseconds, number
 from hybridmodel.report.findings import Durations, Escalation, Numbers
 
 _SHARES = tuple(step / 5 for step in range(6))
 _MOST_STEPS = 200
 _whole_percent = percent_writer(1.0)
-_KINDS = {"accuracy": "both", "risk": "remote"}
 
 
 def accuracy_curve(found: Escalation) -> Picture:
@@ -23,15 +23,15 @@ def accuracy_curve(found: Escalation) -> Picture:
     right = None
     if found.chosen is not None and found.chosen.accuracy is not None:
         right = found.chosen.escalation, found.chosen.accuracy.cascade
-    return _drawn(accuracy_panel(found.curve, right))
+    return drawn(accuracy_panel(found.curve, right))
 
 
 def risk_curve(found: Escalation) -> Picture:
     """Draw how many rows are kept at a loss against the share of rows escalated."""
     chosen = found.chosen
     if chosen is None:
-        return _drawn(risk_panel(found.curve))
-    return _drawn(risk_panel(found.curve, (chosen.escalation, chosen.risk), chosen.epsilon))
+        return drawn(risk_panel(found.curve))
+    return drawn(risk_panel(found.curve, (chosen.escalation, chosen.risk), chosen.epsilon))
 
 
 def latency_curves(found: Durations) -> Picture:
@@ -92,31 +92,6 @@ def histogram(found: Numbers) -> Picture:
         description=f"From {number(first)} to {number(last)}.",
         chart=chart,
         marks=chart.bars(found.edges, found.counts, "local"),
-    )
-
-
-def _drawn(panel: Panel) -> Picture:
-    """Draw a panel of a cascade as SVG."""
-    heights = panel.heights
-    low, kind = 0.0 if panel.from_zero else min(heights), _KINDS[panel.name]
-    chart = Chart(
-        Axis("rows sent on to the endpoint, least sure first", 0.0, 1.0, _SHARES, _whole_percent),
-        linear(panel.label, low, max(heights), panel.write),
-    )
-    marks = [chart.band(panel.lower or panel.line, panel.upper, kind)] if panel.upper else []
-    for height, label in spread(panel):
-        marks += chart.level(height, label)
-    marks += [chart.line(panel.line, kind), chart.dots(panel.line, f"dot {kind}")]
-    if panel.point is not None:
-        share, height, title = panel.point
-        marks += chart.mark(share, f"the model's threshold: {percent(share)} sent on")
-        marks.append(chart.point(share, height, kind, title))
-    return Picture(
-        name=panel.name,
-        title=panel.title,
-        description=panel.description,
-        chart=chart,
-        marks=marks,
     )
 
 

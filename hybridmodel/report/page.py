@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from hybridmodel.cascade.formatting import percent
 from hybridmodel.checks import needed_for
-from hybridmodel.report import axes, charts, selection
+from hybridmodel.looks import axes
+from hybridmodel.report import charts, selection
 from hybridmodel.report.filters import count, milliseconds, number, short
 from hybridmodel.report.findings import Findings
 from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours
@@ -44,10 +45,12 @@ def render(findings: Findings) -> str:
 def _environment() -> Environment:
     """Return what finds the templates, and escapes all that is put into them."""
     with needed_for("the report"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("hybridmodel.report"),
+        loader=ChoiceLoader(
+            [PackageLoader("hybridmodel.report"), PackageLoader("hybridmodel.looks")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -103,6 +103,7 @@ def test_what_is_written_is_read_back_exactly(calibration: Calibration) -> None:
     assert hash(read) == hash(calibration)
     assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
     assert str(read) == str(calibration)
+    assert read._repr_html_() == calibration._repr_html_()
     assert all(math.isfinite(value) for value in read.metrics().values())
 
 
@@ -216,7 +217,10 @@ def test_the_record_reads_as_sentences(found: Calibration) -> None:
     )
     assert "right: small 98.00%, big 100.00%, cascade 99.50%" in shown
     assert shown.endswith("warning: few rows")
-    assert "curve" not in repr(found)
+    assert repr(found) == (
+        "Calibration(threshold 0.0145145 on confidence:sure, escalates 1.5%; at most 1.00% of all "
+        "rows are kept at a loss (big right, small wrong), with 90% confidence; 1,000 rows)"
+    )
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -27,7 +27,8 @@ def test_an_answer_makes_its_columns_when_they_are_read() -> None:
     assert (plain.scores, plain.model_version, plain.request_id) == (None, None, None)
     mixed = Answer(outputs, "mixed", row_count=3, remote_rows=np.array([True, False, True]))
     assert mixed.routes.tolist() == ["azure", "local", "azure"]
-    assert repr(plain).endswith("elapsed_s=0.25, model_version=None, request_id=None)")
+    assert repr(plain) == "Answer(y: float64[3]; 3 rows local; 250 ms)"
+    assert repr(mixed) == "Answer(y: float64[3]; 1 row local, 2 rows azure; 0 µs)"
     assert pickle.loads(pickle.dumps(mixed)).routes.tolist() == mixed.routes.tolist()
 
 

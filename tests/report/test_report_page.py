@@ -14,8 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hybridmodel.cascade.formatting import percent
+from hybridmodel.looks.axes import linear, logarithmic
 from hybridmodel.report import render
-from hybridmodel.report.axes import linear, logarithmic
 from hybridmodel.report.filters import milliseconds, short
 from hybridmodel.report.findings import ClassRight
 from hybridmodel.report.palette import DARK, LIGHT, SHADES, colours, mix

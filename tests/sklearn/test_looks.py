@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -11,39 +10,13 @@ import sklearn
 from hybridmodel import ConfigurationError, HybridOnnxModel, TritonEndpoint
 from hybridmodel.routing import Cascade
 from hybridmodel.sklearn import HybridClassifier, HybridRegressor
+from tests.support.cards import card
 from tests.support.sklearn_models import X, Y, any_width_regressor, graded, probabilities
 
 ENDPOINT = TritonEndpoint(
     uri="https://digits.westeurope.inference.ml.azure.com", model_name="digits"
 )
 HOSTILE = "<script>alert(1)</script>"
-
-
-class Page(HTMLParser):
-    """Collects the tags, their attributes and the texts of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.texts: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag and the names of its attributes."""
-        self.open.append(tag)
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the tag that was opened last."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Keep a text that is shown."""
-        if self.open and self.open[-1] in ("th", "td", "summary"):
-            self.texts.append(data)
 
 
 CASES = [
@@ -81,11 +54,7 @@ def test_a_notebook_shows_routes_and_classes(made: Any, told: list[str]) -> None
     """The page is a table of plain text: no script, no address to load from, all of it escaped."""
     estimator = made()
     bundle = estimator._repr_mimebundle_()
-    page = Page(bundle["text/html"])
-    assert page.open == []
-    assert page.tags == {"div", "style", "details", "summary", "b", "table", "tr", "th", "td"}
-    assert page.attributes <= {"class", "open", "scope"}
-    assert "http" not in bundle["text/html"].partition("</style>")[0]
+    page = card(bundle["text/html"])
     assert set(told) <= set(page.texts)
     assert bundle["text/plain"] == repr(estimator)
     assert estimator._repr_html_() == bundle["text/html"]

@@ -26,7 +26,7 @@ _ENCODINGS = ("base64", "float")
 _LONGEST_NAME = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EmbeddingsEndpoint(Endpoint):
     """A text-embedding model behind OpenAI's API: Azure, OpenAI, vLLM, TEI, Ollama, llama.cpp.
 
