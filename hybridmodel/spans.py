@@ -63,10 +63,19 @@ def _server_of(place: Place) -> dict[str, Any]:
 def _record_error(span: Span, error: Exception) -> None:
     span.set_attribute("error.type", type(error).__name__)
     if isinstance(error, EndpointError):
-        span.set_attribute("hybridmodel.attempts", error.attempts)
+        _record_attempts(span, error.attempts)
         _record_shared(span, error.shared_request_id)
         if error.status is not None:
             span.set_attribute("http.response.status_code", error.status)
+
+
+def _record_attempts(span: Span, attempts: int) -> None:
+    """Record how many requests were sent; none is no HTTP, and the first is no resend."""
+    span.set_attribute("hybridmodel.attempts", attempts)
+    if attempts:
+        span.set_attribute("http.request.method", "POST")
+    if attempts > 1:
+        span.set_attribute("http.request.resend_count", attempts - 1)
 
 
 def _record_answer(span: Span, answer: Answer) -> None:
@@ -75,7 +84,7 @@ def _record_answer(span: Span, answer: Answer) -> None:
         span.set_attribute("hybridmodel.rows_azure", int(answer.remote_rows.sum()))
     if answer.request_id is None:
         return
-    span.set_attribute("hybridmodel.attempts", answer.attempts)
+    _record_attempts(span, answer.attempts)
     span.set_attribute("http.response.status_code", 200)
     span.set_attribute("hybridmodel.request_id", answer.request_id)
     if answer.endpoint is not None:

@@ -84,6 +84,7 @@ def test_a_model_counts_what_it_did() -> None:
         "azure.circuit_open": 0,
         "azure.in_flight": 0,
         "azure.in_flight_limit": 16,
+        "azure.retries_left": 5,
     }
 
 
@@ -135,6 +136,8 @@ def test_a_remote_call_is_a_span_of_the_application(spans: InMemorySpanExporter)
         "hybridmodel.attempts": 2,
         "hybridmodel.model_name": "m",
         "hybridmodel.model_version": "7",
+        "http.request.method": "POST",
+        "http.request.resend_count": 1,
         "http.response.status_code": 200,
         "server.address": "127.0.0.1",
         "server.port": faulty.port,

@@ -218,6 +218,7 @@ class EndpointClient:
             "circuit_open": int(state.breaker.is_open),
             "in_flight": state.limiter.running,
             "in_flight_limit": state.limiter.limit,
+            "retries_left": state.budget.spare,
         }
 
     def close(self) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import count
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
+from hybridmodel.process.metering import attributes_of, request_durations
 from hybridmodel.process.per_process import PerProcess, reset_in_child
 from hybridmodel.process.tracing import active_tracer, trace_context
 from hybridmodel.remote.endpoint_base import Endpoint
@@ -31,6 +33,9 @@ from hybridmodel.remote.trust.permission import permission_of
 from hybridmodel.remote.trust.variables import capped
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
 from hybridmodel.remote.wire.protocol import BINARY_EXTENSION, Message, body_headers
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Histogram
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybridmodel"}
 """Sent with every request; without ``identity``, Triton would compress its answers."""
@@ -166,13 +171,31 @@ class Exchanger:
             creates=creates,
         )
         try:
-            reply = self._transport.get(self._connect).send(request)
+            durations = request_durations()
+            transport = self._transport.get(self._connect)
+            if durations is None:
+                reply = transport.send(request)
+            else:
+                reply = self._measured(transport, request, durations)
         except EndpointError as error:
             raise self.with_context(call, error) from error.__cause__
         if reply.status not in request.successes:
             raise self.with_context(call, error_from_reply(reply, self.redaction(call)), reply)
         if not self._told_of_delay:
             self._note_delay(call, reply)
+        return reply
+
+    def _measured(self, transport: Transport, request: HttpRequest, into: Histogram) -> Reply:
+        """Send a request, and record for how long and how it ended."""
+        method, place, started = request.method, self.endpoint.place, time.perf_counter()
+        try:
+            reply = transport.send(request)
+        except EndpointError as error:
+            ended = attributes_of(method, place.host, place.port, error)
+            into.record(time.perf_counter() - started, ended)
+            raise
+        ended = attributes_of(method, place.host, place.port, reply.status)
+        into.record(time.perf_counter() - started, ended)
         return reply
 
     def with_context(
