@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import zipfile
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to a folder with estimators in files of skops, and their rows."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write estimators to files of skops, and rows beside them, once."""
+    folder = tmp_path_factory.mktemp("made")
     for name in ("logistic", "lda", "sgd_huber", "mixed columns", "lightgbm"):
-        skops.io.dump(fitted(name)[0], tmp_path / f"{name.partition(' ')[0]}.skops")
+        skops.io.dump(fitted(name)[0], folder / f"{name.partition(' ')[0]}.skops")
     rows = fitted("logistic")[1].assign(known="yes")
-    rows.to_parquet("rows.parquet")
-    rows.to_csv("rows.csv", index=False)
-    return tmp_path
+    rows.to_parquet(folder / "rows.parquet")
+    rows.to_csv(folder / "rows.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a folder with a copy of these files."""
+    monkeypatch.chdir(shutil.copytree(made, tmp_path / "here"))
+    return tmp_path / "here"
 
 
 def run(*words: str, status: int = 0) -> Result:
@@ -125,6 +133,7 @@ OTHER_FILES: dict[str, Any] = {
         "is no file of skops; where the estimator is",
     ),
     "nothing": (lambda path: path.touch(), "is no file of skops"),
+    "cut": (lambda path: path.write_bytes(b"PK\x05\x06" + b"\xff" * 18), "skops cannot read it: "),
     "damaged": (_damaged, "skops cannot read it: "),
     "no estimator": (lambda path: skops.io.dump([1], path), "takes fitted estimators"),
 }

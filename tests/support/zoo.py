@@ -165,6 +165,7 @@ _OWN: Mapping[str, Animal] = {
     "hist_boosting, two classes": _one(
         "ensemble.HistGradientBoostingClassifier", "two", max_iter=5
     ),
+    "lda, two classes": _one("discriminant_analysis.LinearDiscriminantAnalysis", "two"),
     "centroid": _one("neighbors.NearestCentroid"),
     "gaussian_process, truth values": _one("gaussian_process.GaussianProcessClassifier", "flags"),
     "one_vs_rest of linear_svc": Animal(

@@ -67,8 +67,11 @@ def _check_size(path: Path) -> None:
             f"{path}: is {what}; where the estimator is, write it with skops.io.dump(estimator, "
             "'model.skops')"
         )
-    with zipfile.ZipFile(path) as archive:
-        size = sum(item.file_size for item in archive.infolist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path, error) from error
     if size > MOST_BYTES:
         raise ConfigurationError(
             f"{path}: unpacks to {size} bytes, and at most {MOST_BYTES} are read; convert it in "
