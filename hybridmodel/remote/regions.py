@@ -44,8 +44,9 @@ class RegionsClient:
 
     An endpoint that is unavailable, as `AzureFirst` understands it, is passed over at once and
     without a pause; each has its own circuit breaker, key and permission. It is asked again in a
-    second round, after the usual pause, only if no endpoint has answered. Any other error is the
-    answer: it would stay unnoticed otherwise.
+    second round, after the usual pause, only if no endpoint has answered. Where a call takes
+    several requests, each is tried again before the endpoint is passed over, since the answers to
+    the others would be lost. Any other error is the answer: it would stay unnoticed otherwise.
     """
 
     def __init__(self, clients: Sequence[EndpointClient]) -> None:
@@ -95,6 +96,7 @@ class RegionsClient:
                 outputs,
                 rows=rows,
                 retry=False,
+                retry_parts=retry,
                 deadline=part,
                 request_rows=request_rows,
             )
