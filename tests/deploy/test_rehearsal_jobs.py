@@ -173,6 +173,20 @@ def test_controls_of_jobs(running: Rehearsal) -> None:
         control.cancel("bad")
 
 
+def test_an_unchanged_program_submits_here(
+    running: Rehearsal, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rehearsal's variables, what names Azure's host is asked here, with its token."""
+    host = "digits-batch.westeurope.inference.ml.azure.com"
+    for name, value in running.environment([host]).items():
+        monkeypatch.setenv(name, value)
+    source = write(table(3), data / "redirected.csv")
+    with BatchClient(BatchEndpoint(uri=f"https://{host}/jobs")) as redirected:
+        job = redirected.submit(source, data / "out6")
+        assert job.wait(progress=False).is_completed
+    assert seen(running, job.name)["said"].startswith("redirected.csv: 3 rows")
+
+
 def test_without_jobs(tmp_path: Path) -> None:
     """Switched off, the gateway knows no /jobs, and its status shows no deployment."""
     with rehearse(write_batch_export(tmp_path), without=["jobs"]) as short:

@@ -7,11 +7,14 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybridmodel import exceptions
 from hybridmodel.remote.batch_endpoint import BatchClient, BatchEndpoint, Job, JobStatus, Results
@@ -22,6 +25,7 @@ from hybridmodel.remote.batch_endpoint.addresses import (
     is_file,
     path_of,
 )
+from hybridmodel.remote.batch_endpoint.bodies import checked_name, read_job, read_page
 from tests.support.faulty import FaultyEndpoint, http
 from tests.support.job_server import JobServer
 
@@ -329,6 +333,30 @@ def test_hostile_answers_are_harmless() -> None:
             except exceptions.ProtocolError:
                 continue
             assert str(status).isprintable()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "name", "properties", "Status", "tags", "value", "nextLink"])
+                | st.text(max_size=5),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_job_or_an_error(said: Any) -> None:
+    """Whatever JSON an endpoint answers, it is read as a job with a harmless name, or refused."""
+    with suppress(exceptions.ProtocolError):
+        assert checked_name(read_job(said).name)
+    jobs, link = read_page(said if isinstance(said, dict) else {})
+    assert all(checked_name(job.name) for job in jobs)
+    assert link is None or isinstance(link, str)
 
 
 def test_an_endpoint_is_described_without_secrets() -> None:
