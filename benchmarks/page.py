@@ -20,6 +20,7 @@ NAMES = (
     "local",
     "remote",
     "regions",
+    "embeddings",
     "azure_ep",
     "cascade",
     "audit",
