@@ -22,6 +22,8 @@ from hybridmodel.exceptions import (
     JobFailed,
 )
 from hybridmodel.remote.batch_endpoint import BatchClient, BatchEndpoint
+from hybridmodel.remote.batch_endpoint.bodies import Order
+from hybridmodel.remote.resilience import Deadline
 from tests.support.batches import COLUMNS, folder_of_files, linear, table, write
 from tests.support.job_exports import write_batch_export
 
@@ -106,6 +108,15 @@ def test_no_file_is_ignored(running: Rehearsal, data: Path) -> None:
     with pytest.raises(JobFailed, match=r"notes\.txt") as caught:
         job.wait(progress=False)
     assert caught.value.state == "Failed"
+
+
+def test_an_input_that_is_gone(running: Rehearsal, data: Path) -> None:
+    """A job whose input cannot be read fails, and its error has the path."""
+    wanted = client(running)
+    order = Order(name="gone", input_uri=(data / "gone.csv").as_uri())
+    wanted._submitter.submit(order, Deadline(60))
+    with pytest.raises(JobFailed, match=r"gone\.csv"):
+        wanted.job("gone").wait(progress=False)
 
 
 def test_the_command(running: Rehearsal, data: Path) -> None:

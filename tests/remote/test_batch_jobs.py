@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -201,6 +202,33 @@ def test_results_are_read_and_copied(tmp_path: Path) -> None:
         "b.csv",
         "sub",
     ]
+
+
+def test_a_folder_that_results_cannot_be_copied_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written the error says so; without hard links a copy is made too."""
+    output = write_results(tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(exceptions.ConfigurationError, match=r"a\.csv\.parquet: cannot be written"):
+        Results(output.as_uri()).download(tmp_path / "file")
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert len(Results(output.as_uri()).download(tmp_path / "copy")) == 3
+    with pytest.raises(exceptions.ConfigurationError, match="exists already"):
+        Results(output.as_uri()).download(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "a\\b", "/etc/x"])
+def test_names_of_results_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    """A file system that lists odd names cannot make anyone write elsewhere."""
+    results = Results(tmp_path.as_uri())
+    vars(results)["files"] = (name,)
+    with pytest.raises(exceptions.ConfigurationError, match="is no name for a file"):
+        results.download(tmp_path / "copy")
 
 
 def test_results_of_an_unfinished_job(tmp_path: Path) -> None:
