@@ -19,6 +19,7 @@ from hybridmodel.exceptions import (
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.embeddings import wire
 from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
+from hybridmodel.remote.embeddings.fitting import texts_of, widths_of
 from hybridmodel.remote.exchange import Call, new_request_id
 from hybridmodel.switch import AZURE
 
@@ -44,8 +45,8 @@ class EmbeddingsClient(EndpointClient):
     def __init__(
         self, endpoint: EmbeddingsEndpoint, spec: ModelSpec, credential: Any = None, **options: Any
     ) -> None:
-        self._input = _texts_of(spec)
-        self._widths = _widths_of(spec, endpoint.dimensions)
+        self._input = texts_of(spec)
+        self._widths = widths_of(spec, endpoint.dimensions)
         super().__init__(endpoint, spec, credential, **options)
         self.vectors = tuple(self._widths)
         self.unanswered = tuple(name for name in spec.output_names if name not in self._widths)
@@ -165,39 +166,6 @@ class EmbeddingsClient(EndpointClient):
                 f"the longest text, that of row {first_row + longest}, has {len(texts[longest])} "
                 "characters; dimensions and encoding_format='base64' are not taken everywhere"
             )
-
-
-def _texts_of(spec: ModelSpec) -> TensorSpec:
-    """Return the one input, which is texts."""
-    if len(spec.inputs) == 1:
-        (texts,) = spec.inputs
-        if texts.datatype == "BYTES" and texts.batched and texts.shape[1:] in ((), (1,)):
-            return texts
-    raise ConfigurationError(
-        "an embeddings endpoint takes texts, so the local model needs one input BYTES[?] or "
-        f"BYTES[?, 1], with its tokeniser inside of the graph; it has "
-        f"{', '.join(map(str, spec.inputs))}"
-    )
-
-
-def _widths_of(spec: ModelSpec, dimensions: int | None) -> dict[str, int]:
-    """Return the outputs that are vectors, with the width that both routes are held to."""
-    vectors = {
-        item.name: item.shape[1]
-        for item in spec.outputs
-        if item.datatype == "FP32" and item.batched and len(item.shape) == 2
-    }
-    if dimensions is not None:
-        vectors = {name: dimensions for name, it in vectors.items() if it in (WILDCARD, dimensions)}
-    known = {name: width for name, width in vectors.items() if width != WILDCARD}
-    if known:
-        return known
-    wanted = "?" if dimensions is None else dimensions
-    raise ConfigurationError(
-        "an embeddings endpoint answers a vector for each text, so the local model needs an "
-        f"output FP32[?, {wanted}]; it has {', '.join(map(str, spec.outputs))}"
-        + ("; where the graph does not say how wide it is, pass dimensions" if vectors else "")
-    )
 
 
 def _check_texts(texts: Array) -> None:
