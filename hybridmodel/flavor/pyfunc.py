@@ -41,7 +41,7 @@ ERROR_CODES: Mapping[type[Exception], str] = {
     exceptions.EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
     exceptions.CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
     exceptions.JobFailed: "INTERNAL_ERROR",  # 500
-    exceptions.SubmissionUnknown: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.SubmissionUnknown: "INTERNAL_ERROR",  # 500
     exceptions.ProtocolError: "INTERNAL_ERROR",  # 500
 }
 """MLflow's error code for each kind of error, with the HTTP status that it stands for."""
