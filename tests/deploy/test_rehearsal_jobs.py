@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +120,21 @@ def test_an_input_that_is_gone(running: Rehearsal, data: Path) -> None:
     wanted._submitter.submit(order, Deadline(60))
     with pytest.raises(JobFailed, match=r"gone\.csv"):
         wanted.job("gone").wait(progress=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes with a name")
+def test_a_job_ends_with_who_started_it(running: Rehearsal, tmp_path: Path) -> None:
+    """A job whose rehearsal was killed does not go on, whatever it is doing."""
+    os.mkfifo(tmp_path / "for-ever.csv")
+    variables = {
+        "AZUREML_MODEL_DIR": str(running.folder / "model"),
+        "AZUREML_BI_OUTPUT_PATH": str(tmp_path),
+    }
+    asked = {"files": [str(tmp_path / "for-ever.csv")], "variables": variables}
+    words = [sys.executable, "-m", "hybridmodel.deploy.rehearsal.jobs.program"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        said, _ = job.communicate(json.dumps(asked) + "\n", timeout=60)
+    assert (job.returncode, said) == (1, "")
 
 
 def test_the_command(running: Rehearsal, data: Path) -> None:
