@@ -12,6 +12,7 @@ from hybridmodel.exceptions import (
     ConfigurationError,
     EndpointError,
     EndpointRefused,
+    EndpointTimeout,
     EndpointUnavailable,
     InputMismatch,
     ProtocolError,
@@ -21,6 +22,7 @@ from hybridmodel.remote.embeddings import wire
 from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
 from hybridmodel.remote.embeddings.fitting import texts_of, widths_of
 from hybridmodel.remote.exchange import Call, new_request_id
+from hybridmodel.remote.wire.tensor_data import Buffer
 from hybridmodel.switch import AZURE
 
 _TRIED = "hybridmodel"
@@ -112,8 +114,6 @@ class EmbeddingsClient(EndpointClient):
         except EndpointError as error:
             self._explain(error, texts, call.first_row)
             raise
-        for counted, tokens in vectors.usage.items():
-            self._counters.add(counted, tokens)
         if vectors.values is None:
             where = f"output {name!r}: vectors of {vectors.width} numbers came"
             raise self._mismatch(call, (f"{where}, {width} were expected",))
@@ -139,11 +139,23 @@ class EmbeddingsClient(EndpointClient):
         limit = wire.response_limit(len(texts), width)
         reply = self._exchanger.exchange(call, endpoint.embeddings_url, message, limit.size_bytes)
         try:
+            self._check_time(call, reply.header, len(texts))
             alive = partial(call.deadline.check, "reading the answer")
             vectors = wire.decode_response(reply.header, len(texts), width, limit, alive)
-            return vectors, reply.attempts
-        except ProtocolError as error:
+        except (ProtocolError, EndpointTimeout) as error:
             raise self._exchanger.with_context(call, error, reply) from None
+        for counted, tokens in vectors.usage.items():
+            self._counters.add(counted, tokens)
+        return vectors, reply.attempts
+
+    def _check_time(self, call: Call, body: Buffer, texts: int) -> None:
+        """Refuse an answer that takes longer to read than the call has time."""
+        deadline = call.deadline
+        if wire.seconds_to_read(body, texts) > deadline.remaining_s():
+            raise EndpointTimeout(
+                f"{len(body)} bytes of JSON came, and reading them takes longer than is left of "
+                f"the deadline of {deadline.timeout_s:g} s; base64 takes less than numbers"
+            )
 
     def _explain(self, error: EndpointError, texts: list[str] | None, first_row: int = 0) -> None:
         """Say what a refusal means here, where it may mean something else elsewhere."""
