@@ -21,6 +21,7 @@ NAMES = (
     "estimator",
     "remote",
     "regions",
+    "embeddings",
     "many_callers",
     "azure_ep",
     "cascade",

@@ -146,6 +146,16 @@ def test_a_remote_call_is_a_span_of_the_application(spans: InMemorySpanExporter)
     assert all(continued.encode() in sent for sent in faulty.requests)
 
 
+def test_a_span_names_the_endpoint_that_answered(spans: InMemorySpanExporter) -> None:
+    """Of several endpoints it is the one that did, not the first of the list."""
+    with FaultyEndpoint(http(503)) as west, FaultyEndpoint(GOOD) as north:
+        endpoints = [west.endpoint(), north.endpoint()]
+        HybridOnnxModel(models.linear(), endpoint=endpoints).predict(X, use_azure=True)
+    (span,) = [item for item in spans.get_finished_spans() if item.name == "hybridmodel.predict"]
+    found = attributes(span)
+    assert (found["server.port"], found["hybridmodel.attempts"]) == (north.port, 2)
+
+
 def test_a_failed_call_is_a_failed_span(spans: InMemorySpanExporter) -> None:
     """It tells the error, its status and the attempts."""
     with FaultyEndpoint(http(503)) as faulty, pytest.raises(EndpointUnavailable):

@@ -157,7 +157,7 @@ def calibrate(
     cost_remote = checked_cost(wanted, cost_remote, sample_weight)
     timeout_s = None if timeout is None else check_seconds("timeout", timeout)
     size = None if subsample is None else check_count("subsample", subsample, 0, sys.maxsize)
-    score = as_score(score).check(model.spec)
+    score = as_score(score).check(model.spec, model.client.vectors)
     judge = _judge(model, score, wanted, loss, answer, tolerance)
     model_url = model.client.endpoint.model_url
     kept = None if answers is None else KeptAnswers(answers, model_url, model.spec)

@@ -16,7 +16,7 @@ A row whose score lies under the threshold, or is no number, is not sure enough 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,8 +99,8 @@ class Score:
         """Smallest and largest possible score."""
         return (0.0, 1.0) if self.kind in _FROM_PROBABILITIES else (-math.inf, math.inf)
 
-    def check(self, spec: ModelSpec) -> Score:
-        """Return this score with its output filled in.
+    def check(self, spec: ModelSpec, vectors: Collection[str] = ()) -> Score:
+        """Return this score with its output filled in; `vectors` are outputs that are embeddings.
 
         Raises
         ------
@@ -110,14 +110,16 @@ class Score:
         if self.kind == FUNCTION:
             return self
         if self.output is None:
-            return replace(self, output=_only_table(self.kind, spec).name)
+            found = replace(self, output=_only_table(self.kind, spec).name)
+            return found.check(spec, vectors)
         output = spec.output(self.output)
         if self.kind in NAMED:
             fits = output.dtype.kind in "fiu" and is_column(output)
             wanted = "numbers of shape [?] or [?, 1]"
         else:
             fits = output.dtype.kind == "f" and len(output.shape) in (1, 2)
-            wanted = "floats of shape [?], [?, 1] or [?, classes]"
+            fits = fits and output.name not in vectors
+            wanted = "floats of shape [?], [?, 1] or [?, classes], one for each class"
         if not fits:
             raise ConfigurationError(
                 f"score {self.kind!r} is made from {wanted}, not from {output}; {listed(spec)}"

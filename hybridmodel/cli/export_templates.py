@@ -15,7 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from hybridmodel.deploy import Exported
-    from hybridmodel.deploy.azure import Wanted
+    from hybridmodel.deploy.azure import Wanted, WantedBatch
     from hybridmodel.deploy.kserve import Service
 
 _KINDS = ("azure", "azure_mlflow", "azure_script")
@@ -77,6 +77,32 @@ _OPTIONS = (
         help="Where Azure finds the key of the endpoint that a hybrid model asks, such as "
         "'${{azureml://connections/NAME/credentials/KEY}}'; never the key.",
     ),
+    click.option(
+        "--batch-tier",
+        type=click.Choice(["low_priority", "dedicated"]),
+        default="low_priority",
+        help="Machines of the batch endpoint: cheap ones that Azure may take back, or others.",
+    ),
+    click.option("--batch-nodes", type=int, default=4, help="Most machines of its cluster."),
+    click.option(
+        "--batch-nodes-per-job",
+        type=int,
+        help="Machines of one of its jobs; default is all. Jobs beyond the cluster wait.",
+    ),
+    click.option(
+        "--batch-min-nodes",
+        type=int,
+        default=0,
+        help="Machines that it keeps between jobs; 0 scales to zero.",
+    ),
+    click.option(
+        "--batch-idle",
+        "batch_idle_s",
+        metavar="SECONDS",
+        type=int,
+        default=120,
+        help="Time after which a machine of it without a job is given back.",
+    ),
     click.option("--kserve", metavar="NAME", help="Add a file for an inference service of KServe."),
     click.option("--storage-uri", metavar="URI", help="Where KServe finds the repository."),
 )
@@ -90,7 +116,9 @@ _WANTED = (
     "concurrency",
     "key_secret",
 )
-NAMES = (*_KINDS, "green", *_WANTED, "kserve", "storage_uri")
+_BATCH = ("tier", "nodes", "nodes_per_job", "min_nodes", "idle_s")
+_OF_BATCH = tuple(f"batch_{name}" for name in _BATCH)
+NAMES = (*_KINDS, "green", *_WANTED, *_OF_BATCH, "kserve", "storage_uri")
 """The parameters of a command that these options set."""
 
 _OF_HYBRID = ("model_uri", "folder", "model_name")
@@ -102,6 +130,7 @@ class Templates:
 
     kind: str | None = None
     wanted: Wanted | None = None
+    batch: WantedBatch | None = None
     green: str | None = None
     service: Service | None = None
 
@@ -119,7 +148,14 @@ class Templates:
         scripted = self.kind == "azure_script"
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         with redirect_stdout(sys.stderr):  # MLflow may print while it fetches a model.
-            made = write_hybrid(model_uri, folder, self.wanted, scripted=scripted, model_name=name)
+            made = write_hybrid(
+                model_uri,
+                folder,
+                self.wanted,
+                scripted=scripted,
+                model_name=name,
+                wanted_batch=self.batch,
+            )
         click.echo(f"endpoint {made.endpoint.name}: see {folder / COMMANDS_FILE}")
         if made.batch is not None:
             click.echo(f"batch endpoint {made.batch.name}: see {folder / BATCH_COMMANDS_FILE}")
@@ -176,7 +212,11 @@ def _read(own: dict[str, Any]) -> Templates:
     if (own["kserve"] is None) != (own["storage_uri"] is None):
         raise click.UsageError("--kserve and --storage-uri go together")
     return Templates(
-        kind=kind, wanted=_wanted(own, kind), green=own["green"], service=_service(own)
+        kind=kind,
+        wanted=_wanted(own, kind),
+        batch=_batch(own, kind),
+        green=own["green"],
+        service=_service(own),
     )
 
 
@@ -188,6 +228,8 @@ def _check_used(templates: Templates) -> None:
         raise click.UsageError(
             f"{_option(unused[0])} needs --azure, --azure-mlflow or --azure-script"
         )
+    if templates.batch is None and (unused := sorted(said & set(_OF_BATCH))):
+        raise click.UsageError(f"{_option(unused[0])} needs --azure-mlflow")
     if templates.are_hybrid and (unused := sorted(said - {*NAMES, *_OF_HYBRID})):
         raise click.UsageError(
             f"{_option(unused[0])} is about a repository for Triton, which --azure-mlflow and "
@@ -213,6 +255,14 @@ def _wanted(own: dict[str, Any], kind: str | None) -> Wanted | None:
     from hybridmodel.deploy.azure import Wanted
 
     return Wanted(endpoint=own[kind], **{name: own[name] for name in _WANTED})
+
+
+def _batch(own: dict[str, Any], kind: str | None) -> WantedBatch | None:
+    if kind != "azure_mlflow":
+        return None
+    from hybridmodel.deploy.azure import WantedBatch
+
+    return WantedBatch(**{name: own[f"batch_{name}"] for name in _BATCH})
 
 
 def _service(own: dict[str, Any]) -> Service | None:

@@ -21,7 +21,7 @@ _COLUMNS = (
     "p99",
     "answers",
 )
-_JOB_COLUMNS = ("job", "state", "deployment", "files", "attempts", "error")
+_JOB_COLUMNS = ("job", "state", "deployment", "files", "attempts", "said")
 
 
 def show(snapshot: Mapping[str, Any], as_json: bool) -> None:
@@ -57,7 +57,7 @@ def _job_row(seen: Mapping[str, Any]) -> tuple[str, ...]:
         seen["deployment"],
         f"{seen['done']} of {seen['files']}",
         str(seen["attempts"]),
-        printable(seen["error"] or ""),
+        printable(seen["said"]),
     )
 
 

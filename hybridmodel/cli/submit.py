@@ -190,7 +190,7 @@ def _show(job: Job, status: JobStatus, copied: int, as_json: bool) -> None:
         options.echo_json(said)
         return
     pairs = [("job", job.name), ("state", status.state)]
-    if output is not None:
+    if output is not None and status.is_completed:
         pairs.append(("results", printable(output, 2000)))
     if copied:
         pairs.append(("copied", f"{copied} files"))

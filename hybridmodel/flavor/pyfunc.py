@@ -40,6 +40,8 @@ ERROR_CODES: Mapping[type[Exception], str] = {
     exceptions.RateLimited: "REQUEST_LIMIT_EXCEEDED",  # 429
     exceptions.EndpointTimeout: "DEADLINE_EXCEEDED",  # 504
     exceptions.CircuitOpen: "TEMPORARILY_UNAVAILABLE",  # 503
+    exceptions.JobFailed: "INTERNAL_ERROR",  # 500
+    exceptions.SubmissionUnknown: "INTERNAL_ERROR",  # 500
     exceptions.ProtocolError: "INTERNAL_ERROR",  # 500
 }
 """MLflow's error code for each kind of error, with the HTTP status that it stands for."""

@@ -104,15 +104,17 @@ class EndpointClient:
         rows: int | None = None,
         timeout_s: float | None = None,
         retry: bool = True,
+        retry_parts: bool = False,
         deadline: Deadline | None = None,
         request_rows: int | None = None,
     ) -> Answer:
         """Ask for the named outputs, in several requests where one would be too large.
 
         `feeds` has every input in its declared dtype, and at least one row. `rows` is what every
-        batched output must have. A caller with another answer at hand passes ``retry=False``; one
-        who may end the call early passes a `deadline` instead of `timeout_s`. With `request_rows`
-        so many rows are sent at a time, and never fewer; see `request_rows`.
+        batched output must have. A caller with another answer at hand passes ``retry=False``,
+        and `retry_parts` where the answers of other requests would be lost with it; one who may end
+        the call early passes a `deadline` instead of `timeout_s`. With `request_rows` so many rows
+        are sent at a time, and never fewer; see `request_rows`.
 
         Raises an `EndpointError` where no good answer came, `SpecMismatch` where its names,
         datatypes or shapes are not those of the local model, and `InputMismatch` where the request
@@ -135,7 +137,8 @@ class EndpointClient:
             try:
                 if size >= rows:
                     return self._ask(call)
-                answer = self._ask_in_chunks(call, rows, size)
+                parts = replace(call, retry=retry or retry_parts)
+                answer = self._ask_in_chunks(parts, rows, size)
                 self._sizes.answered()
                 return answer
             except EndpointRefused as error:

@@ -70,7 +70,7 @@ class Endpoint(ABC):
     @property
     @abstractmethod
     def served_name(self) -> str:
-        """Name of the model on the server."""
+        """Name of the model, where another server or a span needs one."""
 
     @property
     def served_version(self) -> str | None:

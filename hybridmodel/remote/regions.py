@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,8 +44,9 @@ class RegionsClient:
 
     An endpoint that is unavailable, as `AzureFirst` understands it, is passed over at once and
     without a pause; each has its own circuit breaker, key and permission. It is asked again in a
-    second round, after the usual pause, only if no endpoint has answered. Any other error is the
-    answer: it would stay unnoticed otherwise.
+    second round, after the usual pause, only if no endpoint has answered. Where a call takes
+    several requests, each is tried again before the endpoint is passed over, since the answers to
+    the others would be lost. Any other error is the answer: it would stay unnoticed otherwise.
     """
 
     def __init__(self, clients: Sequence[EndpointClient]) -> None:
@@ -64,14 +65,14 @@ class RegionsClient:
         """Outputs whose rows are embeddings, of which such endpoints answer one at a time."""
         return self.clients[0].vectors
 
-    def deadline(self, timeout_s: float | None) -> Deadline:
-        """Return the time of a call; default is the first endpoint's."""
-        return self.clients[0].deadline(timeout_s)
-
     @property
     def unanswered(self) -> tuple[str, ...]:
         """Outputs of the local model that such endpoints never have."""
         return self.clients[0].unanswered
+
+    def deadline(self, timeout_s: float | None) -> Deadline:
+        """Return the time of a call; default is the first endpoint's."""
+        return self.clients[0].deadline(timeout_s)
 
     def infer(
         self,
@@ -95,6 +96,7 @@ class RegionsClient:
                 outputs,
                 rows=rows,
                 retry=False,
+                retry_parts=retry,
                 deadline=part,
                 request_rows=request_rows,
             )
@@ -147,25 +149,27 @@ class RegionsClient:
         """Return the first answer, and how many requests were sent in vain before it."""
         failed: _Failures = {}
         attempts, rounds, asked = 0, 0, self.clients
-        while asked:
-            rounds += 1
-            for place, client in enumerate(asked):
-                try:
-                    answer = ask(client, _part(deadline, asked[place + 1 :]))
-                except EndpointUnavailable as error:
-                    attempts += error.attempts
-                    failed[client] = error
-                    self._pass_over(client, error)
-                except EndpointError as error:
-                    error.attempts += attempts
-                    raise
-                else:
-                    self._is_passing_over = self._is_passing_over and client is not self.clients[0]
-                    return answer, attempts
-                if deadline.remaining_s() <= 0:
-                    raise _together(failed, attempts)
-            asked = _asked_again(failed, rounds, deadline) if retry else ()
-        raise _together(failed, attempts)
+        try:
+            while asked:
+                rounds += 1
+                for client, part in _in_turn(asked, deadline):
+                    try:
+                        answer = ask(client, part)
+                    except EndpointUnavailable as error:
+                        attempts += error.attempts
+                        failed[client] = error
+                        self._pass_over(client, error)
+                    except EndpointError as error:
+                        error.attempts += attempts
+                        raise
+                    else:
+                        if client is self.clients[0]:
+                            self._is_passing_over = False
+                        return answer, attempts
+                asked = _asked_again(failed, rounds, deadline) if retry else ()
+            raise _together(failed, attempts)
+        finally:
+            failed.clear()  # Errors refer to this frame, and so to the data of the call.
 
     def _pass_over(self, client: EndpointClient, error: EndpointUnavailable) -> None:
         """Count that an endpoint was unavailable; warn of the first in a row."""
@@ -239,9 +243,15 @@ def check_served(
     return described[0]
 
 
-def _part(deadline: Deadline, others: Sequence[EndpointClient]) -> Deadline:
-    """Return the time of one endpoint: all of it, unless another one may be asked after it."""
-    return deadline.part(1.0 if all(one.is_left_alone for one in others) else _SHARE)
+def _in_turn(
+    clients: Sequence[EndpointClient], deadline: Deadline
+) -> Iterator[tuple[EndpointClient, Deadline]]:
+    """Yield endpoints while there is time, each with all of it unless another may be asked then."""
+    for place, client in enumerate(clients):
+        if place and deadline.remaining_s() <= 0:
+            return
+        is_last = all(one.is_left_alone for one in clients[place + 1 :])
+        yield client, deadline.part(1.0 if is_last else _SHARE)
 
 
 def _asked_again(failed: _Failures, attempt: int, deadline: Deadline) -> tuple[EndpointClient, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.local.session import LocalSession
+from hybridmodel.remote.embeddings.fitting import vectors_of
 from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.routing.budget import Budget
 from hybridmodel.routing.policies import Azure, Cascade, Local, as_policy
@@ -135,10 +136,12 @@ def validate_policy(session: LocalSession, endpoints: Sequence[Endpoint], policy
         asked = None if known else urls[0]
         for difference in policy.calibration.differences(endpoint=asked):
             warnings.warn(difference, stacklevel=_level_of_caller())
-    return _validate_cascade(policy, session)
+    return _validate_cascade(policy, session, vectors_of(endpoints[0], session.spec))
 
 
-def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascade | Budget:
+def _validate_cascade(
+    policy: Cascade | Budget, session: LocalSession, vectors: Collection[str]
+) -> Cascade | Budget:
     from hybridmodel.routing.audited import check_auditable
 
     check_rows(session.spec, ())
@@ -148,7 +151,7 @@ def _validate_cascade(policy: Cascade | Budget, session: LocalSession) -> Cascad
             f"the calibration was made with another local model ({calibration.small_sha256[:12]}…, "
             f"this one is {sha256[:12]}…), so its threshold does not apply; calibrate again"
         )
-    policy = replace(policy, score=policy.score.check(session.spec))
+    policy = replace(policy, score=policy.score.check(session.spec, vectors))
     if policy.audit_rate:
         check_auditable(policy, session.spec)
     return policy

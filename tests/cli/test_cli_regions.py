@@ -65,6 +65,11 @@ def test_predict_names_both(cli: Cli, regions: Path, server: EmbeddedServer) -> 
     )
 
 
+def test_compare_asks_who_is_available(cli: Cli, regions: Path) -> None:
+    """The second endpoint has the same model, so nothing differs while the first is down."""
+    assert json.loads(cli("compare", regions, "rows.csv", "--json").stdout)["same"] is True
+
+
 def test_a_uri_replaces_the_list(cli: Cli, regions: Path, server: EmbeddedServer) -> None:
     """`--model-config uri=` leaves one endpoint, which is pinged as one is."""
     options = ("--model-config", f"uri={server.uri}", "--json", "-n", 1)

@@ -18,6 +18,7 @@ from hybridmodel.cli.program import program
 from hybridmodel.deploy.azure.fitting import fitted
 from hybridmodel.deploy.azure.limits import MOST_REQUEST_TIMEOUT_S
 from hybridmodel.deploy.checking import check
+from hybridmodel.deploy.rehearsal.folder import read_endpoint
 from tests.support.azure_exports import KEY_NAME, KINDS, SECRET, commands, export, for_loaders, read
 from tests.support.azure_exports import save as save_hybrid
 from tests.support.azure_loaders import said_by_azure
@@ -47,6 +48,7 @@ def test_azures_own_loaders_take_all(exports: dict[str, Path]) -> None:
         "green-deployment.yml",
         "batch-endpoint.yml",
         "batch-deployment.yml",
+        "batch-green-deployment.yml",
         "batch-cluster.yml",
     }
     said = said_by_azure(files)
@@ -99,6 +101,43 @@ def test_batch_is_careful(exports: dict[str, Path]) -> None:
     cluster = read(exports["mlflow"] / "batch-cluster.yml")
     assert (cluster["tier"], cluster["min_instances"]) == ("low_priority", 0)
     assert found["compute"] == f"azureml:{cluster['name']}"
+
+
+def test_two_batch_deployments(exports: dict[str, Path]) -> None:
+    """Green differs from blue by its name alone, and the commands switch the default to it."""
+    blue = read(exports["mlflow"] / "batch-deployment.yml")
+    green = read(exports["mlflow"] / "batch-green-deployment.yml")
+    assert (blue["name"], green["name"]) == ("blue", "green")
+    assert {**green, "name": "blue"} == blue
+    text = (exports["mlflow"] / "BATCH_COMMANDS.md").read_text()
+    for name in ("blue", "green"):
+        assert f"--set defaults.deployment_name={name}" in text
+    assert "--deployment green" in text
+    assert "jobs run 1 at a time" in text
+
+
+def test_the_machines_of_batch_jobs(tmp_path: Path) -> None:
+    """Tier, size, scaling and queueing are options, and stand in the files and the commands."""
+    save_hybrid(tmp_path / "saved")
+    options = ("--batch-tier", "dedicated", "--batch-nodes", 8, "--batch-nodes-per-job", 2)
+    more = ("--batch-min-nodes", 1, "--batch-idle", 300)
+    export(tmp_path / "saved", tmp_path / "out", "--azure-mlflow", "digits-ep", *options, *more)
+    cluster = read(tmp_path / "out" / "batch-cluster.yml")
+    assert (cluster["tier"], cluster["max_instances"], cluster["min_instances"]) == (
+        "dedicated",
+        8,
+        1,
+    )
+    assert cluster["idle_time_before_scale_down"] == 300
+    assert read(tmp_path / "out" / "batch-deployment.yml")["resources"] == {"instance_count": 2}
+    text = (tmp_path / "out" / "BATCH_COMMANDS.md").read_text()
+    assert "keeps 1 of its machines" in text
+    assert "dedicated" in text
+    assert "jobs run 4 at a time" in text
+    rehearsed = read_endpoint(tmp_path / "out").batch
+    assert rehearsed is not None
+    assert (rehearsed.name, rehearsed.nodes, rehearsed.default) == ("digits-ep-batch", 8, "blue")
+    assert [one.nodes for one in rehearsed.deployments] == [2, 2]
 
 
 @pytest.mark.parametrize("kind", KINDS)

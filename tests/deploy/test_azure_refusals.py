@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hybridmodel.deploy.azure import Wanted, documents, write_hybrid
+from hybridmodel.deploy.azure import Wanted, WantedBatch, documents, write_hybrid
 from hybridmodel.deploy.azure.limits import checked_name
 from hybridmodel.exceptions import ConfigurationError
 from tests.support.azure_exports import CLUSTER, export, save
@@ -98,6 +98,18 @@ OPTIONS: dict[str, tuple[Sequence[object], str]] = {
         "not for Triton",
     ),
     "no size": (("--azure", "abc", "--instance-type", "two words"), "Standard_DS3_v2"),
+    "batch without batch": (("--azure", "abc", "--batch-nodes", 2), "needs --azure-mlflow"),
+    "batch of a script": (("--azure-script", "abc", "--batch-idle", 9), "needs --azure-mlflow"),
+    "no nodes": (("--azure-mlflow", "abc", "--batch-nodes", 0), "nodes is a whole number"),
+    "too many for a job": (
+        ("--azure-mlflow", "abc", "--batch-nodes-per-job", 5),
+        "nodes_per_job is a whole number from 1 to 4",
+    ),
+    "too many kept": (
+        ("--azure-mlflow", "abc", "--batch-min-nodes", 5),
+        "min_nodes is a whole number from 0 to 4",
+    ),
+    "no idle time": (("--azure-mlflow", "abc", "--batch-idle", 0), "idle_s is a whole number"),
 }
 
 
@@ -173,3 +185,9 @@ def test_no_space_leaves_nothing(
     with pytest.raises(ConfigurationError, match="nothing of it is left: No space"):
         write_hybrid(str(saved), tmp_path / "out", Wanted(endpoint="abc"), scripted=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tier_that_there_is_not() -> None:
+    """Machines of a batch endpoint are of one of Azure's tiers."""
+    with pytest.raises(ConfigurationError, match="tier is low_priority or dedicated, not 'spot'"):
+        WantedBatch(tier="spot")

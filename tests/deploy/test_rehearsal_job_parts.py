@@ -146,10 +146,10 @@ def test_what_the_driver_is_told(tmp_path: Path) -> None:
             "AZUREML_BI_OUTPUT_PATH": str(tmp_path / "a"),
         }
         attempt.told("x.csv: 3 rows")
-        assert job.seen()["done"] == 1
+        assert (job.seen()["done"], job.seen()["said"]) == (1, "x.csv: 3 rows")
         attempt.ended.set_result(Ended(error="no such column"))
         await soon()
-        assert (job.state, job.error) == ("Failed", "no such column")
+        assert (job.state, job.seen()["said"]) == ("Failed", "no such column")
 
     run(work, tmp_path)
 

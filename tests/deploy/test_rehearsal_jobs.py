@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,8 @@ from hybridmodel.exceptions import (
     JobFailed,
 )
 from hybridmodel.remote.batch_endpoint import BatchClient, BatchEndpoint
+from hybridmodel.remote.batch_endpoint.bodies import Order
+from hybridmodel.remote.resilience import Deadline
 from tests.support.batches import COLUMNS, folder_of_files, linear, table, write
 from tests.support.job_exports import write_batch_export
 
@@ -108,6 +113,30 @@ def test_no_file_is_ignored(running: Rehearsal, data: Path) -> None:
     assert caught.value.state == "Failed"
 
 
+def test_an_input_that_is_gone(running: Rehearsal, data: Path) -> None:
+    """A job whose input cannot be read fails, and its error has the path."""
+    wanted = client(running)
+    order = Order(name="gone", input_uri=(data / "gone.csv").as_uri())
+    wanted._submitter.submit(order, Deadline(60))
+    with pytest.raises(JobFailed, match=r"gone\.csv"):
+        wanted.job("gone").wait(progress=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes with a name")
+def test_a_job_ends_with_who_started_it(running: Rehearsal, tmp_path: Path) -> None:
+    """A job whose rehearsal was killed does not go on, whatever it is doing."""
+    os.mkfifo(tmp_path / "for-ever.csv")
+    variables = {
+        "AZUREML_MODEL_DIR": str(running.folder / "model"),
+        "AZUREML_BI_OUTPUT_PATH": str(tmp_path),
+    }
+    asked = {"files": [str(tmp_path / "for-ever.csv")], "variables": variables}
+    words = [sys.executable, "-m", "hybridmodel.deploy.rehearsal.jobs.program"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        said, _ = job.communicate(json.dumps(asked) + "\n", timeout=60)
+    assert (job.returncode, said) == (1, "")
+
+
 def test_the_command(running: Rehearsal, data: Path) -> None:
     """`submit` on a rehearsed folder says how to go on, waits, and copies the results."""
     source = write(table(7), data / "rows.csv")
@@ -171,6 +200,20 @@ def test_controls_of_jobs(running: Rehearsal) -> None:
         control.evict("bad")
     with pytest.raises(ConfigurationError, match="already"):
         control.cancel("bad")
+
+
+def test_an_unchanged_program_submits_here(
+    running: Rehearsal, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rehearsal's variables, what names Azure's host is asked here, with its token."""
+    host = "digits-batch.westeurope.inference.ml.azure.com"
+    for name, value in running.environment([host]).items():
+        monkeypatch.setenv(name, value)
+    source = write(table(3), data / "redirected.csv")
+    with BatchClient(BatchEndpoint(uri=f"https://{host}/jobs")) as redirected:
+        job = redirected.submit(source, data / "out6")
+        assert job.wait(progress=False).is_completed
+    assert seen(running, job.name)["said"].startswith("redirected.csv: 3 rows")
 
 
 def test_without_jobs(tmp_path: Path) -> None:

@@ -76,13 +76,32 @@ HTTP = [
     b"\x01HTTP/1.1 204 No Content\r\n\r\n",
     b"\x09HTTP/1.1 200 OK\r\nContent-Length: 2000000000\r\n\r\nlies",
 ]
-SEEDS = {"response": RESPONSES, "request": REQUESTS, "metadata": METADATA, "http": HTTP}
+_VECTOR = b'{"object":"embedding","index":%d,"embedding":%b}'
+_VECTORS = (
+    b'{"object":"list","data":[%b,%b],"model":"m","usage":{"prompt_tokens":3,"total_tokens":3}}'
+)
+VECTORS = [
+    _VECTORS % (_VECTOR % (0, b'"AACAPwAAAEA="'), _VECTOR % (1, b'"AABAQAAAgEA="')),
+    _VECTORS % (_VECTOR % (1, b"[1,2.5]"), _VECTOR % (0, b"[-1e-3,0]")),
+    _VECTORS % (_VECTOR % (0, b"[1,2,3]"), _VECTOR % (1, b"[1,2,3]")),
+    _VECTORS % (_VECTOR % (0, b"[1,2]"), _VECTOR % (0, b"[1,2]")),
+    _VECTORS % (_VECTOR % (0, b'"AACAPw=="'), _VECTOR % (1, b'"AACA*w=="')),
+    b'{"error":{"message":"no"}}',
+]
+SEEDS = {
+    "response": RESPONSES,
+    "request": REQUESTS,
+    "metadata": METADATA,
+    "http": HTTP,
+    "vectors": VECTORS,
+}
 
 WORDS = [
     *(b'"id" "name" "datatype" "shape" "data" "parameters" "binary_data_size" "outputs"'.split()),
     *(b'"inputs" "binary_data" "binary_data_output" "error" "model_name" "\\u0069d"'.split()),
     *(b"true false null NaN Infinity -Infinity 1e400 18446744073709551616 -1 0".split()),
     *(b'"FP16" "FP32" "FP64" "INT8" "INT64" "UINT8" "UINT64" "BOOL" "BYTES" "BF16"'.split()),
+    *(b'"index" "embedding" "usage" "prompt_tokens" "model" "AACAPw==" 1e39'.split()),
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.0 ",
     b"HTTP/1.1 100 C\r\n\r\n",

@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from hybridmodel.data.tensors import BY_DATATYPE
 from hybridmodel.exceptions import ProtocolError
+from hybridmodel.remote.embeddings import wire
 from hybridmodel.remote.http import connection, http1
 from hybridmodel.remote.http.connection import Connection, HttpRequest, Reply
 from hybridmodel.remote.resilience import Deadline
@@ -94,8 +97,24 @@ def http(data: bytes) -> None:
         assert _reply(sent, len(sent) + 1) == whole
 
 
+def vectors(data: bytes) -> None:
+    """Read the answer of an embeddings endpoint to two texts, with vectors of two numbers."""
+    limit = wire.response_limit(2, 2)
+    with bounded(OBJECTS * len(data) + MARGIN_BYTES):
+        try:
+            found = wire.decode_response(data, 2, 2, limit, lambda: None)
+        except ProtocolError:
+            return
+    data_said = json.loads(data)["data"]
+    assert sorted(item["index"] for item in data_said) == [0, 1]
+    assert (found.values is None) == (found.width != 2)
+    if found.values is not None:
+        assert (found.values.shape, found.values.dtype) == ((2, 2), np.float32)
+    assert all(type(count) is int and count >= 0 for count in found.usage.values())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (response, request, metadata, http)
+    target.__name__: target for target in (response, request, metadata, http, vectors)
 }
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybridmodel import exceptions
 from hybridmodel.remote.batch_endpoint import BatchClient, BatchEndpoint, Job, JobStatus, Results
@@ -22,6 +26,7 @@ from hybridmodel.remote.batch_endpoint.addresses import (
     is_file,
     path_of,
 )
+from hybridmodel.remote.batch_endpoint.bodies import checked_name, read_job, read_page
 from tests.support.faulty import FaultyEndpoint, http
 from tests.support.job_server import JobServer
 
@@ -199,6 +204,33 @@ def test_results_are_read_and_copied(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_that_results_cannot_be_copied_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written the error says so; without hard links a copy is made too."""
+    output = write_results(tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(exceptions.ConfigurationError, match=r"a\.csv\.parquet: cannot be written"):
+        Results(output.as_uri()).download(tmp_path / "file")
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert len(Results(output.as_uri()).download(tmp_path / "copy")) == 3
+    with pytest.raises(exceptions.ConfigurationError, match="exists already"):
+        Results(output.as_uri()).download(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "a\\b", "/etc/x"])
+def test_names_of_results_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    """A file system that lists odd names cannot make anyone write elsewhere."""
+    results = Results(tmp_path.as_uri())
+    vars(results)["files"] = (name,)
+    with pytest.raises(exceptions.ConfigurationError, match="is no name for a file"):
+        results.download(tmp_path / "copy")
+
+
 def test_results_of_an_unfinished_job(tmp_path: Path) -> None:
     """Nobody reads half of the results by mistake."""
     with JobServer(states=("Running",)) as server:
@@ -329,6 +361,30 @@ def test_hostile_answers_are_harmless() -> None:
             except exceptions.ProtocolError:
                 continue
             assert str(status).isprintable()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "name", "properties", "Status", "tags", "value", "nextLink"])
+                | st.text(max_size=5),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_job_or_an_error(said: Any) -> None:
+    """Whatever JSON an endpoint answers, it is read as a job with a harmless name, or refused."""
+    with suppress(exceptions.ProtocolError):
+        assert checked_name(read_job(said).name)
+    jobs, link = read_page(said if isinstance(said, dict) else {})
+    assert all(checked_name(job.name) for job in jobs)
+    assert link is None or isinstance(link, str)
 
 
 def test_an_endpoint_is_described_without_secrets() -> None:

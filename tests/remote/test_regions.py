@@ -6,6 +6,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -256,6 +257,26 @@ def test_nobody_is_asked_after_the_caller_gave_up() -> None:
     with pytest.raises(EndpointUnavailable):
         ask(world.client(WEST, NORTH), deadline=deadline)
     assert world.asked == ["west"]
+
+
+def test_one_of_many_requests_is_tried_again_where_it_failed() -> None:
+    """What passes does not move a call of several requests, whose other answers would be lost."""
+    busy = [reply(503), *[UP] * 6]
+    world = World(west=busy, north=UP)
+    client = world.client(place("west", max_batch_size=1), NORTH)
+    feeds = {"x": np.ones(6, np.float32)}
+    answer = client.infer(feeds, ("y",), rows=6)
+    assert (answer.endpoint, answer.attempts) == (WEST.model_url, 7)
+    assert (world.asked, answer.outputs["y"].tolist()) == (["west"] * 7, [5.0] * 6)
+
+
+def test_a_call_of_many_requests_moves_as_a_whole() -> None:
+    """Where an endpoint stays unavailable, the next one gets all rows, and joins them itself."""
+    world = World(west=DOWN, north=UP)
+    client = world.client(place("west", max_batch_size=1), place("north", max_batch_size=1))
+    answer = client.infer({"x": np.ones(6, np.float32)}, ("y",), rows=6)
+    assert (answer.endpoint, answer.outputs["y"].tolist()) == (NORTH.model_url, [5.0] * 6)
+    assert world.asked.count("north") == 6
 
 
 def test_each_endpoint_gets_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hybridmodel.calibrating import calibrate
 from hybridmodel.cascade.scores import as_score
 from hybridmodel.checks import check_seconds, shown
 from hybridmodel.flavor.pyfunc import PyfuncModel
-from hybridmodel.remote.endpoint import read_field
+from hybridmodel.remote.fields import read_field
 from hybridmodel.remote.trust.variables import capped
 from hybridmodel.routing import AzureFirst, Budget, Cascade, Hedge, Shadow, Split, parse_use_azure
 from tests.support import models

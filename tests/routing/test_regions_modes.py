@@ -12,6 +12,7 @@ import pytest
 
 from hybridmodel import ConfigurationError, HybridOnnxModel
 from hybridmodel.batch import predict_files
+from hybridmodel.deploy import export
 from hybridmodel.deploy.azure.bundle import place_model
 from hybridmodel.deploy.pinning import pinned
 from hybridmodel.flavor import save_model
@@ -115,9 +116,11 @@ def test_a_fake_stands_for_all_endpoints() -> None:
 
 
 def test_the_page_of_a_deployment_wants_one(tmp_path: Path) -> None:
-    """Files for Azure and a promotion are about one endpoint, and say how to choose it."""
+    """Files for Azure and a promotion want one endpoint; a repository is named by the first."""
     model = HybridOnnxModel(models.linear(), endpoint=[place("west"), place("north")])
     save_model(model, tmp_path / "saved")
+    export(tmp_path / "saved", tmp_path / "repository")
+    assert [path.parent.name for path in tmp_path.glob("repository/**/config.pbtxt")] == ["m"]
     with pytest.raises(ConfigurationError, match=r"asks 2 endpoints, .* model_config="):
         place_model(str(tmp_path / "saved"), tmp_path / "placed")
     with pytest.raises(ConfigurationError, match=r"set uri to one of https://west\.example"):

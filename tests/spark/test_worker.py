@@ -12,13 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybridmodel import ConfigurationError, EndpointRefused, HybridOnnxModel, RateLimited
+from hybridmodel import (
+    ConfigurationError,
+    EndpointRefused,
+    HybridOnnxModel,
+    RateLimited,
+    save_model,
+)
 from hybridmodel.batch.columns import Columns
 from hybridmodel.routing import Azure
 from hybridmodel.spark import worker
 from hybridmodel.spark.schemas import as_spark_holds, spark_type
 from hybridmodel.spark.worker import Job, Task, folder_of, model_of, score_batches
 from tests.support import models
+from tests.support.two_routes import DEAD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,3 +164,16 @@ def test_a_busy_endpoint_is_waited_for(job: Job, counting: CountingServer) -> No
     counting.refusals = [429]
     assert scored(replace(job, patience_s=30.0)).num_rows == 12
     assert counting.rows == [4, 4, 4, 4]
+
+
+def test_several_endpoints_have_their_own_credentials(
+    tmp_path: Path, counting: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker asks the next endpoint where the first is down, and sends it its own key only."""
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
+    monkeypatch.setattr(worker, "_models", worker.PerProcess())
+    job = replace(a_job("two"), loading={"credential": [lambda: "west", lambda: "north"]})
+    model = HybridOnnxModel(models.linear(), endpoint=[DEAD, counting.endpoint(auth_key_env="K")])
+    save_model(model, folder_of(job) / "model")
+    assert scored(job)["id"].to_pylist() == list(range(12))
+    assert counting.keys == {"Bearer north"}

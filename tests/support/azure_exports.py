@@ -39,6 +39,7 @@ _LOADERS = {
     "green-deployment.yml": "load_online_deployment",
     "batch-endpoint.yml": "load_batch_endpoint",
     "batch-deployment.yml": "load_model_batch_deployment",
+    "batch-green-deployment.yml": "load_model_batch_deployment",
     "batch-cluster.yml": "load_compute",
 }
 

@@ -112,9 +112,11 @@ class JobServer:
         self.uri = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
-    def client(self, timeout_s: float = 20.0, **options: Any) -> BatchClient:
+    def client(self, timeout_s: float = 20.0, max_attempts: int = 5, **options: Any) -> BatchClient:
         """Return a client that does not sleep."""
-        endpoint = BatchEndpoint(uri=f"{self.uri}/jobs", timeout_s=timeout_s)
+        endpoint = BatchEndpoint(
+            uri=f"{self.uri}/jobs", timeout_s=timeout_s, max_attempts=max_attempts
+        )
         given = {"sleep": lambda _: None, "credential": lambda: "token-of-a-test", **options}
         return BatchClient(endpoint, **given)
 

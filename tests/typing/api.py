@@ -21,6 +21,7 @@ answer: Answer = model.infer({"x": np.zeros(3)})
 outputs: dict[str, np.ndarray[Any, Any]] = answer.outputs
 route: str = answer.route
 version: str | None = answer.model_version
+asked: str | None = HybridOnnxModel(b"", endpoint=[endpoint, endpoint]).infer([[1.0]]).endpoint
 inputs: tuple[TensorSpec, ...] = model.inputs
 there: ModelSpec = model.check_endpoint(timeout=1)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from hybridmodel.deploy.azure.records import (
     Asset,
+    BatchDeployment,
     BatchEndpoint,
+    Cluster,
     Deployment,
     Endpoint,
     Probe,
@@ -70,44 +72,44 @@ def batch_endpoint(record: BatchEndpoint) -> dict[str, Any]:
     }
 
 
-def batch_deployment(record: BatchEndpoint) -> dict[str, Any]:
-    """Describe the deployment of a batch endpoint.
+def batch_deployment(record: BatchDeployment, of: BatchEndpoint) -> dict[str, Any]:
+    """Describe a deployment of a batch endpoint.
 
     A job ends with the first file that cannot be answered, where Azure's default ignores any
     number of them; its own table has no column names, so the script writes the answers.
     """
     return {
         "$schema": f"{_SCHEMAS}/modelBatchDeployment.schema.json",
-        "name": record.deployment,
-        "endpoint_name": record.name,
+        "name": record.name,
+        "endpoint_name": of.name,
         "type": "model",
         "model": _asset(record.asset),
         **_program(record.program),
-        "compute": f"azureml:{record.cluster}",
+        "compute": f"azureml:{of.cluster.name}",
         "resources": {"instance_count": record.nodes},
         "settings": {
             "max_concurrency_per_instance": 1,
             "mini_batch_size": 1,
             "output_action": "summary_only",
             "error_threshold": 0,
-            "retry_settings": {"max_retries": 3, "timeout": record.patience_s},
+            "retry_settings": {"max_retries": record.retries, "timeout": record.patience_s},
             "logging_level": "info",
             "environment_variables": dict(record.variables),
         },
     }
 
 
-def cluster(record: BatchEndpoint) -> dict[str, Any]:
-    """Describe a cluster that costs nothing between jobs, and may lose machines in one."""
+def cluster(record: Cluster) -> dict[str, Any]:
+    """Describe a cluster; without machines that are kept it costs nothing between jobs."""
     return {
         "$schema": f"{_SCHEMAS}/amlCompute.schema.json",
-        "name": record.cluster,
+        "name": record.name,
         "type": "amlcompute",
         "size": record.instance_type,
-        "tier": "low_priority",
-        "min_instances": 0,
+        "tier": record.tier,
+        "min_instances": record.min_nodes,
         "max_instances": record.nodes,
-        "idle_time_before_scale_down": 120,
+        "idle_time_before_scale_down": record.idle_s,
     }
 
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybridmodel.deploy.azure import bundle, documents, online
+from hybridmodel.deploy.azure import batch, bundle, online
 from hybridmodel.deploy.azure.fitting import fitted
-from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING, checked_name
+from hybridmodel.deploy.azure.limits import PENDING_PER_RUNNING
 from hybridmodel.deploy.azure.records import (
-    BATCH_COMMANDS_FILE,
     BLUE,
     COMMANDS_FILE,
     ENDPOINT_FILE,
@@ -29,26 +28,22 @@ from hybridmodel.deploy.azure.records import (
     deployment_file,
 )
 from hybridmodel.deploy.azure.wanted import Wanted
+from hybridmodel.deploy.azure.wanted_batch import WantedBatch
 from hybridmodel.deploy.azure.writing import (
     appearing,
     bytes_of,
     check_free,
     content_version,
     write_new,
-    write_rendered,
-    write_yaml,
 )
 from hybridmodel.deploy.layout import checked_model_name
-from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.remote.trust.permission import host_key_names
 from hybridmodel.remote.trust.variables import MAX_TIMEOUT_ENV
 
 if TYPE_CHECKING:
     from hybridmodel.remote.endpoint_base import Endpoint as Asked
 
-MODEL, CODE, BATCH_CODE, CONDA = "model", "code", "batch_code", "conda.yaml"
-BATCH_ENDPOINT_FILE, BATCH_DEPLOYMENT_FILE = "batch-endpoint.yml", "batch-deployment.yml"
-CLUSTER_FILE, REQUEST_FILE = "batch-cluster.yml", "request.json"
+MODEL, CODE, CONDA, REQUEST_FILE = "model", "code", "conda.yaml", "request.json"
 
 _ONLINE = (
     ENDPOINT_FILE,
@@ -58,24 +53,11 @@ _ONLINE = (
     REQUEST_FILE,
     MODEL,
 )
-_BATCH = (
-    BATCH_ENDPOINT_FILE,
-    BATCH_DEPLOYMENT_FILE,
-    CLUSTER_FILE,
-    BATCH_COMMANDS_FILE,
-    BATCH_CODE,
-    CONDA,
-)
 _SCRIPT = "score.py"
-_DRIVER = "batch_driver.py"
 _IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
 _FOR_SCRIPT = ("azureml-inference-server-http",)
-_FOR_BATCH = ("azureml-core", "fsspec")
 _WORKERS = 4
 _SHARE_OF_TIME = 0.9
-_BATCH_SUFFIX = "-batch"
-_CLUSTER, _NODES = "hybrid-nodes", 4
-_ABOUT = "Written by `hybridmodel export`; BATCH_COMMANDS.md says what to do with it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +70,13 @@ class Hybrid:
 
 
 def write(
-    model_uri: str, folder: Path, wanted: Wanted, *, scripted: bool, model_name: str | None = None
+    model_uri: str,
+    folder: Path,
+    wanted: Wanted,
+    *,
+    scripted: bool,
+    model_name: str | None = None,
+    wanted_batch: WantedBatch | None = None,
 ) -> Hybrid:
     """Write a saved model with an online endpoint, and a batch endpoint or a scoring script.
 
@@ -105,6 +93,8 @@ def write(
         does, and there is a batch endpoint as well.
     model_name : str, optional
         How Azure registers the model; default is the name of the endpoint.
+    wanted_batch : WantedBatch, optional
+        The machines of the batch endpoint.
 
     Raises
     ------
@@ -112,8 +102,8 @@ def write(
         If Azure refuses a name, there is no hybrid model, it has links, or files are in the way.
     """
     asset_name = checked_model_name(model_name or wanted.endpoint)
-    batch_name = None if scripted else _batch_name(wanted.endpoint)
-    check_free(folder, (*_ONLINE, *((CODE, CONDA) if scripted else _BATCH)))
+    batch_name = None if scripted else batch.batch_name(wanted.endpoint)
+    check_free(folder, (*_ONLINE, CONDA, *((CODE,) if scripted else batch.FILES)))
     with appearing(folder) as stage:
         facts = bundle.place_model(model_uri, stage / MODEL)
         asked = facts.asked
@@ -135,18 +125,12 @@ def write(
             request_file=REQUEST_FILE,
         )
         write_new(stage / REQUEST_FILE, json.dumps(facts.request, ensure_ascii=False) + "\n")
-        batch = None if batch_name is None else _batch(stage, batch_name, asset, wanted)
-    return Hybrid(endpoint=endpoint, batch=batch, notes=_notes(asked, wanted))
-
-
-def _batch_name(endpoint: str) -> str:
-    """Return the name of the batch endpoint: both have a host of the same domain."""
-    try:
-        return checked_name("batch endpoint", endpoint + _BATCH_SUFFIX)
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"{error}; it is the endpoint's name with {_BATCH_SUFFIX}, so use a shorter one"
-        ) from error
+        made = None
+        if batch_name is not None:
+            driver = _program(stage, batch.CODE, batch.DRIVER, batch.NEEDED)
+            machines = wanted_batch or WantedBatch()
+            made = batch.write(stage, batch_name, asset, driver, machines, wanted.instance_type)
+    return Hybrid(endpoint=endpoint, batch=made, notes=_notes(asked, wanted))
 
 
 def _endpoint(
@@ -165,37 +149,6 @@ def _endpoint(
         for name in (BLUE, GREEN)
     )
     return online.endpoint(wanted, *made)
-
-
-def _batch(stage: Path, name: str, asset: Asset, wanted: Wanted) -> BatchEndpoint:
-    """Write the batch endpoint, its driver, environment and cluster."""
-    record = BatchEndpoint(
-        name=name,
-        deployment=BLUE,
-        asset=asset,
-        program=_program(stage, BATCH_CODE, _DRIVER, _FOR_BATCH),
-        cluster=_CLUSTER,
-        instance_type=wanted.instance_type or online.SMALL_INSTANCE,
-        nodes=_NODES,
-        variables={
-            "HYBRIDMODEL_BATCH_KEEP": "*",
-            "HYBRIDMODEL_BATCH_FORMAT": "parquet",
-            "HYBRIDMODEL_BATCH_FOLDERS": "0",
-            "HYBRIDMODEL_USE_AZURE": "false",
-        },
-    )
-    write_yaml(stage / BATCH_ENDPOINT_FILE, documents.batch_endpoint(record), _ABOUT)
-    write_yaml(stage / BATCH_DEPLOYMENT_FILE, documents.batch_deployment(record), _ABOUT)
-    write_yaml(stage / CLUSTER_FILE, documents.cluster(record), _ABOUT)
-    write_rendered(
-        stage / BATCH_COMMANDS_FILE,
-        "batch_commands.md",
-        batch=record,
-        endpoint_file=BATCH_ENDPOINT_FILE,
-        deployment_file=BATCH_DEPLOYMENT_FILE,
-        cluster_file=CLUSTER_FILE,
-    )
-    return record
 
 
 def _program(stage: Path, folder: str, script: str, needed: Iterable[str]) -> Program:

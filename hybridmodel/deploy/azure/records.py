@@ -116,23 +116,62 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEndpoint:
-    """A batch endpoint with its one deployment, and the cluster it runs on.
+class Cluster:
+    """The machines that the jobs of a batch endpoint share.
 
     Attributes
     ----------
-    nodes : int
-        Most machines of the cluster; it has none between jobs.
-    patience_s : int
-        Time for one file; then it is tried again, and goes on where it was.
+    tier : str
+        ``low_priority``: cheap, and Azure may take machines back; or ``dedicated``.
+    nodes, min_nodes : int
+        Most machines, and those that are kept between jobs.
+    idle_s : int
+        Seconds after which a machine without a job is given back.
     """
 
     name: str
-    deployment: str
+    instance_type: str
+    tier: str
+    nodes: int
+    min_nodes: int
+    idle_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDeployment:
+    """One deployment of a batch endpoint.
+
+    Attributes
+    ----------
+    file : str
+        The name of its file.
+    nodes : int
+        Machines of one job.
+    patience_s : int
+        Time for one file; then it is tried again, and goes on where it was.
+    retries : int
+        How often it is tried again.
+    """
+
+    name: str
+    file: str
     asset: Asset
     program: Program
-    cluster: str
-    instance_type: str
     nodes: int
-    patience_s: int = 3600
+    patience_s: int
+    retries: int
     variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEndpoint:
+    """A batch endpoint, whose first deployment is the default one, and the cluster it runs on."""
+
+    name: str
+    deployments: tuple[BatchDeployment, ...]
+    cluster: Cluster
+
+    @property
+    def jobs_at_a_time(self) -> int:
+        """How many jobs have machines at a time; others wait."""
+        return self.cluster.nodes // max(one.nodes for one in self.deployments)

@@ -105,7 +105,7 @@ class Snapshot:
         Where the rehearsal differs from the exported files.
     jobs : tuple of mapping
         At most 50 jobs of a batch endpoint, the newest first: name, state, deployment, files,
-        done, attempts and error.
+        done, attempts, and what was said last, by the driver or why the job failed.
     """
 
     endpoint: str

@@ -16,7 +16,7 @@ from hybridmodel.remote.resilience import Deadline
 from hybridmodel.remote.wire.json_text import JSON_BYTES, JsonLimit, decode_object
 
 _JOBS = JsonLimit(JSON_BYTES, 50_000, 50_000)
-_MOST_PAGES = 100
+_MOST_PAGES, _MOST_SHOWN = 100, 2000
 _NO_LIST = (400, 404, 405, 501)
 """Statuses of an endpoint that does not list its jobs."""
 
@@ -52,27 +52,35 @@ class Jobs:
         jobs are looked through.
         """
         found = self.named(name, deadline)
-        if found is not None or self.keeps_names:
-            return found
-        return next((job for job in self._listed(deadline) if job.is_of(name)), None)
+        if found is not None:
+            return self.note(found, name, self._call(deadline))
+        if self.keeps_names:
+            return None
+        found = next((job for job in self._listed(deadline) if job.is_of(name)), None)
+        return None if found is None else self.note(found, name, self._call(deadline))
 
-    def note(self, told: Told, name: str) -> Told:
-        """Learn from a job that was submitted under a name whether the endpoint keeps names."""
+    def note(self, told: Told, name: str, call: Call) -> Told:
+        """Learn from a job that was submitted under a name whether the endpoint keeps names.
+
+        Raises `ProtocolError` for a name that holds the token: names are shown.
+        """
+        if self._exchanger.redaction(call)(told.name) != told.name:
+            raise ProtocolError("the answer names a job by a secret", endpoint=self.url)
         self.keeps_names = self.keeps_names or told.name == name
         return told
 
     def status(self, told: Told, deadline: Deadline) -> JobStatus:
         """Make what an endpoint said of a job fit to be shown."""
-        redaction = self._exchanger.redaction(self._exchanger.begin(None, deadline=deadline))
+        redaction = self._exchanger.redaction(self._call(deadline))
 
         def fit(text: str | None) -> str | None:
-            return None if text is None else redaction(text)
+            return None if text is None else redaction(text, _MOST_SHOWN)
 
         return JobStatus(
-            name=told.name,
+            name=redaction(told.name),
             state=redaction(told.state, 40),
             error=fit(told.error),
-            output_uri=told.output_uri,
+            output_uri=fit(told.output_uri),
             link=fit(told.link),
         )
 
@@ -129,13 +137,16 @@ class Jobs:
         )
 
     def _get(self, url: str, deadline: Deadline, reader: Callable[[Mapping[str, Any]], T]) -> T:
-        call = self._exchanger.begin(None, deadline=self.share_of(deadline))
+        call = self._call(self.share_of(deadline))
 
         def send(call: Call) -> tuple[T, int]:
             reply = self._exchanger.exchange(call, url)
             return self.read(call, reply, reader), reply.attempts
 
         return self._retrier.run(call, send)[0]
+
+    def _call(self, deadline: Deadline) -> Call:
+        return self._exchanger.begin(None, deadline=deadline)
 
     def share_of(self, deadline: Deadline) -> Deadline:
         """Return the time of one request: half of what is left, and no more than the endpoint's."""

@@ -118,8 +118,8 @@ class Job:
         )
         failed.job, failed.state = self.name, status.state
         failed.hint = (
-            "a new job with the same input and output skips the files that are finished, and goes "
-            "on in the one that is not"
+            "a new job with the same input and output, and another name, skips the files that are "
+            "finished, and goes on in the one that is not"
         )
         raise failed
 

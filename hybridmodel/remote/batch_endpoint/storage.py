@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -69,12 +68,11 @@ class Results:
         Raises
         ------
         ConfigurationError
-            As `files`; or if a file is there already, which is not replaced.
+            As `files`; or if a file cannot be written, or is there already and would be replaced.
         """
         target = Path(folder)
         placed = [_inside(target, name) for name in self.files]
         for path, name in zip(placed, self.files, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._copy(name, path)
         return placed
 
@@ -94,21 +92,29 @@ class Results:
         return f"Results({printable(self.uri)!r})"
 
     def _copy(self, name: str, path: Path) -> None:
-        filesystem, root = self._opened
         part = path.with_name(f".{path.name}.part")
         try:
-            with _reading(self.uri), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
-                with part.open("wb") as target:
-                    shutil.copyfileobj(source, target, _PIECE_BYTES)
-                # A link fails where a file is, and a rename would replace it.
-                os.link(part, path)
-        except ConfigurationError as error:
-            if isinstance(error.__cause__, FileExistsError):
-                raise ConfigurationError(f"{path}: exists already; choose another folder") from None
-            raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as target:
+                for piece in self._pieces(name):
+                    target.write(piece)
+            _place(part, path)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
             with suppress(OSError):
                 part.unlink()
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        with self._opened_file(name) as source:
+            while piece := source.read(_PIECE_BYTES):
+                yield piece
+
+    @contextmanager
+    def _opened_file(self, name: str) -> Iterator[Any]:
+        filesystem, root = self._opened
+        with _reading(self.uri), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
+            yield source
 
     def _read(self, name: str) -> pd.DataFrame:
         import pandas as pd
@@ -120,8 +126,7 @@ class Results:
             )
         function, options = _READERS[suffix]
         reader: Callable[..., pd.DataFrame] = getattr(pd, function)
-        filesystem, root = self._opened
-        with _reading(self.uri), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
+        with self._opened_file(name) as source:
             return reader(source, **options)
 
     @cached_property
@@ -158,6 +163,17 @@ def _reading(uri: str) -> Iterator[None]:
     except Exception as error:
         said = printable(f"{type(error).__name__}: {error}", 300)
         raise ConfigurationError(f"{printable(uri)}: cannot be read: {said}") from error
+
+
+def _place(part: Path, path: Path) -> None:
+    """Give a file its name; raises `ConfigurationError` instead of replacing one."""
+    with suppress(OSError):
+        # A link fails where a file is, and a rename would replace it.
+        os.link(part, path)
+        return
+    if path.exists():
+        raise ConfigurationError(f"{path}: exists already; choose another folder")
+    part.rename(path)  # The file system has no links.
 
 
 def _below(path: str, base: str) -> str:

@@ -53,7 +53,7 @@ class Submitter:
         policy = RetryPolicy(self.exchanger.endpoint.max_attempts, random=self.random)
         call = self.exchanger.begin(None, new_request_id(), deadline)
         repeated = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.jobs.url}/{order.name}"))
-        attempt = 0
+        attempt, may_be_there = 0, False
         while True:
             attempt += 1
             try:
@@ -61,7 +61,9 @@ class Submitter:
             except EndpointError as error:
                 error.attempts = attempt
                 outcome = outcome_of(error)
-                if outcome is Outcome.UNKNOWN and (found := self._found(order, error, deadline)):
+                # The job of an earlier attempt may show after all looks for it.
+                may_be_there = may_be_there or outcome is Outcome.UNKNOWN
+                if may_be_there and (found := self._found(order, error, deadline)):
                     return found
                 call = self._next_call(call, error, outcome)
                 self._pause(policy, error, attempt, deadline)
@@ -75,7 +77,7 @@ class Submitter:
             creates=True,
             more_headers={_REPEATED: repeated, _AS_THE_SDK: repeated},
         )
-        return self.jobs.note(self.jobs.read(call, reply, read_job), order.name)
+        return self.jobs.note(self.jobs.read(call, reply, read_job), order.name, call)
 
     def _found(self, order: Order, error: EndpointError, deadline: Deadline) -> Told | None:
         """Look for the job of a request whose answer was lost; None if it is not there.
@@ -94,7 +96,7 @@ class Submitter:
                 said = unanswered
                 continue
             if told is not None:
-                return self.jobs.note(told, order.name)
+                return told
         if said is not None:
             raise self._unknown(order, error, said) from None
         error.hint = "; ".join(filter(None, (error.hint, f"no job {order.name} is there")))
@@ -123,7 +125,7 @@ class Submitter:
         pause_s = policy.drawn_s(error, attempt)
         if attempt >= policy.max_attempts or pause_s >= deadline.remaining_s():
             raise hinted(error)
-        _log.info("job %s is submitted again in %.3f s", error, pause_s)
+        _log.info("%s; it is submitted again in %.3f s", error, pause_s)
         self.sleep(pause_s)
 
     def _unknown(

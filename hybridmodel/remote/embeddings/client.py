@@ -12,6 +12,7 @@ from hybridmodel.exceptions import (
     ConfigurationError,
     EndpointError,
     EndpointRefused,
+    EndpointTimeout,
     EndpointUnavailable,
     InputMismatch,
     ProtocolError,
@@ -19,7 +20,9 @@ from hybridmodel.exceptions import (
 from hybridmodel.remote.client import EndpointClient
 from hybridmodel.remote.embeddings import wire
 from hybridmodel.remote.embeddings.endpoint import EmbeddingsEndpoint
+from hybridmodel.remote.embeddings.fitting import texts_of, widths_of
 from hybridmodel.remote.exchange import Call, new_request_id
+from hybridmodel.remote.wire.tensor_data import Buffer
 from hybridmodel.switch import AZURE
 
 _TRIED = "hybridmodel"
@@ -44,8 +47,8 @@ class EmbeddingsClient(EndpointClient):
     def __init__(
         self, endpoint: EmbeddingsEndpoint, spec: ModelSpec, credential: Any = None, **options: Any
     ) -> None:
-        self._input = _texts_of(spec)
-        self._widths = _widths_of(spec, endpoint.dimensions)
+        self._input = texts_of(spec)
+        self._widths = widths_of(spec, endpoint.dimensions)
         super().__init__(endpoint, spec, credential, **options)
         self.vectors = tuple(self._widths)
         self.unanswered = tuple(name for name in spec.output_names if name not in self._widths)
@@ -111,8 +114,6 @@ class EmbeddingsClient(EndpointClient):
         except EndpointError as error:
             self._explain(error, texts, call.first_row)
             raise
-        for counted, tokens in vectors.usage.items():
-            self._counters.add(counted, tokens)
         if vectors.values is None:
             where = f"output {name!r}: vectors of {vectors.width} numbers came"
             raise self._mismatch(call, (f"{where}, {width} were expected",))
@@ -138,11 +139,23 @@ class EmbeddingsClient(EndpointClient):
         limit = wire.response_limit(len(texts), width)
         reply = self._exchanger.exchange(call, endpoint.embeddings_url, message, limit.size_bytes)
         try:
+            self._check_time(call, reply.header, len(texts))
             alive = partial(call.deadline.check, "reading the answer")
             vectors = wire.decode_response(reply.header, len(texts), width, limit, alive)
-            return vectors, reply.attempts
-        except ProtocolError as error:
+        except (ProtocolError, EndpointTimeout) as error:
             raise self._exchanger.with_context(call, error, reply) from None
+        for counted, tokens in vectors.usage.items():
+            self._counters.add(counted, tokens)
+        return vectors, reply.attempts
+
+    def _check_time(self, call: Call, body: Buffer, texts: int) -> None:
+        """Refuse an answer that takes longer to read than the call has time."""
+        deadline = call.deadline
+        if wire.seconds_to_read(body, texts) > deadline.remaining_s():
+            raise EndpointTimeout(
+                f"{len(body)} bytes of JSON came, and reading them takes longer than is left of "
+                f"the deadline of {deadline.timeout_s:g} s; base64 takes less than numbers"
+            )
 
     def _explain(self, error: EndpointError, texts: list[str] | None, first_row: int = 0) -> None:
         """Say what a refusal means here, where it may mean something else elsewhere."""
@@ -165,39 +178,6 @@ class EmbeddingsClient(EndpointClient):
                 f"the longest text, that of row {first_row + longest}, has {len(texts[longest])} "
                 "characters; dimensions and encoding_format='base64' are not taken everywhere"
             )
-
-
-def _texts_of(spec: ModelSpec) -> TensorSpec:
-    """Return the one input, which is texts."""
-    if len(spec.inputs) == 1:
-        (texts,) = spec.inputs
-        if texts.datatype == "BYTES" and texts.batched and texts.shape[1:] in ((), (1,)):
-            return texts
-    raise ConfigurationError(
-        "an embeddings endpoint takes texts, so the local model needs one input BYTES[?] or "
-        f"BYTES[?, 1], with its tokeniser inside of the graph; it has "
-        f"{', '.join(map(str, spec.inputs))}"
-    )
-
-
-def _widths_of(spec: ModelSpec, dimensions: int | None) -> dict[str, int]:
-    """Return the outputs that are vectors, with the width that both routes are held to."""
-    vectors = {
-        item.name: item.shape[1]
-        for item in spec.outputs
-        if item.datatype == "FP32" and item.batched and len(item.shape) == 2
-    }
-    if dimensions is not None:
-        vectors = {name: dimensions for name, it in vectors.items() if it in (WILDCARD, dimensions)}
-    known = {name: width for name, width in vectors.items() if width != WILDCARD}
-    if known:
-        return known
-    wanted = "?" if dimensions is None else dimensions
-    raise ConfigurationError(
-        "an embeddings endpoint answers a vector for each text, so the local model needs an "
-        f"output FP32[?, {wanted}]; it has {', '.join(map(str, spec.outputs))}"
-        + ("; where the graph does not say how wide it is, pass dimensions" if vectors else "")
-    )
 
 
 def _check_texts(texts: Array) -> None:

@@ -114,8 +114,8 @@ class EmbeddingsEndpoint(Endpoint):
 
     @property
     def served_name(self) -> str:
-        """Name of the model on the server."""
-        return self.model
+        """Name of the model, without that of its owner."""
+        return self.model.rpartition("/")[2] or self.model
 
     @property
     def api_path(self) -> str:

@@ -30,6 +30,7 @@ _NUMBER_BYTES = 64
 """The most for a number with its comma, on a line of its own."""
 
 _FLOAT_BYTES = 4
+_NUMBERS_BYTES_PER_S, _BASE64_BYTES_PER_S = 20e6, 100e6
 _MOST_TOKENS = 2**53
 _AT_ONCE = 256
 """So many vectors are read in a few milliseconds; then the time is checked again."""
@@ -115,6 +116,19 @@ def response_limit(texts: int, width: int) -> JsonLimit:
     size = JSON_BYTES + _NUMBER_BYTES * (numbers + texts * _VALUES_PER_TEXT)
     values = _VALUES + numbers + texts * _VALUES_PER_TEXT
     return JsonLimit(min(size, MAX_BODY_BYTES), values, _VALUES + texts * _LISTS_PER_TEXT)
+
+
+def seconds_to_read(body: Buffer, texts: int) -> float:
+    """Return about how long a slow machine reads an answer to so many texts; 0.0 for a short one.
+
+    Nothing can stop it meanwhile. Numbers take much longer than base64.
+    """
+    size = len(body)
+    if size <= JSON_BYTES:
+        return 0.0
+    text = bytes(body) if isinstance(body, memoryview) else body
+    has_numbers = text.count(b",") > _VALUES + texts * _VALUES_PER_TEXT
+    return size / (_NUMBERS_BYTES_PER_S if has_numbers else _BASE64_BYTES_PER_S)
 
 
 def decode_response(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hybridmodel import (
     AuthenticationFailed,
     ConfigurationError,
     EndpointRefused,
+    EndpointTimeout,
     EndpointUnavailable,
     HybridOnnxModel,
     InputMismatch,
@@ -23,7 +26,9 @@ from hybridmodel import (
     SpecMismatch,
 )
 from hybridmodel.remote.attempts import RetryPolicy
+from hybridmodel.remote.embeddings import wire
 from hybridmodel.remote.embeddings.client import EmbeddingsClient
+from hybridmodel.remote.http.connection import HttpRequest, Reply
 from hybridmodel.routing import Split
 from tests.support import texts
 from tests.support.embedding_server import EmbeddingServer, refusal
@@ -268,6 +273,73 @@ def test_one_call_answered_by_two_models_is_logged(
         answer = make(max_batch_size=2).infer(SENTENCES, use_azure=True)
     assert answer.model_version == "m-1, m-2"
     assert "versions m-1 and m-2" in caplog.text
+
+
+class Canned:
+    """A connection whose answer is there already."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def send(self, _: HttpRequest) -> Reply:
+        """Give the answer."""
+        return Reply(200, {"content-type": "application/json"}, self.body, b"")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(("timeout_s", "is_read"), [(0.1, False), (60.0, True)])
+def test_an_answer_that_takes_too_long_to_read_is_not_begun(
+    server: EmbeddingServer, timeout_s: float, is_read: bool
+) -> None:
+    """JSON is read in one go that nothing can stop, so the time for it has to be there."""
+    vectors = np.random.default_rng(0).normal(size=(1000, 256)).astype(np.float32)
+    asked = wire.Asked(texts=["t"] * 1000, model="m", encoding_format="float")
+    body = wire.encode_response(vectors, asked, tokens=1).header
+    spec = HybridOnnxModel(texts.text_model(256), session_options=texts.SESSION).spec
+    client = EmbeddingsClient(
+        server.endpoint(), spec, make_transport=lambda _: Canned(body), clock=lambda: 0.0
+    )
+    feeds = {"text": np.array(asked.texts, object)}
+    ask = partial(client.infer, feeds, ["vector"], rows=1000, timeout_s=timeout_s)
+    if is_read:
+        np.testing.assert_array_equal(ask().outputs["vector"], vectors)
+        return
+    with pytest.raises(EndpointTimeout, match="reading them takes longer than is left"):
+        ask()
+
+
+def test_tokens_of_entra_id_are_asked_for_with_the_right_scope(server: EmbeddingServer) -> None:
+    """A credential of azure-identity is asked for the audience of these endpoints."""
+    scopes: list[str] = []
+
+    class Credential:
+        def get_token(self, *asked: str) -> Any:
+            scopes.extend(asked)
+            return SimpleNamespace(token="a-token", expires_on=2**40)
+
+    with HybridOnnxModel(
+        texts.text_model(),
+        endpoint=server.endpoint(),
+        credential=Credential(),
+        session_options=texts.SESSION,
+    ) as model:
+        model.predict(SENTENCES, use_azure=True)
+    assert scopes == ["https://ai.azure.com/.default"]
+    assert server.requests[0].headers["authorization"] == "Bearer a-token"
+
+
+def test_several_endpoints_are_asked_in_order(server: EmbeddingServer) -> None:
+    """A list of embeddings endpoints is tried as a list of any others."""
+    away = server.endpoint(uri="http://127.0.0.1:9/v1")
+    with HybridOnnxModel(
+        texts.text_model(), endpoint=[away, server.endpoint()], session_options=texts.SESSION
+    ) as model:
+        answer = model.infer(SENTENCES, use_azure=True)
+        assert answer.endpoint == server.endpoint().model_url
+        np.testing.assert_array_equal(answer.outputs["vector"], model.predict(SENTENCES))
+        assert model.stats()["azure.prompt_tokens"] == 9
 
 
 def test_the_client_is_shared_and_copied_without_a_key(make: Make) -> None:

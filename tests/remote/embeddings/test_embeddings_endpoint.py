@@ -8,6 +8,8 @@ import pytest
 
 from hybridmodel import ConfigurationError, EmbeddingsEndpoint, HybridOnnxModel
 from hybridmodel.remote.trust.permission import host_key_names
+from hybridmodel.remote.trust.redirection import redirected
+from hybridmodel.routing import Budget, Cascade
 from tests.support import models, texts
 
 AZURE = "https://name.openai.azure.com"
@@ -130,3 +132,29 @@ def test_a_local_model_that_makes_no_such_vectors_is_refused(
     settings = texts.SESSION if b"StringSplit" in model else None
     with pytest.raises(ConfigurationError, match=said):
         HybridOnnxModel(model, endpoint=make(dimensions=dimensions), session_options=settings)
+
+
+def test_a_name_with_an_owner_is_one_word_elsewhere() -> None:
+    """Servers of ours and spans get the model's name without its owner's."""
+    assert make(model="BAAI/bge-small-en").served_name == "bge-small-en"
+
+
+def test_a_redirected_host_keeps_what_the_api_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal's address has no path, and the texts go to the path of the API all the same."""
+    name = "HYBRIDMODEL_ENDPOINT_name_openai_azure_com"
+    monkeypatch.setenv(name, "https://localhost:8443")
+    there = redirected(make())
+    assert there.embeddings_url == "https://localhost:8443/openai/v1/embeddings"
+    (first, *_) = there.origin.instead
+    assert first == "HYBRIDMODEL_REHEARSAL_KEY_name_openai_azure_com"
+
+
+@pytest.mark.parametrize("policy", [Cascade(threshold=0.5), Budget(0.1, score="entropy")])
+def test_vectors_are_no_probabilities(policy: Any) -> None:
+    """No score is made of vectors as if each place were a class, but a named output can be one."""
+    model, session = texts.text_model(second="length"), texts.SESSION
+    with pytest.raises(ConfigurationError, match="one for each class, not from vector: FP32"):
+        HybridOnnxModel(model, endpoint=make(), routing=policy, session_options=session)
+    named = Cascade(threshold=0.5, score="confidence:length")
+    made = HybridOnnxModel(model, endpoint=make(), routing=named, session_options=session)
+    assert str(made.routing.score) == "confidence:length"

@@ -58,6 +58,36 @@ def test_the_saved_model_says_the_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.predict(SENTENCES), model.predict(SENTENCES))
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_a_stored_model_is_read_and_written_as_it_was(tmp_path: Path) -> None:
+    """Every later version loads the file of this one, and writes it again byte for byte."""
+    model = read(GOLDEN, look_only=True)
+    assert model.endpoint == AZURE
+    write(model, tmp_path)
+    text = (GOLDEN / "hybrid.json").read_text()
+    writer = json.loads((tmp_path / "hybrid.json").read_text())["written_by"]
+    again = (tmp_path / "hybrid.json").read_text()
+    assert again == text.replace(json.loads(text)["written_by"], writer)
+
+
+def test_files_are_answered_by_the_endpoint(tmp_path: Path, server: EmbeddingServer) -> None:
+    """Batches of a file go in full requests, and each place of the vectors is a column."""
+    with text_model(server.endpoint(max_batch_size=3)) as model:
+        save_model(model, tmp_path / "m")
+    FRAME.to_csv(tmp_path / "in.csv", index=False)
+    out = tmp_path / "out.parquet"
+    asked = ["predict", str(tmp_path / "m"), str(tmp_path / "in.csv"), "-o", str(out)]
+    found = CliRunner().invoke(program, [*asked, "--use-azure"])
+    assert found.exit_code == 0, found.output
+    written = pd.read_parquet(out)
+    assert list(written.columns) == [f"vector_{place}" for place in range(8)]
+    with text_model(None) as model:
+        np.testing.assert_array_equal(written.to_numpy(), model.predict(SENTENCES))
+    assert [len(request.body["input"]) for request in server.requests] == [3, 1]
+
+
 def test_a_load_may_change_the_fields_of_its_kind(tmp_path: Path, server: EmbeddingServer) -> None:
     """`model_config` moves the model to another endpoint, and names no field of another kind."""
     with text_model(AZURE) as model:

@@ -154,3 +154,13 @@ def test_a_server_says_what_is_wrong_with_a_request(body: bytes, said: str) -> N
     with pytest.raises(ProtocolError, match=said):
         wire.decode_request(body)
     assert wire.decode_request(b'{"input":"a"}').texts == ["a"]
+
+
+@pytest.mark.parametrize(("form", "at_least_s"), [("base64", 0.02), ("float", 0.5)])
+def test_reading_takes_as_long_as_its_form(form: str, at_least_s: float) -> None:
+    """Numbers are far slower to read than base64, and short answers take no time."""
+    vectors = np.random.default_rng(0).normal(size=(1000, 512)).astype(np.float32)
+    for texts, fewest, most in ((1000, at_least_s, 2 * at_least_s), (10, 0.0, 0.0)):
+        asked = wire.Asked(texts=["t"] * texts, model="m", encoding_format=form)
+        body = wire.encode_response(vectors[:texts], asked, tokens=1).header
+        assert fewest <= wire.seconds_to_read(body, texts) <= most

@@ -52,26 +52,31 @@ class Attempt:
                 env=_environment(),
                 limit=_MOST_LINE,
             )
-        error: str | None = None
         if self._is_killed:
             self.kill()
         try:
-            assert process.stdin is not None  # noqa: S101 - both are pipes
-            assert process.stdout is not None  # noqa: S101
-            with suppress(ConnectionError):
-                process.stdin.write(json.dumps(self._asked).encode() + b"\n")
-                await process.stdin.drain()
-            async for line in process.stdout:
-                said: dict[str, Any] = json.loads(line)
-                error = said.get("error", error)
-                if "done" in said:
-                    self._told(said["done"])
-            status = await process.wait()
-        finally:
+            error = await self._heard(process)
+        except BaseException:
             self.kill()
-        if error is None and status:
-            return Ended(killed=True)
-        return Ended(error=error)
+            raise
+        finally:
+            status = await process.wait()
+        return Ended(error=error, killed=error is None and status != 0)
+
+    async def _heard(self, process: asyncio.subprocess.Process) -> str | None:
+        """Tell the process what to do, and pass on what it says; return the error that ended it."""
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        with suppress(ConnectionError):
+            process.stdin.write(json.dumps(self._asked).encode() + b"\n")
+            await process.stdin.drain()
+        error: str | None = None
+        async for line in process.stdout:
+            said: dict[str, Any] = json.loads(line)
+            error = said.get("error", error)
+            if "done" in said:
+                self._told(said["done"])
+        return error
 
     def kill(self) -> None:
         """End the process at once, like a machine that is taken away."""

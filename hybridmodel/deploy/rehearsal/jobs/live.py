@@ -84,5 +84,5 @@ class LiveJob:
             "files": len(self.wish.files),
             "done": len(self.said),
             "attempts": self.attempts,
-            "error": self.error,
+            "said": self.error or (self.said[-1] if self.said else ""),
         }
