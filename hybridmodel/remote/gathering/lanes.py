@@ -53,10 +53,11 @@ class Turn:
 class Member:
     """One call that waits, and how it is asked if it goes alone; `turn` is its request.
 
-    `context` has the span of its caller, None where nobody traces.
+    `context` has the span of its caller, None where nobody traces. Who waits no longer wakes its
+    `follower`.
     """
 
-    __slots__ = ("ask", "call", "context", "ticket", "turn")
+    __slots__ = ("ask", "call", "context", "follower", "ticket", "turn")
 
     def __init__(self, call: Call, ask: Ask) -> None:
         self.call = call
@@ -64,6 +65,7 @@ class Member:
         self.context: Context | None = None if active_tracer() is None else copy_context()
         self.ticket: Ticket[Found] = Ticket()
         self.turn: Turn | None = None
+        self.follower: Member | None = None
 
 
 class Lane:
