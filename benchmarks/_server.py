@@ -31,7 +31,7 @@ class Bench:
         """Make the contestant that this is about."""
         from hybridmodel import HybridOnnxModel
 
-        endpoint = self.server.endpoint(name, timeout_s=60)
+        endpoint = self.server.endpoint(name, timeout_s=60, shared_memory=False)
         return HybridOnnxModel(self.files[name], endpoint=endpoint)
 
 

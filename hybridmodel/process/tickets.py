@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from hybridmodel.process.loops import called_within, current_loop
@@ -42,13 +43,22 @@ class Ticket(Generic[T]):
         """Whether there is an outcome."""
         return bool(self._outcomes)
 
-    def set_result(self, value: T) -> bool:
-        """Resolve it with a value; False if it was resolved before."""
-        return self._resolve(_Outcome(value, None))
+    def set_result(self, value: T, *, wakes: bool = True) -> bool:
+        """Resolve it with a value; False if it was resolved before.
+
+        Without `wakes`, somebody has to call `wake` for a thread that waits. Else that finds out by
+        itself, but late.
+        """
+        return self._resolve(_Outcome(value, None), wakes)
+
+    def wake(self) -> None:
+        """Let the thread that waits go on; the second time has no effect."""
+        with suppress(RuntimeError):
+            self._awaited.release()
 
     def set_error(self, error: BaseException) -> bool:
         """Resolve it with an error, which `result` raises; False if it was resolved before."""
-        return self._resolve(_Outcome(None, error))
+        return self._resolve(_Outcome(None, error), True)
 
     def add_callback(self, function: Callable[[Ticket[T]], object]) -> None:
         """Call a function with this ticket once it is done, or at once if it is.
@@ -90,11 +100,12 @@ class Ticket(Generic[T]):
             self._awaited.release()
         return bool(self._outcomes)
 
-    def _resolve(self, outcome: _Outcome) -> bool:
+    def _resolve(self, outcome: _Outcome, wakes: bool) -> bool:
         self._outcomes.append(outcome)
         if self._outcomes[0] is not outcome:
             return False
-        self._awaited.release()
+        if wakes:
+            self._awaited.release()
         self._call_back()
         return True
 

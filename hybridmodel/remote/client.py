@@ -242,7 +242,7 @@ class EndpointClient:
 
     def _ask_alone(self, call: Call) -> Answer:
         """Ask for all rows in a request for them."""
-        binary = self._speaks_binary(call)
+        binary = self._exchanger.speaks_binary or self._speaks_binary(call)
         request_id = call.request_id or ""
         message = _written(call, request_id, binary)
         expected = self._expected(call.outputs, call.rows, binary)
@@ -261,11 +261,7 @@ class EndpointClient:
         def send(call: Call) -> tuple[answers.OutputsRead, int]:
             if self._sharing is None or not binary:
                 return exchange(call, message)
-            read, in_vain = self._sharing.ask(call, exchange)
-            if read is not None:
-                return read, in_vain
-            read, requests = exchange(call, message)
-            return read, requests + in_vain
+            return self._sharing.ask(call, message, exchange)
 
         try:
             (arrays, version, found), attempts = self._retrier.run(call, send)
@@ -277,9 +273,12 @@ class EndpointClient:
         if found:
             raise self._mismatch(call, found)
         version = self._exchanger.version(call, version)
-        _log.debug("version %s answered request %s", version, request_id)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("version %s answered request %s", version, request_id)
+        if tuple(arrays) != call.outputs:
+            arrays = {name: arrays[name] for name in call.outputs}
         return Answer(
-            {name: arrays[name] for name in call.outputs},
+            arrays,
             AZURE,
             attempts,
             model_version=version,

@@ -74,7 +74,7 @@ class ConcurrencyLimiter:
         at once.
         """
         with self._lock:
-            if not self._waiting and len(self._running) < self.limit:
+            if not self._waiting and len(self._running) + 1 <= self._limit:
                 permit.round = self._round
                 self._running.add(permit)
                 return
@@ -105,7 +105,8 @@ class ConcurrencyLimiter:
                 self._waiting.remove(permit)
             if permit in self._running:
                 self._running.discard(permit)
-                self._adapt(permit, limited, answered)
+                if limited or self._limit < self._most:
+                    self._adapt(permit, limited, answered)
             if self._waiting:
                 self._call_next()
 

@@ -49,7 +49,9 @@ _CONFIG = JsonLimit(JSON_BYTES, 20_000, 20_000)
 
 _REQUEST_ID = "x-ms-client-request-id"
 
-_DELAYS = ("ms-azureml-bandwidth-request-delay-ms", "ms-azureml-bandwidth-response-delay-ms")
+_DELAYS = frozenset(
+    ("ms-azureml-bandwidth-request-delay-ms", "ms-azureml-bandwidth-response-delay-ms")
+)
 
 _MOST_SHOWN = 1000
 """The most characters of a message."""
@@ -181,7 +183,7 @@ class Exchanger:
             raise self.with_context(call, error) from error.__cause__
         if reply.status not in request.successes:
             raise self.with_context(call, error_from_reply(reply, self.redaction(call)), reply)
-        if not self._told_of_delay:
+        if not self._told_of_delay and not _DELAYS.isdisjoint(reply.headers):
             self._note_delay(call, reply)
         return reply
 
@@ -281,15 +283,14 @@ class Exchanger:
             transport.close()
 
     def _note_delay(self, call: Call, reply: Reply) -> None:
-        delays = [reply.headers[name] for name in _DELAYS if name in reply.headers]
-        if delays:
-            self._told_of_delay = True
-            _log.warning(
-                "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
-                "send fewer rows or ask for fewer outputs; this is logged once",
-                self.endpoint.model_url,
-                self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
-            )
+        delays = [reply.headers[name] for name in sorted(_DELAYS) if name in reply.headers]
+        self._told_of_delay = True
+        _log.warning(
+            "%s: delayed by %s ms, the endpoint's bandwidth is used up (5 MB/s unless raised); "
+            "send fewer rows or ask for fewer outputs; this is logged once",
+            self.endpoint.model_url,
+            self.redaction(call)(" and ".join(delays), _LONGEST_VERSION),
+        )
 
 
 def _headers(endpoint: Endpoint, key: str | None, header_bytes: int | None) -> Mapping[str, str]:

@@ -338,6 +338,11 @@ def test_nobody_else_pays_for_it() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def stacks() -> int:
+    """Count the stacks that there are."""
+    return sum(type(item) is loops._guest_type for item in gc.get_objects())
+
+
 def test_a_stack_that_is_kept_keeps_nothing_alive() -> None:
     """Stacks are used again, but neither data, nor errors, nor a loop stay with them."""
 
@@ -345,24 +350,43 @@ def test_a_stack_that_is_kept_keeps_nothing_alive() -> None:
         pass
 
     left: list[weakref.ref[Any]] = []
-    stacks: list[int] = []
+    used: set[int] = set()
 
     def work(thing: Thing, error: Exception | None) -> Thing:
         left.append(weakref.ref(thing))
-        stacks.append(id(loops._getcurrent()))  # type: ignore[misc]
+        used.add(id(loops._inside()))
         if error is not None:
             raise error
         return thing
 
     async def some() -> None:
         left.append(weakref.ref(asyncio.get_running_loop()))
+        other = asyncio.ensure_future(loops.run(partial(loops.sleep, 60)))
+        await asyncio.sleep(0)
         await loops.run(partial(work, Thing(), None))
         with pytest.raises(KeyError):
             await loops.run(partial(work, Thing(), KeyError("x")))
         gc.collect()
         assert [thing() for thing in left[1:]] == [None, None]
+        other.cancel()
 
     asyncio.run(some())
     gc.collect()
     assert left[0]() is None
-    assert len(set(stacks)) == 1
+    assert len(used) == 1
+
+
+def test_no_stack_is_left_without_calls() -> None:
+    """Neither of a loop that goes on, nor of one whose thread has ended."""
+
+    async def many() -> int:
+        await asyncio.gather(*(loops.run(partial(loops.sleep, 0.001)) for _ in range(50)))
+        return stacks()
+
+    before = stacks()
+    other = threading.Thread(target=lambda: asyncio.run(many()))
+    other.start()
+    other.join()
+    assert asyncio.run(many()) == before
+    gc.collect()
+    assert stacks() == before

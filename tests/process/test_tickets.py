@@ -93,3 +93,26 @@ def test_a_callback_is_neither_lost_nor_doubled_by_a_race():
         ticket.add_callback(called.append)
         thread.join()
         assert called == [ticket]
+
+
+def test_who_waits_can_be_woken_later_than_the_outcome():
+    """Without waking, the outcome is there at once, and a thread goes on when it is woken."""
+    ticket, woken = Ticket(), threading.Event()
+    thread = threading.Thread(target=lambda: ticket.wait(10) and woken.set())
+    thread.start()
+    assert ticket.set_result(1, wakes=False)
+    assert ticket.done
+    ticket.wake()
+    ticket.wake()
+    assert woken.wait(5)
+    thread.join()
+
+
+def test_who_is_never_woken_finds_out_by_itself():
+    """A waker that was interrupted costs a quarter of a second, and no more."""
+    ticket, woken = Ticket(), threading.Event()
+    thread = threading.Thread(target=lambda: ticket.wait(10) and woken.set())
+    thread.start()
+    assert ticket.set_result(1, wakes=False)
+    assert woken.wait(5)
+    thread.join()

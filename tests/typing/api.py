@@ -25,6 +25,13 @@ asked: str | None = HybridOnnxModel(b"", endpoint=[endpoint, endpoint]).infer([[
 inputs: tuple[TensorSpec, ...] = model.inputs
 there: ModelSpec = model.check_endpoint(timeout=1)
 
+
+async def _handle() -> None:
+    in_loop: Any = await model.apredict([[1.0]], mode="cascade", timeout=2.5, provenance=True)
+    asked: Answer = await model.ainfer({"x": np.zeros(3)}, use_azure=True)
+    assert in_loop is not asked
+
+
 embedded: EmbeddedServer = serve({"m": b"", "n": model, "p": "model.onnx"}, port=0)
 limited: EmbeddedServer = serve({"m": b""}, limits=Limits(max_body_bytes=2**20, head_timeout_s=5))
 triton: TritonServer = TritonServer({"m": b""})

@@ -119,6 +119,8 @@ class Gatherer:
         finally:
             if not ticket.done:
                 self._leave(member)
+            if member.follower is not None:
+                member.follower.ticket.wake()
         found = ticket.result()
         if isinstance(found, Part):
             return found.answer_to(call)

@@ -53,10 +53,11 @@ class Turn:
 class Member:
     """One call that waits, and how it is asked if it goes alone; `turn` is its request.
 
-    `context` has the span of its caller, None where nobody traces.
+    `context` has the span of its caller, None where nobody traces. Who waits no longer wakes its
+    `follower`.
     """
 
-    __slots__ = ("ask", "call", "context", "ticket", "turn")
+    __slots__ = ("ask", "call", "context", "follower", "ticket", "turn")
 
     def __init__(self, call: Call, ask: Ask) -> None:
         self.call = call
@@ -64,6 +65,7 @@ class Member:
         self.context: Context | None = None if active_tracer() is None else copy_context()
         self.ticket: Ticket[Found] = Ticket()
         self.turn: Turn | None = None
+        self.follower: Member | None = None
 
 
 class Lane:
@@ -135,18 +137,21 @@ class Lanes:
             lane = self._lanes.get(kind)
             if lane is None:
                 lane = self._lanes[kind] = Lane(kind)
+            running, most = len(lane.running), self._at_a_time(lane)
             # One turn is left to those who would have to wait.
-            if lane.waiting or len(lane.running) >= max(1, self._at_a_time(lane) - 1):
+            if lane.waiting or running >= max(1, most - 1):
                 member = Member(call, ask)
                 lane.waiting.append(member)
-                return lane, member, self._due(lane)
+                due = running < most and len(lane.waiting) >= self._enough(lane)
+                return lane, member, self._begin(lane, call.deadline) if due else None
             self.counts["requests"] += 1
             return lane, self._begin(lane, call.deadline), None
 
     def next_turn(self, lane: Lane, ended: Turn | None = None) -> Turn | None:
         """Return a turn for those who wait, if it is time for one; with `ended`, end that first.
 
-        Somebody has to send for it.
+        Somebody has to send for it. Without `ended`, any number of callers is enough: they have
+        waited for long.
         """
         with self._lock:
             if ended is None:
@@ -156,7 +161,10 @@ class Lanes:
                 lane.running.discard(ended)
             if not lane.running and not lane.waiting and self._lanes.get(lane.kind) is lane:
                 del self._lanes[lane.kind]
-            return self._due(lane)
+            least = 1 if ended is None else self._enough(lane)
+            if len(lane.waiting) < least or len(lane.running) >= self._at_a_time(lane):
+                return None
+            return self._begin(lane, lane.waiting[0].call.deadline)
 
     def first(self, lane: Lane) -> Call | None:
         """Return the call that waits for the longest time."""
@@ -164,12 +172,17 @@ class Lanes:
             return lane.waiting[0].call if lane.waiting else None
 
     def take(self, lane: Lane, turn: Turn, most: int, most_bytes: float) -> Sequence[Member]:
-        """Return who goes with a turn, as `Lane.take` does; where nobody does, it ends."""
+        """Return who goes with a turn, as `Lane.take` does; where too few wait, it ends.
+
+        For its first members, that there are enough was known when it began.
+        """
         with self._lock:
-            turn.members = members = lane.take(most, most_bytes)
+            lane.running.discard(turn)
+            is_due = not turn.members or len(lane.waiting) >= self._enough(lane)
+            turn.members = members = lane.take(most, most_bytes) if is_due else ()
             if not members:
-                lane.running.discard(turn)
                 return ()
+            lane.running.add(turn)
             self.counts["requests"] += 1
             turn.deadline, turn.since = members[0].call.deadline, self._clock()
             for member in members:
@@ -197,11 +210,15 @@ class Lanes:
             return min(_ON_A_LOOP, self._most())
         return self._pace.at_a_time(self._most())
 
-    def _due(self, lane: Lane) -> Turn | None:
-        """Begin a turn for those who wait, if fewer are under way than help."""
-        if not lane.waiting or len(lane.running) >= self._at_a_time(lane):
-            return None
-        return self._begin(lane, lane.waiting[0].call.deadline)
+    def _enough(self, lane: Lane) -> int:
+        """Return how many have to wait before they get a turn beside those under way.
+
+        Where requests are short, as many as are in a request under way: it ends soon, and a request
+        costs as much for one row as for many.
+        """
+        if not self._pace.is_near or not lane.running:
+            return 1
+        return max(1, min([len(turn.members) for turn in lane.running]))
 
     def _begin(self, lane: Lane, deadline: Deadline) -> Turn:
         turn = Turn(deadline, self._clock())

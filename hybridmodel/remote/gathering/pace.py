@@ -30,6 +30,11 @@ class Pace:
         self._at_a_time = float(_LEAST)
         self._shortest_s = 0.0
 
+    @property
+    def is_near(self) -> bool:
+        """Whether requests are short: most of their time is work of this process."""
+        return 0 < self._shortest_s < _FAR_S
+
     def at_a_time(self, most: int) -> int:
         """Return how many requests may be under way."""
         return min(most, int(self._at_a_time))

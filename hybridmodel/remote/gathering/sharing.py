@@ -6,6 +6,7 @@ import contextvars
 from collections.abc import Sequence
 from contextlib import suppress
 
+from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import size_of
 from hybridmodel.exceptions import EndpointRefused
 from hybridmodel.remote.attempts import EndpointState
@@ -52,10 +53,7 @@ class Sharing:
             return False
         finally:
             self._under_way.discard(turn)
-        start = 0
-        for member in members:
-            member.ticket.set_result(Part(answer, start))
-            start += member.call.rows or 0
+        _hand_out(members, answer)
         self._sizes.answered_together(size_of(call.feeds))
         return True
 
@@ -76,6 +74,22 @@ class Sharing:
             # Only what it learns counts: nothing is sent again here.
             with suppress(EndpointRefused):
                 self._sizes.fewer_rows(call, error, call.rows or 1, call.rows or 1)
+
+
+def _hand_out(members: Sequence[Member], answer: Answer) -> None:
+    """Give each its part; the first is woken here, and each wakes the next.
+
+    All at once, they would fight for the interpreter's lock, and with the sender of the next
+    request.
+    """
+    start, follower = sum(member.call.rows or 0 for member in members), None
+    for member in reversed(members):
+        start -= member.call.rows or 0
+        member.follower = follower
+        if member.ticket.set_result(Part(answer, start), wakes=False):
+            follower = member
+    if follower is not None:
+        follower.ticket.wake()
 
 
 def _send_alone(member: Member) -> bool:

@@ -22,6 +22,7 @@ from hybridmodel.remote.wire.tensor_data import Buffer
 
 _HEADER_LENGTH = HEADER_LENGTH.lower()
 _SMALL_BYTES = 1 << 16
+_ENDED = "the server closed the connection in the answer"
 Body = tuple[bytes | bytearray, Buffer]
 """The JSON part of a body, and the rest."""
 
@@ -179,8 +180,12 @@ class Connection:
     def _next_head(self) -> tuple[Head, bytes]:
         """Return the head of the answer, and what came with it of the body."""
         try:
-            while (found := self._reader.feed(self._some())) is None:
-                pass
+            found = None
+            while found is None:
+                if not (piece := self._stream.receive(self._deadline)):
+                    raise ConnectionResetError(_ENDED)
+                self._has_begun = True
+                found = self._reader.feed(piece)
         except _BROKE as error:
             if self._has_begun:
                 raise
@@ -190,8 +195,7 @@ class Connection:
     def _some(self) -> bytes:
         piece = self._stream.receive(self._deadline)
         if not piece:
-            raise ConnectionResetError("the server closed the connection in the answer")
-        self._has_begun = True
+            raise ConnectionResetError(_ENDED)
         return piece
 
     def _body(self, head: Head, received: bytes, json_bytes: int) -> Body:

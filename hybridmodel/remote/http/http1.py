@@ -51,13 +51,14 @@ def head_start(method: str, target: str, headers: Mapping[str, str]) -> str:
 
 def header_lines(headers: Mapping[str, str]) -> str:
     """Write headers, a line each; refuse one with control characters without showing it."""
-    values = "".join(headers.values())
-    if not (values.isascii() and values.isprintable()):
-        bad = next(
-            name for name, value in headers.items() if not (value.isascii() and value.isprintable())
-        )
-        raise ProtocolError(f"the header {bad} holds control characters, or others beyond ASCII")
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    lines = ""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ProtocolError(
+                f"the header {name} holds control characters, or others beyond ASCII"
+            )
+        lines += f"{name}: {value}\r\n"
+    return lines
 
 
 def split_head(data: bytes | bytearray) -> tuple[Head, int] | None:

@@ -49,7 +49,7 @@ from hybridmodel.remote.wire.protocol import (
 
 R = TypeVar("R")
 
-Send = Callable[[Call, Message, Written], tuple[R, int]]
+Send = Callable[[Call, Message, Written | None], tuple[R, int]]
 """Sends a message and reads the answer; also returns how many requests that took."""
 
 _AGAIN_S = 60.0
@@ -99,25 +99,32 @@ class Sharing:
         self._output_sizes = lru_cache(64)(partial(output_sizes, spec))
         _live.add(self)
 
-    def ask(self, call: Call, send: Send[R]) -> tuple[R | None, int]:
-        """Send a call by shared memory; nothing where it has to go without.
+    def ask(self, call: Call, message: Message, send: Send[R]) -> tuple[R, int]:
+        """Send a call by shared memory, or by a message with all its tensors where that cannot be.
 
         Raises what `send` does. The number is that of requests, also of those in vain.
         """
         plan = plan_for(call.feeds, self._output_sizes(call.outputs, call.rows))
         segment = None if plan is None else self._segment(call, plan.size_bytes)
         if plan is None or segment is None:
-            return None, 0
+            return send(call, message, None)
+        try:
+            return self._asked(call, plan, segment, send)
+        except EndpointRefused as error:
+            if isinstance(error, AuthenticationFailed):
+                raise
+            self._refused(error)
+            in_vain = error.attempts
+        read, requests = send(call, message, None)
+        return read, requests + in_vain
+
+    def _asked(self, call: Call, plan: Plan, segment: Segment, send: Send[R]) -> tuple[R, int]:
+        """Send a call whose large tensors lie in a segment."""
         over = False
         try:
             read = send(call, _message(call, plan, segment), _outputs(plan, segment))
             over = True
             return read
-        except EndpointRefused as error:
-            if isinstance(error, AuthenticationFailed):
-                raise
-            self._refused(error)
-            return None, error.attempts
         finally:
             # After any failure the server may still be writing.
             (self._pool.give_back if over else self._pool.discard)(segment)

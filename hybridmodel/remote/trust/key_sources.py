@@ -68,6 +68,8 @@ class VariableKey:
 
     def key(self, deadline: Deadline) -> str | None:  # noqa: ARG002 - asks nobody
         """Return the key, None where no variable is named."""
+        if not (self.named or self.before or self.after):
+            return None
         names = self._usable()
         if names:
             return _read(self.accepted if self.accepted in names else names[0])

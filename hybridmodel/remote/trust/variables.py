@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import Any
 
 from hybridmodel.checks import check_seconds
 from hybridmodel.exceptions import ConfigurationError
@@ -20,7 +21,12 @@ def is_set(name: str) -> bool:
     held = getattr(os.environ, "_data", None)
     if held is None:
         return name in os.environ
-    return os.environ.encodekey(name) in held
+    return _encoded(name) in held
+
+
+@lru_cache(maxsize=256)
+def _encoded(name: str) -> Any:
+    return os.environ.encodekey(name)
 
 
 def value_of(name: str) -> str | None:
@@ -33,8 +39,9 @@ def capped(timeout_s: float) -> float:
 
     Whoever runs a server sets the limit: its callers may send any ``timeout``.
     """
-    text = value_of(MAX_TIMEOUT_ENV)
-    return timeout_s if not text else min(timeout_s, _limit_s(text))
+    if not is_set(MAX_TIMEOUT_ENV) or not (text := value_of(MAX_TIMEOUT_ENV)):
+        return timeout_s
+    return min(timeout_s, _limit_s(text))
 
 
 @lru_cache(maxsize=8)
