@@ -37,7 +37,13 @@ class Metric:
 
 
 METRICS = (
-    Metric(r"(?P<route>local|azure)\.calls", "calls", "counter", "{call}", "Calls by who answered"),
+    Metric(
+        r"(?P<route>local|azure)\.(?:(?P<endpoint>[0-9]+)\.)?calls",
+        "calls",
+        "counter",
+        "{call}",
+        "Calls by who answered",
+    ),
     Metric(r"(?P<route>local|azure)\.rows", "rows", "counter", "{row}", "Rows by who answered"),
     Metric(_ENDPOINT + "requests", "requests", "counter", "{request}", "Requests sent"),
     Metric(_ENDPOINT + "retries", "retries", "counter", "{request}", "Requests after a pause"),
@@ -54,6 +60,13 @@ METRICS = (
         "counter",
         "{call}",
         "Calls that shared requests, these requests, and what became of them",
+    ),
+    Metric(
+        _ENDPOINT + "(?P<of>prompt|total)_tokens",
+        "tokens",
+        "counter",
+        "{token}",
+        "Tokens that an embeddings endpoint has counted",
     ),
     Metric(r"azure\.passed_over", "passed_over", "counter", "{call}", "Times the next was asked"),
     Metric(_ENDPOINT + "circuit_open", "circuit_open", "gauge", "1", "1 while it is left alone"),

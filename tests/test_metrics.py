@@ -174,12 +174,18 @@ def test_rows_of_a_cascade_are_shared_out() -> None:
 
 def test_several_endpoints_are_not_counted_twice() -> None:
     """Where each endpoint has a number of its own, the sum of them is left out."""
-    stats = {"azure.requests": 3, "azure.1.requests": 1, "azure.2.requests": 2, "azure.rows": 9}
+    requests = {"azure.requests": 3, "azure.1.requests": 1, "azure.2.requests": 2}
+    stats = {**requests, "azure.rows": 9, "azure.calls": 2, "azure.2.calls": 2}
     found = {
         (sample.metric.name, *sample.labels.values()): sample.value
         for sample in metrics.samples(stats)
     }
-    assert found == {("rows", "azure"): 9, ("requests", "1"): 1, ("requests", "2"): 2}
+    assert found == {
+        ("calls", "azure", "2"): 2,
+        ("rows", "azure"): 9,
+        ("requests", "1"): 1,
+        ("requests", "2"): 2,
+    }
 
 
 def test_what_a_model_counts_has_a_metric() -> None:
