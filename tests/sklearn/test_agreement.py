@@ -106,7 +106,7 @@ def test_another_model_is_found_out() -> None:
 
 
 TOLD = {
-    (): "4 of 4 rows agree, 1 of the labels are equal, probabilities differ by up to 0.05",
+    (): "4 of 4 rows agree, all labels are equal, probabilities differ by up to 0.05",
     (0, 3): "2 of 4 rows agree, .*; rows 0 of X differ",
     (2, 3): "2 of 4 rows agree, .*; only rows that were made of X by shuffling and stretching",
 }

@@ -79,7 +79,7 @@ def test_the_proof_says_what_was_compared() -> None:
     assert (found.agreement.rows, found.agreement.differing) == (150, 0)
     assert found.agreement.equal_labels == 1.0
     assert 0 < found.agreement.largest["probabilities"] < 1e-6
-    assert str(found.agreement).startswith("300 of 300 rows agree, 1 of the labels are equal")
+    assert str(found.agreement).startswith("300 of 300 rows agree, all labels are equal")
     assert found.agreement.to_dict()["positions"] == []
 
 

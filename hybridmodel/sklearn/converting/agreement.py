@@ -78,7 +78,8 @@ class Agreement:
     def __str__(self) -> str:
         said = [f"{2 * self.rows - self.differing:,} of {2 * self.rows:,} rows agree"]
         if self.equal_labels is not None:
-            said.append(f"{self.equal_labels:.6g} of the labels are equal")
+            every = self.equal_labels == 1
+            said.append(f"{'all' if every else f'{self.equal_labels:.4%} of the'} labels are equal")
         said += [
             f"{name} differ{'' if name[-1] == 's' else 's'} by up to {value:.2g}{_unit(name)}"
             for name, value in self.largest.items()
