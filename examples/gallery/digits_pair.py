@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
-from skl2onnx import to_onnx
-from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
+
+from hybridmodel.sklearn import from_sklearn
 
 
 def rows() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series]:
@@ -26,11 +24,5 @@ def pair() -> tuple[bytes, bytes]:
     """Train a small model and a big one; return their ONNX files."""
     X, _, y, _ = rows()
     small, big = LogisticRegression(), CalibratedClassifierCV(SVC(C=10), ensemble=False)
-    return _onnx(small.fit(X.values, y), X), _onnx(big.fit(X.values, y), X)
-
-
-def _onnx(classifier: ClassifierMixin, X: pd.DataFrame) -> bytes:
-    with warnings.catch_warnings():
-        # The converter reads what scikit-learn is about to rename.
-        warnings.simplefilter("ignore", FutureWarning)
-        return to_onnx(classifier, X.values[:1], options={"zipmap": False}).SerializeToString()
+    both = from_sklearn(small.fit(X, y), X, big.fit(X, y))
+    return both.small.onnx, both.big.onnx
