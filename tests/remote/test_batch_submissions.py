@@ -158,6 +158,21 @@ def test_a_new_token_is_asked_for_once() -> None:
         assert [b"new-token" in request for request in endpoint.requests] == [False, True]
 
 
+def test_tokens_are_those_of_azure_machine_learning() -> None:
+    """A credential of azure-identity's kind is asked for the scope of batch endpoints."""
+    scopes: list[str] = []
+
+    class Credential:
+        def get_token(self, *asked: str) -> str:
+            scopes.extend(asked)
+            return "token-of-a-test"
+
+    with JobServer() as server:
+        server.client(credential=Credential()).submit(IN)
+        assert server.headers[0]["Authorization"] == "Bearer token-of-a-test"
+    assert scopes == ["https://ml.azure.com/.default"]
+
+
 def test_the_error_of_the_last_attempt() -> None:
     """Where no attempt makes a job, the error says how many there were, and that there is none."""
     with JobServer(lambda _: "500 before") as server:
