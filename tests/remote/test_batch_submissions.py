@@ -13,6 +13,8 @@ import pytest
 from hybridmodel import exceptions
 from hybridmodel.remote.batch_endpoint import BatchClient, BatchEndpoint
 from hybridmodel.remote.batch_endpoint.bodies import TAG
+from hybridmodel.remote.batch_endpoint.outcomes import Outcome, outcome_of, table
+from hybridmodel.remote.faults import FAULTS, new_error
 from tests.support.faulty import FaultyEndpoint, http
 from tests.support.job_server import AFTER, BEFORE, JobServer
 from tests.support.paths import ROOT
@@ -154,6 +156,21 @@ def test_a_new_token_is_asked_for_once() -> None:
         client = BatchClient(BatchEndpoint(uri=endpoint.uri), credential=lambda: next(tokens))
         assert client.submit(IN).name == "n"
         assert [b"new-token" in request for request in endpoint.requests] == [False, True]
+
+
+def test_tokens_are_those_of_azure_machine_learning() -> None:
+    """A credential of azure-identity's kind is asked for the scope of batch endpoints."""
+    scopes: list[str] = []
+
+    class Credential:
+        def get_token(self, *asked: str) -> str:
+            scopes.extend(asked)
+            return "token-of-a-test"
+
+    with JobServer() as server:
+        server.client(credential=Credential()).submit(IN)
+        assert server.headers[0]["Authorization"] == "Bearer token-of-a-test"
+    assert scopes == ["https://ml.azure.com/.default"]
 
 
 def test_the_error_of_the_last_attempt() -> None:
@@ -305,8 +322,20 @@ def test_files_of_this_machine_stay_here() -> None:
         client.submit(ROOT)
 
 
+def test_every_status_of_the_callers_fault_is_final() -> None:
+    """Of the 4xx only those may come after a job was made that say that time or a server failed."""
+    rows = [fault for fault in FAULTS if fault.name[0] == "4"]
+    unsure = {row.name for row in rows if outcome_of(error_of(row.name)) is Outcome.UNKNOWN}
+    assert unsure == {"408", "424"}
+
+
+def error_of(name: str) -> exceptions.EndpointError:
+    """Make the error of a row, as a status gives it."""
+    error = new_error(name, "m")
+    error.status = int(name) if name.isdigit() else 499
+    return error
+
+
 def test_the_outcomes_are_documented() -> None:
     """The table of what a failed submission says is the one in the documents."""
-    from hybridmodel.remote.batch_endpoint.outcomes import table
-
     assert table() in (ROOT / "docs" / "batch_endpoints.md").read_text()

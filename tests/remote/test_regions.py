@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,27 +19,19 @@ from hybridmodel import (
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
-    HybridOnnxModel,
     ProtocolError,
     RateLimited,
-    SpecMismatch,
 )
-from hybridmodel.remote.endpoints import MOST_ENDPOINTS, as_endpoints
 from hybridmodel.remote.faults import FAULTS
-from hybridmodel.remote.regions import RegionsClient, check_served, credentials_of
+from hybridmodel.remote.regions import RegionsClient
 from hybridmodel.remote.resilience import Deadline
-from tests.support import models
-from tests.support.faulty import FEEDS, SPEC
+from tests.support.faulty import FEEDS
 from tests.support.paths import ROOT
-from tests.support.regions import DOWN, HANGS, TOOK_S, UP, World, place, reply
+from tests.support.regions import DOWN, HANGS, TOOK_S, UP, World, described, place, reply
 
 WEST, NORTH = place("west"), place("north")
 STATUS = "ms_azureml_model_error_statuscode"
 ERROR = b'{"error": "no"}'
-DESCRIBED = (
-    b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}], '
-    b'"outputs": [{"name": "%s", "datatype": "FP32", "shape": [-1]}]}'
-)
 
 
 def ask(client: RegionsClient, **options: Any) -> Answer:
@@ -95,6 +86,14 @@ def test_a_refusal_is_the_answer(does: Any, error: type[EndpointError]) -> None:
     assert (world.asked, caught.value.endpoint) == (["west"], WEST.model_url)
 
 
+def test_a_refusal_of_the_next_endpoint_counts_all_requests() -> None:
+    """The requests in vain before it are its own, too."""
+    world = World(west=DOWN, north=reply(403))
+    with pytest.raises(AuthenticationFailed) as caught:
+        ask(world.client(WEST, NORTH))
+    assert (caught.value.attempts, caught.value.endpoint) == (2, NORTH.model_url)
+
+
 def test_the_first_one_answers_while_it_can() -> None:
     """Nothing is sent to the other endpoints, and the numbers are those of one endpoint."""
     world = World(west=UP, north=UP)
@@ -142,6 +141,26 @@ def test_the_last_endpoint_that_may_answer_has_all_the_time() -> None:
     assert caught.value.endpoint == WEST.model_url
 
 
+def test_an_endpoint_that_is_due_again_may_answer() -> None:
+    """Once its breaker lets a call through, the one before it may not take all the time."""
+    world = World(west=HANGS, north=[DOWN, UP])
+    client = world.client(WEST, place("north", breaker_failures=1, breaker_reset_s=5.0))
+    with pytest.raises(EndpointUnavailable):
+        ask(RegionsClient(client.clients[1:]), retry=False)
+    world.now_s += 5.0
+    assert ask(client, timeout_s=8.0).endpoint == NORTH.model_url
+
+
+@pytest.mark.parametrize(("timeout_s", "sent"), [(0.8, 2), (2.0, 1)])
+def test_a_share_of_little_time_says_nothing(timeout_s: float, sent: int) -> None:
+    """An endpoint that had less than half a second is not left alone for it."""
+    world = World(west=HANGS, north=UP)
+    client = world.client(place("west", breaker_failures=1, breaker_reset_s=60.0), NORTH)
+    for _ in range(2):
+        ask(client, timeout_s=timeout_s)
+    assert world.asked.count("west") == sent
+
+
 def test_it_goes_back_to_the_first_within_the_breakers_time() -> None:
     """A breaker of its own leaves the first endpoint alone, and lets one call try it again."""
     world = World(west=DOWN, north=UP)
@@ -162,7 +181,7 @@ def test_it_goes_back_to_the_first_within_the_breakers_time() -> None:
 
 def test_where_none_is_available_all_are_named() -> None:
     """The error is the last that says more than that nothing was sent; it counts all requests."""
-    world = World(west=reply(503, retry_after="7"), north=reply(429, retry_after="3"), south=DOWN)
+    world = World(west=reply(503, retry_after="2"), north=reply(429, retry_after="3"), south=DOWN)
     shy = place("south", breaker_failures=1)
     client = world.client(WEST, NORTH, shy)
     with pytest.raises(EndpointUnavailable):
@@ -170,7 +189,7 @@ def test_where_none_is_available_all_are_named() -> None:
     with pytest.raises(RateLimited) as caught:
         ask(client, retry=False)
     error = caught.value
-    assert (error.endpoint, error.attempts, error.retry_after_s) == (NORTH.model_url, 2, 3.0)
+    assert (error.endpoint, error.attempts, error.retry_after_s) == (NORTH.model_url, 2, 2.0)
     assert f"unavailable as well: {WEST.model_url}: EndpointUnavailable, {shy.model_url}: " in str(
         error
     )
@@ -200,14 +219,22 @@ def test_there_is_a_second_round_where_nobody_answered() -> None:
 
 def test_a_second_round_asks_only_who_may_answer_by_then() -> None:
     """One that timed out, or asked for a longer pause, is not asked again."""
-    world = World(
-        west=reply(503, retry_after="5"),
-        north=[reply(503, retry_after="2"), UP],
-        south=[reply(504)],
-    )
+    soon, late = reply(503, retry_after="2"), reply(503, retry_after="5")
+    world = World(west=[reply(504)], north=[soon, UP], south=late)
     answer = ask(world.client(WEST, NORTH, place("south")), timeout_s=60.0)
     assert answer.endpoint == NORTH.model_url
     assert (world.asked, world.pauses_s) == (["west", "north", "south", "north"], [2.0])
+    world = World(west=late, north=[reply(504)], south=[soon, UP])
+    ask(world.client(WEST, NORTH, place("south")), timeout_s=60.0)
+    assert world.asked == ["west", "north", "south", "south"]
+
+
+def test_a_second_round_asks_who_is_let_through_again() -> None:
+    """An endpoint whose breaker was open may answer after the pause for another one."""
+    world = World(west=[DOWN, UP], north=[UP, reply(503)])
+    client = world.client(place("west", breaker_failures=1, breaker_reset_s=0.3), NORTH)
+    assert [ask(client).endpoint for _ in range(2)] == [NORTH.model_url, WEST.model_url]
+    assert (world.asked, world.pauses_s) == (["west", "north", "north", "west"], [0.5])
 
 
 @pytest.mark.parametrize(
@@ -335,88 +362,10 @@ def test_a_request_has_as_many_rows_as_every_endpoint_takes() -> None:
     assert client.request_rows(FEEDS, 1000) == 8
 
 
-@pytest.mark.parametrize(
-    ("west", "north", "found"),
-    [(b"y", b"y", 0), (b"y", b"other", 2), (b"other", b"other", 4)],
-    ids=["both fit", "the second does not", "neither"],
-)
-def test_each_endpoint_is_compared(west: bytes, north: bytes, found: int) -> None:
-    """A model behind the second endpoint is found to differ before the first one is down."""
-    world = World(west=reply(200, DESCRIBED % west), north=reply(200, DESCRIBED % north))
-    client = world.client(WEST, NORTH)
-    if not found:
-        assert check_served(client, SPEC, (), None).output_names == ("y",)
-        return
-    with pytest.raises(SpecMismatch) as caught:
-        check_served(client, SPEC, (), None)
-    assert len(caught.value.differences) == found
-    assert NORTH.model_url in str(caught.value)
-
-
-def test_an_endpoint_that_is_down_is_not_compared() -> None:
-    """Who checks wants to know that the second one would not answer."""
-    world = World(west=reply(200, DESCRIBED % b"y"), north=DOWN)
-    with pytest.raises(EndpointUnavailable, match=NORTH.uri):
-        check_served(world.client(WEST, NORTH), SPEC, (), None)
-
-
 def test_the_description_is_that_of_who_is_available() -> None:
     """Where the first is down, the second describes the model."""
-    world = World(west=DOWN, north=reply(200, DESCRIBED % b"y"))
+    world = World(west=DOWN, north=reply(200, described("y")))
     assert world.client(WEST, NORTH).metadata().output_names == ("y",)
-
-
-TOKEN = SimpleNamespace(get_token=lambda *_: None)
-
-
-def _key() -> str:
-    return "a key"
-
-
-@pytest.mark.parametrize(
-    ("given", "number", "expected"),
-    [
-        (None, 2, (None, None)),
-        (_key, 1, (_key,)),
-        (TOKEN, 2, (TOKEN, TOKEN)),
-        ([_key, None], 2, (_key, None)),
-    ],
-    ids=["none", "one endpoint", "Entra ID", "a list"],
-)
-def test_each_endpoint_has_a_credential(given: Any, number: int, expected: Any) -> None:
-    """Tokens are good for all endpoints, a key for one."""
-    assert credentials_of(given, [WEST, NORTH][:number]) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (_key, "give a list with one credential for each"),
-        ([_key], "credential has 1 items for 2 endpoints"),
-    ],
-    ids=["a function", "too few"],
-)
-def test_no_key_is_given_to_two_endpoints(given: Any, message: str) -> None:
-    """A function returns the key of one endpoint, and nobody can tell of which."""
-    with pytest.raises(ConfigurationError, match=message):
-        HybridOnnxModel(models.linear(), endpoint=[WEST, NORTH], credential=given)
-
-
-@pytest.mark.parametrize(
-    ("listed", "message"),
-    [
-        ([], "a list of endpoints has 1 to 16 of them, this one has 0"),
-        ([WEST, "https://north.example"], r"endpoint\[1\] is a TritonEndpoint .*, not a str"),
-        ([WEST, NORTH, WEST], r"endpoint\[2\] is the same as endpoint\[0\]"),
-        ("https://west.example", "endpoint is a TritonEndpoint .*, not a str"),
-        ([place(f"at{n}") for n in range(MOST_ENDPOINTS + 1)], "this one has 17"),
-    ],
-    ids=["empty", "a text in it", "twice", "a text", "too many"],
-)
-def test_a_list_that_cannot_work_is_refused(listed: Any, message: str) -> None:
-    """The error says which item it is, what came, and what was expected."""
-    with pytest.raises(ConfigurationError, match=message):
-        as_endpoints(listed)
 
 
 STATES = st.sampled_from([UP, DOWN, HANGS, reply(503), reply(429), reply(504)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import socketserver
 import threading
@@ -103,6 +104,13 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
     """Return a reply of JSON; `_` in the name of a header stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status, {"content-type": "application/json", **named}, body, b"")
+
+
+def described(output: str) -> bytes:
+    """Return what a server says of a model like that of `FEEDS`, with an output of this name."""
+    one = {"datatype": "FP32", "shape": [-1]}
+    inputs, outputs = [{"name": "x", **one}], [{"name": output, **one}]
+    return json.dumps({"name": "m", "inputs": inputs, "outputs": outputs}).encode()
 
 
 class Killable:

@@ -67,3 +67,22 @@ def text_model(
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid(_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+def numbers_model(width: int = 8) -> bytes:
+    """Make ``vector`` [N, width] of each ``text`` [N] that is a number: it, `width` times."""
+    nodes = [
+        helper.make_node("Cast", ["text"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["number", "axis"], ["column"]),
+        helper.make_node("Concat", ["column"] * width, ["vector"], axis=1),
+    ]
+    axis = numpy_helper.from_array(np.array([1], np.int64), "axis")
+    graph = helper.make_graph(
+        nodes,
+        "numbers",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, ["N"])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["N", width])],
+        [axis],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()

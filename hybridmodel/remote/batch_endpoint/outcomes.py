@@ -29,6 +29,7 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "403": Outcome.REFUSED,
     "404": Outcome.REFUSED,
     "413": Outcome.REFUSED,
+    "422": Outcome.REFUSED,
     "429": Outcome.NOT_MADE,
     "4xx": Outcome.REFUSED,
     "501": Outcome.REFUSED,

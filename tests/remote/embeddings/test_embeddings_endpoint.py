@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from hybridmodel import ConfigurationError, EmbeddingsEndpoint, HybridOnnxModel
+from hybridmodel import (
+    ConfigurationError,
+    EmbeddingsEndpoint,
+    HybridOnnxModel,
+    TritonEndpoint,
+)
+from hybridmodel.cli.options import read_config
 from hybridmodel.remote.trust.permission import host_key_names
 from hybridmodel.remote.trust.redirection import redirected
 from hybridmodel.routing import Budget, Cascade
 from tests.support import models, texts
+from tests.support.paths import ROOT
 
 AZURE = "https://name.openai.azure.com"
 
@@ -158,3 +167,21 @@ def test_vectors_are_no_probabilities(policy: Any) -> None:
     named = Cascade(threshold=0.5, score="confidence:length")
     made = HybridOnnxModel(model, endpoint=make(), routing=named, session_options=session)
     assert str(made.routing.score) == "confidence:length"
+
+
+def test_the_command_line_reads_the_fields_of_this_kind() -> None:
+    """A text becomes what the class takes."""
+    said = ["model=m", "dimensions=256", "api_version=2024-10-21", "encoding_format=float"]
+    given = {"model": "m", "dimensions": 256, "api_version": "2024-10-21"}
+    assert read_config(said) == {**given, "encoding_format": "float"}
+
+
+def test_the_page_names_every_field_of_its_own() -> None:
+    """docs/embeddings.md has a row for each field that Triton's endpoints lack or set otherwise."""
+    page = (ROOT / "docs" / "embeddings.md").read_text(encoding="utf-8")
+    triton, own = (
+        {item.name: item.default for item in fields(kind)}
+        for kind in (TritonEndpoint, EmbeddingsEndpoint)
+    )
+    other = {name for name, default in own.items() if triton.get(name, own) != default}
+    assert set(re.findall(r"(?m)^\| `(\w+)` \|", page)) == {"uri", *other}

@@ -85,7 +85,7 @@ def test_files_are_answered_by_the_endpoint(tmp_path: Path, server: EmbeddingSer
     assert list(written.columns) == [f"vector_{place}" for place in range(8)]
     with text_model(None) as model:
         np.testing.assert_array_equal(written.to_numpy(), model.predict(SENTENCES))
-    assert [len(request.body["input"]) for request in server.requests] == [3, 1]
+    assert sorted(len(request.body["input"]) for request in server.requests) == [1, 3]
 
 
 def test_a_load_may_change_the_fields_of_its_kind(tmp_path: Path, server: EmbeddingServer) -> None:
@@ -199,6 +199,20 @@ def test_inspect_and_ping_know_the_endpoint(tmp_path: Path, server: EmbeddingSer
     assert (described["model"], described["max_batch_size"]) == ("m", 2048)
     pinged = CliRunner().invoke(program, ["ping", str(tmp_path / "m")])
     assert pinged.exit_code == 0, pinged.output
+
+
+def test_a_plain_file_is_given_an_endpoint(tmp_path: Path, server: EmbeddingServer) -> None:
+    """The command line takes an ONNX file and the fields of an embeddings endpoint."""
+    (tmp_path / "numbers.onnx").write_bytes(texts.numbers_model())
+    (tmp_path / "in.csv").write_text("text\n1.5\n2\n")
+    given = [f"uri={server.uri}", "model=small", "auth_key_env="]
+    config = [word for one in given for word in ("--model-config", one)]
+    asked = ["predict", str(tmp_path / "numbers.onnx"), str(tmp_path / "in.csv"), *config]
+    found = CliRunner().invoke(program, [*asked, "--use-azure"])
+    assert found.exit_code == 0, found.output
+    assert server.requests[0].body["input"] == ["1.5", "2"]
+    missing = CliRunner().invoke(program, [*asked[:3], "--model-config", "model=small"])
+    assert "an endpoint needs its address" in missing.output
 
 
 def test_the_fake_endpoint_answers_texts() -> None:
