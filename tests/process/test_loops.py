@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import re
 import selectors
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from hybridmodel.process import loops
 from hybridmodel.process.bounded import Crew, NotDone, call_with_timeout
 from hybridmodel.process.parallel import map_unordered
 from hybridmodel.process.tickets import Ticket
+from tests.support.paths import ROOT
 
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 
@@ -390,3 +392,23 @@ def test_no_stack_is_left_without_calls() -> None:
     assert asyncio.run(many()) == before
     gc.collect()
     assert stacks() == before
+
+
+BLOCKS = re.compile(
+    r"time\.sleep\b|\bCondition\(|\.acquire\(timeout|\.get\(timeout|\.result\(\w|Semaphore\("
+)
+OWN_THREADS = {"process/background.py", "process/workers.py"}
+BELOW = {"process/loops.py", "process/tickets.py"}
+
+
+def test_whatever_a_call_passes_through_waits_by_these_means() -> None:
+    """What blocks a thread by itself would block a loop; only threads of their own may do so."""
+    package = ROOT / "hybridmodel"
+    rooms = ("remote", "routing", "process", "data", "local")
+    found = {
+        path.relative_to(package).as_posix()
+        for room in rooms
+        for path in (package / room).rglob("*.py")
+        if BLOCKS.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == OWN_THREADS | BELOW
