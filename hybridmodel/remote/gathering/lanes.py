@@ -23,9 +23,6 @@ from hybridmodel.remote.gathering.parts import Part
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import rows_within
 
-_ON_A_LOOP = 2
-"""Requests under way for coroutines: while one is at the server, the other is read and written."""
-
 _OVERDUE_S = 1.0
 """A request counts as ended so long after its deadline, even if nobody said so."""
 
@@ -137,7 +134,7 @@ class Lanes:
             lane = self._lanes.get(kind)
             if lane is None:
                 lane = self._lanes[kind] = Lane(kind)
-            running, most = len(lane.running), self._at_a_time(lane)
+            running, most = len(lane.running), self._pace.at_a_time(self._most())
             # One turn is left to those who would have to wait.
             if lane.waiting or running >= max(1, most - 1):
                 member = Member(call, ask)
@@ -162,7 +159,7 @@ class Lanes:
             if not lane.running and not lane.waiting and self._lanes.get(lane.kind) is lane:
                 del self._lanes[lane.kind]
             least = 1 if ended is None else self._enough(lane)
-            if len(lane.waiting) < least or len(lane.running) >= self._at_a_time(lane):
+            if len(lane.waiting) < least or len(lane.running) >= self._pace.at_a_time(self._most()):
                 return None
             return self._begin(lane, lane.waiting[0].call.deadline)
 
@@ -199,16 +196,8 @@ class Lanes:
 
     def answered(self, lane: Lane, turn: Turn) -> None:
         """Note that the request of a turn was answered now."""
-        if lane.kind[0] is not None:
-            return
         with self._lock:
             self._pace.note(self._clock() - turn.since, len(lane.running), self._most())
-
-    def _at_a_time(self, lane: Lane) -> int:
-        if lane.kind[0] is not None:
-            # One thread writes and reads them all: what was true of several tells nothing.
-            return min(_ON_A_LOOP, self._most())
-        return self._pace.at_a_time(self._most())
 
     def _enough(self, lane: Lane) -> int:
         """Return how many have to wait before they get a turn beside those under way.
