@@ -46,7 +46,7 @@ class Crew:
     def reset(self) -> None:
         """Forget all threads, because a forked child has none of them."""
         self._lock = threading.Lock()
-        self._waiting: list[Ticket[None]] = []
+        self._waiting: set[Ticket[None]] = set()
         self._threads: set[threading.Thread] = set()
 
     @property
@@ -63,29 +63,39 @@ class Crew:
         until = time.monotonic() + wait_s
         run = contextvars.copy_context().run
         thread = threading.Thread(target=self._run, args=(run, work), name=name, daemon=True)
-        while True:
-            room: Ticket[None] = Ticket()
-            with self._lock:
-                if self._has_room():
-                    self._threads.add(thread)
-                    thread.start()
-                    return True
-                self._waiting.append(room)
+        while not self._begun(thread):
             left_s = until - time.monotonic()
             if left_s <= 0:
                 return False
-            room.wait(min(left_s, _LONGEST_S))
+            self._wait(min(left_s, _LONGEST_S))
+        return True
+
+    def _begun(self, thread: threading.Thread) -> bool:
+        with self._lock:
+            if len(self._threads) >= self.most:
+                self._threads = {item for item in self._threads if item.is_alive()}
+            if len(self._threads) >= self.most:
+                return False
+            self._threads.add(thread)
+            thread.start()
+            return True
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait until a thread may have ended."""
+        room: Ticket[None] = Ticket()
+        with self._lock:
+            self._waiting.add(room)
+        try:
+            room.wait(timeout_s)
+        finally:
+            with self._lock:
+                self._waiting.discard(room)
 
     def leave(self) -> None:
         """Free the place of this thread, which is about to end."""
         with self._lock:
             self._threads.discard(threading.current_thread())
         self._tell()
-
-    def _has_room(self) -> bool:
-        if len(self._threads) >= self.most:
-            self._threads = {thread for thread in self._threads if thread.is_alive()}
-        return len(self._threads) < self.most
 
     def _run(self, run: Callable[[Callable[[], None]], None], work: Callable[[], None]) -> None:
         try:
@@ -96,7 +106,7 @@ class Crew:
     def _tell(self) -> None:
         """Let those who wait for room look again."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, set()
         for room in waiting:
             room.set_result(None)
 

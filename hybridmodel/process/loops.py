@@ -57,19 +57,24 @@ async def run(function: Callable[[], T]) -> T:
     host = getcurrent()
     loop = _running_loop()
     home = _homes.get(loop) or _homes.setdefault(loop, _Home())
-    guest = home.guest(host)
+    guest = home.guest()
     guest.loop, guest.home = loop, home
     # The variables of the task: spans that begin in there have its parent, and end there.
     guest.gr_context = host.gr_context
     guest.function = function
-    came = guest.switch()
-    while not guest.is_idle:
+    resume, came = guest.switch, None
+    while True:
+        # An eager task takes its first step wherever it is made, and the next on the loop.
+        if guest.parent is not host:
+            guest.parent = host
+        came = resume(came)
+        if guest.is_idle:
+            break
         try:
-            value = await came
+            resume, came = guest.switch, await came
         except BaseException as error:  # noqa: BLE001 - raised where the function waits
-            came = guest.throw(error)
-        else:
-            came = guest.switch(value)
+            resume, came = guest.throw, error
+        host = getcurrent()
     result: T = home.outcome(guest)
     return result
 
@@ -87,20 +92,16 @@ class _Home:
         self._idle: list[Any] = []
         self._in_use = 0
 
-    def guest(self, host: Any) -> Any:
-        """Return a greenlet that switches to `host` when it waits."""
+    def guest(self) -> Any:
+        """Return a greenlet that does nothing."""
         self._in_use += 1
-        while self._idle:
-            guest = self._idle.pop()
-            if guest.parent is host:
-                return guest
-        return _guest_type(_serve)
+        return self._idle.pop() if self._idle else _guest_type(_serve)
 
     def outcome(self, guest: Any) -> Any:
         """Return or raise what a greenlet has done, and keep it for others."""
         value, error = guest.value, guest.error
         # An idle greenlet keeps nothing alive, and least of all its loop.
-        guest.value = guest.error = guest.loop = guest.home = None
+        guest.value = guest.error = guest.loop = guest.home = guest.gr_context = None
         self._in_use -= 1
         if not self._in_use:
             self._idle.clear()
@@ -145,7 +146,7 @@ def _import_greenlet() -> Callable[[], Any]:
     return _getcurrent
 
 
-def _serve() -> None:
+def _serve(_: object) -> None:
     """Call one function after the other, in a greenlet of their coroutines."""
     while True:
         guest = _inside()

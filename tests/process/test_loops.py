@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import re
 import selectors
 import socket
 import subprocess
@@ -24,7 +25,9 @@ from hybridmodel.process import loops
 from hybridmodel.process.bounded import Crew, NotDone, call_with_timeout
 from hybridmodel.process.parallel import map_unordered
 from hybridmodel.process.tickets import Ticket
+from tests.support.paths import ROOT
 
+THING: contextvars.ContextVar[Any] = contextvars.ContextVar("thing")
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 
 
@@ -276,6 +279,7 @@ def test_a_crew_works_for_coroutines() -> None:
         return sorted(several), value
 
     assert awaited(ask) == ([0, 2, 4, 6, 8], 7)
+    assert not crew._waiting
 
 
 def test_work_that_was_begun_ends_with_its_loop() -> None:
@@ -302,6 +306,31 @@ def test_work_that_was_begun_ends_with_its_loop() -> None:
     asyncio.run(both())
     assert ended == ["done", "cancelled"]
     assert not loops._started
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are eager from Python 3.12 on")
+def test_eager_tasks_may_begin_anywhere() -> None:
+    """A task that takes its first step inside of another's function goes on by itself."""
+    seen: list[str] = []
+
+    def beside(name: str) -> None:
+        for step in range(3):
+            loops.sleep(0.001)
+            seen.append(f"{name} {step}")
+
+    def begins() -> str:
+        loops.start(partial(beside, "inner"))
+        beside("outer")
+        return "done"
+
+    async def both() -> str:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        found = await loops.run(begins)
+        await asyncio.sleep(0.02)
+        return found
+
+    assert asyncio.run(both()) == "done"
+    assert sorted(seen) == [f"{name} {step}" for name in ("inner", "outer") for step in range(3)]
 
 
 def test_a_coroutine_that_is_closed_cleans_up() -> None:
@@ -353,6 +382,7 @@ def test_a_stack_that_is_kept_keeps_nothing_alive() -> None:
     used: set[int] = set()
 
     def work(thing: Thing, error: Exception | None) -> Thing:
+        THING.set(thing)
         left.append(weakref.ref(thing))
         used.add(id(loops._inside()))
         if error is not None:
@@ -363,9 +393,10 @@ def test_a_stack_that_is_kept_keeps_nothing_alive() -> None:
         left.append(weakref.ref(asyncio.get_running_loop()))
         other = asyncio.ensure_future(loops.run(partial(loops.sleep, 60)))
         await asyncio.sleep(0)
-        await loops.run(partial(work, Thing(), None))
+        await asyncio.create_task(loops.run(partial(work, Thing(), None)))
         with pytest.raises(KeyError):
-            await loops.run(partial(work, Thing(), KeyError("x")))
+            await asyncio.create_task(loops.run(partial(work, Thing(), KeyError("x"))))
+        await asyncio.sleep(0)  # The loop itself has the task in hand until then.
         gc.collect()
         assert [thing() for thing in left[1:]] == [None, None]
         other.cancel()
@@ -390,3 +421,23 @@ def test_no_stack_is_left_without_calls() -> None:
     assert asyncio.run(many()) == before
     gc.collect()
     assert stacks() == before
+
+
+BLOCKS = re.compile(
+    r"time\.sleep\b|\bCondition\(|\.acquire\(timeout|\.get\(timeout|\.result\(\w|Semaphore\("
+)
+OWN_THREADS = {"process/background.py", "process/workers.py"}
+BELOW = {"process/loops.py", "process/tickets.py"}
+
+
+def test_whatever_a_call_passes_through_waits_by_these_means() -> None:
+    """What blocks a thread by itself would block a loop; only threads of their own may do so."""
+    package = ROOT / "hybridmodel"
+    rooms = ("remote", "routing", "process", "data", "local")
+    found = {
+        path.relative_to(package).as_posix()
+        for room in rooms
+        for path in (package / room).rglob("*.py")
+        if BLOCKS.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == OWN_THREADS | BELOW

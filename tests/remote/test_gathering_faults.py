@@ -89,6 +89,26 @@ def test_one_callers_rows_are_refused_and_all_others_answered(rule: Any, kind: t
     assert {answer.shared_request_id for answer in answers} == {None}
 
 
+@pytest.mark.parametrize(("status", "most"), [(400, 4), (413, MANY // 2)], ids=["rows", "bytes"])
+def test_what_a_refusal_teaches_bounds_the_next_requests(status: int, most: int) -> None:
+    """After a request that was too large, smaller ones are made, and none of them is refused."""
+    held = Held(lambda request: refusal(status) if len(request.inputs["x"]) > most else None, most)
+    callers = gathered(held)
+    held.go()
+    assert len(callers.answers()) == MANY + 2
+    wait_until(lambda: under_way(callers.client) == 0)
+    again = Held(held.rule, most)
+    callers.client._exchanger._transport.discard()
+    callers.client._exchanger._connect = lambda: again
+    more = Callers(callers.client)
+    more.occupy(again)
+    more.call(*range(3, 3 + MANY))
+    again.go()
+    assert len(more.answers()) == MANY + 2
+    assert max(again.rows) == most
+    assert callers.client.stats()["gathered.sorted_out"] == 1
+
+
 def test_the_budget_of_retries_bounds_what_is_sorted_out() -> None:
     """While every row is refused, five requests are sorted out; then calls go alone."""
     held = Held(lambda _: refusal(400))

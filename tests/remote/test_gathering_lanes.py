@@ -43,8 +43,7 @@ class Room:
         lane, turn, _ = self.enter()
         assert isinstance(turn, Turn)
         self.time_s += took_s
-        self.lanes.answered(lane, turn)
-        assert self.lanes.next_turn(lane, turn) is None
+        assert self.lanes.end(lane, turn, answered=True) is None
 
 
 def never(_: Call) -> Answer:
@@ -70,7 +69,7 @@ def test_the_second_call_waits_for_a_sender_and_the_third_for_a_request() -> Non
     assert turn is not None
     assert none is None
     assert list(room.lanes.take(lane, turn, 1, 1e9)) == [second]
-    following = room.lanes.next_turn(lane, first)
+    following = room.lanes.end(lane, first, answered=False)
     assert following is not None
     assert list(room.lanes.take(lane, following, *MOST)) == [third]
 
@@ -86,7 +85,7 @@ def test_near_a_server_a_second_request_waits_for_enough_callers() -> None:
     assert isinstance(own, Turn)
     assert turn is not None
     assert len(room.lanes.take(lane, turn, *MOST)) == 3
-    assert room.lanes.next_turn(lane, own) is None
+    assert room.lanes.end(lane, own, answered=False) is None
     assert [room.enter()[2] for _ in range(2)] == [None, None]
     _, _, due = room.enter()
     assert due is not None
@@ -103,7 +102,7 @@ def test_far_from_a_server_nobody_waits_for_others() -> None:
     assert isinstance(own, Turn)
     assert turn is not None
     assert len(room.lanes.take(lane, turn, *MOST)) == 2
-    assert room.lanes.next_turn(lane, own) is None
+    assert room.lanes.end(lane, own, answered=False) is None
     assert room.enter()[2] is not None
 
 
@@ -117,7 +116,7 @@ def test_who_has_waited_for_long_gets_a_turn_whatever_hangs() -> None:
     assert isinstance(own, Turn)
     assert turn is not None
     assert len(room.lanes.take(lane, turn, *MOST)) == 2
-    room.lanes.next_turn(lane, own)
+    room.lanes.end(lane, own, answered=False)
     _, waits, _ = room.enter()
     due = room.lanes.next_turn(lane)
     assert due is not None

@@ -10,9 +10,9 @@ from hybridmodel.remote.gathering.pace import Pace
 def learned(took_s: float, most: int = 16, requests: int = 500) -> int:
     """Return how many are under way after so many requests, which each take this time."""
     pace = Pace()
-    pace.note(0.010, 1, most)
+    pace.note(0.010, 1)
     for _ in range(requests):
-        pace.note(took_s, pace.at_a_time(most), most)
+        pace.note(took_s, pace.at_a_time(most))
     return pace.at_a_time(most)
 
 
@@ -32,7 +32,7 @@ def test_requests_that_wait_for_each_other_are_few() -> None:
     pace = Pace()
     for _ in range(5000):
         together = pace.at_a_time(16)
-        pace.note(0.010 * max(1.0, together / 2), together, 16)
+        pace.note(0.010 * max(1.0, together / 2), together)
     assert pace.at_a_time(16) <= 4
 
 
@@ -40,7 +40,7 @@ def test_without_callers_that_wait_nothing_is_learned() -> None:
     """That one request alone is fast says nothing about several."""
     pace = Pace()
     for _ in range(500):
-        pace.note(0.010, 1, 16)
+        pace.note(0.010, 1)
     assert pace.at_a_time(16) == 2
 
 
@@ -53,7 +53,7 @@ def test_a_lower_limit_counts_at_once() -> None:
     """What a 429 taught about requests under way bounds what is learned here."""
     pace = Pace()
     for _ in range(500):
-        pace.note(0.010, 16, 16)
+        pace.note(0.010, 16)
     assert (pace.at_a_time(16), pace.at_a_time(3), pace.at_a_time(1)) == (16, 3, 1)
 
 
@@ -61,7 +61,7 @@ def test_a_faster_past_is_forgotten() -> None:
     """After a move to a place that is farther away, many are under way again."""
     pace = Pace()
     for _ in range(200):
-        pace.note(0.001, 2, 16)
+        pace.note(0.001, 2)
     for _ in range(5000):
-        pace.note(0.030, pace.at_a_time(16), 16)
+        pace.note(0.030, pace.at_a_time(16))
     assert pace.at_a_time(16) == 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -284,6 +285,50 @@ def test_threads_have_segments_of_their_own(
         thread.join()
     assert len(found) == 16
     assert len(left(prefix)) <= 4
+
+
+def test_coroutines_share_memory_too(client: EndpointClient, prefix: str) -> None:
+    """Several at once on one loop get right answers; a large copy is made in a thread."""
+    pytest.importorskip("greenlet")
+    from hybridmodel.process import loops
+
+    many = np.concatenate([LARGE] * 12)
+
+    async def all_of_them() -> None:
+        arrays = [LARGE, LARGE + 1, many]
+        await asyncio.gather(
+            *(loops.run(lambda array=array: asked(client, array)) for array in arrays)
+        )
+
+    asyncio.run(all_of_them())
+    assert len(left(prefix)) == 3
+
+
+def test_a_cancelled_coroutine_gives_its_segment_up(
+    server: NearServer, client: EndpointClient, prefix: str
+) -> None:
+    """As a call whose time is over: the server may still be writing."""
+    pytest.importorskip("greenlet")
+    from hybridmodel.process import loops
+
+    over = threading.Event()
+
+    def hold(_: object) -> None:
+        over.wait(30)
+
+    server.trouble = hold
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(loops.run(lambda: asked(client)))
+        while not server.asked:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert left(prefix) == []
+    over.set()
 
 
 def test_all_segments_together_have_a_bound(prefix: str) -> None:

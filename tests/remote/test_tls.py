@@ -420,7 +420,7 @@ def test_a_peer_that_sends_and_does_not_read_is_left() -> None:
         def fill() -> None:
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    ours.send(bytes(65536))
+                    ours.send(bytes(65536), socket.MSG_DONTWAIT)
 
         fill()
         flooder = threading.Thread(target=flood)

@@ -60,10 +60,14 @@ def computed(request: InferRequest, rows: int | None = None) -> Reply:
 
 
 class Held:
-    """A transport whose answers wait until they are let go; see `rule` for other answers."""
+    """A transport whose answers wait until they are let go; see `rule` for other answers.
 
-    def __init__(self, rule: Rule = lambda _: None) -> None:
+    It says how many rows it takes at the most, when it is asked.
+    """
+
+    def __init__(self, rule: Rule = lambda _: None, most: int = 0) -> None:
         self.rule = rule
+        self.most = most
         self.requests: list[InferRequest] = []
         self.threads: list[str] = []
         self._go = threading.Event()
@@ -84,6 +88,8 @@ class Held:
 
     def send(self, sent: HttpRequest) -> Reply:
         """Answer, when it is let go or the deadline has passed."""
+        if sent.method == "GET":
+            return Reply(200, {}, bytearray(b'{"max_batch_size": %d}' % self.most), bytearray())
         length = sent.headers.get("Inference-Header-Content-Length")
         request = decode_request(*split_body(bytearray(b"".join(sent.body)), length))
         self.threads.append(threading.current_thread().name)

@@ -62,12 +62,13 @@ class Gatherer:
         lane, place, turn = self._lanes.enter(kind, call, ask)
         if isinstance(place, Member):
             return self._wait(lane, place, turn)
+        answered = False
         try:
             answer = ask(call)
-            self._lanes.answered(lane, place)
+            answered = True
             return answer
         finally:
-            self._start(lane, self._lanes.next_turn(lane, place))
+            self._start(lane, self._lanes.end(lane, place, answered=answered))
 
     def stats(self) -> dict[str, float]:
         """Return counts by name, and how many calls there were for each request."""
@@ -81,7 +82,7 @@ class Gatherer:
         """Let a thread send for those who wait, if there is a turn for them."""
         if turn is not None and not self._workers.run(partial(self._serve, lane, turn)):
             self._lanes.let_go(lane)
-            self._lanes.next_turn(lane, turn)
+            self._lanes.end(lane, turn, answered=False)
 
     def _serve(self, lane: Lane, turn: Turn) -> None:
         """Send requests as long as somebody waits."""
@@ -95,7 +96,7 @@ class Gatherer:
         finally:
             for member in turn.members:
                 member.ticket.set_result(0)
-            self._start(lane, self._lanes.next_turn(lane, turn))
+            self._start(lane, self._lanes.end(lane, turn, answered=False))
 
     def _take(self, lane: Lane, turn: Turn) -> bool:
         """Let the next members go with a turn, and tell whether there are any."""

@@ -23,9 +23,6 @@ from hybridmodel.remote.gathering.parts import Part
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import rows_within
 
-_ON_A_LOOP = 2
-"""Requests under way for coroutines: while one is at the server, the other is read and written."""
-
 _OVERDUE_S = 1.0
 """A request counts as ended so long after its deadline, even if nobody said so."""
 
@@ -137,34 +134,41 @@ class Lanes:
             lane = self._lanes.get(kind)
             if lane is None:
                 lane = self._lanes[kind] = Lane(kind)
-            running, most = len(lane.running), self._at_a_time(lane)
-            # One turn is left to those who would have to wait.
-            if lane.waiting or running >= max(1, most - 1):
-                member = Member(call, ask)
-                lane.waiting.append(member)
-                due = running < most and len(lane.waiting) >= self._enough(lane)
-                return lane, member, self._begin(lane, call.deadline) if due else None
+            else:
+                running, most = len(lane.running), self._pace.at_a_time(self._most())
+                # One turn is left to those who would have to wait.
+                if lane.waiting or running >= max(1, most - 1):
+                    member = Member(call, ask)
+                    lane.waiting.append(member)
+                    due = running < most and len(lane.waiting) >= self._enough(lane)
+                    return lane, member, self._begin(lane, call.deadline) if due else None
             self.counts["requests"] += 1
             return lane, self._begin(lane, call.deadline), None
 
-    def next_turn(self, lane: Lane, ended: Turn | None = None) -> Turn | None:
-        """Return a turn for those who wait, if it is time for one; with `ended`, end that first.
+    def next_turn(self, lane: Lane) -> Turn | None:
+        """Return a turn for those who have waited for long, if one is free.
 
-        Somebody has to send for it. Without `ended`, any number of callers is enough: they have
-        waited for long.
+        Somebody has to send for it, as for what the others here return.
         """
         with self._lock:
-            if ended is None:
-                overdue = [turn for turn in lane.running if turn.deadline.over_s() > _OVERDUE_S]
-                lane.running.difference_update(overdue)
-            else:
-                lane.running.discard(ended)
-            if not lane.running and not lane.waiting and self._lanes.get(lane.kind) is lane:
+            overdue = [turn for turn in lane.running if turn.deadline.over_s() > _OVERDUE_S]
+            lane.running.difference_update(overdue)
+            return self._due(lane, 1)
+
+    def end(self, lane: Lane, turn: Turn, *, answered: bool) -> Turn | None:
+        """End a turn, the second time without effect; return the next if one is due.
+
+        `answered` says that its request was answered just now.
+        """
+        with self._lock:
+            if answered:
+                self._pace.note(self._clock() - turn.since, len(lane.running))
+            lane.running.discard(turn)
+            if lane.running or lane.waiting:
+                return self._due(lane, self._enough(lane))
+            if self._lanes.get(lane.kind) is lane:
                 del self._lanes[lane.kind]
-            least = 1 if ended is None else self._enough(lane)
-            if len(lane.waiting) < least or len(lane.running) >= self._at_a_time(lane):
-                return None
-            return self._begin(lane, lane.waiting[0].call.deadline)
+            return None
 
     def first(self, lane: Lane) -> Call | None:
         """Return the call that waits for the longest time."""
@@ -198,17 +202,16 @@ class Lanes:
             member.ticket.set_result(0)
 
     def answered(self, lane: Lane, turn: Turn) -> None:
-        """Note that the request of a turn was answered now."""
-        if lane.kind[0] is not None:
-            return
+        """Note that the request of a turn, which goes on with others, was answered now."""
         with self._lock:
-            self._pace.note(self._clock() - turn.since, len(lane.running), self._most())
+            self._pace.note(self._clock() - turn.since, len(lane.running))
 
-    def _at_a_time(self, lane: Lane) -> int:
-        if lane.kind[0] is not None:
-            # One thread writes and reads them all: what was true of several tells nothing.
-            return min(_ON_A_LOOP, self._most())
-        return self._pace.at_a_time(self._most())
+    def _due(self, lane: Lane, least: int) -> Turn | None:
+        """Begin a turn for those who wait, if they are enough and it is free."""
+        free = len(lane.running) < self._pace.at_a_time(self._most())
+        if not free or len(lane.waiting) < least:
+            return None
+        return self._begin(lane, lane.waiting[0].call.deadline)
 
     def _enough(self, lane: Lane) -> int:
         """Return how many have to wait before they get a turn beside those under way.

@@ -22,7 +22,7 @@ under way, or the time that many take together would become the measure."""
 
 
 class Pace:
-    """Learns from the time that each request took; `most` bounds it. The caller holds a lock."""
+    """Learns from the time that each request took. The caller holds a lock."""
 
     __slots__ = ("_at_a_time", "_shortest_s")
 
@@ -36,15 +36,15 @@ class Pace:
         return 0 < self._shortest_s < _FAR_S
 
     def at_a_time(self, most: int) -> int:
-        """Return how many requests may be under way."""
+        """Return how many requests may be under way, `most` at the most."""
         return min(most, int(self._at_a_time))
 
-    def note(self, took_s: float, running: int, most: int) -> None:
-        """Note the time of an answered request, which ran with others, itself included."""
+    def note(self, took_s: float, running: int) -> None:
+        """Note the time of an answered request; so many ran together, it included."""
         drift = _DRIFT if self._at_a_time < _LEAST + 1 else 1.0
         shortest_s = min(took_s, drift * self._shortest_s or took_s)
         self._shortest_s = shortest_s
         if took_s > _LONGER * shortest_s:
             self._at_a_time = max(_LEAST, self._at_a_time - 1 / self._at_a_time)
         elif _FAR_S < took_s < _ALIKE * shortest_s and running >= int(self._at_a_time):
-            self._at_a_time = max(_LEAST, min(most, self._at_a_time + 1 / self._at_a_time))
+            self._at_a_time = self._at_a_time + 1 / self._at_a_time

@@ -8,7 +8,6 @@ goes over the network is done here, by `hybridmodel.remote.http.dial` and by
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import ssl
@@ -33,8 +32,6 @@ from hybridmodel.remote.http.dial import (
 from hybridmodel.remote.http.http1 import Head, HeadReader, encode_head
 from hybridmodel.remote.http.tls import Stream, TlsStream
 from hybridmodel.remote.resilience import Deadline
-
-_LISTENS = "does the server run, and listen there"
 
 _MOST_CONNECTING = 32
 """Threads for one host behind a SOCKS proxy, which may block each of them."""
@@ -102,8 +99,7 @@ def connect_to_socket(base: str, path: str, deadline: Deadline, timeout_s: float
     except OSError as error:
         if error.errno is None:
             raise
-        hint = "may this user open it" if error.errno == errno.EACCES else _LISTENS
-        raise OSError(error.errno, f"{os.strerror(error.errno)}: {path}; {hint}?") from None
+        raise OSError(error.errno, f"{os.strerror(error.errno)}: {path}") from None
     return Connection(stream, "", {"Host": "localhost"}, base)
 
 

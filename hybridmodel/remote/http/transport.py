@@ -23,6 +23,9 @@ MAX_IDLE_S = 60.0
 """Age at which an unused connection is closed: gateways drop idle ones silently."""
 
 
+_NO_SOCKET = "does the server run, and listen there; may this user open the socket?"
+
+
 class Transport(Protocol):
     """What the client needs of HTTP."""
 
@@ -65,6 +68,8 @@ class PooledTransport:
             raised = _translated(error, request.deadline, broke)
             if isinstance(raised, EndpointError):
                 raised.attempts = attempts
+                if broke == faults.NO_CONNECTION and self._endpoint.place.scheme == UNIX:
+                    raised.hint = _NO_SOCKET
             if raised is error:
                 raise
             raise raised from error

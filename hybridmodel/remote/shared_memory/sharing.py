@@ -30,6 +30,7 @@ from hybridmodel.exceptions import (
     HybridModelError,
     ProtocolError,
 )
+from hybridmodel.process.loops import apart, current_loop
 from hybridmodel.remote.address import UNIX
 from hybridmodel.remote.answers import Written
 from hybridmodel.remote.endpoint_base import Endpoint
@@ -63,6 +64,7 @@ _SHARE = 0.25
 
 _FAREWELL_S = 1.0
 _CANARY_BYTES = 16
+_LONG_BYTES = 1 << 20
 _UNKNOWN = 404
 """Triton's status for a region that it does not know, such as after its restart."""
 
@@ -122,7 +124,8 @@ class Sharing:
         """Send a call whose large tensors lie in a segment."""
         over = False
         try:
-            read = send(call, _message(call, plan, segment), _outputs(plan, segment))
+            message = _off_the_loop(plan.size_bytes, partial(_message, call, plan, segment))
+            read = send(call, message, _outputs(plan, segment))
             over = True
             return read
         finally:
@@ -199,10 +202,18 @@ class Sharing:
 
 def _read(segment: Segment, extent: Extent, canary: bytes) -> memoryview:
     """Copy an output out of a segment, which is used again."""
-    copy = np.array(segment.memory[extent.start : extent.end], np.uint8).data
+    copies = partial(np.array, segment.memory[extent.start : extent.end], np.uint8)
+    copy: memoryview = _off_the_loop(extent.size_bytes, copies).data
     if copy[-_CANARY_BYTES:] == canary:
         raise ProtocolError("an output was not written into the shared memory")
     return copy
+
+
+def _off_the_loop(size_bytes: int, copies: Callable[[], R]) -> R:
+    """Copy so many bytes, in a thread where that would hold up an event loop."""
+    if size_bytes > _LONG_BYTES and current_loop() is not None:
+        return apart(copies)
+    return copies()
 
 
 def _message(call: Call, plan: Plan, segment: Segment) -> Message:
