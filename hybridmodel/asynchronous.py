@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hybridmodel.process.loops import run
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    import pandas as pd
+    import polars as pl
+
     from hybridmodel.answer import Answer
+    from hybridmodel.call_types import Arrow, Asked, Data, Frame, Mode, Plain, PolarsFrame, UseAzure
+    from hybridmodel.data.tensors import Array
 
 
 class AsyncCalls:
@@ -22,12 +29,85 @@ class AsyncCalls:
     predict: Any
     infer: Any
 
+    # Frames are arrays to a type checker as well, so that the order says what they are.
+    @overload
     async def apredict(
         self,
-        data: Any,
+        data: Frame,
         *,
-        use_azure: Any = None,
-        mode: Any = None,
+        output: str | None = ...,
+        provenance: Literal[True],
+        **asked: Unpack[Asked],
+    ) -> pd.DataFrame: ...
+    @overload
+    async def apredict(
+        self,
+        data: Frame,
+        *,
+        output: str | None = ...,
+        provenance: bool = ...,
+        **asked: Unpack[Asked],
+    ) -> pd.DataFrame | pd.Series[Any]: ...
+    @overload
+    async def apredict(  # type: ignore[overload-overlap]
+        self,
+        data: PolarsFrame,
+        *,
+        output: str | None = ...,
+        provenance: Literal[True],
+        **asked: Unpack[Asked],
+    ) -> pl.DataFrame: ...
+    @overload
+    async def apredict(  # type: ignore[overload-overlap]
+        self,
+        data: PolarsFrame,
+        *,
+        output: str | None = ...,
+        provenance: bool = ...,
+        **asked: Unpack[Asked],
+    ) -> pl.DataFrame | pl.Series: ...
+    @overload
+    async def apredict(
+        self,
+        data: Plain,
+        *,
+        output: str | None = ...,
+        provenance: Literal[True],
+        **asked: Unpack[Asked],
+    ) -> dict[str, Array]: ...
+    @overload
+    async def apredict(
+        self,
+        data: Plain,
+        *,
+        output: str,
+        provenance: Literal[False] = ...,
+        **asked: Unpack[Asked],
+    ) -> Array: ...
+    @overload
+    async def apredict(
+        self,
+        data: Plain,
+        *,
+        output: str | None = ...,
+        provenance: bool = ...,
+        **asked: Unpack[Asked],
+    ) -> Array | Any: ...
+    @overload
+    async def apredict(
+        self,
+        data: Arrow,
+        *,
+        output: str | None = ...,
+        provenance: bool = ...,
+        **asked: Unpack[Asked],
+    ) -> Any: ...
+    async def apredict(
+        self,
+        data: Data,
+        *,
+        use_azure: UseAzure | None = None,
+        mode: Mode | None = None,
         output: str | None = None,
         timeout: float | None = None,
         provenance: bool = False,
@@ -60,10 +140,10 @@ class AsyncCalls:
 
     async def ainfer(
         self,
-        data: Any,
+        data: Data,
         *,
-        use_azure: Any = None,
-        mode: Any = None,
+        use_azure: UseAzure | None = None,
+        mode: Mode | None = None,
         output: str | None = None,
         timeout: float | None = None,
     ) -> Answer:

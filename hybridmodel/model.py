@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hybridmodel.answer import Answer, with_provenance
-from hybridmodel.asynchronous import AsyncCalls
-from hybridmodel.data.answer import set_elapsed
+from hybridmodel.calls import Calls
 from hybridmodel.data.binding import Binding
 from hybridmodel.data.tensors import ModelSpec, TensorSpec
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.session import LocalSession
 from hybridmodel.looks import shown_by
 from hybridmodel.process.counters import Counters
-from hybridmodel.process.tracing import active_tracer
 from hybridmodel.remote.endpoint import check_timeout
 from hybridmodel.remote.endpoint_base import Endpoint
 from hybridmodel.remote.endpoints import as_endpoints
 from hybridmodel.routing import Policy, parse_use_azure
 from hybridmodel.routing.resolver import (
     LOCAL_POLICY,
-    REMOTE_POLICY,
     PolicyResolver,
     initial_policy,
     validate_policy,
 )
 from hybridmodel.routing.router import Router
-from hybridmodel.routing.routes import Request, Routes
-from hybridmodel.spans import predicting
+from hybridmodel.routing.routes import Routes
 
 if TYPE_CHECKING:
     import onnxruntime
 
+    from hybridmodel.call_types import Credential, Provider, SessionOptions, Source, UseAzure
     from hybridmodel.compare.comparison import Comparison
     from hybridmodel.remote.regions import AnyClient
     from hybridmodel.routing.audit import Audit
 
 
-class HybridOnnxModel(AsyncCalls):
+class HybridOnnxModel(Calls):
     """An ONNX model that runs locally, or at an endpoint that serves it or a larger model.
 
     It is safe to share between threads; sessions and connections are made on first use, once in
@@ -85,17 +80,17 @@ class HybridOnnxModel(AsyncCalls):
 
     def __init__(
         self,
-        onnx_model: Any,
+        onnx_model: Source,
         *,
         endpoint: Endpoint | Sequence[Endpoint] | None = None,
-        credential: Any = None,
+        credential: Credential | None = None,
         feature_names: Sequence[str] | None = None,
         output: str | None = None,
-        use_azure: Any = None,
+        use_azure: UseAzure | None = None,
         routing: Policy | str | None = None,
-        providers: Sequence[Any] | None = None,
+        providers: Sequence[Provider] | None = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,
-        session_options: Any = None,
+        session_options: SessionOptions | None = None,
     ) -> None:
         if not isinstance(onnx_model, LocalSession):
             onnx_model = LocalSession(
@@ -152,80 +147,7 @@ class HybridOnnxModel(AsyncCalls):
         """The policy that a call gets unless call, configuration or environment name another."""
         return self.policies.saved
 
-    def predict(
-        self,
-        data: Any,
-        *,
-        use_azure: Any = None,
-        mode: Any = None,
-        output: str | None = None,
-        timeout: float | None = None,
-        provenance: bool = False,
-    ) -> Any:
-        """Return the outputs in the kind of container that `data` is.
-
-        Parameters
-        ----------
-        data : DataFrame, Series, ndarray, list, dict of arrays by input name, or Arrow data
-            The rows, which are never changed. Arrow data are tables and columns of polars, pyarrow…
-        use_azure : bool, int or str, optional
-            True asks the endpoint, and returns its answer or raises; False runs the local model.
-        mode : str, Policy or callable, optional
-            Instead of `use_azure`: a policy of `hybridmodel.routing`, the name of its mode, or a
-            function of the feeds that returns whether the endpoint answers, once or for each row.
-        output : str, optional
-            The only output to return.
-        timeout : float, optional
-            Total seconds for the endpoint; default is the endpoint's. A local run has no limit.
-        provenance : bool, default=False
-            Add the ``route``, ``score`` and ``reason`` of each row.
-
-        Returns
-        -------
-        Series or DataFrame with the index of `data`, ndarray, dict of str to ndarray, or table
-            Names, dtypes and order are the same on both routes. A table is polars' if `data` is,
-            else pyarrow's.
-
-        Raises
-        ------
-        InputMismatch
-            If `data` does not fit the model.
-        ConfigurationError
-            If an argument is unknown, or there is no endpoint or no key for it.
-        EndpointError
-            One of its subclasses, if the endpoint gave no good answer.
-        SpecMismatch
-            If the endpoint's answer has other names, datatypes or shapes than the local model's.
-        """
-        policy = self.policies.for_call(use_azure, mode)
-        request = self._request(data, policy, output, timeout)
-        bound = request.bound
-        if policy is LOCAL_POLICY and bound.rows and not provenance and active_tracer() is None:
-            # As `Router.answer`, but without the record of an answer, which takes 0.9 µs.
-            return self._binding.restore(self._routes.run_local(request), bound)
-        answer = self._answer(policy, request)
-        restored = self._binding.restore(answer.outputs, bound)
-        return with_provenance(restored, answer, bound) if provenance else restored
-
-    def infer(
-        self,
-        data: Any,
-        *,
-        use_azure: Any = None,
-        mode: Any = None,
-        output: str | None = None,
-        timeout: float | None = None,
-    ) -> Answer:
-        """Return the outputs as named arrays, with the route of each row and the time taken.
-
-        Parameters and errors are those of `predict`.
-        """
-        started = time.perf_counter()
-        policy = self.policies.for_call(use_azure, mode)
-        answer = self._answer(policy, self._request(data, policy, output, timeout))
-        return set_elapsed(answer, time.perf_counter() - started)
-
-    def with_session_options(self, session_options: Any) -> HybridOnnxModel:
+    def with_session_options(self, session_options: SessionOptions | None) -> HybridOnnxModel:
         """Return a model with another local session, that shares all else with this one.
 
         `session_options` are as `HybridOnnxModel` takes them, instead of all that were given.
@@ -321,7 +243,7 @@ class HybridOnnxModel(AsyncCalls):
         self.__dict__.update(state)
         self._connect(None)
 
-    def _connect(self, credential: Any) -> None:
+    def _connect(self, credential: Credential | None) -> None:
         client = None
         if self.endpoints:
             from hybridmodel.remote.regions import connected
@@ -329,24 +251,3 @@ class HybridOnnxModel(AsyncCalls):
             client = connected(self, credential)
         self._routes = Routes(self.local, client, Counters())
         self._router = Router(self._routes)
-
-    def _names_for(self, output: str | None) -> tuple[str, ...]:
-        return self.spec.answered_names if output is None else (self.spec.output(output).name,)
-
-    def _request(
-        self, data: Any, policy: Any, output: str | None, timeout: float | None
-    ) -> Request:
-        if policy is REMOTE_POLICY and self.endpoint is None:
-            self.client  # noqa: B018 - raises before `data` is read
-        timeout_s = None if timeout is None else check_timeout(timeout)
-        names = self._names if output is None else self._names_for(output)
-        return Request(self._binding.bind(data), names, timeout_s)
-
-    def _answer(self, policy: Any, request: Request) -> Answer:
-        tracer = None if request.bound.rows == 0 else active_tracer()
-        if tracer is None:
-            return self._router.answer(policy, request)
-        with predicting(tracer, policy, request, self.endpoint) as record:
-            answer = self._router.answer(policy, request)
-            record(answer)
-            return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, pyfunc, signatures
@@ -13,14 +13,17 @@ from hybridmodel.flavor.artifact import DATA_FOLDER
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.remote.trust.grants import checked_allow
 
+if TYPE_CHECKING:
+    from hybridmodel.call_types import Credential, SessionOptions
+
 
 def load_model(
     model_uri: str | os.PathLike[str],
     dst_path: str | None = None,
     *,
-    credential: Any = None,
+    credential: Credential | None = None,
     model_config: Mapping[str, Any] | None = None,
-    session_options: Any = None,
+    session_options: SessionOptions | None = None,
     allow: Sequence[str] | None = None,
 ) -> HybridOnnxModel:
     """Load the model itself: the fast path, which runs no code from the model's directory.
