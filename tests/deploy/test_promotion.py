@@ -121,7 +121,7 @@ def test_credentials_from_elsewhere(good: Rehearsal, worse: Rehearsal) -> None:
     """Another process of the same user gets the key, or a token, and no repr shows it."""
     assert Control(good.folder).credential() == good.credential()
     token: Any = Control(worse.folder).credential()
-    assert token.token.startswith("rehearsal.")
+    assert token.token.startswith("r.")
     assert token.token not in repr(token)
 
 

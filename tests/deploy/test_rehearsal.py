@@ -273,7 +273,7 @@ def test_the_management_gives_tokens(running: Rehearsal, control: Control) -> No
     """A token of the endpoint comes with when it expires, as from Azure's management."""
     headers = {"Authorization": f"Bearer {control._address.token}"}
     said = urllib3.request("POST", f"{control._address.url}/token", headers=headers).json()
-    assert said["accessToken"].startswith("rehearsal.")
+    assert said["accessToken"].startswith("r.")
     assert said["refreshAfterTimeUtc"] < said["expiryTimeUtc"]
 
 

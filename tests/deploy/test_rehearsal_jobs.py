@@ -232,6 +232,8 @@ def test_jobs_end_with_the_rehearsal(tmp_path: Path) -> None:
         job = client(short).submit(source)
         wait_for_files(short, job.name, 1)
         output = Path(job.status().output_uri.removeprefix("file://"))  # type: ignore[union-attr]
+        # The word is in the path: had the tokens the same one, it would be hidden.
+        assert "rehearsals" in output.parts
         assert output.is_dir()
         jobs = short._live.batch_jobs()
     assert not output.exists()

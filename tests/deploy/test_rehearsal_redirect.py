@@ -251,4 +251,4 @@ def test_entra_tokens_come_from_the_rehearsal(
         with HybridOnnxModel(models.linear(), endpoint=endpoint) as model:
             np.testing.assert_allclose(model.predict(ROW, use_azure=True), expected(), rtol=1e-6)
     assert seen
-    assert all(given and given.startswith("Bearer rehearsal.") for given in seen)
+    assert all(given and given.startswith("Bearer r.") for given in seen)

@@ -15,7 +15,8 @@ RESOURCE = "https://ml.azure.com"
 """What tokens for endpoints are asked for; those for Azure's management are refused."""
 
 _BEARER = "Bearer "
-_WORD = "rehearsal"
+_WORD = "r"
+"""The beginning of a token: no word, because that would be hidden wherever it is shown."""
 
 
 @dataclass(frozen=True, slots=True)

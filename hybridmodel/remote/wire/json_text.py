@@ -27,12 +27,14 @@ _MAX_DIGITS = 4300
 class JsonLimit:
     """What a JSON text may hold: its size, commas (also in texts), and lists with objects.
 
-    None stands for any number of them.
+    None stands for any number of them. `plain` says that a long text has to be plain ASCII where
+    its values are counted.
     """
 
     size_bytes: int
     values: int | None
     lists: int | None
+    plain: bool = True
 
 
 ERROR_LIMIT = JsonLimit(ERROR_BYTES, 1000, 1000)
@@ -69,7 +71,7 @@ def _look_over(body: bytes | bytearray | memoryview, limit: JsonLimit) -> None:
         )
     text = bytes(body) if isinstance(body, memoryview) else body
     if limit.values is not None:
-        if size > ERROR_BYTES and not (text.isascii() and b"\\" not in text):
+        if limit.plain and size > ERROR_BYTES and not (text.isascii() and b"\\" not in text):
             # One letter beyond the usual ones makes all of them four times as large.
             raise ProtocolError(
                 f"the answer has {size} bytes of JSON that are not all plain ASCII, more than "

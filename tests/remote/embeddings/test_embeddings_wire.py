@@ -130,6 +130,20 @@ def test_an_answer_larger_than_its_texts_warrant_is_not_read(body: bytes) -> Non
         wire.decode_response(body, 1, 2, wire.response_limit(1, 2), lambda: None)
 
 
+@pytest.mark.parametrize(
+    ("plain", "escaped"), [(b"+", b"\\u002b"), (b"=", b"\\u003d"), (b"/", b"\\/")]
+)
+def test_letters_of_base64_may_be_escaped(plain: bytes, escaped: bytes) -> None:
+    """Writers of JSON in other languages escape some of them, also in long answers."""
+    vectors = np.random.default_rng(0).normal(size=(100, 256)).astype(np.float32)
+    asked = wire.Asked(texts=["t"] * 100, model="m", encoding_format="base64")
+    body = wire.encode_response(vectors, asked, tokens=1).header
+    assert body.count(plain) > 50
+    limit = wire.response_limit(100, 256)
+    found = wire.decode_response(body.replace(plain, escaped), 100, 256, limit, lambda: None)
+    np.testing.assert_array_equal(found.values, vectors)
+
+
 def test_reading_ends_with_the_deadline() -> None:
     """Nobody waits for vectors whose caller has gone."""
 
