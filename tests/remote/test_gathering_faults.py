@@ -122,6 +122,17 @@ def test_the_budget_of_retries_bounds_what_is_sorted_out() -> None:
     assert asking._state.budget.spare >= 0
 
 
+def test_no_more_requests_are_under_way_than_could_be_sorted_out() -> None:
+    """Each may need a token of the budget; with none left, one goes on."""
+    asking = client(Held())
+    assert asking._gatherer is not None
+    most = asking._gatherer._lanes._most
+    found = [most()]
+    while asking._state.budget.take():
+        found.append(most())
+    assert found == [5, 4, 3, 2, 1, 1]
+
+
 def test_calls_go_alone_while_the_budget_is_used_up() -> None:
     """A refused request that nobody could sort out is not made in the first place."""
     held = Held(if_bad(refusal(400)))

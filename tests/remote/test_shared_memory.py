@@ -394,6 +394,33 @@ def test_what_a_killed_process_leaves_the_next_start_removes(
     new.close()
 
 
+def test_a_server_that_hangs_does_not_hold_up_the_end(
+    server: NearServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All farewells together have one second; files go in any case."""
+    clients = [EndpointClient(server.endpoint(), SPEC) for _ in range(5)]
+    for client in clients:
+        asked(client)
+    monkeypatch.setattr(sharing, "_FAREWELL_S", 0.1)
+    over = threading.Event()
+    monkeypatch.setattr(server, "_order", lambda *_: (over.wait(30), (200, b""))[1])
+    started = time.monotonic()
+    sharing._close_all()
+    assert time.monotonic() - started < 4
+    assert left(prefix) == []
+    over.set()
+
+
+def test_a_segment_that_is_swept_while_it_is_made_is_not_used(
+    server: NearServer, client: EndpointClient, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cannot lock its own file goes without."""
+    monkeypatch.setattr(segments, "_locked", lambda _: False)
+    asked(client)
+    assert server.orders == []
+    assert left(prefix) == []
+
+
 def test_files_of_others_are_not_swept(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Links, folders, and what another user owns stay where they are."""
     folder, link, theirs = (segments.FOLDER / f"{prefix}{name}" for name in "abc")

@@ -48,7 +48,7 @@ class Gatherer:
         self._exchanger = exchanger
         self._sizes = sizes
         self._workers = state.senders
-        self._lanes = Lanes(lambda: state.limiter.limit, clock)
+        self._lanes = Lanes(partial(_most_at_a_time, state), clock)
         self._sharing = Sharing(state, sizes, self._lanes)
 
     def ask(self, call: Call, ask: Ask) -> Answer:
@@ -154,3 +154,8 @@ class Gatherer:
         error = self._exchanger.with_context(call, new_error(LATE, text))
         error.shared_request_id = turn.request_id
         return error
+
+
+def _most_at_a_time(state: EndpointState) -> int:
+    """Return how many requests may be under way: each may need a token, to be sorted out."""
+    return min(state.limiter.limit, max(1, state.budget.spare))

@@ -24,15 +24,14 @@ class Sharing:
         self._state = state
         self._sizes = sizes
         self._lanes = lanes
-        self._under_way: set[Turn] = set()
 
     def is_apart(self) -> bool:
         """Tell whether calls go alone for now.
 
-        While the endpoint is left alone, none is held up; and the budget of retries has to have a
-        token for each shared request, so that each can be sorted out.
+        While the endpoint is left alone, none is held up; and without a token in the budget of
+        retries, no request could be sorted out.
         """
-        return self._state.breaker.is_open or self._state.budget.spare <= len(self._under_way)
+        return self._state.breaker.is_open or not self._state.budget.spare
 
     def send(self, turn: Turn) -> bool:
         """Send the request of a turn, tell each member, and return whether it was answered."""
@@ -44,15 +43,12 @@ class Sharing:
         # Whoever left before could not end this deadline.
         if turn.is_for_nobody():
             return False
-        self._under_way.add(turn)
         try:
             with requesting(members, call):
                 answer = members[0].ask(call)
         except BaseException as error:  # noqa: BLE001 - raised by those who wait
             self._failed(members, call, error)
             return False
-        finally:
-            self._under_way.discard(turn)
         _hand_out(members, answer)
         self._sizes.answered_together(size_of(call.feeds))
         return True

@@ -44,7 +44,7 @@ class Segment:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
         try:
-            _locked(self._descriptor)
+            _hold(self._descriptor)
             # Without it, a full file system would end the process at its first touch (SIGBUS).
             os.posix_fallocate(self._descriptor, 0, size_bytes)
             os.stat(self._path)  # noqa: PTH116 - raises if it was swept before it was locked
@@ -84,6 +84,11 @@ def swept() -> Iterator[str]:
                     yield path.name
             finally:
                 os.close(descriptor)
+
+
+def _hold(descriptor: int) -> None:
+    if not _locked(descriptor):
+        raise OSError("another process is sweeping, and takes this segment for one left behind")
 
 
 def _locked(descriptor: int) -> bool:

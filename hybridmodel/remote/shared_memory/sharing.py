@@ -132,12 +132,12 @@ class Sharing:
             # After any failure the server may still be writing.
             (self._pool.give_back if over else self._pool.discard)(segment)
 
-    def close(self) -> None:
-        """Remove all segments, and have the server forget them if it answers at once."""
+    def close(self, timeout_s: float = _FAREWELL_S) -> None:
+        """Remove all segments, and have the server forget them if it answers in this time."""
         self._pool.clear()
-        if self._pool.gone:
+        if self._pool.gone and timeout_s > 0:
             with suppress(HybridModelError, OSError):
-                self._forget(self._exchanger.begin(_FAREWELL_S))
+                self._forget(self._exchanger.begin(timeout_s))
 
     def close_later(self) -> None:
         """Do the same in another thread: a garbage collector must not wait, or take a lock."""
@@ -246,5 +246,6 @@ _live: weakref.WeakSet[Sharing] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    until = time.monotonic() + _FAREWELL_S
     for sharing in list(_live):
-        sharing.close()
+        sharing.close(until - time.monotonic())
