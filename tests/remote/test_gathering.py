@@ -151,19 +151,20 @@ NOT_BY_ROW = ModelSpec(SPEC.inputs, (TensorSpec("y", "FP32", (1, 2), False),))
 )
 def test_only_calls_of_one_kind_go_together(other: Call) -> None:
     """Another key, output, inner shape, datatype, right to retries or patience is another kind."""
-    kind_of = kind_finder(SPEC)
-    assert kind_of(call()) == kind_of(call(feeds=row(9.0, 5), rows=5, timeout_s=29.0))
-    assert kind_of(call()) != kind_of(other)
+    kind_of = kind_finder(SPEC, 256)
+    assert kind_of(call(), None) == kind_of(call(feeds=row(9.0, 5), rows=5, timeout_s=29.0), None)
+    assert kind_of(call(), None) != kind_of(other, None)
+    assert kind_of(call(), None) != kind_of(call(), "a loop")
 
 
 @pytest.mark.parametrize(
     ("spec", "rows"),
-    [(OPEN, 1), (NOT_BY_ROW, 1), (SPEC, None), (SPEC, 0)],
-    ids=["open output", "not by row", "no rows counted", "none"],
+    [(OPEN, 1), (NOT_BY_ROW, 1), (SPEC, None), (SPEC, 0), (SPEC, 256)],
+    ids=["open output", "not by row", "no rows counted", "none", "as many as may"],
 )
 def test_some_calls_always_go_alone(spec: ModelSpec, rows: int | None) -> None:
     """Where other rows might change an answer or its shape, nothing goes together."""
-    assert kind_finder(spec)(call(rows=rows)) is None
+    assert kind_finder(spec, 256)(call(rows=rows), None) is None
 
 
 def test_calls_of_two_kinds_do_not_wait_for_each_other() -> None:

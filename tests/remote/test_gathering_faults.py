@@ -198,7 +198,7 @@ def test_nobody_waits_for_the_probe_of_an_endpoint_that_is_left_alone() -> None:
     for _ in range(3):
         with pytest.raises(CircuitOpen):
             asking.infer(row(1), ("y",), rows=1)
-    assert asking.stats()["gathered.calls"] == 1
+    assert asking.stats()["gathered.calls_per_request"] == 1
 
 
 def test_a_429_with_its_time_is_waited_for_once() -> None:
@@ -329,7 +329,7 @@ def test_a_request_that_was_never_ended_is_forgotten_after_its_deadline() -> Non
     assert asking._gatherer is not None
     lanes = asking._gatherer._lanes
     kind = asking._gatherer._kind_of(
-        asking._exchanger.begin(None, feeds=row(1), outputs=("y",), rows=1)
+        asking._exchanger.begin(None, feeds=row(1), outputs=("y",), rows=1), None
     )
     assert kind is not None
     with lanes._lock:

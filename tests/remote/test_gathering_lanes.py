@@ -21,12 +21,19 @@ class Room:
 
     def __init__(self, limit: int = 16) -> None:
         self.time_s = 1000.0
-        self.lanes = Lanes(lambda: limit, lambda: self.time_s)
+        self.lanes = Lanes(kind_finder(SPEC, 256), lambda: limit, lambda: self.time_s)
 
     def enter(self, rows: int = 1) -> tuple[Any, Turn | Member, Turn | None]:
         """Let one more call come."""
+        call = self.call(rows)
+        kind = kind_finder(SPEC, 256)(call, None)
+        assert kind is not None
+        return self.lanes.enter(kind, call, never)
+
+    def call(self, rows: int = 1) -> Call:
+        """Make a call."""
         deadline = Deadline(30.0, lambda: self.time_s)
-        call = Call(
+        return Call(
             deadline=deadline,
             request_id="id",
             key=None,
@@ -34,9 +41,6 @@ class Room:
             outputs=("y",),
             rows=rows,
         )
-        kind = kind_finder(SPEC)(call)
-        assert kind is not None
-        return self.lanes.enter(kind, call, never)
 
     def alone(self, took_s: float) -> None:
         """Let a call come and be answered, with nobody else about."""
@@ -137,7 +141,7 @@ def test_a_request_counts_as_ended_a_second_after_its_deadline() -> None:
 
 def test_rows_that_differ_in_size_are_weighed() -> None:
     """Texts of 4 kB each: two go together where 10 kB may."""
-    lanes = Lanes(lambda: 1, lambda: 0.0)
+    lanes = Lanes(kind_finder(SPEC, 256), lambda: 1, lambda: 0.0)
     kind = (None, None, True, 5, ("y",), (("text", np.dtype(object), ()),))
     for _ in range(5):
         text = np.array(["x" * 4000], object)
@@ -146,3 +150,42 @@ def test_rows_that_differ_in_size_are_weighed() -> None:
         lane, _, _ = lanes.enter(kind, call, never)
     assert len(lane.take(256, 10_000)) == 2
     assert len(lane.take(256, 1)) == 1
+
+
+def test_a_call_that_was_alone_counts_when_another_comes() -> None:
+    """It has a lane from then on, and the third call waits behind it and the second."""
+    room = Room()
+    lone = room.lanes.alone(room.call())
+    assert lone is not None
+    assert room.lanes.alone(room.call()) is None
+    lane, second, turn = room.enter()
+    assert turn is not None
+    assert list(room.lanes.take(lane, turn, *MOST)) == [second]
+    _, third, none = room.enter()
+    assert none is None
+    assert room.lanes.leave(lone, answered=True) is lane
+    due = room.lanes.end(lane, lone, answered=True)
+    assert due is not None
+    assert list(room.lanes.take(lane, due, *MOST)) == [third]
+
+
+def test_a_large_call_that_was_alone_is_in_nobodys_way() -> None:
+    """Who comes beside it has a turn of its own."""
+    room = Room()
+    lone = room.lanes.alone(room.call(rows=1000))
+    _, turn, _ = room.enter()
+    assert isinstance(turn, Turn)
+    assert lone is not None
+    assert room.lanes.leave(lone, answered=True) is None
+
+
+def test_calls_that_are_alone_one_after_the_other_leave_nothing() -> None:
+    """Neither a lane, nor a key."""
+    room = Room()
+    for _ in range(40):
+        lone = room.lanes.alone(room.call())
+        assert lone is not None
+        assert room.lanes.leave(lone, answered=True) is None
+    assert room.lanes._lanes == {}
+    assert room.lanes._lone is None
+    assert room.lanes.counts["requests"] == 40

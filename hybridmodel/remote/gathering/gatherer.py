@@ -13,6 +13,7 @@ from functools import partial
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import ModelSpec
 from hybridmodel.exceptions import EndpointError
+from hybridmodel.process.loops import current_loop
 from hybridmodel.remote.attempts import EndpointState
 from hybridmodel.remote.exchange import Call, Exchanger
 from hybridmodel.remote.faults import LATE, NO_PERMIT, new_error
@@ -44,11 +45,11 @@ class Gatherer:
         clock: Clock,
     ) -> None:
         self._most_rows = exchanger.endpoint.coalesce_rows
-        self._kind_of = kind_finder(spec)
+        self._kind_of = kind_finder(spec, self._most_rows)
         self._exchanger = exchanger
         self._sizes = sizes
         self._workers = state.senders
-        self._lanes = Lanes(partial(_most_at_a_time, state), clock)
+        self._lanes = Lanes(self._kind_of, partial(_most_at_a_time, state), clock)
         self._sharing = Sharing(state, sizes, self._lanes)
 
     def ask(self, call: Call, ask: Ask) -> Answer:
@@ -56,8 +57,25 @@ class Gatherer:
 
         `ask` sends one request. It is not kept, because whoever owns it owns this.
         """
-        kind = self._kind_of(call)
-        if kind is None or (call.rows or 0) >= self._most_rows or self._sharing.is_apart():
+        turn = self._lanes.alone(call)
+        if turn is None:
+            return self._ask_among_others(call, ask)
+        answered = False
+        try:
+            answer = ask(call)
+            answered = True
+            return answer
+        finally:
+            lane = self._lanes.leave(turn, answered=answered)
+            if lane is not None:
+                self._start(lane, self._lanes.end(lane, turn, answered=answered))
+
+    def _ask_among_others(self, call: Call, ask: Ask) -> Answer:
+        """Let a call wait while others are asked, where it may go with more of them."""
+        kind = self._kind_of(call, current_loop())
+        if kind is None or self._sharing.is_apart():
+            self._lanes.count("calls")
+            self._lanes.count("requests")
             return ask(call)
         lane, place, turn = self._lanes.enter(kind, call, ask)
         if isinstance(place, Member):

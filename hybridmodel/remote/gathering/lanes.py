@@ -13,15 +13,19 @@ from contextvars import Context, copy_context
 
 from hybridmodel.data.answer import Answer
 from hybridmodel.data.tensors import size_of
+from hybridmodel.process.loops import current_loop
 from hybridmodel.process.per_process import reset_in_child
 from hybridmodel.process.tickets import Ticket
 from hybridmodel.process.tracing import active_tracer
 from hybridmodel.remote.exchange import Call
-from hybridmodel.remote.gathering.matching import Kind
+from hybridmodel.remote.gathering.matching import Kind, KindOf
 from hybridmodel.remote.gathering.pace import Pace
 from hybridmodel.remote.gathering.parts import Part
 from hybridmodel.remote.resilience import Clock, Deadline
 from hybridmodel.remote.sizes import rows_within
+
+_NOTED = 16
+"""Of so many calls that were alone, the time of one is looked at."""
 
 _OVERDUE_S = 1.0
 """A request counts as ended so long after its deadline, even if nobody said so."""
@@ -34,10 +38,11 @@ Found = Answer | Part | int
 class Turn:
     """One request under way, since `since` by the lanes' clock: for its members, or for nobody."""
 
-    __slots__ = ("deadline", "members", "request_id", "since")
+    __slots__ = ("deadline", "lane", "members", "request_id", "since")
 
     def __init__(self, deadline: Deadline, since: float) -> None:
         self.deadline = deadline
+        self.lane: Lane | None = None
         self.since = since
         self.members: Sequence[Member] = ()
         self.request_id: str | None = None
@@ -45,6 +50,17 @@ class Turn:
     def is_for_nobody(self) -> bool:
         """Tell whether all members have what they waited for, or wait no longer."""
         return all(member.ticket.done for member in self.members)
+
+
+class Lone(Turn):
+    """The turn of a call that came when nobody else was about, and was not looked at."""
+
+    __slots__ = ("call", "loop")
+
+    def __init__(self, call: Call, loop: object, since: float) -> None:
+        super().__init__(call.deadline, since)
+        self.call = call
+        self.loop = loop
 
 
 class Member:
@@ -106,7 +122,8 @@ class Lanes:
     under way at all.
     """
 
-    def __init__(self, most: Callable[[], int], clock: Clock) -> None:
+    def __init__(self, kind_of: KindOf, most: Callable[[], int], clock: Clock) -> None:
+        self._kind_of = kind_of
         self._most = most
         self._clock = clock
         self.reset()
@@ -116,6 +133,7 @@ class Lanes:
         """Forget everyone."""
         self._lock = threading.Lock()
         self._lanes: dict[Kind, Lane] = {}
+        self._lone: Lone | None = None
         self._pace = Pace()
         self.counts = dict.fromkeys(("calls", "requests", "sorted_out", "left"), 0)
 
@@ -124,6 +142,41 @@ class Lanes:
         with self._lock:
             self.counts[name] += 1
 
+    def alone(self, call: Call) -> Lone | None:
+        """Give a call a turn if nobody else is about, without a look at it; else return None.
+
+        Most calls of a model with few callers are such, and each step here costs them time.
+        """
+        if self._lanes or self._lone is not None:
+            return None
+        with self._lock:
+            if self._lanes or self._lone is not None:
+                return None
+            self.counts["calls"] += 1
+            self.counts["requests"] += 1
+            self._lone = Lone(call, current_loop(), self._clock())
+            return self._lone
+
+    def leave(self, turn: Lone, *, answered: bool) -> Lane | None:
+        """End the turn of a call that was alone; return its lane if others have come to that.
+
+        There it has to be ended then.
+        """
+        with self._lock:
+            if self._lone is turn:
+                self._lone = None
+                if answered and not self.counts["calls"] % _NOTED:
+                    self._pace.note(self._clock() - turn.since, 1)
+            return turn.lane
+
+    def _settle(self, lone: Lone) -> None:
+        """Put the call that was alone into its lane, because another has come."""
+        self._lone = None
+        kind = self._kind_of(lone.call, lone.loop)
+        if kind is not None:
+            lone.lane = self._lanes.setdefault(kind, Lane(kind))
+            lone.lane.running.add(lone)
+
     def enter(self, kind: Kind, call: Call, ask: Ask) -> tuple[Lane, Turn | Member, Turn | None]:
         """Give a call a turn of its own, if few requests are under way; else let it wait.
 
@@ -131,6 +184,8 @@ class Lanes:
         """
         with self._lock:
             self.counts["calls"] += 1
+            if self._lone is not None:
+                self._settle(self._lone)
             lane = self._lanes.get(kind)
             if lane is None:
                 lane = self._lanes[kind] = Lane(kind)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from hybridmodel.data.tensors import WILDCARD, ModelSpec
-from hybridmodel.process.loops import current_loop
 from hybridmodel.remote.answers import can_cut
 from hybridmodel.remote.exchange import Call
 
@@ -28,16 +27,20 @@ thirty.
 """
 
 
-def kind_finder(spec: ModelSpec) -> Callable[[Call], Kind | None]:
-    """Return the function that says what kind of call one is, None for one that goes alone."""
+KindOf = Callable[[Call, object], Kind | None]
+"""Says what kind a call of a loop is, None for a call that goes alone."""
+
+
+def kind_finder(spec: ModelSpec, most_rows: int) -> KindOf:
+    """Return what says the kind of calls of this model; those of so many rows go alone."""
     may_share = lru_cache(64)(partial(rows_are_apart, spec))
 
-    def kind_of(call: Call) -> Kind | None:
-        if not call.rows or not may_share(call.outputs):
+    def kind_of(call: Call, loop: object) -> Kind | None:
+        if not call.rows or call.rows >= most_rows or not may_share(call.outputs):
             return None
         inputs = tuple([(name, item.dtype, item.shape[1:]) for name, item in call.feeds.items()])
         patience = frexp(call.deadline.timeout_s)[1]
-        return current_loop(), call.key, call.retry, patience, call.outputs, inputs
+        return loop, call.key, call.retry, patience, call.outputs, inputs
 
     return kind_of
 
