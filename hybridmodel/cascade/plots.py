@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from hybridmodel.cascade.panels import Panel, spread
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"accuracy": "#0b6e4f", "risk": "#c8553d", "cost": "#0b62a8"}
 _GREY = "#5f6b6d"
+_TITLE_WIDTH = 90
+"""Characters of a line of a title that fit the figure's width."""
 
 # A dot for each share that can be had: equal scores leave gaps.
 _LINE: dict[str, Any] = {"markersize": 3, "linewidth": 1.2}
@@ -37,7 +40,7 @@ def draw(
         _draw(axes, panel)
         axes.axvline(escalation[0], color=_GREY, linewidth=1, linestyle=":")
         axes.axvspan(*escalation[1], color=_GREY, alpha=0.15, linewidth=0)
-    all_axes[0].set_title(title, fontsize=10, loc="left")
+    all_axes[0].set_title(fill(title, _TITLE_WIDTH), fontsize=10, loc="left")
     all_axes[-1].set_xlabel(x_label)
     all_axes[-1].set_xlim(0, 1)
     return figure

@@ -233,6 +233,9 @@ def test_pictures(found: Calibration, tmp_path: Path, ending: str, labelled: boo
     path = tmp_path / f"calibration.{ending}"
     figure = found.plot(path, cost_local=0.1, cost_remote=2.0)
     assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
+    assert figure._repr_png_()[:4] == b"\x89PNG"  # type: ignore[attr-defined]
+    figure.canvas.draw()
+    assert figure.axes[0].title.get_window_extent().x1 <= figure.bbox.x1
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert labels == ["answered rightly"] * labelled + ["kept at a loss", "cost of a row"]
     (cost,) = [text.get_text() for text in figure.axes[-1].texts if text.get_text()[0].isdigit()]

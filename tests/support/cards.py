@@ -20,6 +20,7 @@ class Card(HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.texts: list[str] = []
+        self.heads: list[str] = []
         self.style = ""
         self.feed(text)
 
@@ -39,6 +40,7 @@ class Card(HTMLParser):
             self.style += data
         elif data.strip():
             self.texts.append(data.strip())
+            self.heads += [data.strip()] * (self.open[-1:] == ["th"])
 
 
 def card(html: str) -> Card:
