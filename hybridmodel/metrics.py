@@ -8,17 +8,24 @@ a meter provider: see `hybridmodel.process.metering`.
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+
+from hybridmodel.checks import shown
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.process.per_process import reset_in_child
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Observation
 
     from hybridmodel.model import HybridOnnxModel
 
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _ENDPOINT = r"azure\.(?:(?P<endpoint>[0-9]+)\.)?"
 
 
@@ -140,13 +147,18 @@ def text(model: HybridOnnxModel, /, **labels: str) -> str:
     model : HybridOnnxModel
         Whose counts.
     **labels : str
-        Labels of every sample, such as ``model="digits"``.
+        Labels of every sample, such as ``model="digits"``; other values are turned to texts.
 
     Returns
     -------
     str
         Lines of the text format, version 0.0.4, with ``# HELP`` and ``# TYPE``; empty for a model
         that has done nothing. For the answer of ``/metrics``, as ``text/plain; version=0.0.4``.
+
+    Raises
+    ------
+    ConfigurationError
+        If a label has a name that Prometheus does not read, or that a metric has itself.
 
     Examples
     --------
@@ -155,6 +167,7 @@ def text(model: HybridOnnxModel, /, **labels: str) -> str:
     # TYPE hybridmodel_calls_total counter
     hybridmodel_calls_total{model="digits",route="local"} 12
     """
+    _check_labels(labels)
     lines: list[str] = []
     last: Metric | None = None
     for sample in samples(model.stats()):
@@ -163,8 +176,8 @@ def text(model: HybridOnnxModel, /, **labels: str) -> str:
             last = sample.metric
             lines += [f"# HELP {name} {last.help}", f"# TYPE {name} {last.kind}"]
         said = {**labels, **sample.labels}
-        pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in said.items())
-        lines.append(f"{name}{f'{{{pairs}}}' if pairs else ''} {sample.value:.10g}")
+        pairs = ",".join(f'{key}="{_escaped(str(value))}"' for key, value in said.items())
+        lines.append(f"{name}{f'{{{pairs}}}' if pairs else ''} {_number(sample.value)}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -186,50 +199,108 @@ def observe(model: HybridOnnxModel, /, **attributes: str) -> None:
     MissingDependency
         If OpenTelemetry's API is not installed.
     """
-    meter = _meter()
-    there = weakref.ref(model)
-    for metric in METRICS:
-        create = (
-            meter.create_observable_counter
-            if metric.kind == "counter"
-            else meter.create_observable_gauge
-        )
-        create(
-            f"hybridmodel.{metric.name}",
-            callbacks=[partial(_observed, there, metric, attributes)],
-            unit=metric.unit,
-            description=metric.help,
-        )
+    with _watched.lock:
+        _watched.ask(_provider())
+        _watched.add(model, attributes)
 
 
-def _observed(
-    there: weakref.ref[HybridOnnxModel],
-    metric: Metric,
-    attributes: Mapping[str, str],
-    _options: Any = None,
-) -> Iterator[Observation]:
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A model that is observed, and the attributes of its measurements."""
+
+    model: weakref.ref[HybridOnnxModel]
+    attributes: Mapping[str, str]
+
+
+class _Watched:
+    """The models that are observed, by instruments that are made once for all of them.
+
+    OpenTelemetry takes a second instrument of a name for the first, and never asks it.
+    """
+
+    def __init__(self) -> None:
+        self.shown: list[_Shown] = []
+        self._provider: Any = None
+        self.reset()
+        reset_in_child(self)
+
+    def reset(self) -> None:
+        """Make a new lock."""
+        self.lock = threading.Lock()
+
+    def ask(self, provider: Any) -> None:
+        """Let a provider ask for the counts, unless it does already."""
+        # What the API's stand-in has been given goes to the provider that takes its place.
+        is_asking = self._provider is provider or _is_stand_in(self._provider)
+        if self._provider is not None and is_asking:
+            return
+        self._provider = provider
+        meter = provider.get_meter("hybridmodel")
+        for metric in METRICS:
+            is_counter = metric.kind == "counter"
+            create = (
+                meter.create_observable_counter if is_counter else meter.create_observable_gauge
+            )
+            create(
+                f"hybridmodel.{metric.name}",
+                callbacks=[partial(_observed, metric)],
+                unit=metric.unit,
+                description=metric.help,
+            )
+
+    def add(self, model: HybridOnnxModel, attributes: Mapping[str, str]) -> None:
+        """Show a model, once with the same attributes."""
+        if any(item.model() is model and item.attributes == attributes for item in self.shown):
+            return
+        self.shown.append(_Shown(weakref.ref(model), attributes))
+
+    def models(self) -> Iterator[tuple[HybridOnnxModel, Mapping[str, str]]]:
+        """Yield the models that somebody still holds, and forget the others."""
+        for item in list(self.shown):
+            model = item.model()
+            if model is not None:
+                yield model, item.attributes
+            else:
+                with suppress(ValueError):  # Another thread was faster.
+                    self.shown.remove(item)
+
+
+_watched = _Watched()
+
+
+def _observed(metric: Metric, _options: Any = None) -> Iterator[Observation]:
     from opentelemetry.metrics import Observation
 
-    model = there()
-    if model is None:
-        return
-    for sample in samples(model.stats()):
-        if sample.metric is metric:
-            labels = {f"hybridmodel.{name}": said for name, said in sample.labels.items()}
-            yield Observation(sample.value, {**attributes, **labels})
+    for model, attributes in _watched.models():
+        for sample in samples(model.stats()):
+            if sample.metric is metric:
+                labels = {f"hybridmodel.{name}": said for name, said in sample.labels.items()}
+                yield Observation(sample.value, {**attributes, **labels})
 
 
-def _meter() -> Any:
+def _provider() -> Any:
     try:
-        from opentelemetry.metrics import get_meter
+        from opentelemetry.metrics import get_meter_provider
     except ImportError as error:
-        from hybridmodel.exceptions import MissingDependency
-
         raise MissingDependency(
             "metrics need OpenTelemetry: pip install opentelemetry-sdk; "
             "`hybridmodel.metrics.text` needs nothing"
         ) from error
-    return get_meter("hybridmodel")
+    return get_meter_provider()
+
+
+def _is_stand_in(provider: Any) -> bool:
+    return type(provider).__module__.startswith("opentelemetry.metrics")
+
+
+def _check_labels(labels: Mapping[str, Any]) -> None:
+    own = {name for metric in METRICS for name in re.compile(metric.key).groupindex}
+    for name in labels:
+        if _LABEL.fullmatch(name) is None or name in own:
+            raise ConfigurationError(
+                f"labels: {shown(name)} cannot be the name of one: letters, digits and _, no digit "
+                f"first, and none of {', '.join(sorted(own))}, which metrics have themselves"
+            )
 
 
 def _is_sum(match: re.Match[str], several: set[str]) -> bool:
@@ -251,3 +322,9 @@ def _prometheus_name(metric: Metric) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    """Write all digits of a number, since a count of billions grows by one as well."""
+    number = float(value)
+    return str(int(number)) if number.is_integer() else repr(number)

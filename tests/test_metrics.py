@@ -6,6 +6,7 @@ import gc
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from opentelemetry.util._once import Once
 from prometheus_client.parser import text_string_to_metric_families
 
 from hybridmodel import EndpointRefused, HybridOnnxModel, metrics
-from hybridmodel.exceptions import MissingDependency
+from hybridmodel.exceptions import ConfigurationError, MissingDependency
 from hybridmodel.process.metering import BOUNDS_S, request_durations
 from hybridmodel.routing import Cascade
 from tests.support import models
@@ -136,6 +137,114 @@ def test_an_observed_model_is_collected_until_it_is_gone(reader: InMemoryMetricR
     del model
     gc.collect()
     assert "hybridmodel.rows" not in collected(reader)
+
+
+def test_each_observed_model_is_collected(reader: InMemoryMetricReader) -> None:
+    """The second is shown beside the first, and once however often it is observed."""
+    first, second = HybridOnnxModel(models.linear()), HybridOnnxModel(models.linear())
+    for model, name in ((first, "a"), (second, "b"), (second, "b")):
+        metrics.observe(model, model=name)
+    first.predict(X)
+    second.predict(X[:1])
+    found = {
+        (point.attributes["model"], point.value)
+        for point in collected(reader)["hybridmodel.rows"]
+        if point.attributes["model"] in "ab"
+    }
+    assert found == {("a", 3), ("b", 1)}
+    del first
+    gc.collect()
+    points = collected(reader)["hybridmodel.rows"]
+    assert [point.value for point in points if point.attributes["model"] in "ab"] == [1]
+
+
+def test_a_model_that_is_observed_before_the_provider_is_set_up_is_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The API's stand-in hands on what it was given, and a later model joins it."""
+    monkeypatch.setattr(api, "_METER_PROVIDER", None)
+    monkeypatch.setattr(api, "_METER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(api, "_PROXY_METER_PROVIDER", api._ProxyMeterProvider())
+    early, late = HybridOnnxModel(models.linear()), HybridOnnxModel(models.linear())
+    metrics.observe(early, model="early")
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    set_meter_provider(provider)
+    metrics.observe(late, model="late")
+    early.predict(X)
+    late.predict(X)
+    names = [point.attributes["model"] for point in collected(reader)["hybridmodel.rows"]]
+    assert names == ["early", "late"]
+    provider.shutdown()
+    monkeypatch.setattr(metrics, "_watched", metrics._Watched())
+
+
+class _Raising:
+    """A meter provider, a meter or an instrument of which nothing works."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class _Half(_Raising):
+    """A meter provider whose instruments are made, and do not work."""
+
+    def get_meter(self, _name: str) -> _Half:
+        return self
+
+    def create_histogram(self, *_: str, **__: Any) -> _Raising:
+        return _Raising()
+
+
+@pytest.mark.parametrize("provider", [_Raising(), _Half()], ids=["no histogram", "no record"])
+def test_metrics_that_raise_cost_no_answer(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the application's provider raises changes neither an answer nor an error."""
+    monkeypatch.setattr(api, "_METER_PROVIDER", provider)
+    with FaultyEndpoint(GOOD, error(400, "no")) as faulty:
+        model = HybridOnnxModel(models.linear(), endpoint=faulty.endpoint())
+        assert model.predict(X, use_azure=True).shape == (3, 2)
+        with pytest.raises(EndpointRefused):
+            model.predict(X, use_azure=True)
+
+
+LABELS = ["a b", "0x", "é", "__name__", 'x="1"} 5\nevil{a', "route", ""]
+
+
+@pytest.mark.parametrize("name", LABELS, ids=map(repr, LABELS))
+def test_names_of_labels_that_prometheus_does_not_read_are_refused(name: str) -> None:
+    """So are the metrics' own, which would hide the caller's."""
+    with pytest.raises(ConfigurationError, match=r"labels: .* cannot be the name of one"):
+        metrics.text(HybridOnnxModel(models.linear()), **{name: "value"})
+
+
+def test_every_digit_of_a_count_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count beyond ten digits still grows by one; what is no text becomes one."""
+    model = HybridOnnxModel(models.linear())
+    stats = {"local.rows": 12345678901, "cascade.live_risk": 0.1, "azure.circuit_open": True}
+    monkeypatch.setattr(HybridOnnxModel, "stats", lambda _: stats)
+    lines = metrics.text(model, shard=3).splitlines()  # type: ignore[arg-type]
+    assert 'hybridmodel_rows_total{shard="3",route="local"} 12345678901' in lines
+    assert 'hybridmodel_audited{shard="3",of="risk"} 0.1' in lines
+    assert 'hybridmodel_circuit_open{shard="3"} 1' in lines
+
+
+def test_counts_are_read_while_they_grow() -> None:
+    """A page that is asked for while other threads call has whole lines, and counts never fall."""
+    model = HybridOnnxModel(models.linear())
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(model.predict, X) for _ in range(200)]
+        pages = []
+        while not all(call.done() for call in calls):
+            pages.append(metrics.text(model))
+    counts = [
+        sample.value
+        for page in [*pages, metrics.text(model)]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if family.name == "hybridmodel_calls"
+    ]
+    assert counts == sorted(counts)
+    assert counts[-1] == 200
 
 
 def test_prometheus_reads_the_text() -> None:

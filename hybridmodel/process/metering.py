@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,8 +16,10 @@ _API = "opentelemetry.metrics._internal"
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The buckets that the semantic conventions of HTTP recommend."""
 
-_made: list[tuple[Any, Histogram]] = []
-"""The application's meter provider, and the histogram that it made."""
+_log = logging.getLogger("hybridmodel")
+
+_made: list[tuple[Any, Histogram | None]] = []
+"""The application's meter provider, and the histogram that it made; None where it failed."""
 
 
 def active_meter_provider() -> Any:
@@ -36,8 +39,27 @@ def request_durations() -> Histogram | None:
     if provider is None:
         return None
     if not _made or _made[0][0] is not provider:
-        _made[:] = [(provider, _made_by(provider))]
+        _made[:] = [(provider, _made_or_told(provider))]
     return _made[0][1]
+
+
+def record(histogram: Histogram, seconds: float, attributes: Mapping[str, Any]) -> None:
+    """Record a request; what the application's metrics raise never changes how it ended."""
+    try:
+        histogram.record(seconds, attributes)
+    except Exception as error:  # noqa: BLE001 - the application's own code.
+        _log.debug("the duration of a request was not recorded: %s", type(error).__name__)
+
+
+def _made_or_told(provider: Any) -> Histogram | None:
+    try:
+        return _made_by(provider)
+    except Exception as error:  # noqa: BLE001 - the application's own code.
+        _log.warning(
+            "requests are not measured: the meter provider makes no histogram (%s)",
+            type(error).__name__,
+        )
+        return None
 
 
 def _made_by(provider: Any) -> Histogram:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import EndpointError, EndpointRefused, ProtocolError
-from hybridmodel.process.metering import attributes_of, request_durations
+from hybridmodel.process.metering import attributes_of, record, request_durations
 from hybridmodel.process.per_process import PerProcess, reset_in_child
 from hybridmodel.process.tracing import active_tracer, trace_context
 from hybridmodel.remote.endpoint_base import Endpoint
@@ -194,10 +194,10 @@ class Exchanger:
             reply = transport.send(request)
         except EndpointError as error:
             ended = attributes_of(method, place.host, place.port, error)
-            into.record(time.perf_counter() - started, ended)
+            record(into, time.perf_counter() - started, ended)
             raise
         ended = attributes_of(method, place.host, place.port, reply.status)
-        into.record(time.perf_counter() - started, ended)
+        record(into, time.perf_counter() - started, ended)
         return reply
 
     def with_context(
