@@ -44,6 +44,7 @@ class ArrowArray(Protocol):
 Plain: TypeAlias = Array | ArrayLike | Sequence[Any] | Mapping[str, Any]
 """Arrays, lists, and dicts of either by input name."""
 
+Column: TypeAlias = pd.Series[Any] | pl.Series | Array | ArrayLike | Sequence[Any]
 Arrow: TypeAlias = ArrowStream | ArrowArray
 Data: TypeAlias = Frame | PolarsFrame | Plain | Arrow
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.looks.card import Card, Side, listed, render
 from hybridmodel.routing.words import NONE, duties, promise_of
 
@@ -19,18 +20,22 @@ def html_of(model: HybridOnnxModel) -> str:
 
 
 def card_of(model: HybridOnnxModel) -> Card:
-    """Return what is shown of a model; nothing secret is in it."""
+    """Return what is shown of a model: what calls do that name no route. It holds no secret."""
+    try:
+        policy, refused = model.policies.for_call(), None
+    except ConfigurationError as error:
+        policy, refused = model.routing, str(error)
     return Card(
         name=type(model).__name__,
-        state=f"mode {model.routing.mode}",
-        sides=sides_of(model),
-        facts=tuple(_facts(model)),
+        state=f"mode {getattr(policy, 'mode', 'function')}",
+        sides=sides_of(model, policy),
+        facts=tuple(_facts(model, policy, refused)),
     )
 
 
-def sides_of(model: HybridOnnxModel) -> tuple[Side, ...]:
-    """Return the local model and the endpoint, with their duties under the model's own policy."""
-    here, there = duties(model.routing)
+def sides_of(model: HybridOnnxModel, policy: Any) -> tuple[Side, ...]:
+    """Return the local model and the endpoint, with their duties under a policy."""
+    here, there = duties(policy)
     told = [f"{item.served_name} at {item.uri}" for item in model.endpoints]
     return (
         Side(name="local", lines=_file(model), duty=here, answers=here != NONE),
@@ -52,13 +57,15 @@ def _file(model: HybridOnnxModel) -> tuple[str, ...]:
     return (*lines, f"sha256 {onnx.sha256[:12]}…") if onnx.sha256 else tuple(lines)
 
 
-def _facts(model: HybridOnnxModel) -> Iterator[tuple[str, str]]:
+def _facts(model: HybridOnnxModel, policy: Any, refused: str | None) -> Iterator[tuple[str, str]]:
+    if refused is not None:
+        yield "calls raise", refused
     yield "inputs", listed(model.inputs)
     if model.feature_names is not None:
         yield "columns", listed(model.feature_names)
     yield "outputs", listed(model.outputs)
     if model.output is not None:
         yield "predict returns", model.output
-    promise = promise_of(model.routing)
+    promise = promise_of(policy)
     if promise is not None:
         yield "promise", promise

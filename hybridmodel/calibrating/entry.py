@@ -33,21 +33,22 @@ from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from hybridmodel.call_types import Column, Data
     from hybridmodel.model import HybridOnnxModel
 
 
 def calibrate(
     model: HybridOnnxModel,
-    X: Any,  # noqa: N803 - as scikit-learn calls it
-    y: Any = None,
+    X: Data,  # noqa: N803 - as scikit-learn calls it
+    y: Column | None = None,
     *,
     epsilon: float,
     delta: float = 0.1,
     promise: str = LOSS,
-    by: Any = None,
-    score: Any = "margin",
+    by: Column | None = None,
+    score: Score | str | Callable[..., Any] = "margin",
     cost_remote: float | None = None,
-    sample_weight: Any = None,
+    sample_weight: None = None,
     loss: judges.LossFunction | None = None,
     tolerance: float | None = None,
     answer: str | None = None,

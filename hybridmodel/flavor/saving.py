@@ -6,7 +6,7 @@ import inspect
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hybridmodel.checks import needed_for
 from hybridmodel.flavor import artifact, signatures
@@ -17,7 +17,10 @@ from hybridmodel.local.session_settings import provider_name
 from hybridmodel.model import HybridOnnxModel
 
 if TYPE_CHECKING:
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
+    from mlflow.models.resources import Resource
+
+    from hybridmodel.call_types import Data
 
 
 def save_model(
@@ -25,14 +28,14 @@ def save_model(
     path: str | os.PathLike[str],
     *,
     mlflow_model: Model | None = None,
-    signature: Any = None,
-    input_example: Any = None,
-    pip_requirements: Any = None,
-    extra_pip_requirements: Any = None,
-    conda_env: Any = None,
+    signature: ModelSignature | Literal["params"] | None = None,
+    input_example: Data | None = None,
+    pip_requirements: str | list[str] | None = None,
+    extra_pip_requirements: str | list[str] | None = None,
+    conda_env: str | dict[str, Any] | None = None,
     code_paths: list[str] | None = None,
     metadata: dict[str, Any] | None = None,
-    resources: Any = None,
+    resources: str | list[Resource] | None = None,
 ) -> None:
     """Save a model to a directory, without a network call or another process.
 

@@ -9,14 +9,22 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from hybridmodel.exceptions import MissingDependency
+
 __all__ = ["shown_by"]
 
 
-def shown_by(module: str) -> Callable[[Any], str]:
-    """Return a ``_repr_html_`` that asks ``html_of`` of a module, which is imported only then."""
+def shown_by(module: str) -> Callable[[Any], str | None]:
+    """Return a ``_repr_html_`` that asks ``html_of`` of a module, which is imported only then.
 
-    def _repr_html_(self: Any) -> str:
-        found: str = import_module(module).html_of(self)
+    Where jinja2 is not installed it returns None, for which a notebook shows the text.
+    """
+
+    def _repr_html_(self: Any) -> str | None:
+        try:
+            found: str = import_module(module).html_of(self)
+        except MissingDependency:
+            return None
         return found
 
     return _repr_html_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from hybridmodel import Answer, EmbeddingsEndpoint, HybridOnnxModel, TritonEndpoint
 from hybridmodel.compare.comparison import Comparison
 from hybridmodel.data.answer import Reasons
-from hybridmodel.looks.card import Card, Table, duration, first, listed, render
+from hybridmodel.looks.card import Card, Table, _environment, duration, first, listed, render
 from hybridmodel.routing import (
+    USE_AZURE_ENV,
     Azure,
     AzureFirst,
     Budget,
@@ -74,6 +76,32 @@ def test_a_model_shows_its_sides_and_who_answers(make: Any, told: list[str]) -> 
     assert "x: FP32[?, 3]" in read.texts
 
 
+ROUTES = [
+    pytest.param("1", None, ["mode azure"], id="variable"),
+    pytest.param("1", {"use_azure": False, "mode": None}, ["mode local"], id="configured"),
+    pytest.param("maybe", None, ["mode local", "calls raise"], id="wrong variable"),
+]
+
+
+@pytest.mark.parametrize(("variable", "configured", "told"), ROUTES)
+def test_a_model_shows_what_its_next_call_does(
+    variable: str, configured: Any, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable of the environment and the configuration count in the card, as in calls."""
+    monkeypatch.setenv(USE_AZURE_ENV, variable)
+    model = made(endpoint=ENDPOINT)
+    if configured is not None:
+        model.policies.configure(**configured)
+    assert set(told) <= set(card(model._repr_html_()).texts)
+
+
+def test_without_jinja_a_notebook_shows_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small device may lack it; the card is then None, and no error."""
+    _environment.cache_clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert made()._repr_html_() is None
+
+
 def test_a_file_that_has_gone_does_not_matter(tmp_path: Path) -> None:
     """The card names the file of a model even where the file is not there any more."""
     path = tmp_path / "digits.onnx"
@@ -87,7 +115,7 @@ def test_no_card_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a key of the environment nor a credential is in any text of a model."""
     monkeypatch.setenv("HYBRIDMODEL_API_KEY", "s3cret-of-environment")
     model = made(endpoint=ENDPOINT, credential=lambda: "s3cret-of-callable")
-    assert "s3cret" not in model._repr_html_() + repr(model)
+    assert "s3cret" not in f"{model._repr_html_()} {model!r}"
 
 
 DUTIES = [

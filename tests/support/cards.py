@@ -43,8 +43,9 @@ class Card(HTMLParser):
             self.heads += [data.strip()] * (self.open[-1:] == ["th"])
 
 
-def card(html: str) -> Card:
+def card(html: str | None) -> Card:
     """Read a card: elements that are closed in order, nothing that runs, nothing to load."""
+    assert html is not None
     read = Card(html)
     assert read.open == []
     assert read.tags <= TAGS | PICTURE
