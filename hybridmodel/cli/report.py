@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ import click
 
 from hybridmodel.cli import options, tables
 from hybridmodel.cli.bad_cells import explained
-from hybridmodel.cli.inspect import provider_names
 from hybridmodel.cli.progress import progress
 from hybridmodel.cli.replacing import check_targets, replacing
 from hybridmodel.cli.source import Source
@@ -134,12 +131,14 @@ def _findings(
     `reading` are the rows of a batch, and the calls to be timed.
     """
     from hybridmodel.report import Gatherer
+    from hybridmodel.report.origin import origin_of
 
     # All outputs are compared, also where the model was saved with one selected.
     with options.open_model(model_uri, {"output": None, **config}) as model:
         gatherer = Gatherer(model, **how)
         _gather(gatherer, model, source, labels, *reading)
-        facts = _facts(model, gatherer, source, labels)
+        told = f"column {labels}" if labels else "none"
+        facts = origin_of(model, gatherer, rows=source.path.name, labels=told)
         return gatherer.findings(without_user(model_uri), facts), gatherer.rows
 
 
@@ -165,28 +164,3 @@ def _gather(
     if not gatherer.rows:
         raise InputMismatch(f"{source.name}: has no rows, so there is nothing to report")
     gatherer.time(calls)
-
-
-def _facts(
-    model: HybridOnnxModel, gatherer: Gatherer, source: Source, labels: str | None
-) -> tuple[tuple[str, str], ...]:
-    """Describe the page's origin; none of these facts is secret."""
-    import onnxruntime
-
-    from hybridmodel.flavor.requirements import package_version
-
-    urls = " or ".join(one.endpoint.model_url for one in model.client.clients)
-    return (
-        ("local model, sha256", model.onnx.sha256),
-        ("endpoint", urls),
-        ("version that answered", ", ".join(sorted(gatherer.versions))),
-        ("rows", f"{gatherer.rows:,} of {source.path.name}"),
-        ("labels", f"column {labels}" if labels else "none"),
-        ("score", str(gatherer.subject.score or "none")),
-        ("inputs", ", ".join(map(str, model.inputs))),
-        ("outputs", ", ".join(map(str, model.outputs))),
-        ("hybridmodel", package_version()),
-        ("onnxruntime", f"{onnxruntime.__version__}, {', '.join(provider_names(model))}"),
-        ("Python", f"{platform.python_version()} on {platform.system()}"),
-        ("date", datetime.now(UTC).isoformat(timespec="seconds")),
-    )

@@ -20,6 +20,7 @@ import numpy as np
 
 from hybridmodel import exceptions
 from hybridmodel.exceptions import AuthenticationFailed, ConfigurationError
+from hybridmodel.flavor.evaluating import asks_for_classes, class_reader
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.routing import parse_use_azure
 
@@ -66,12 +67,16 @@ class PyfuncModel:
         """Answer as `HybridOnnxModel.predict` does; every error is an `MlflowException`.
 
         `params` may have ``use_azure``, ``mode``, ``timeout``, ``output`` and ``provenance``.
+        MLflow's evaluation of classifiers, which passes no params, gets the class of each row.
         """
         given = dict(params or {})
         data = self._as_handed_in(data)
         if _answering_locally.get():
             given |= {"use_azure": False, "mode": None}
         try:
+            is_plain = all(value is None for value in given.values())
+            if is_plain and asks_for_classes(sys._getframe(1)):
+                return self._classes(data)
             return self._model.predict(
                 data,
                 use_azure=given.get("use_azure"),
@@ -82,6 +87,12 @@ class PyfuncModel:
             )
         except Exception as error:
             raise as_mlflow_exception(error) from error
+
+    def _classes(self, data: Any) -> Any:
+        reader = class_reader(self._model)
+        if reader is None:
+            return self._model.predict(data)
+        return reader.read(self._model.infer(data, output=reader.output.name).outputs)
 
     def _as_handed_in(self, data: Any) -> Any:
         """Return the caller's own container, where MLflow converted it to check the signature.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridmodel.checks import needed_for
 from hybridmodel.exceptions import MissingDependency
+from hybridmodel.flavor import mlflow_page
 from hybridmodel.flavor.pyfunc import answering_locally
 from hybridmodel.flavor.saving import save_model
 from hybridmodel.model import HybridOnnxModel
@@ -32,6 +34,7 @@ def log_model(
     name: str | None = None,
     *,
     registered_model_name: str | None = None,
+    log_report: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> ModelInfo:
     """Log a model, to the active run if there is one, and register it if asked.
@@ -44,6 +47,10 @@ def log_model(
         Name of the logged model.
     registered_model_name : str, optional
         Registers a version under this name.
+    log_report : str or path, optional
+        A page about both routes, which becomes the artifact ``report.html`` of the run, or without
+        a run of the logged model: what `hybridmodel.report.report_of` returned, or the path of a
+        file.
     **options
         What `save_model` takes, and what ``mlflow.models.Model.log`` does: ``params``, ``tags``,
         ``model_type``, ``step``, ``model_id``, ``run_id``, ``await_registration_for``.
@@ -56,7 +63,7 @@ def log_model(
     Raises
     ------
     ConfigurationError, InputMismatch
-        As `save_model`.
+        As `save_model`, and if there is no such report.
     mlflow.exceptions.MlflowException
         If the tracking server or registry cannot be reached, or refuses.
 
@@ -64,6 +71,9 @@ def log_model(
     -----
     The calibration of a cascade is logged as well, where there is a run: as metrics
     ``calibration_*``, ``calibration.json`` and ``calibration.png``.
+
+    Params and tags ``hybridmodel.*`` say mode, promise, sha256 and endpoint; docs/mlflow.md lists
+    them. Logged model, registered model and version get a description where they have none.
 
     A server without MLflow 3's logged models, such as Azure Machine Learning, gets the model as
     artifacts of a run, a new one if none is active. Its ``tags`` are those of the registered
@@ -73,6 +83,8 @@ def log_model(
         from mlflow.exceptions import MlflowException
         from mlflow.models import Model
 
+    page = None if log_report is None else mlflow_page.page_of(log_report)
+    options = mlflow_page.with_facts(model, options)
     try:
         with answering_locally():  # MLflow runs the example on the model that it has just saved.
             info = Model.log(
@@ -90,6 +102,9 @@ def log_model(
     calibration = getattr(model.routing, "calibration", None)
     if calibration is not None and info.run_id is not None:
         log_calibration(calibration, info.run_id, getattr(info, "model_id", None))
+    mlflow_page.fill(model, info, registered_model_name, options)
+    if page is not None:
+        mlflow_page.log_report(page, info)
     return info
 
 

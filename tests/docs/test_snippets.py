@@ -38,6 +38,7 @@ ELSEWHERE = {
 
 LEFT_OUT = {
     "TensorrtExecutionProvider": "wants a GPU",
+    "mlflow.models.evaluate(": "tests/report/test_mlflow_evaluation.py runs it",
     "spark_udf": "tests/flavor/test_spark.py runs it",
     "https://name.region": "tests/test_endpoint_fields.py makes it",
     "DefaultAzureCredential()": "wants an account of Azure",

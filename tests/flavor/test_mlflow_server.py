@@ -112,7 +112,7 @@ def test_options_reach_the_logged_model(tracking: Process, request: Any) -> None
         metadata={"answer": 42},
     )
     logged = mlflow.get_logged_model(info.model_id)
-    assert (logged.params, logged.model_type) == ({"seed": "0"}, "classifier")
+    assert (logged.params["seed"], logged.model_type) == ("0", "classifier")
     assert logged.tags["team"] == "vision"
     assert logged.source_run_id == run.info.run_id
     assert mlflow.get_run(run.info.run_id).outputs.model_outputs[0].step == 3
@@ -214,7 +214,7 @@ def test_a_server_without_logged_models(
     assert (info.run_id, info.artifact_path) == (run.info.run_id, "digits")
     assert (int(info.registered_model_version), info.metadata) == (1, {"answer": 42})
     client = mlflow.MlflowClient()
-    assert client.get_model_version(name, "1").tags == {"team": "vision"}
+    assert client.get_model_version(name, "1").tags["team"] == "vision"
     client.set_registered_model_alias(name, "champion", "1")
     for uri in (info.model_uri, f"models:/{name}/1", f"models:/{name}@champion"):
         assert_loads(uri, frame)

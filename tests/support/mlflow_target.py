@@ -22,14 +22,17 @@ ENDPOINT = "digits-ep"
 def write_package(folder: Path) -> Path:
     """Write what pip leaves of a package with this project's entry points; return the folder."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    group = "mlflow.deployments"
-    lines = [f"{name} = {module}\n" for name, module in project["entry-points"][group].items()]
+    lines = [
+        line
+        for group, entries in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {module}" for name, module in entries.items()))
+    ]
     written = folder / "only_the_plugin-1.0.dist-info"
     written.mkdir()
     (written / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: only-the-plugin\nVersion: 1.0\n"
     )
-    (written / "entry_points.txt").write_text(f"[{group}]\n{''.join(lines)}")
+    (written / "entry_points.txt").write_text("\n".join(lines) + "\n")
     return folder
 
 
