@@ -56,7 +56,7 @@ class Place(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether it is a port of this machine; a socket, which is a file, is not."""
-        return is_loopback(self.host)
+        return self.scheme != UNIX and is_loopback(self.host)
 
     @property
     def is_plain(self) -> bool:

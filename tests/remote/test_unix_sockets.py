@@ -156,6 +156,16 @@ def test_a_stored_socket_gets_no_data_without_a_grant(
 
 
 @pytest.mark.usefixtures("another_process")
+@pytest.mark.parametrize("path", ["/tmp/x.localhost", "/run/a.b/c.localhost"])
+def test_no_name_of_a_socket_makes_it_this_machines(path: str, tmp_path: Path, wire: Wire) -> None:
+    """A path that ends as a host of this machine may is a path like any other."""
+    assert not read_address(f"unix:{path}").place.is_loopback
+    with pytest.raises(ConfigurationError, match=f"unix:{path}"):
+        ask(load_model(str(stored(tmp_path, {**STORED, "uri": f"unix:{path}"}))))
+    assert wire.sent == []
+
+
+@pytest.mark.usefixtures("another_process")
 def test_a_key_goes_to_a_stored_socket_only_where_both_are_granted(
     tmp_path: Path, wire: Wire
 ) -> None:
