@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -16,6 +16,9 @@ from hybridmodel.sklearn.answers import Answers, known, learned
 from hybridmodel.sklearn.columns import head, read_columns, read_labels, read_numbers
 from hybridmodel.sklearn.frozen import Frozen
 from hybridmodel.sklearn.outputs import column, number_output
+
+if TYPE_CHECKING:
+    from hybridmodel.call_types import Column, Data, Mode, UseAzure
 
 
 def _has_probabilities(estimator: HybridClassifier) -> bool:
@@ -76,12 +79,12 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         self,
         model: HybridOnnxModel,
         *,
-        use_azure: Any = None,
-        mode: Any = None,
+        use_azure: UseAzure | None = None,
+        mode: Mode | None = None,
         timeout: float | None = None,
         label_output: str | None = None,
         proba_output: str | None = None,
-        classes: Any = None,
+        classes: Column | None = None,
     ) -> None:
         self.model = model
         self.use_azure = use_azure
@@ -91,7 +94,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         self.proba_output = proba_output
         self.classes = classes
 
-    def fit(self, X: Any, y: Any = None) -> HybridClassifier:
+    def fit(self, X: Data, y: Column | None = None) -> HybridClassifier:
         """Check rows and classes against the model; nothing is trained, and nothing sent.
 
         Parameters
@@ -122,7 +125,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
             self.classes_ = self._answers.classes.names
         return self
 
-    def predict(self, X: Any, *, use_azure: Any = None) -> Array:
+    def predict(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
         """Return the class of each row.
 
         Parameters
@@ -152,7 +155,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         return np.asarray(self.classes_[best])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any, *, use_azure: Any = None) -> Array:
+    def predict_proba(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
         """Return the probability of each class; parameters and errors are those of `predict`.
 
         Returns
@@ -163,7 +166,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         return self._scores(X, self._found(), use_azure)
 
     @available_if(_has_decisions)  # type: ignore[untyped-decorator]
-    def decision_function(self, X: Any, *, use_azure: Any = None) -> Array:
+    def decision_function(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
         """Return the decision value of each class; parameters and errors are those of `predict`.
 
         Only for a model whose `proba_output` holds no probabilities, which `fit` sees.
@@ -176,7 +179,14 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         scores = self._scores(X, self._found(), use_azure)
         return scores[:, 1] if scores.shape[1] == 2 else scores
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, use_azure: Any = None) -> float:
+    def score(
+        self,
+        X: Data,
+        y: Column,
+        sample_weight: Column | None = None,
+        *,
+        use_azure: UseAzure | None = None,
+    ) -> float:
         """Return the share of rows whose class is that of `y`.
 
         Parameters
@@ -261,8 +271,8 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         self,
         model: HybridOnnxModel,
         *,
-        use_azure: Any = None,
-        mode: Any = None,
+        use_azure: UseAzure | None = None,
+        mode: Mode | None = None,
         timeout: float | None = None,
         output: str | None = None,
     ) -> None:
@@ -272,7 +282,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         self.timeout = timeout
         self.output = output
 
-    def fit(self, X: Any, y: Any = None) -> HybridRegressor:
+    def fit(self, X: Data, y: Column | None = None) -> HybridRegressor:
         """Check rows against the model; nothing is trained, and nothing sent.
 
         Parameters
@@ -301,7 +311,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         self._output = number_output(self.model, self.output).name
         return self
 
-    def predict(self, X: Any, *, use_azure: Any = None) -> Array:
+    def predict(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
         """Return the number, or numbers, of each row.
 
         Parameters and errors are those of `HybridClassifier.predict`.
@@ -315,7 +325,14 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         values = self._ask(X, name, use_azure)
         return values[:, 0] if values.shape[1:] == (1,) else values
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, use_azure: Any = None) -> float:
+    def score(
+        self,
+        X: Data,
+        y: Column,
+        sample_weight: Column | None = None,
+        *,
+        use_azure: UseAzure | None = None,
+    ) -> float:
         """Return the coefficient of determination R²; parameters as in `HybridClassifier.score`."""
         answers = self.predict(X, use_azure=use_azure)
         return float(r2_score(y, answers, sample_weight=sample_weight))

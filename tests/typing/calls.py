@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from hybridmodel import Answer, HybridOnnxModel
+from hybridmodel import Answer, Calibration, HybridOnnxModel, calibrate, load_model
 from hybridmodel.call_types import ArrowStream
 from hybridmodel.routing import Cascade
+from hybridmodel.sklearn import HybridClassifier
 
 Array = np.ndarray[Any, Any]
 
@@ -61,6 +62,16 @@ async def waited_for(model: HybridOnnxModel, frame: pd.DataFrame, rows: Array) -
     assert_type(await model.ainfer(frame, use_azure=False), Answer)
 
 
+def of_others(model: HybridOnnxModel, frame: pd.DataFrame, labels: pd.Series[int]) -> None:
+    """Give what is known of a calibration, a loaded model and an estimator."""
+    found = calibrate(model, frame, labels, epsilon=0.02)
+    assert_type(found, Calibration)
+    assert_type(load_model("models:/digits@champion", credential=lambda: "key"), HybridOnnxModel)
+    classifier = HybridClassifier(model, mode=Cascade(calibration=found)).fit(frame, labels)
+    assert_type(classifier.predict(frame), Array)
+    assert_type(classifier.score(frame, labels, use_azure=True), float)
+
+
 def refused(model: HybridOnnxModel, frame: pd.DataFrame) -> None:
     """Find before it runs what would fail."""
     model.predict(frame, use_azure=1.5)  # type: ignore[call-overload]
@@ -68,6 +79,7 @@ def refused(model: HybridOnnxModel, frame: pd.DataFrame) -> None:
     model.predict(frame, timeout="2 s")  # type: ignore[call-overload]
     model.predict(frame, endpoint="there")  # type: ignore[call-overload]
     model.infer(frame, output=["label"])  # type: ignore[arg-type]
+    calibrate(model, frame, epsilon="2 %")  # type: ignore[arg-type]
     text: str = model.predict(frame)  # type: ignore[assignment]
     HybridOnnxModel(3)  # type: ignore[arg-type]
     HybridOnnxModel(text, credential="key")  # type: ignore[arg-type]
