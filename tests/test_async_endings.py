@@ -92,6 +92,25 @@ def test_each_leaves_a_shared_request_at_its_own_time(server: CountingServer) ->
             np.testing.assert_array_equal(answer, WANTED)
 
 
+def test_who_sends_for_others_is_cancelled_alone(server: CountingServer) -> None:
+    """A shutdown may cancel every task but a few: those whose rows it carried ask by themselves."""
+    server.hold_s = 0.2
+
+    async def calls(model: HybridOnnxModel) -> list[Any]:
+        own = [asyncio.ensure_future(model.apredict(ROW, use_azure=True)) for _ in range(8)]
+        while len(server.rows) < 2:
+            await asyncio.sleep(0.005)
+        (sender,) = asyncio.all_tasks() - {*own, asyncio.current_task()}
+        sender.cancel()
+        found = await asyncio.gather(*own, return_exceptions=True)
+        assert sender.cancelled()
+        return found
+
+    with model_of(server, coalesce_rows=5) as model:
+        for item in asyncio.run(calls(model)):
+            np.testing.assert_array_equal(item, WANTED)
+
+
 def test_a_refusal_is_sorted_out_on_the_loop(
     server: CountingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,10 @@ class Gatherer:
         except Exception:  # noqa: BLE001 - nobody may wait for nothing
             _log.exception("a request for several calls could not be made; each asks by itself")
             self._lanes.let_go(lane)
+        except BaseException:
+            # The sender is ended, not the request of those who wait: a loop ends its tasks so.
+            self._lanes.let_go(lane)
+            raise
         finally:
             for member in turn.members:
                 member.ticket.set_result(0)

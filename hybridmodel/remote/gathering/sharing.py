@@ -34,7 +34,10 @@ class Sharing:
         return self._state.breaker.is_open or not self._state.budget.spare
 
     def send(self, turn: Turn) -> bool:
-        """Send the request of a turn, tell each member, and return whether it was answered."""
+        """Send the request of a turn, tell each member, and return whether it was answered.
+
+        Raises what is no error of the request, such as a cancellation; nobody is told of that.
+        """
         members = turn.members
         if len(members) == 1:
             return _send_alone(members[0])
@@ -46,7 +49,7 @@ class Sharing:
         try:
             with requesting(members, call):
                 answer = members[0].ask(call)
-        except BaseException as error:  # noqa: BLE001 - raised by those who wait
+        except Exception as error:  # noqa: BLE001 - raised by those who wait
             self._failed(members, call, error)
             return False
         _hand_out(members, answer)
@@ -93,7 +96,7 @@ def _send_alone(member: Member) -> bool:
     run = contextvars.Context().run if member.context is None else member.context.run
     try:
         answer = run(member.ask, member.call)
-    except BaseException as error:  # noqa: BLE001 - raised by the one who waits
+    except Exception as error:  # noqa: BLE001 - raised by the one who waits
         member.ticket.set_error(error)
         return False
     member.ticket.set_result(answer)
