@@ -119,7 +119,10 @@ def settings_of(model: HybridOnnxModel, policy: Any, options: Mapping[str, Any])
     }
     if settings["route"] != LOCAL and model.endpoint is not None:
         settings["endpoint"] = " or ".join(item.model_url for item in model.endpoints)
-        settings["deployment"] = _text(model.endpoint.deployment)
+        settings["deployment"] = " or ".join(_text(item.deployment) for item in model.endpoints)
+        widths = {getattr(item, "dimensions", None) for item in model.endpoints} - {None}
+        if widths:
+            settings["dimensions"] = _text(sorted(widths))
     return settings | {name: _text(value) for name, value in options.items()}
 
 

@@ -119,9 +119,11 @@ def online(load: Load, machine: Machine, *, least: int = 1, most_busy: float = 0
     most_busy : float, default=0.7
         Share of the machines' speed that the busiest second may need.
     """
-    check_count("least", least, 1, 10_000)
-    capacity = machine.rows_per_s * check_rate("most_busy", most_busy, zero=False)
-    machines = max(least, math.ceil(load.rows_per_day / _DAY_S * load.peak / capacity))
+    capacity = _capacity(machine, least, most_busy)
+    needed = load.rows_per_day / _DAY_S * load.peak / capacity
+    if not needed < math.inf:
+        raise ConfigurationError("the load is too large, or the machine too slow, for a number")
+    machines = max(least, math.ceil(needed))
     return _cost("online", load, machines * _DAY_HOURS * machine.price_per_hour, machines)
 
 
@@ -188,13 +190,20 @@ def rows_to_break_even(
     With more rows than these machines take, the next one has to be filled first. None where they
     never do, because a busy machine costs more than the tokens that it saves.
     """
-    price = load.tokens_per_row * per_million_tokens / _MILLION
+    price = load.tokens_per_row / _MILLION
+    price *= check_tolerance("per_million_tokens", per_million_tokens)
+    capacity = _capacity(machine, least, most_busy) * _DAY_S / load.peak
     if not price:
         return None
     rows = _DAY_HOURS * machine.price_per_hour / price
-    capacity = machine.rows_per_s * most_busy * _DAY_S / load.peak
     # By a hair less, since `online` rounds up.
     return least * rows if rows <= capacity * (1 - 1e-9) else None
+
+
+def _capacity(machine: Machine, least: int, most_busy: float) -> float:
+    """Return the rows a second for which one of at least so many machines is meant."""
+    check_count("least", least, 1, 10_000)
+    return machine.rows_per_s * check_rate("most_busy", most_busy, zero=False)
 
 
 def _cost(kind: str, load: Load, per_day: float, machines: int = 0) -> Cost:

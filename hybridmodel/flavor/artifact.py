@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,24 @@ def _endpoints(
         # Nothing is stored, so all other values are the program's defaults.
         return (kind(**_DEFAULTS[kind] | changes),)
     said = [key for key in changes if key in given]
-    return tuple(
-        kind.from_dict(_DEFAULTS[kind] | dict(item) | changes, given=said, allow=allow)
-        for item in stored or ({},)
-    )
+    wanted = [_DEFAULTS[kind] | dict(item) | changes for item in stored or ({},)]
+    if len(wanted) == 1:
+        return (kind.from_dict(wanted[0], given=said, allow=allow),)
+    return tuple(_one_of_several(kind, wanted, place, said, allow) for place in range(len(wanted)))
+
+
+def _one_of_several(
+    kind: type[Endpoint],
+    wanted: Sequence[Mapping[str, Any]],
+    place: int,
+    said: Collection[str],
+    allow: tuple[Grant, ...],
+) -> Endpoint:
+    """Read one endpoint of a list; an error says which one it is."""
+    try:
+        return kind.from_dict(wanted[place], given=said, allow=allow)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"endpoint[{place}]: {error}") from error
 
 
 def _kind_with(config: Mapping[str, Any]) -> type[Endpoint]:

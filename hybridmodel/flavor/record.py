@@ -22,7 +22,7 @@ from hybridmodel.flavor.stored_settings import to_store
 from hybridmodel.local.onnx_file import OnnxFile
 from hybridmodel.local.stored_files import checked_name
 from hybridmodel.model import HybridOnnxModel
-from hybridmodel.remote.endpoints import Stored, check_list, kind_of, to_stored
+from hybridmodel.remote.endpoints import Stored, check_kinds, check_number, kind_of, to_stored
 from hybridmodel.routing import Policy
 from hybridmodel.routing.policies import policy_from_dict
 
@@ -121,7 +121,7 @@ class HybridRecord:
         """
         schema = records.required(stored, "schema_version", records.count)
         _check_schema(schema, stored)
-        endpoint = _endpoints if schema > 1 else records.mapping
+        endpoint = _endpoints if schema > 1 else _lone_triton
         readers = {**_HYBRID, "endpoint": records.nullable(endpoint)}
         return records.read_record(cls, stored, readers)
 
@@ -147,9 +147,16 @@ def _check_schema(found: int, stored: Mapping[str, Any]) -> None:
         )
 
 
+def _lone_triton(stored: Any) -> Mapping[str, Any]:
+    """Read the endpoint of schema 1, which is Triton's to every release, whatever else it says."""
+    return {name: value for name, value in records.mapping(stored).items() if name != "kind"}
+
+
 def _endpoints(stored: Any) -> tuple[Mapping[str, Any], ...]:
+    if isinstance(stored, list):
+        check_number(len(stored))  # First: to read a very long list takes seconds.
     listed = records.listed(_endpoint, "endpoints")(stored)
-    check_list([item["kind"] for item in listed])
+    check_kinds([item["kind"] for item in listed])
     return listed
 
 

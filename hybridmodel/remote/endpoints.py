@@ -27,32 +27,47 @@ def as_endpoints(given: Any) -> tuple[Endpoint, ...]:
     """Return the endpoints that a caller gave as one, as a list, or as None.
 
     Raises `ConfigurationError` for anything else, an empty list, one with an endpoint twice, and
-    one with several kinds.
+    one with several kinds or widths.
     """
     if given is None:
         return ()
-    listed: tuple[Any, ...] = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    is_list = isinstance(given, (list, tuple))
+    listed: tuple[Any, ...] = tuple(given) if is_list else (given,)
     for place, item in enumerate(listed):
         if not isinstance(item, tuple(KINDS.values())):
-            where = "endpoint" if listed == (given,) else f"endpoint[{place}]"
+            where = f"endpoint[{place}]" if is_list else "endpoint"
             known = " or ".join(kind.__name__ for kind in KINDS.values())
             raise ConfigurationError(f"{where} is a {known}, not a {type(item).__name__}")
         if item in listed[:place]:
             first = listed.index(item)
             raise ConfigurationError(f"endpoint[{place}] is the same as endpoint[{first}]")
-    check_list([item.kind for item in listed])
+    check_number(len(listed))
+    check_kinds([item.kind for item in listed])
+    _check_widths(listed)
     return listed
 
 
-def check_list(kinds: Sequence[str]) -> None:
-    """Raise `ConfigurationError` unless endpoints of these kinds may stand in one list."""
-    if not 1 <= len(kinds) <= MOST_ENDPOINTS:
+def check_number(count: int) -> None:
+    """Raise `ConfigurationError` unless a list may have so many endpoints."""
+    if not 1 <= count <= MOST_ENDPOINTS:
         raise ConfigurationError(
-            f"a list of endpoints has 1 to {MOST_ENDPOINTS} of them, this one has {len(kinds)}"
+            f"a list of endpoints has 1 to {MOST_ENDPOINTS} of them, this one has {count}"
         )
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raise `ConfigurationError` unless endpoints of these kinds may stand in one list."""
     if len(set(kinds)) > 1:
         found = ", ".join(sorted(set(kinds)))
         raise ConfigurationError(f"the endpoints of a list are of one kind, not {found}")
+
+
+def _check_widths(listed: Sequence[Endpoint]) -> None:
+    """Refuse a list whose embeddings would have another width, depending on who answers."""
+    widths = {item.dimensions for item in listed if isinstance(item, EmbeddingsEndpoint)} - {None}
+    if len(widths) > 1:
+        found = " and ".join(map(str, sorted(width for width in widths if width)))
+        raise ConfigurationError(f"the endpoints of a list have the same dimensions, not {found}")
 
 
 def to_stored(endpoints: tuple[Endpoint, ...]) -> Stored:

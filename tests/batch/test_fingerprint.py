@@ -12,17 +12,18 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 
-from hybridmodel import HybridOnnxModel, TritonEndpoint
+from hybridmodel import EmbeddingsEndpoint, HybridOnnxModel, TritonEndpoint
 from hybridmodel.batch import fingerprint
 from hybridmodel.batch.fingerprint import InputIdentity, changed_inputs, changes, look, settings_of
 from hybridmodel.batch.formats import InputFile
 from hybridmodel.batch.inputs import find
 from hybridmodel.exceptions import ConfigurationError, InputMismatch
 from hybridmodel.routing import AzureFirst, Cascade, Local
-from tests.support import models
+from tests.support import models, texts
 from tests.support.batches import COLUMNS, folder_of_files, table, write
 
 ENDPOINT = TritonEndpoint(uri="http://127.0.0.1:9", model_name="m")
+ELSEWHERE = TritonEndpoint(uri="http://127.0.0.1:8", model_name="m")
 
 
 class Counting(LocalFileSystem):
@@ -166,6 +167,10 @@ def model(data: bytes | None = None, endpoint: Any = ENDPOINT, **options: Any) -
             {"made": model(endpoint=ENDPOINT.with_overrides(deployment="blue"))},
             "deployment was 'null', now '\"blue\"'",
         ),
+        (
+            {"made": model(endpoint=[ENDPOINT, ELSEWHERE.with_overrides(deployment="blue")])},
+            "deployment was 'null', now 'null or \"blue\"'",
+        ),
         ({"policy": Local()}, "route was 'azure_first', now 'local'"),
         ({"policy": AzureFirst(patience=0.5)}, "settings of the route was"),
         ({"policy": Cascade(0.5, "margin")}, "route was 'azure_first', now 'cascade'"),
@@ -184,6 +189,19 @@ def test_what_changed_is_told(other: dict[str, Any], named: str) -> None:
     assert changes(old, old) == []
     assert named in "; ".join(changes(old, new))
     assert all(isinstance(text, str) and len(text) <= 2000 for text in new.values())
+
+
+def test_another_width_of_vectors_is_told() -> None:
+    """Half a job of vectors with 8 numbers does not go on with 16."""
+    old, new = (settings_of(text_model(dimensions), AzureFirst(), {}) for dimensions in (8, 16))
+    assert changes(old, new) == ["dimensions was '[8]', now '[16]'"]
+
+
+def text_model(dimensions: int) -> HybridOnnxModel:
+    """Make a model whose endpoint is asked for vectors of a width that the graph leaves open."""
+    endpoint = EmbeddingsEndpoint(uri="http://127.0.0.1:9/v1", model="m", dimensions=dimensions)
+    local = texts.text_model(fixed=False)
+    return HybridOnnxModel(local, endpoint=endpoint, session_options=texts.SESSION)
 
 
 def test_a_local_job_does_not_care_about_the_endpoint() -> None:

@@ -146,6 +146,12 @@ def test_below_the_break_even_tokens_are_cheaper_and_at_it_machines_are(
             assert (machines <= paid * (1 + 1e-9)) == is_cheaper
 
 
+def _break_even(**options: Any) -> float | None:
+    """Return the break-even of a load with tokens, with some options wrong."""
+    given = {"per_million_tokens": 1.0, **options}
+    return rows_to_break_even(Load(rows_per_day=1, tokens_per_row=1), MACHINE, **given)
+
+
 def test_without_tokens_there_is_nothing_to_break_even_with() -> None:
     """What costs nothing is never dearer."""
     assert rows_to_break_even(Load(rows_per_day=1), MACHINE, per_million_tokens=1.0) is None
@@ -166,6 +172,12 @@ def test_without_tokens_there_is_nothing_to_break_even_with() -> None:
         (lambda: batch(Load(rows_per_day=1), MACHINE, machines=0), "machines is a whole number"),
         (lambda: batch(Load(rows_per_day=1), MACHINE, besides_s=-1), "besides_s is a number from"),
         (lambda: serverless(Load(rows_per_day=1), per_million_tokens=-1), "per_million_tokens is"),
+        (lambda: online(Load(rows_per_day=1e308, peak=1e9), MACHINE), "the load is too large"),
+        (lambda: _break_even(per_million_tokens=-1), "per_million_tokens is a number from 0 up"),
+        (lambda: _break_even(per_million_tokens="1"), "per_million_tokens is a number from 0 up"),
+        (lambda: _break_even(per_million_tokens=math.nan), "per_million_tokens is a number from"),
+        (lambda: _break_even(least=-2), "least is a whole number from 1"),
+        (lambda: _break_even(most_busy=7), "most_busy is a number above"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(make: Any, said: str) -> None:

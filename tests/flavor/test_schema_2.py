@@ -119,9 +119,14 @@ def test_a_reader_of_schema_1_says_what_to_install(monkeypatch: pytest.MonkeyPat
         (("endpoint", 1), "north", r"endpoint\[1\]: expected an object, got 'north'"),
         (("endpoint", 1, "kind"), None, r"endpoint\[1\]\.kind: expected a text, got None"),
         (("endpoint", 1, "kind"), "x", r"endpoint\[1\]: an endpoint of the kind 'x' is not known"),
-        (("endpoint", 1, "uri"), "http://north", "keys and data would travel unencrypted"),
+        (
+            ("endpoint", 1, "uri"),
+            "http://north",
+            r"endpoint\[1\]: uri is http://.*keys and data would travel unencrypted",
+        ),
         (("endpoint", 1), golden()["endpoint"][0], r"endpoint\[1\] is the same as endpoint\[0\]"),
         (("endpoint",), [golden()["endpoint"][0]] * 17, "this one has 17"),
+        (("endpoint", 1, "model_name"), None, r"endpoint\[1\]: model_name is the model's name"),
         (("schema_version",), 1, "endpoint: expected an object, got a list"),
         (("schema_version",), 3, "schema_version 3"),
     ],
@@ -137,6 +142,26 @@ def test_what_is_wrong_in_a_list_is_found(
     (tmp_path / "model.onnx").write_bytes((GOLDEN / "model.onnx").read_bytes())
     with pytest.raises(ConfigurationError, match=message):
         read(tmp_path, look_only=True)
+
+
+def test_a_very_long_list_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen megabytes of endpoints cost no more than counting them."""
+    read_one: list[Any] = []
+    monkeypatch.setattr(record, "kind_of", read_one.append)
+    stored = golden() | {"endpoint": [{"kind": "triton"}] * 50_000}
+    with pytest.raises(ConfigurationError, match="this one has 50000"):
+        HybridRecord.from_dict(stored)
+    assert read_one == []
+
+
+@pytest.mark.parametrize("kind", ["embeddings", "x", 5])
+def test_a_lone_endpoint_of_schema_1_is_triton_to_all(kind: Any, tmp_path: Path) -> None:
+    """No release reads one file in two ways: to those before schema 2, a kind said nothing."""
+    lone = {**WEST.to_dict(), "kind": kind, "model": "another"}
+    stored = golden() | {"schema_version": 1, "endpoint": lone}
+    (tmp_path / "hybrid.json").write_text(json.dumps(stored))
+    (tmp_path / "model.onnx").write_bytes((GOLDEN / "model.onnx").read_bytes())
+    assert read(tmp_path, look_only=True).endpoints == (WEST,)
 
 
 def test_mlflow_loads_the_list(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,18 @@ def test_each_call_has_its_own_id_beside_that_of_the_request() -> None:
     assert [answer.attempts for answer in together] == [1, 1]
 
 
+def test_each_answer_says_which_endpoint_gave_it() -> None:
+    """Of several endpoints the caller wants to know that, however many calls went together."""
+    held = Held()
+    asking = client(held)
+    callers = Callers(asking)
+    callers.occupy(held)
+    callers.call(3, 4)
+    held.go()
+    found = callers.answers()
+    assert {answer.endpoint for answer in found} == {asking.endpoint.model_url}
+
+
 def test_a_lone_call_is_sent_by_its_own_thread() -> None:
     """Nobody else is woken, and nothing is waited for."""
     held = Held()

@@ -5,9 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hybridmodel import ConfigurationError, EndpointUnavailable, HybridOnnxModel, SpecMismatch
+from hybridmodel import (
+    ConfigurationError,
+    EmbeddingsEndpoint,
+    EndpointUnavailable,
+    HybridOnnxModel,
+    SpecMismatch,
+)
 from hybridmodel.remote.endpoints import MOST_ENDPOINTS, as_endpoints
 from hybridmodel.remote.regions import check_served, credentials_of
 from tests.support import models
@@ -78,6 +85,11 @@ def test_no_key_is_given_to_two_endpoints(given: Any, message: str) -> None:
         HybridOnnxModel(models.linear(), endpoint=[WEST, NORTH], credential=given)
 
 
+def vectors(host: str, dimensions: int | None) -> EmbeddingsEndpoint:
+    """Describe the embeddings endpoint of a host."""
+    return EmbeddingsEndpoint(uri=f"https://{host}.example/v1", model="m", dimensions=dimensions)
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
@@ -86,8 +98,10 @@ def test_no_key_is_given_to_two_endpoints(given: Any, message: str) -> None:
         ([WEST, NORTH, WEST], r"endpoint\[2\] is the same as endpoint\[0\]"),
         ("https://west.example", "endpoint is a TritonEndpoint .*, not a str"),
         ([place(f"at{n}") for n in range(MOST_ENDPOINTS + 1)], "this one has 17"),
+        ([np.ones(2)], r"endpoint\[0\] is a TritonEndpoint .*, not a ndarray"),
+        ([vectors("west", 8), vectors("north", 16)], "have the same dimensions, not 8 and 16"),
     ],
-    ids=["empty", "a text in it", "twice", "a text", "too many"],
+    ids=["empty", "a text in it", "twice", "a text", "too many", "an array in it", "two widths"],
 )
 def test_a_list_that_cannot_work_is_refused(listed: Any, message: str) -> None:
     """The error says which item it is, what came, and what was expected."""

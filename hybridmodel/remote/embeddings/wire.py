@@ -142,7 +142,7 @@ def decode_response(
 
     `alive` is called again and again, and raises once nobody waits any longer. Raises
     `ProtocolError` for what is no such answer: a text without a vector or with two, vectors of
-    several widths, values that are no numbers.
+    several widths, values that are no numbers, NaN and infinity.
     """
     head = decode_object(body, limit)
     items = _items(head, texts)
@@ -164,6 +164,7 @@ def decode_response(
                 f"{len(vector)} for text {at}"
             )
         values[at] = vector
+    _check_finite(values)
     return Vectors(values=values, width=width, model=model, usage=usage)
 
 
@@ -209,6 +210,13 @@ def _from_base64(value: str, text: int) -> Array:
     if not raw or len(raw) % _FLOAT_BYTES:
         raise ProtocolError(f"the vector of text {text} has {len(raw)} bytes, which is no float32")
     return np.frombuffer(raw, "<f4")
+
+
+def _check_finite(values: Array) -> None:
+    """Refuse what servers answer whose arithmetic overflowed: such a vector is like none."""
+    if not np.isfinite(values).all():
+        text = int(np.isfinite(values).all(axis=1).argmin())
+        raise ProtocolError(f"the vector of text {text} holds NaN or infinity")
 
 
 def _usage(said: Any) -> dict[str, int]:

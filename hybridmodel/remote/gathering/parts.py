@@ -36,6 +36,7 @@ class Part(NamedTuple):
             shared.attempts,
             model_version=shared.model_version,
             request_id=call.request_id,
+            endpoint=shared.endpoint,
             shared_request_id=shared.request_id,
             row_count=stop - self.start,
         )
