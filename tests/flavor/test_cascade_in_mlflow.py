@@ -140,14 +140,16 @@ def test_it_is_saved_with_the_model_and_warns_of_another_endpoint(
 def test_it_is_logged_with_the_model(
     model: HybridOnnxModel, server_of: str, request: pytest.FixtureRequest
 ) -> None:
-    """Its numbers are metrics of the run; record and picture lie among its artifacts."""
+    """Numbers are metrics of the run, the promise is a tag; record and picture are artifacts."""
     with tracked_at(request.getfixturevalue(server_of)), mlflow.start_run() as run_:
         log_model(model, name="graded")
         client = mlflow.MlflowClient()
         metrics = client.get_run(run_.info.run_id).data.metrics
+        tags = client.get_run(run_.info.run_id).data.tags
         names = {item.path for item in client.list_artifacts(run_.info.run_id)}
         text = mlflow.artifacts.load_text(f"runs:/{run_.info.run_id}/calibration.json")
     calibration = getattr(model.routing, "calibration")  # noqa: B009 - of a cascade
+    assert tags["hybridmodel.promise"].startswith("with 90% confidence at most 2.00% of all rows")
     assert metrics["calibration_escalation"] == pytest.approx(calibration.escalation)
     assert metrics["calibration_epsilon"] == 0.02
     assert {"calibration.json", "calibration.png"} <= names

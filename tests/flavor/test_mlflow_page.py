@@ -16,7 +16,7 @@ from hybridmodel import log_model as log
 from hybridmodel.flavor.described import description_of, facts_of
 from hybridmodel.report import report_of
 from hybridmodel.routing import Cascade
-from hybridmodel.serving import EmbeddedServer, serve
+from hybridmodel.serving import serve
 from tests.support import models
 from tests.support.mlflow_tools import KEY, Process
 from tests.support.report_pages import checked
@@ -233,10 +233,3 @@ def test_long_facts_are_cut() -> None:
     facts = facts_of(HybridOnnxModel(models.graded(), endpoint=endpoints))
     assert max(map(len, facts.values())) == 250
     assert facts["hybridmodel.endpoint_host"].endswith("…")
-
-
-def test_the_server_is_not_asked(endpoint_server: EmbeddedServer, tracking: Process) -> None:
-    """Facts and descriptions need no call of the endpoint."""
-    model = HybridOnnxModel(models.linear(), endpoint=endpoint_server.endpoint("linear"))
-    log(model, registered_model_name="unasked")
-    assert model.stats().get("remote.calls", 0) == 0
