@@ -44,7 +44,11 @@ _running_loop: Any = None
 
 def current_loop() -> AbstractEventLoop | None:
     """Return the event loop that the running code must not block, None where it may block."""
-    return None if _getcurrent is None else getattr(_getcurrent(), "loop", None)
+    if _getcurrent is None:
+        return None
+    running = _getcurrent()
+    # Greenlets of others may have a loop as well, which is not asyncio's.
+    return running.loop if type(running) is _guest_type else None
 
 
 async def run(function: Callable[[], T]) -> T:

@@ -96,8 +96,8 @@ class Ticket(Generic[T]):
 
     def _comes_within(self, timeout_s: float) -> bool:
         if not self._outcomes and self._awaited.acquire(timeout=max(0.0, timeout_s)):
-            # For another thread that waits.
-            self._awaited.release()
+            # For another thread that waits; whoever wakes twice may have done it meanwhile.
+            self.wake()
         return bool(self._outcomes)
 
     def _resolve(self, outcome: _Outcome, wakes: bool) -> bool:

@@ -441,3 +441,18 @@ def test_whatever_a_call_passes_through_waits_by_these_means() -> None:
         if BLOCKS.search(path.read_text(encoding="utf-8"))
     }
     assert found == OWN_THREADS | BELOW
+
+
+def test_a_greenlet_of_another_library_is_no_coroutine() -> None:
+    """That of gevent has a loop as well, which is not asyncio's: there, everything blocks."""
+    awaited(lambda: None)
+    greenlet = pytest.importorskip("greenlet")
+
+    class Theirs(greenlet.greenlet):  # type: ignore[misc,name-defined]
+        loop = object()
+
+    def ask() -> tuple[Any, int]:
+        loops.sleep(0.001)
+        return loops.current_loop(), loops.apart(lambda: threading.get_ident())
+
+    assert Theirs(ask).switch() == (None, threading.get_ident())

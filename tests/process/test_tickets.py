@@ -116,3 +116,25 @@ def test_who_is_never_woken_finds_out_by_itself():
     assert ticket.set_result(1, wakes=False)
     assert woken.wait(5)
     thread.join()
+
+
+def test_who_is_woken_twice_at_once_gets_the_outcome():
+    """A second waker may come between two steps of the one that the first has woken."""
+    ticket = Ticket()
+    taken = ticket._awaited
+
+    class WokenAgain:
+        """The lock of the ticket, which is released once more when it was taken."""
+
+        def acquire(self, timeout):
+            assert taken.acquire(timeout=timeout)
+            ticket.wake()
+            return True
+
+        def release(self):
+            taken.release()
+
+    ticket._awaited = WokenAgain()
+    threading.Timer(0.05, ticket.set_result, [1]).start()
+    assert ticket.wait(10)
+    assert ticket.result() == 1
