@@ -421,22 +421,6 @@ def test_a_segment_that_is_swept_while_it_is_made_is_not_used(
     assert left(prefix) == []
 
 
-def test_files_of_others_are_not_swept(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Links, folders, and what another user owns stay where they are."""
-    folder, link, theirs = (segments.FOLDER / f"{prefix}{name}" for name in "abc")
-    folder.mkdir()
-    link.symlink_to("/etc/passwd")
-    theirs.touch()
-    try:
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
-        assert list(segments.swept()) == []
-        assert left(prefix) == [folder, link, theirs]
-    finally:
-        folder.rmdir()
-        link.unlink()
-        theirs.unlink()
-
-
 EXITS = """
 import numpy as np, sys
 from hybridmodel.remote.client import EndpointClient

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,10 @@ from hybridmodel.exceptions import ConfigurationError
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - its place on Linux
 PREFIX = "hybridmodel-"
+
+_NAME_BYTES = 16
+_ENDS = re.compile(rf"[0-9a-f]{{{2 * _NAME_BYTES}}}")
+"""How names of segments end, and no file that a user names."""
 
 _LEFT_FOR_OTHERS = 2
 """So many times its size must be left where a segment is made: the server needs room as well."""
@@ -39,7 +44,7 @@ class Segment:
         if found.f_bavail * found.f_frsize < (1 + _LEFT_FOR_OTHERS) * size_bytes:
             raise OSError(f"{FOLDER} has no room for {size_bytes} bytes")
         self.size_bytes = size_bytes
-        self.name = f"{PREFIX}{os.urandom(16).hex()}"
+        self.name = f"{PREFIX}{os.urandom(_NAME_BYTES).hex()}"
         self._owner = os.getpid()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
@@ -75,15 +80,21 @@ def swept() -> Iterator[str]:
     """Remove the segments of this user that killed processes have left, and yield their names."""
     for path in FOLDER.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # Before it is opened, too, which may wait for the owner of a file of others.
+            if not _ENDS.fullmatch(path.name.removeprefix(PREFIX)) or not _is_own(path.lstat()):
+                continue
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(path, flags)
             try:
-                found = os.fstat(descriptor)
-                own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-                if own and _locked(descriptor):
+                if _is_own(os.fstat(descriptor)) and _locked(descriptor):
                     path.unlink()
                     yield path.name
             finally:
                 os.close(descriptor)
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _hold(descriptor: int) -> None:
