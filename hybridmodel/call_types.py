@@ -48,7 +48,7 @@ Column: TypeAlias = pd.Series[Any] | pl.Series | Array | ArrayLike | Sequence[An
 Arrow: TypeAlias = ArrowStream | ArrowArray
 Data: TypeAlias = Frame | PolarsFrame | Plain | Arrow
 
-UseAzure: TypeAlias = bool | int | str | np.bool_
+UseAzure: TypeAlias = bool | int | str | np.bool_ | None
 Chooser: TypeAlias = Callable[[dict[str, Array]], object]
 """Returns whether the endpoint answers, once or for each row; the inputs are arrays by name."""
 
@@ -82,6 +82,6 @@ Credential: TypeAlias = OneCredential | Sequence[OneCredential | None]
 class Asked(TypedDict, total=False):
     """What every call takes besides its data and what it returns."""
 
-    use_azure: UseAzure | None
+    use_azure: UseAzure
     mode: Mode | None
     timeout: float | None

@@ -86,7 +86,7 @@ class HybridOnnxModel(Calls):
         credential: Credential | None = None,
         feature_names: Sequence[str] | None = None,
         output: str | None = None,
-        use_azure: UseAzure | None = None,
+        use_azure: UseAzure = None,
         routing: Policy | str | None = None,
         providers: Sequence[Provider] | None = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,

@@ -79,7 +79,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         self,
         model: HybridOnnxModel,
         *,
-        use_azure: UseAzure | None = None,
+        use_azure: UseAzure = None,
         mode: Mode | None = None,
         timeout: float | None = None,
         label_output: str | None = None,
@@ -125,7 +125,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
             self.classes_ = self._answers.classes.names
         return self
 
-    def predict(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
+    def predict(self, X: Data, *, use_azure: UseAzure = None) -> Array:
         """Return the class of each row.
 
         Parameters
@@ -155,7 +155,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         return np.asarray(self.classes_[best])
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
+    def predict_proba(self, X: Data, *, use_azure: UseAzure = None) -> Array:
         """Return the probability of each class; parameters and errors are those of `predict`.
 
         Returns
@@ -166,7 +166,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         return self._scores(X, self._found(), use_azure)
 
     @available_if(_has_decisions)  # type: ignore[untyped-decorator]
-    def decision_function(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
+    def decision_function(self, X: Data, *, use_azure: UseAzure = None) -> Array:
         """Return the decision value of each class; parameters and errors are those of `predict`.
 
         Only for a model whose `proba_output` holds no probabilities, which `fit` sees.
@@ -180,12 +180,7 @@ class HybridClassifier(ClassifierMixin, Frozen):  # type: ignore[misc] # untyped
         return scores[:, 1] if scores.shape[1] == 2 else scores
 
     def score(
-        self,
-        X: Data,
-        y: Column,
-        sample_weight: Column | None = None,
-        *,
-        use_azure: UseAzure | None = None,
+        self, X: Data, y: Column, sample_weight: Column | None = None, *, use_azure: UseAzure = None
     ) -> float:
         """Return the share of rows whose class is that of `y`.
 
@@ -271,7 +266,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         self,
         model: HybridOnnxModel,
         *,
-        use_azure: UseAzure | None = None,
+        use_azure: UseAzure = None,
         mode: Mode | None = None,
         timeout: float | None = None,
         output: str | None = None,
@@ -311,7 +306,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         self._output = number_output(self.model, self.output).name
         return self
 
-    def predict(self, X: Data, *, use_azure: UseAzure | None = None) -> Array:
+    def predict(self, X: Data, *, use_azure: UseAzure = None) -> Array:
         """Return the number, or numbers, of each row.
 
         Parameters and errors are those of `HybridClassifier.predict`.
@@ -326,12 +321,7 @@ class HybridRegressor(RegressorMixin, Frozen):  # type: ignore[misc] # untyped
         return values[:, 0] if values.shape[1:] == (1,) else values
 
     def score(
-        self,
-        X: Data,
-        y: Column,
-        sample_weight: Column | None = None,
-        *,
-        use_azure: UseAzure | None = None,
+        self, X: Data, y: Column, sample_weight: Column | None = None, *, use_azure: UseAzure = None
     ) -> float:
         """Return the coefficient of determination R²; parameters as in `HybridClassifier.score`."""
         answers = self.predict(X, use_azure=use_azure)
