@@ -159,14 +159,19 @@ def _read(given: Any) -> list[Any] | None:
 def _stored(text: str) -> list[Any]:
     try:
         names = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not {type(name) for name in names} <= {str, int}:
+    if not isinstance(names, list) or not _are_classes(names):
         raise ConfigurationError(
-            f"the metadata {CLASSES!r} of the ONNX file is a JSON list of texts or whole numbers, "
-            f"not {shown(text)}"
+            f"the metadata {CLASSES!r} of the ONNX file is a JSON list of different texts, or of "
+            f"different whole numbers, not {shown(text)}"
         )
     return names
+
+
+def _are_classes(names: list[Any]) -> bool:
+    kinds = {type(name) for name in names}
+    return kinds in ({str}, {int}) and len(set(names)) == len(names)
 
 
 def _agreed(known: list[Any] | None, given: list[Any] | None) -> list[Any] | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from hybridmodel.data.binding import Binding, Bound
+from hybridmodel.data.names import check_same
 from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import InputMismatch
 from hybridmodel.model import HybridOnnxModel
@@ -57,6 +59,7 @@ def read_columns(estimator: Any, X: Any) -> Bound:
     if names is not None:
         estimator.feature_names_in_ = names  # scikit-learn deletes it where X has no names.
     if hasattr(X, "columns"):
+        _check_once(X)
         validate_data(estimator, X, skip_check_array=True)
     else:
         validate_data(estimator, X, dtype=None, ensure_all_finite=False, allow_nd=True)
@@ -72,6 +75,8 @@ def check_columns(estimator: Any, X: Any) -> None:
     """Raise scikit-learn's own errors and warnings for columns that are not those of `fit`."""
     if _is_familiar(estimator, X):
         return
+    if issparse(X):
+        raise InputMismatch("X is sparse, and a model takes dense data; pass X.toarray()")
     if isinstance(X, np.ndarray) and X.ndim == 1:
         raise InputMismatch(
             "X has one dimension, and an estimator takes rows and columns. Reshape your data: "
@@ -101,6 +106,13 @@ def read_numbers(X: Any, y: Any) -> Array:
     check_consistent_length(X, y)
     numbers = np.asarray(check_array(y, ensure_2d=False, input_name="y"))
     return column_or_1d(numbers, warn=True) if numbers.shape[1:] == (1,) else numbers
+
+
+def _check_once(X: Any) -> None:
+    """Raise for a name that two columns have, before scikit-learn raises another library's."""
+    if not getattr(X.columns, "is_unique", True):  # Only pandas has such frames.
+        columns = X.columns.tolist()
+        check_same("column", columns, list(dict.fromkeys(columns)))
 
 
 def _is_familiar(estimator: Any, X: Any) -> bool:

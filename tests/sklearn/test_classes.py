@@ -210,7 +210,20 @@ def test_given_classes_are_the_models(graph: bytes, classes: Any, message: str |
         classifier.fit(ROWS)
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '[1, "a", null]', "[true, false, 1]"])
+STORED = {
+    "cut": "[",
+    "object": "{}",
+    "null": '[1, "a", null]',
+    "truth values": "[true, false, 1]",
+    "none": "[]",
+    "twice": '["a", "a", "b"]',
+    "mixed": '[1, "a", 2]',
+    "deep": "[" * 100_000,
+    "long number": f"[0, 1, {'9' * 5000}]",
+}
+
+
+@pytest.mark.parametrize("text", STORED.values(), ids=STORED)
 def test_stored_classes_are_checked(text: str) -> None:
     """Metadata that is no list of texts or whole numbers is refused, since a file is data."""
     classifier = HybridClassifier(HybridOnnxModel(with_classes(probabilities(), text)))

@@ -159,6 +159,16 @@ def test_a_file_that_unpacks_to_too_much_is_refused(
     assert "and at most 1000 are read" in said
 
 
+def test_a_description_of_millions_of_objects_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small archive may hold a long list, of which each item would take memory."""
+    monkeypatch.setattr(skops_files, "MOST_DESCRIBED_BYTES", 1000)
+    said = run("logistic.skops", "rows.parquet", "-o", "small.onnx", status=2).stderr
+    assert "schema.json unpacks to " in said
+    assert "and at most 1000 are read" in said
+
+
 OTHER_WORDS = {
     "big alone": (["-o", "a.onnx", "--big", "lda.skops"], "--big and --big-output belong"),
     "one target": (

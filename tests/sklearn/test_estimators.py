@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import sklearn
+from scipy.sparse import csr_array
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -267,6 +268,9 @@ BAD_COLUMNS = [
     pytest.param(UNNAMED, X[:0], "0 sample", id="no rows"),
     pytest.param(UNNAMED, FRAME[:0], "at least one row", id="no rows in a frame"),
     pytest.param(UNNAMED, FRAME.assign(a="x"), "column 'a': expected float32, got str", id="texts"),
+    pytest.param(
+        NAMED, FRAME.set_axis(list("aab"), axis=1), "column names: repeated 'a'", id="a name twice"
+    ),
     pytest.param(UNNAMED, X.astype(complex), "Complex data not supported", id="complex"),
 ]
 
@@ -293,6 +297,8 @@ def test_later_columns_are_those_of_fit() -> None:
         classifier.predict(X[:, :2])
     with pytest.raises(InputMismatch, match="Reshape your data"):
         classifier.predict(X[0])
+    with pytest.raises(InputMismatch, match=r"X is sparse.*pass X.toarray\(\)"):
+        classifier.predict(csr_array(X))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classifier.fit(X, Y[:3])
 

@@ -232,7 +232,8 @@ OTHER_ROWS = {
     "too few": (X.to_numpy()[:, :2], "X has 2 columns, the estimator was fitted to 3"),
     "none": (X[:0], "rows to prove the conversion on"),
     "one row": (X.iloc[0], "rows to prove the conversion on"),
-    "words": (X.assign(age=object()), "column 'age': holds texts and object"),
+    "objects": (X.assign(age=object()), r"column 'age': holds Python objects \(object\)"),
+    "words": (X.assign(age=["a", 1.0] * 75), "column 'age': holds texts and float"),
     "gaps in texts": (
         X.assign(age=["a", None] * 75),
         "column 'age': holds texts and missing values",
@@ -258,6 +259,25 @@ def test_arguments_are_checked() -> None:
         from_sklearn(SMALL, X, outputs=["scores"])
     with pytest.raises(ConfigurationError, match="differing"):
         from_sklearn(SMALL, X, differing=2)
+    for outputs in ("label", []):
+        with pytest.raises(ConfigurationError, match=r"names such as \['label'\]"):
+            from_sklearn(SMALL, X, outputs=outputs)
+    with pytest.raises(ConfigurationError, match="takes fitted estimators, not None"):
+        from_sklearn(None, X)
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    """They are named, also where the estimator was fitted to an array."""
+    unnamed = LogisticRegression().fit(X.to_numpy(), Y)
+    with pytest.raises(InputMismatch, match="X: column names: repeated 'a'"):
+        from_sklearn(unnamed, X.set_axis(list("aab"), axis=1))
+
+
+def test_columns_in_another_order_on_both_sides_are_refused() -> None:
+    """The endpoint would take one column for another; both orders are told."""
+    turned = LogisticRegression().fit(X[["age", "height", "width"]], Y)
+    with pytest.raises(InputMismatch, match="in another order: 'age', 'height', 'width'; fit both"):
+        from_sklearn(SMALL, X, turned)
 
 
 def test_a_column_with_the_name_of_an_output_is_refused() -> None:

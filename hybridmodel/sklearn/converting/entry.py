@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hybridmodel.checks import check_rate, check_tolerance, needed_for, shown
+from hybridmodel.data.names import listed
 from hybridmodel.exceptions import ConfigurationError, InputMismatch, SpecMismatch
 from hybridmodel.model import HybridOnnxModel
 from hybridmodel.sklearn.converting import layout as layouts
@@ -157,11 +160,13 @@ def from_sklearn(
     """
     with needed_for("from_sklearn", EXTRA):
         import skl2onnx  # noqa: F401
-    estimators = [_checked(item) for item in (small, big) if item is not None]
+    estimators = [_checked(item) for item in ([small] if big is None else [small, big])]
+    _check_outputs(outputs)
     bounds = check_rate("differing", differing), check_tolerance("difference", difference)
     rows = layouts.checked_rows(small, X)
     if big is not None:
         layouts.checked_rows(big, rows)
+        _check_order(*estimators)
     layout = layouts.layout_of(estimators, rows, dtype)
     made = [
         _Proof(item, with_made(item, rows), outputs, *bounds).convert(layout, dtype)
@@ -251,11 +256,29 @@ def _checked(estimator: Any) -> Any:
     return estimator
 
 
+def _check_outputs(outputs: Any) -> None:
+    """Raise unless outputs are names of at least one, or left out."""
+    if outputs is not None and (isinstance(outputs, str) or not list(outputs)):
+        raise ConfigurationError(
+            f"outputs is a list of names such as ['label'], or None for all, not {shown(outputs)}"
+        )
+
+
+def _check_order(small: Any, big: Any) -> None:
+    """Raise where the endpoint would read the columns of the local model as others."""
+    here, there = (getattr(item, "feature_names_in_", None) for item in (small, big))
+    if here is not None and there is not None and list(here) != list(there):
+        raise InputMismatch(
+            f"small was fitted to the columns {listed(here.tolist())}, and big to the same in "
+            f"another order: {listed(there.tolist())}; fit both to the same order"
+        )
+
+
 def _check_alike(model: HybridOnnxModel, big: Conversion, estimators: list[Any]) -> None:
     """Raise unless the endpoint's model has the same inputs, outputs and classes."""
     other = HybridOnnxModel(big.onnx, feature_names=model.feature_names)
     found = list(model.spec.differences(other.spec))
-    classes = [list(getattr(item, "classes_", ())) for item in estimators]
+    classes = [np.asarray(getattr(item, "classes_", ())).tolist() for item in estimators]
     if classes[0] != classes[1]:
         found.append(f"small has the classes {classes[0]}, big has {classes[1]}")
     if found:

@@ -100,7 +100,10 @@ def checked_rows(estimator: Any, rows: Any) -> Any:
         raise InputMismatch(f"X has {width} columns, the estimator was fitted to {expected}")
     if names is not None:
         return pd.DataFrame(rows, columns=list(names))
-    return rows if _has_names(rows) else np.asarray(rows)
+    if isinstance(rows, np.ndarray) or not _has_names(rows):
+        return np.asarray(rows)
+    check_same("X: column", rows.columns.tolist(), list(dict.fromkeys(rows.columns)))
+    return rows
 
 
 def layout_of(estimators: Sequence[Any], rows: Any, dtype: str) -> Layout:
@@ -194,10 +197,12 @@ def _kind_of(values: Any, where: str, number: str) -> str:
     if getattr(dtype, "kind", "") in "fiub":
         return number
     if dtype.name in ("object", "str", "string") or dtype.kind == "U":
-        others = _others(np.asarray(values, dtype=object).ravel())
+        found = np.asarray(values, dtype=object).ravel()
+        others = _others(found)
         if not others:
             return TEXT
-        raise InputMismatch(f"{where}: {_what_instead(others)}")
+        has_texts = any(isinstance(value, str) for value in found)
+        raise InputMismatch(f"{where}: {_what_instead(others, has_texts=has_texts)}")
     advice = f"; pass X.astype({{{values.name!r}: 'str'}})" if dtype.name == "category" else ""
     raise InputMismatch(
         f"{where}: is of dtype {dtype}, and a converted model takes numbers and texts{advice}"
@@ -213,7 +218,12 @@ def _named(value: Any) -> str:
     return "missing values" if is_missing else type(value).__name__
 
 
-def _what_instead(others: set[str]) -> str:
+def _what_instead(others: set[str], *, has_texts: bool) -> str:
+    if not has_texts:
+        return (
+            f"holds Python objects ({', '.join(sorted(others))}); a converted model takes numbers "
+            "and texts: pass X.astype(float) if they are numbers"
+        )
     return (
         f"holds texts and {', '.join(sorted(others))}; a converted model takes numbers, and texts "
         "without missing values: put a text of its own in their place before the estimator is "

@@ -15,6 +15,10 @@ from hybridmodel.sklearn.converting.boosters import EXTRA
 MOST_BYTES = 1 << 31
 """A file that unpacks to more is refused."""
 
+MOST_DESCRIBED_BYTES = 1 << 25
+"""So long may the description in a file be: Python's objects take twenty times as much memory."""
+
+_DESCRIPTION = "schema.json"
 _LONGEST = 300
 _COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # As joblib may write one.
 
@@ -69,12 +73,19 @@ def _check_size(path: Path) -> None:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
+            items = archive.infolist()
     except zipfile.BadZipFile as error:
         raise _unreadable(path, error) from error
-    if size > MOST_BYTES:
+    described = [item for item in items if item.filename == _DESCRIPTION]
+    _check_bytes(path, "", items, MOST_BYTES)
+    _check_bytes(path, f"{_DESCRIPTION} ", described, MOST_DESCRIBED_BYTES)
+
+
+def _check_bytes(path: Path, what: str, items: Collection[zipfile.ZipInfo], most: int) -> None:
+    size = sum(item.file_size for item in items)
+    if size > most:
         raise ConfigurationError(
-            f"{path}: unpacks to {size} bytes, and at most {MOST_BYTES} are read; convert it in "
+            f"{path}: {what}unpacks to {size} bytes, and at most {most} are read; convert it in "
             "Python with hybridmodel.sklearn.from_sklearn"
         )
 
