@@ -11,6 +11,7 @@ from typing import Any
 
 from hybridmodel.checks import check_seconds, shown
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.process import loops
 from hybridmodel.process.counters import Counters
 from hybridmodel.remote.attempts import EndpointState, Retrier, RetryPolicy, state_of
 from hybridmodel.remote.batch_endpoint.addresses import checked_address, is_file
@@ -61,7 +62,7 @@ class BatchClient:
         *,
         make_transport: Callable[[Any], Transport] = PooledTransport,
         policy: RetryPolicy | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = loops.sleep,
         clock: Clock = time.monotonic,
         random: Callable[[], float] = random.random,
         state: EndpointState | None = None,
