@@ -189,3 +189,36 @@ def test_calls_that_are_alone_one_after_the_other_leave_nothing() -> None:
     assert room.lanes._lanes == {}
     assert room.lanes._lone is None
     assert room.lanes.counts["requests"] == 40
+
+
+def test_a_turn_that_was_lost_slows_nobody_for_ever() -> None:
+    """An interrupt kept it from ending: long after its time, calls are alone again."""
+    room = Room()
+    lost, _, _ = room.enter()
+    room.time_s += 30.5
+    lane, member, turn = room.enter()
+    assert lane is lost
+    assert isinstance(member, Member)
+    assert turn is not None
+    assert list(room.lanes.take(lane, turn, *MOST)) == [member]
+    assert room.lanes.end(lane, turn, answered=True) is None
+    room.time_s += 1.0
+    lane, member, turn = room.enter()
+    assert turn is not None
+    room.lanes.take(lane, turn, *MOST)
+    room.lanes.end(lane, turn, answered=True)
+    assert room.lanes.alone(room.call()) is not None
+
+
+def test_a_lane_whose_loop_has_ended_goes_with_its_keys() -> None:
+    """A loop may be closed with all that waits on it; the next who comes finds that."""
+    room = Room()
+    call = room.call()
+    kind = kind_finder(SPEC, 256)(call, "a loop that was closed")
+    assert kind is not None
+    for _ in range(3):
+        room.lanes.enter(kind, call, never)
+    room.time_s += 31.5
+    lane, own, _ = room.enter()
+    assert isinstance(own, Turn)
+    assert list(room.lanes._lanes.values()) == [lane]

@@ -91,6 +91,16 @@ class Lane:
         self.waiting: deque[Member] = deque()
         self.running: set[Turn] = set()
 
+    def drop_lost(self) -> None:
+        """Forget the turns that ought to have ended long ago."""
+        lost = [turn for turn in self.running if turn.deadline.over_s() > _OVERDUE_S]
+        self.running.difference_update(lost)
+
+    def is_lost(self) -> bool:
+        """Tell whether nobody is there who still has time, as where a loop was closed."""
+        waiting = [member.call.deadline.over_s() for member in self.waiting]
+        return not self.running and all(over_s > _OVERDUE_S for over_s in waiting)
+
     def take(self, most: int, most_bytes: float) -> list[Member]:
         """Return the next members who still wait: as many as these limits allow, but at least one.
 
@@ -188,6 +198,7 @@ class Lanes:
                 self._settle(self._lone)
             lane = self._lanes.get(kind)
             if lane is None:
+                self._drop_lost()
                 lane = self._lanes[kind] = Lane(kind)
             else:
                 running, most = len(lane.running), self._pace.at_a_time(self._most())
@@ -206,8 +217,7 @@ class Lanes:
         Somebody has to send for it, as for what the others here return.
         """
         with self._lock:
-            overdue = [turn for turn in lane.running if turn.deadline.over_s() > _OVERDUE_S]
-            lane.running.difference_update(overdue)
+            lane.drop_lost()
             return self._due(lane, 1)
 
     def end(self, lane: Lane, turn: Turn, *, answered: bool) -> Turn | None:
@@ -261,6 +271,13 @@ class Lanes:
         with self._lock:
             self._pace.note(self._clock() - turn.since, len(lane.running))
 
+    def _drop_lost(self) -> None:
+        """Forget lanes in which nobody is who still has time."""
+        for lane in [*self._lanes.values()]:
+            lane.drop_lost()
+            if lane.is_lost():
+                del self._lanes[lane.kind]
+
     def _due(self, lane: Lane, least: int) -> Turn | None:
         """Begin a turn for those who wait, if they are enough and it is free."""
         free = len(lane.running) < self._pace.at_a_time(self._most())
@@ -279,6 +296,7 @@ class Lanes:
         return max(1, min([len(turn.members) for turn in lane.running]))
 
     def _begin(self, lane: Lane, deadline: Deadline) -> Turn:
+        lane.drop_lost()
         turn = Turn(deadline, self._clock())
         lane.running.add(turn)
         return turn
