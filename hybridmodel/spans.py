@@ -7,10 +7,12 @@ Attributes have the names of the semantic conventions where these define one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybridmodel.exceptions import EndpointError
+from hybridmodel.process.tracing import harmless, opened
 from hybridmodel.remote.address import UNIX, Place, read_address
 from hybridmodel.switch import LOCAL
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from hybridmodel.data.answer import Answer
     from hybridmodel.remote.endpoint_base import Endpoint
     from hybridmodel.routing.routes import Request
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -37,14 +41,22 @@ def predicting(
         "hybridmodel.rows": 1 if request.bound.rows is None else request.bound.rows,
         **_server(server),
     }
-    with tracer.start_as_current_span(
-        "hybridmodel.predict", kind=kind, attributes=attributes
-    ) as span:
+
+    def start() -> AbstractContextManager[Span]:
+        return tracer.start_as_current_span("hybridmodel.predict", kind=kind, attributes=attributes)
+
+    with opened(start) as span:
         try:
-            yield lambda answer: _record_answer(span, answer)
+            yield partial(_record, _record_answer, span)
         except Exception as error:
-            _record_error(span, error)
+            _record(_record_error, span, error)
             raise
+
+
+def _record(write: Callable[[Span, T], None], span: Span | None, found: T) -> None:
+    if span is not None:
+        with harmless():
+            write(span, found)
 
 
 def _server(endpoint: Endpoint | None) -> dict[str, Any]:

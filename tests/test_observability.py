@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,42 @@ def test_a_local_call_is_a_span_inside_the_process(spans: InMemorySpanExporter) 
         "hybridmodel.route": "local",
         "hybridmodel.rows": 3,
     }
+
+
+class _Broken:
+    """A part of a tracer of which only what is given works."""
+
+    def __init__(self, **working: Any) -> None:
+        vars(self).update(working)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@contextmanager
+def _broken_span() -> Iterator[_Broken]:
+    yield _Broken()
+    raise RuntimeError("the end of a span")
+
+
+BROKEN = {
+    "no tracer": _Broken(),
+    "no span": _Broken(get_tracer=lambda _: _Broken()),
+    "no attribute": _Broken(
+        get_tracer=lambda _: _Broken(start_as_current_span=lambda *_, **__: _broken_span())
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_tracer_that_raises_costs_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the application's tracer raises changes neither an answer nor an error."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", BROKEN[name])
+    with FaultyEndpoint(GOOD, error(400, "no")) as faulty, linear(faulty) as model:
+        assert model.predict(X).shape == (3, 2)
+        assert model.predict(X, use_azure=True).shape == (3, 2)
+        with pytest.raises(EndpointRefused):
+            model.predict(X, use_azure=True)
 
 
 def test_without_a_provider_there_is_no_span_and_no_header() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from hybridmodel.process.tracing import active_tracer
+from hybridmodel.process.tracing import active_tracer, harmless, opened
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from hybridmodel.remote.exchange import Call
     from hybridmodel.remote.gathering.lanes import Member
 
@@ -28,13 +30,18 @@ def requesting(members: Sequence[Member], call: Call) -> Iterator[None]:
         "hybridmodel.rows": call.rows or 0,
         "hybridmodel.request_id": call.request_id or "",
     }
-    with tracer.start_as_current_span(
-        "hybridmodel.request",
-        kind=SpanKind.CLIENT,
-        links=[Link(span.get_span_context()) for span in callers],
-        attributes=attributes,
-    ) as request:
-        for span in callers:
-            if span.is_recording():
-                span.add_link(request.get_span_context())
+
+    def start() -> AbstractContextManager[Span]:
+        return tracer.start_as_current_span(
+            "hybridmodel.request",
+            kind=SpanKind.CLIENT,
+            links=[Link(span.get_span_context()) for span in callers],
+            attributes=attributes,
+        )
+
+    with opened(start) as request:
+        with harmless():
+            for span in callers:
+                if request is not None and span.is_recording():
+                    span.add_link(request.get_span_context())
         yield
