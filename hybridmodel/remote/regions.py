@@ -124,14 +124,14 @@ class RegionsClient:
 
     def stats(self) -> dict[str, float]:
         """Count what happened in this process: in all, and for each endpoint by its number."""
-        total: defaultdict[str, float] = defaultdict(float)
+        total: defaultdict[str, float] = defaultdict(int)
         each: dict[str, float] = {}
         for number, client in enumerate(self.clients, 1):
             said = client.stats()
             for name, count in said.items():
                 total[name] += count
             each |= {f"{number}.{name}": count for name, count in said.items()}
-        if requests := total["gathered.requests"]:
+        if requests := total.get("gathered.requests"):
             each["gathered.calls_per_request"] = total["gathered.calls"] / requests
         return {**total, **each, **self._counters.totals()}
 

@@ -353,6 +353,8 @@ def test_numbers_are_told_for_each_endpoint() -> None:
     assert [stats[name] for name in ("requests", "1.requests", "2.requests")] == [6, 2, 4]
     assert (stats["passed_over"], stats["2.calls"], stats.get("1.calls", 0)) == (4, 4, 0)
     assert (stats["circuit_open"], stats["1.circuit_open"], stats["2.circuit_open"]) == (1, 1, 0)
+    assert not any("gathered" in name for name in stats)
+    assert isinstance(stats["requests"], int)
 
 
 def test_a_request_has_as_many_rows_as_every_endpoint_takes() -> None:

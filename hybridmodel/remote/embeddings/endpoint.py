@@ -96,7 +96,7 @@ class EmbeddingsEndpoint(Endpoint):
             )
         uri, version = _without_tail(self.uri)
         object.__setattr__(self, "uri", uri)
-        object.__setattr__(self, "api_version", _version(self.api_version or version))
+        object.__setattr__(self, "api_version", _version(version or self.api_version))
         if self.max_batch_size is None:
             object.__setattr__(self, "max_batch_size", MOST_TEXTS)
         self._settle()

@@ -117,7 +117,9 @@ class PooledTransport:
         endpoint = self._endpoint
         place = endpoint.place
         if place.scheme == UNIX:
-            return connect_to_socket(endpoint.uri, place.host, deadline, timeout_s)
+            # What the protocol appends to the socket's path belongs to the request.
+            base = endpoint.uri.removesuffix(endpoint.api_path)
+            return connect_to_socket(base, place.host, deadline, timeout_s)
         return connect_within(url, deadline, timeout_s, endpoint.ca_bundle)
 
 

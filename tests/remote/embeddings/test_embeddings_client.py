@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from hybridmodel import (
     AuthenticationFailed,
     ConfigurationError,
+    EmbeddingsEndpoint,
     EndpointRefused,
     EndpointTimeout,
     EndpointUnavailable,
@@ -76,6 +80,36 @@ def test_frames_and_columns_go_in_and_come_out(make: Make) -> None:
     remote = model.predict(column, use_azure=True)
     pd.testing.assert_frame_equal(remote, model.predict(column))
     assert list(remote.columns[:2]) == ["vector_0", "vector_1"]
+
+
+@pytest.mark.skipif(not hasattr(socketserver, "UnixStreamServer"), reason="no Unix sockets")
+def test_a_socket_is_asked_for_the_path_of_the_api(tmp_path: Path) -> None:
+    """Behind the socket's path comes that of the API, which such servers have as others do."""
+    paths: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            paths.append(self.rfile.readline().decode().split()[1])
+            self.wfile.write(b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n")
+
+    path = str(tmp_path / "vllm.sock")
+    with socketserver.UnixStreamServer(path, Handler) as running:
+        for end in ("/v1", "/openai/v1", ""):
+            thread = threading.Thread(target=running.handle_request)
+            thread.start()
+            endpoint = EmbeddingsEndpoint(
+                uri=f"unix://{path}{end}", model="m", auth_key_env=None, max_attempts=1
+            )
+            assert endpoint.place.host == path
+            with (
+                HybridOnnxModel(
+                    texts.text_model(), endpoint=endpoint, session_options=texts.SESSION
+                ) as model,
+                pytest.raises(EndpointUnavailable),
+            ):
+                model.predict(SENTENCES, use_azure=True)
+            thread.join()
+    assert paths == ["/v1/embeddings", "/openai/v1/embeddings", "/embeddings"]
 
 
 def test_policies_choose_rows_as_for_any_endpoint(server: EmbeddingServer, make: Make) -> None:

@@ -58,6 +58,14 @@ def test_addresses_are_taken_as_their_pages_show_them(uri: str, asked: str, pref
     assert make(endpoint.uri, api_version=endpoint.api_version) == endpoint
 
 
+def test_the_version_in_an_address_is_the_one_that_is_asked() -> None:
+    """Who replaces the address of an endpoint by one with a version means that version."""
+    older = EmbeddingsEndpoint(uri="https://h.example/models?api-version=2024-05-01", model="m")
+    later = older.with_overrides(uri="https://h.example/models?api-version=2025-04-01")
+    assert (older.api_version, later.api_version) == ("2024-05-01", "2025-04-01")
+    assert older.with_overrides(uri="https://g.example/models").api_version == "2024-05-01"
+
+
 def test_a_host_has_its_own_variable_whatever_the_api_appends() -> None:
     """An Azure resource's key can be in the variable of its host."""
     assert "HYBRIDMODEL_KEY_name_openai_azure_com" in host_key_names(make().place)
