@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hybridmodel.remote.shared_memory import segments
+from hybridmodel.remote.shared_memory.pool import Pool
 
 pytestmark = pytest.mark.skipif(not segments.are_possible(), reason="only with /dev/shm")
 
@@ -57,6 +58,18 @@ def test_what_is_no_file_of_this_user_is_not_even_opened(
     finally:
         pipe.unlink()
         theirs.unlink()
+
+
+def test_a_server_that_forgets_nothing_fills_no_memory(prefix: str) -> None:
+    """Of the names that it is to forget, the latest are kept, and each is asked for once a call."""
+    pool = Pool()
+    names = [f"{prefix}{number}" for number in range(1000)]
+    for name in names:
+        pool.still_known([name])
+    known = pool.names_to_forget()
+    assert known == names[-len(known) :]
+    assert 64 <= len(known) <= 256
+    assert pool.names_to_forget() == []
 
 
 def test_files_of_others_are_not_swept(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

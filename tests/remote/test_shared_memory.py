@@ -196,6 +196,11 @@ def test_an_output_that_was_not_written_is_an_error(
     server.trouble = forget
     with pytest.raises(ProtocolError, match="not written into the shared memory"):
         asked(client)
+    # Perhaps it only says that it knows the region; in the message, it cannot be mistaken.
+    server.trouble = None
+    asked(client)
+    assert "parameters" in server.asked[-1]["inputs"][0]
+    assert REGION not in server.asked[-1]["inputs"][0]["parameters"]
 
 
 def test_a_segment_of_a_call_whose_time_is_over_is_not_used_again(

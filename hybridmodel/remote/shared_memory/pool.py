@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 
 from hybridmodel.process.per_process import reset_in_child
@@ -14,6 +15,9 @@ _MOST_BYTES = 1 << 28
 
 _MOST_FREE = 4
 """Segments that are kept for later requests."""
+
+_MOST_GONE = 256
+"""Names that a server is asked to forget; one that never does makes no call wait for more."""
 
 _MUCH_LARGER = 8
 """A segment so many times as large as needed is left to larger requests."""
@@ -37,7 +41,7 @@ class Pool:
         self._lock = threading.Lock()
         self._made = set()
         self._free: list[Segment] = []
-        self.gone: list[str] = []
+        self.gone: deque[str] = deque(maxlen=_MOST_GONE)
 
     @property
     def is_used(self) -> bool:
@@ -94,7 +98,8 @@ class Pool:
     def names_to_forget(self) -> list[str]:
         """Return the names of removed segments, each once."""
         with self._lock:
-            names, self.gone = self.gone, []
+            names = list(self.gone)
+            self.gone.clear()
             return names
 
     def still_known(self, names: Iterable[str]) -> None:

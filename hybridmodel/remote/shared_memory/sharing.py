@@ -117,6 +117,10 @@ class Sharing:
                 raise
             self._refused(error)
             in_vain = error.attempts
+        except ProtocolError:
+            # It may say that it knows regions, and never look into them.
+            self._off_until = self._clock() + _AGAIN_S
+            raise
         read, requests = send(call, message, None)
         return read, requests + in_vain
 
