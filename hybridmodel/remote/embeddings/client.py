@@ -175,8 +175,8 @@ class EmbeddingsClient(EndpointClient):
         elif error.status in _ABOUT_TEXTS and texts:
             longest = max(range(len(texts)), key=lambda at: len(texts[at]))
             error.hint = (
-                f"the longest text, that of row {first_row + longest}, has {len(texts[longest])} "
-                "characters; dimensions and encoding_format='base64' are not taken everywhere"
+                f"the longest text, at position {first_row + longest} of those for the endpoint, has "
+                f"{len(texts[longest])} characters; dimensions and encoding_format='base64' are not taken everywhere"
             )
 
 
@@ -185,6 +185,7 @@ def _check_texts(texts: Array) -> None:
     empty = [row for row, text in enumerate(texts.ravel().tolist()) if not text]
     if empty:
         raise InputMismatch(
-            f"row {empty[0]}: the text is empty, which has no vector at an embeddings endpoint"
+            f"the text at position {empty[0]} of those for the endpoint is empty, and such "
+            "endpoints have no vector for it"
             + (f"; {len(empty)} texts are" if len(empty) > 1 else "")
         )

@@ -202,19 +202,35 @@ def test_an_empty_text_is_refused_before_anything_is_sent(
 ) -> None:
     """Most servers refuse all texts of a request with an empty one, so none is sent."""
     texts_with = np.array(["a", "", "b", ""], object)
-    with pytest.raises(InputMismatch, match=r"row 1: the text is empty.*; 2 texts are"):
+    with pytest.raises(InputMismatch, match=r"at position 1 of those.* is empty.*; 2 texts are"):
         make(max_batch_size=1).predict(texts_with, use_azure=True)
     assert server.requests == []
 
 
+def test_a_position_is_one_among_the_texts_that_a_policy_chose(
+    server: EmbeddingServer, make: Make
+) -> None:
+    """Nobody is sent to a row of the call where only some of its rows are for the endpoint."""
+    server.longest_text = 20
+    chosen = np.arange(10) >= 5
+    for wrong, said in (("", "is empty"), ("long" * 9, "has 36 characters")):
+        given = np.array([f"t{row}" for row in range(10)], object)
+        given[7] = wrong
+        with pytest.raises((InputMismatch, EndpointRefused)) as caught:
+            make().predict(given, mode=lambda _: chosen)
+        assert f"at position 2 of those for the endpoint {said}" in str(caught.value).replace(
+            ",", ""
+        )
+
+
 def test_a_text_too_long_is_named(server: EmbeddingServer, make: Make) -> None:
-    """The refusal says which row has the longest text, in the whole call and not in its chunk."""
+    """The refusal says where the longest text is, in the whole call and not in its chunk."""
     server.longest_text = 20
     many = np.array(["short"] * 7 + ["long" * 20], object)
     with pytest.raises(EndpointRefused) as caught:
         make(max_batch_size=4).predict(many, use_azure=True)
     assert "a text has more tokens than the model takes" in str(caught.value)
-    assert "the longest text, that of row 7, has 80 characters" in str(caught.value)
+    assert "at position 7 of those for the endpoint, has 80 characters" in str(caught.value)
 
 
 def test_one_output_with_vectors_is_answered(make: Make) -> None:
@@ -229,7 +245,10 @@ def test_one_output_with_vectors_is_answered(make: Make) -> None:
 
 
 REFUSALS: dict[int, tuple[type[Exception], str]] = {
-    400: (EndpointRefused, "the longest text, that of row 1, has 11 characters"),
+    400: (
+        EndpointRefused,
+        "the longest text, at position 1 of those for the endpoint, has 11 char",
+    ),
     401: (AuthenticationFailed, "that of another resource.*scope https://ai.azure.com/.default"),
     403: (AuthenticationFailed, "may not ask this model"),
     404: (EndpointRefused, "no model 'm' there.*such as /v1 or /openai/v1"),

@@ -74,11 +74,11 @@ def test_the_width_is_checked(llama: LlamaServer) -> None:
 
 
 def test_a_text_that_is_too_long_is_refused_in_its_words(llama: LlamaServer) -> None:
-    """The server says how many tokens it takes, and the message which row has the longest text."""
+    """The server says how many tokens it takes, and the message where the longest text is."""
     long = np.array(["short", "a " * 100], object)
     with make(llama) as model, pytest.raises(EndpointRefused, match="64 tokens") as caught:
         model.predict(long, use_azure=True)
-    assert "that of row 1, has 200 characters" in str(caught.value)
+    assert "at position 1 of those for the endpoint, has 200 characters" in str(caught.value)
 
 
 def test_a_wrong_key_is_refused(llama: LlamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
