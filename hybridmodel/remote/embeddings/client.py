@@ -175,8 +175,9 @@ class EmbeddingsClient(EndpointClient):
         elif error.status in _ABOUT_TEXTS and texts:
             longest = max(range(len(texts)), key=lambda at: len(texts[at]))
             error.hint = (
-                f"the longest text, at position {first_row + longest} of those for the endpoint, has "
-                f"{len(texts[longest])} characters; dimensions and encoding_format='base64' are not taken everywhere"
+                f"the longest text, at position {first_row + longest} of those for the endpoint, "
+                f"has {len(texts[longest])} characters; dimensions and encoding_format='base64' "
+                "are not taken everywhere"
             )
 
 
