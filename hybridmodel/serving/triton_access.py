@@ -16,10 +16,8 @@ from pathlib import Path
 import urllib3
 
 from hybridmodel.exceptions import ConfigurationError
+from hybridmodel.remote.address import UNIX, read_address
 from hybridmodel.serving.supervisor import PLACEHOLDER
-
-_LONGEST_SOCKET = 100
-"""Linux takes 107 bytes for the path of a socket."""
 
 HEADER = "hybridmodel-control-key"
 """The HTTP header; gRPC's ends with it."""
@@ -50,13 +48,15 @@ class ControlKey:
 
 
 def socket_in(folder: Path) -> str:
-    """Return the path of a server's Unix socket in its folder, if that is not too long."""
+    """Return the path of a server's Unix socket in its folder, if endpoints take such a path."""
     path = str(folder / "http")
-    if len(path) > _LONGEST_SOCKET:
+    try:
+        read_address(f"{UNIX}://{path}")
+    except ConfigurationError as error:
         raise ConfigurationError(
-            f"the folder for temporary files, {folder.parent}, has too long a name for a Unix "
-            "socket; set TMPDIR to a shorter one"
-        )
+            f"the folder for temporary files, {folder.parent}, has no name for Unix sockets; set "
+            f"TMPDIR to another: {error}"
+        ) from None
     return path
 
 

@@ -151,13 +151,14 @@ def test_a_server_has_no_socket_before_its_start() -> None:
         _ = TritonServer({"linear": LINEAR}, unix_socket=True).uri
 
 
-def test_too_long_a_path_is_an_error_that_names_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["x" * 90, "a folder", "a+b"], ids=["long", "blank", "sign"])
+def test_a_path_that_no_endpoint_takes_is_an_error_that_names_the_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Linux has 107 bytes for it."""
-    folder = tmp_path / ("x" * 90)
+    """Linux has 107 bytes for it, and an endpoint takes plain characters; nothing is started."""
+    folder = tmp_path / name
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    with pytest.raises(ConfigurationError, match="set TMPDIR to a shorter one"):
+    with pytest.raises(ConfigurationError, match="set TMPDIR to another"):
         TritonServer({"linear": LINEAR}, unix_socket=True).start()
     assert list(folder.iterdir()) == []
