@@ -211,6 +211,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.filterwarnings("ignore:the ca_bundle of the saved model is not used")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_damage_is_a_configuration_error(saved: Path, data: st.DataObject) -> None:
