@@ -222,3 +222,29 @@ def test_a_lane_whose_loop_has_ended_goes_with_its_keys() -> None:
     lane, own, _ = room.enter()
     assert isinstance(own, Turn)
     assert list(room.lanes._lanes.values()) == [lane]
+
+
+def test_who_is_lost_is_freed_when_others_may_come() -> None:
+    """A coroutine that is freed with it ends its call, and enters here again for that."""
+    room = Room()
+    ended: list[Any] = []
+
+    class Ends:
+        """Something that a lost turn keeps alive."""
+
+        def __del__(self) -> None:
+            ended.append(room.lanes._lock.locked())
+
+    for kind in ("the same", "another"):
+        lane, turn, _ = room.enter()
+        assert isinstance(turn, Turn)
+        turn.request_id = Ends()  # type: ignore[assignment]
+        del turn
+        if kind == "another":
+            lane.kind = ("gone",)
+            room.lanes._lanes = {lane.kind: lane}
+        del lane
+        room.time_s += 31.5
+        room.enter()
+        room.lanes.reset()
+    assert ended == [False, False]

@@ -91,10 +91,11 @@ class Lane:
         self.waiting: deque[Member] = deque()
         self.running: set[Turn] = set()
 
-    def drop_lost(self) -> None:
-        """Forget the turns that ought to have ended long ago."""
+    def drop_lost(self) -> list[Turn]:
+        """Forget the turns that ought to have ended long ago, and return them."""
         lost = [turn for turn in self.running if turn.deadline.over_s() > _OVERDUE_S]
         self.running.difference_update(lost)
+        return lost
 
     def is_lost(self) -> bool:
         """Tell whether nobody is there who still has time, as where a loop was closed."""
@@ -192,13 +193,15 @@ class Lanes:
 
         A turn beside a member that waits is one that somebody has to send for.
         """
+        # Freed after the lock, which may be needed by the coroutines that are freed with them.
+        lost: list[tuple[Lane, list[Turn]]]
         with self._lock:
             self.counts["calls"] += 1
             if self._lone is not None:
                 self._settle(self._lone)
             lane = self._lanes.get(kind)
             if lane is None:
-                self._drop_lost()
+                lost = self._drop_lost()
                 lane = self._lanes[kind] = Lane(kind)
             else:
                 running, most = len(lane.running), self._pace.at_a_time(self._most())
@@ -207,6 +210,7 @@ class Lanes:
                     member = Member(call, ask)
                     lane.waiting.append(member)
                     due = running < most and len(lane.waiting) >= self._enough(lane)
+                    lost = [(lane, lane.drop_lost())] if due else []  # noqa: F841 - see above
                     return lane, member, self._begin(lane, call.deadline) if due else None
             self.counts["requests"] += 1
             return lane, self._begin(lane, call.deadline), None
@@ -217,7 +221,7 @@ class Lanes:
         Somebody has to send for it, as for what the others here return.
         """
         with self._lock:
-            lane.drop_lost()
+            lost = lane.drop_lost()  # noqa: F841 - as in `enter`
             return self._due(lane, 1)
 
     def end(self, lane: Lane, turn: Turn, *, answered: bool) -> Turn | None:
@@ -271,12 +275,13 @@ class Lanes:
         with self._lock:
             self._pace.note(self._clock() - turn.since, len(lane.running))
 
-    def _drop_lost(self) -> None:
-        """Forget lanes in which nobody is who still has time."""
-        for lane in [*self._lanes.values()]:
-            lane.drop_lost()
+    def _drop_lost(self) -> list[tuple[Lane, list[Turn]]]:
+        """Forget lanes in which nobody is who still has time; return all, with lost turns."""
+        found = [(lane, lane.drop_lost()) for lane in self._lanes.values()]
+        for lane, _ in found:
             if lane.is_lost():
                 del self._lanes[lane.kind]
+        return found
 
     def _due(self, lane: Lane, least: int) -> Turn | None:
         """Begin a turn for those who wait, if they are enough and it is free."""
@@ -296,7 +301,6 @@ class Lanes:
         return max(1, min([len(turn.members) for turn in lane.running]))
 
     def _begin(self, lane: Lane, deadline: Deadline) -> Turn:
-        lane.drop_lost()
         turn = Turn(deadline, self._clock())
         lane.running.add(turn)
         return turn
