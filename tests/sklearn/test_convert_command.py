@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -10,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import skops.io
@@ -17,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from hybridmodel import HybridOnnxModel, load_model
 from hybridmodel.cli.program import program
+from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.sklearn.converting import skops_files
 from tests.support.zoo import fitted
 
@@ -167,6 +170,36 @@ def test_a_description_of_millions_of_objects_is_refused(
     said = run("logistic.skops", "rows.parquet", "-o", "small.onnx", status=2).stderr
     assert "schema.json unpacks to " in said
     assert "and at most 1000 are read" in said
+
+
+def _with_children(path: Path, child: int) -> None:
+    """Let every inner node of the trees in a file lead to one node."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            array = np.load(io.BytesIO(data)) if name.endswith(".npy") else None
+            for side in ("left", "right", "left_child", "right_child"):
+                if array is not None and side in (array.dtype.names or ()):
+                    leaf = array["is_leaf"] != 0 if side in ("left", "right") else array[side] < 0
+                    array[side] = np.where(leaf, array[side], child)
+            made = io.BytesIO()
+            if array is not None:
+                np.save(made, array)
+            archive.writestr(name, data if array is None else made.getvalue())
+
+
+@pytest.mark.parametrize("child", [0, 10**8], ids=["a circle", "out of memory"])
+@pytest.mark.parametrize("name", ["forest", "boosting", "hist_boosting"])
+def test_trees_that_go_nowhere_are_refused(name: str, child: int, tmp_path: Path) -> None:
+    """Compiled code would follow them for ever, or out of the process; good ones are read."""
+    path = tmp_path / "trees.skops"
+    skops.io.dump(fitted(name)[0], path)
+    trusted = skops.io.get_untrusted_types(file=path)
+    assert hasattr(skops_files.read_skops(path, trusted), "predict")
+    _with_children(path, child)
+    with pytest.raises(ConfigurationError, match="a tree whose nodes lead back or to none"):
+        skops_files.read_skops(path, trusted)
 
 
 OTHER_WORDS = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hybridmodel.checks import needed_for, printable
 from hybridmodel.data.names import listed
+from hybridmodel.data.tensors import Array
 from hybridmodel.exceptions import ConfigurationError
 from hybridmodel.sklearn.converting.boosters import EXTRA
+from hybridmodel.sklearn.converting.steps import fitted_parts
 
 MOST_BYTES = 1 << 31
 """A file that unpacks to more is refused."""
@@ -19,6 +23,7 @@ MOST_DESCRIBED_BYTES = 1 << 25
 """So long may the description in a file be: Python's objects take twenty times as much memory."""
 
 _DESCRIPTION = "schema.json"
+_LEAF = -1
 _LONGEST = 300
 _COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # As joblib may write one.
 
@@ -56,9 +61,34 @@ def read_skops(path: Path, trusted: Collection[str] = ()) -> Any:
             f"where it comes from, trust them by name: --trust-type {printable(others[0])}"
         )
     try:
-        return io.load(path, trusted=found)
+        read = io.load(path, trusted=found)
     except Exception as error:
         raise _unreadable(path, error) from error
+    if not all(_goes_down(*nodes) for nodes in _trees(read)):
+        raise ConfigurationError(
+            f"{path}: has a tree whose nodes lead back or to none, which no estimator has learned; "
+            "get the file again from where the estimator was fitted"
+        )
+    return read
+
+
+def _trees(read: Any) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield the left and right children of trees, and which nodes are leaves."""
+    for part in fitted_parts(read):
+        tree, nodes = getattr(part, "tree_", None), getattr(part, "nodes", None)
+        if tree is not None and hasattr(tree, "children_left"):
+            yield tree.children_left, tree.children_right, tree.children_left == _LEAF
+        if isinstance(nodes, np.ndarray) and {"left", "right", "is_leaf"} <= set(
+            nodes.dtype.names or ()
+        ):
+            yield nodes["left"], nodes["right"], nodes["is_leaf"] != 0
+
+
+def _goes_down(left: Array, right: Array, is_leaf: Array) -> bool:
+    """Tell whether children come after their parents; compiled code follows them unchecked."""
+    inner = np.flatnonzero(~is_leaf)
+    children = np.stack([left[inner], right[inner]]).astype(np.int64)
+    return bool(((children > inner) & (children < len(left))).all())
 
 
 def _check_size(path: Path) -> None:
