@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import runpy
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,10 +22,13 @@ from hybridmodel.cascade import CostMatrix
 from hybridmodel.deploy import export
 from hybridmodel.routing import Cascade, Shadow
 from hybridmodel.serving import EmbeddedServer, serve
+from hybridmodel.testing import fake_endpoint
+from tests.support import texts
 from tests.support.mlflow_tools import Process, tracked_at
 from tests.support.paths import ROOT
 
 ELSEWHERE = {
+    "batch_endpoints.md": "tests/remote/test_batch_jobs.py waits for such jobs",
     "coming_from.md": "shows names, and no code",
     "edge.md": "tests/test_edge_device.py runs it where mlflow is not installed",
     "migration.md": "tests/azure_ep/test_interface.py runs both halves of it",
@@ -147,7 +152,17 @@ def test_a_snippet_runs_as_its_page_shows_it(
         names["policy"] = Cascade(calibration=found(names), audit_rate=0.2)
     if "found" in code and "found =" not in code:
         names["found"] = found(names)
-    exec(code.replace(FOLDER, f"{tmp_path}/"), names)  # What it says is ours.
+    with answered(code, names):
+        exec(code.replace(FOLDER, f"{tmp_path}/"), names)  # What it says is ours.
+
+
+def answered(code: str, names: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Answer for the endpoints that a block names, where it makes models for them."""
+    if "texts.onnx" in code:
+        Path("texts.onnx").write_bytes(texts.text_model(384))
+        names["frame"] = pd.DataFrame({"text": ["a cat", "two dogs"]})
+        return fake_endpoint()
+    return fake_endpoint() if "endpoint=[west, north])" in code else nullcontext()
 
 
 def found(names: dict[str, Any]) -> Calibration:
