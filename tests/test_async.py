@@ -26,7 +26,7 @@ from hybridmodel import (
 )
 from hybridmodel.data.binding import Binding
 from hybridmodel.local.session import LocalSession
-from hybridmodel.remote import answers, client
+from hybridmodel.remote import answers, writing
 from hybridmodel.routing import AzureFirst, Cascade, Hedge, LocalFirst, Shadow, Split
 from hybridmodel.testing import fake_endpoint
 from tests.support import models
@@ -339,7 +339,7 @@ def test_much_json_is_written_and_read_off_the_loop(monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(owner, name, noted)
 
-    noting(client, "encode_request")
+    noting(writing, "encode_request")
     noting(answers, "read_response")
     for binary in (False, True):
         with FaultyEndpoint(answer) as server:

@@ -196,20 +196,24 @@ def _endpoints(
     kind = kind_of(stored[0]) if stored else _kind_with(config)
     _check_keys(kind, config)
     changes = {key: config[key] for key in kind.field_names() if key in config}
-    if len(stored) > 1:
-        # MLflow passes what `config_of` stored as well: None, which says nothing.
-        changes = {key: it for key, it in changes.items() if it is not None or key in given}
-        stored = stored[:1] if "uri" in changes else stored
     if not stored and all(changes.get(key) is None for key in _NAMES):
         return ()
     if not stored and given is CONFIG_KEYS:
         # Nothing is stored, so all other values are the program's defaults.
         return (kind(**_DEFAULTS[kind] | changes),)
+    if len(stored) > 1:
+        changes = _said_of_a_list(changes, given)
+        stored = stored[:1] if "uri" in changes else stored
     said = [key for key in changes if key in given]
     wanted = [_DEFAULTS[kind] | dict(item) | changes for item in stored or ({},)]
     if len(wanted) == 1:
         return (kind.from_dict(wanted[0], given=said, allow=allow),)
     return tuple(_one_of_several(kind, wanted, place, said, allow) for place in range(len(wanted)))
+
+
+def _said_of_a_list(changes: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Leave out what MLflow passes because `config_of` stored it: None, which says nothing."""
+    return {key: value for key, value in changes.items() if value is not None or key in given}
 
 
 def _one_of_several(

@@ -16,7 +16,6 @@ from itertools import chain
 from typing import Any
 
 from hybridmodel.data.answer import Answer
-from hybridmodel.data.extent import is_large
 from hybridmodel.data.tensors import Array, ModelSpec, TensorSpec
 from hybridmodel.exceptions import (
     EndpointError,
@@ -40,8 +39,9 @@ from hybridmodel.remote.shared_memory.sharing import sharing_with
 from hybridmodel.remote.sizes import RequestSizes
 from hybridmodel.remote.trust.redirection import redirected
 from hybridmodel.remote.wire.layouts import decode_metadata
-from hybridmodel.remote.wire.protocol import Message, encode_request
+from hybridmodel.remote.wire.protocol import Message
 from hybridmodel.remote.wire.tensor_data import not_in_json
+from hybridmodel.remote.writing import written_request
 from hybridmodel.switch import AZURE
 
 _CHUNKS_AT_A_TIME = 4
@@ -244,7 +244,7 @@ class EndpointClient:
         """Ask for all rows in a request for them."""
         binary = self._exchanger.speaks_binary or self._speaks_binary(call)
         request_id = call.request_id or ""
-        message = _written(call, request_id, binary)
+        message = written_request(call, request_id, binary)
         expected = self._expected(call.outputs, call.rows, binary)
         json_bytes = expected.limit.size_bytes
 
@@ -340,20 +340,8 @@ class EndpointClient:
         shown = tuple(map(redaction, found[:_MOST_DIFFERENCES]))
         if len(found) > len(shown):
             shown += (f"and {len(found) - len(shown)} more",)
-        return SpecMismatch(
-            f"{self.endpoint.model_url}: the answer is not what the local model would give: "
-            + "; ".join(shown),
-            shown,
-        )
-
-
-def _written(call: Call, request_id: str, binary: bool) -> Message:
-    """Write the request of a call; not on an event loop where that takes long."""
-    write = partial(encode_request, call.feeds, call.outputs, request_id=request_id, binary=binary)
-    if loops.current_loop() is None or not is_large(call.feeds):
-        return write()
-    lies_ready = binary and all(array.dtype.kind != "O" for array in call.feeds.values())
-    return write() if lies_ready else loops.apart(write)
+        said = "the answer is not what the local model would give"
+        return SpecMismatch(f"{self.endpoint.model_url}: {said}: {'; '.join(shown)}", shown)
 
 
 stand_ins: list[Callable[[Any, Any], EndpointClient]] = []

@@ -153,32 +153,30 @@ class Exchanger:
         Raises the `EndpointError` that the status, or what happened instead, stands for, and
         `ConfigurationError` if a saved model wants what is not granted, or no longer.
         """
-        if self._permission is not None:
-            self._permission.check_request(url)
-            if call.key is not None:
-                self._check_key()
+        self._check_permission(call, url)
         own = {} if call.request_id is None else {_REQUEST_ID: call.request_id}
         if active_tracer() is not None:
             own.update(trace_context())
         if more_headers is not None:
             own.update(more_headers)
+        method = "GET"
+        header_bytes: int | None = None
+        body: tuple[Any, ...] = ()
+        if message is not None:
+            method, header_bytes = "POST", message.header_bytes
+            body = (message.header, *message.tensors)
         request = HttpRequest(
-            method="GET" if message is None else "POST",
+            method=method,
             url=url,
-            headers=self._headers(call.key, None if message is None else message.header_bytes),
+            headers=self._headers(call.key, header_bytes),
             own=own,
-            body=() if message is None else (message.header, *message.tensors),
+            body=body,
             deadline=call.deadline,
             json_bytes=json_bytes,
             creates=creates,
         )
         try:
-            durations = request_durations()
-            transport = self._transport.get(self._connect)
-            if durations is None:
-                reply = transport.send(request)
-            else:
-                reply = self._measured(transport, request, durations)
+            reply = self._send(request)
         except EndpointError as error:
             raise self.with_context(call, error) from error.__cause__
         if reply.status not in request.successes:
@@ -186,6 +184,18 @@ class Exchanger:
         if not self._told_of_delay and not _DELAYS.isdisjoint(reply.headers):
             self._note_delay(call, reply)
         return reply
+
+    def _check_permission(self, call: Call, url: str) -> None:
+        if self._permission is not None:
+            self._permission.check_request(url)
+            if call.key is not None:
+                self._check_key()
+
+    def _send(self, request: HttpRequest) -> Reply:
+        transport, durations = self._transport.get(self._connect), request_durations()
+        if durations is None:
+            return transport.send(request)
+        return self._measured(transport, request, durations)
 
     def _measured(self, transport: Transport, request: HttpRequest, into: Histogram) -> Reply:
         """Send a request, and record for how long and how it ended."""

@@ -204,19 +204,17 @@ class Connection:
                 f"the answer is encoded as {head.encoding!r}, which was not asked for"
             )
         split = head.headers.get(_HEADER_LENGTH)
-        if split is not None and head.length == len(received) and not head.chunked:
+        length = None if head.chunked else head.length
+        if split is not None and received and length == len(received):
             # All of it is there, as it is for a few rows.
-            at = parse_header_length(split, len(received)) if received else 0
+            at = parse_header_length(split, length)
             if at <= json_bytes:
                 return received[:at], bytearray(received[at:])
-        length = None if head.chunked else head.length
         most = json_bytes if split is None else MAX_BODY_BYTES
         _check_length(length or 0, most)
         if split is None or not length:
             whole, _ = self._gathered(head, received, most)
-            _check_length(len(whole), most)
-            at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)
-            return (whole, b"") if at == len(whole) else (whole[:at], whole[at:])
+            return _divided(whole, split, most, json_bytes)
         at = _json_length(split, length, json_bytes)
         header = received[:at]
         if len(header) < at:
@@ -285,6 +283,13 @@ def _packed(head: bytes, body: Sequence[Buffer]) -> list[Buffer]:
             packed += (b"".join(small), part)
             small = []
     return [*packed, b"".join(small)]
+
+
+def _divided(whole: bytearray, split: str | None, most: int, json_bytes: int) -> Body:
+    """Return the JSON of a whole body, and the rest."""
+    _check_length(len(whole), most)
+    at = len(whole) if split is None else _json_length(split, len(whole), json_bytes)
+    return (whole, b"") if at == len(whole) else (whole[:at], whole[at:])
 
 
 def _json_length(split: str, length: int, most: int) -> int:
