@@ -50,6 +50,7 @@ LEFT_OUT = {
     "well": "speaks of patients; tests/calibrating/test_promises.py has such costs",
     "train_gate": "wants 5,000 rows; tests/calibrating/test_gate.py has them",
     "staging...": "names a server that nobody has",
+    "uri=...": "tests/test_service_example.py runs such a model",
 }
 """What a block of the other pages may hold that cannot run here."""
 
