@@ -382,9 +382,10 @@ def test_any_json_is_a_job_or_an_error(said: Any) -> None:
     """Whatever JSON an endpoint answers, it is read as a job with a harmless name, or refused."""
     with suppress(exceptions.ProtocolError):
         assert checked_name(read_job(said).name)
-    jobs, link = read_page(said if isinstance(said, dict) else {})
-    assert all(checked_name(job.name) for job in jobs)
-    assert link is None or isinstance(link, str)
+    with suppress(exceptions.ProtocolError):
+        jobs, link = read_page(said if isinstance(said, dict) else {"value": [said]})
+        assert all(checked_name(job.name) for job in jobs)
+        assert link is None or isinstance(link, str)
 
 
 def test_an_endpoint_is_described_without_secrets() -> None:

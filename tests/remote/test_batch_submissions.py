@@ -123,11 +123,23 @@ def test_a_token_goes_to_no_other_place(link: str) -> None:
             client.submit(IN)
 
 
-def test_an_endpoint_without_a_list() -> None:
-    """Where jobs are not listed, their names decide."""
-    with JobServer(lambda number: "" if number else "500 before", lists=False) as server:
-        server.client().submit(IN)
-        assert (len(server.jobs), len(server.bodies)) == (1, 2)
+@pytest.mark.parametrize("keeps_names", [True, False])
+@pytest.mark.parametrize("trouble", ["500 before", "lost", "500", "garbage"])
+def test_an_endpoint_without_a_list(trouble: str, keeps_names: bool) -> None:
+    """Where jobs are not listed, only an endpoint that is known to keep names tells for sure."""
+    troubles = {1: trouble}
+    with JobServer(
+        lambda number: troubles.get(number, ""), keeps_names=keeps_names, lists=False
+    ) as server:
+        client = server.client()
+        client.submit(IN, name="earlier")
+        if keeps_names:
+            client.submit(IN, name="night")
+        else:
+            with pytest.raises(exceptions.SubmissionUnknown, match="a list of them is answered"):
+                client.submit(IN, name="night")
+        assert max(server.made.values()) == 1
+        assert len(server.bodies) <= 3
 
 
 @pytest.mark.parametrize(

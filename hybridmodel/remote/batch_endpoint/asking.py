@@ -45,18 +45,22 @@ class Jobs:
                 raise
             return None
 
-    def submitted_as(self, name: str, deadline: Deadline) -> Told | None:
-        """Return the job that was submitted under a name; None if there is certainly none.
+    def submitted_as(
+        self, name: str, deadline: Deadline, *, certainly: bool = False
+    ) -> Told | None:
+        """Return the job that was submitted under a name, None if there is none.
 
         An endpoint that is not known to keep names may have given it another one, so that all its
-        jobs are looked through.
+        jobs are looked through. Where it does not list them, that is a `ProtocolError` if there
+        must `certainly` be no job for None.
         """
         found = self.named(name, deadline)
         if found is not None:
             return self.note(found, name, self._call(deadline))
         if self.keeps_names:
             return None
-        found = next((job for job in self._listed(deadline) if job.is_of(name)), None)
+        listed = self._listed(deadline, certainly)
+        found = next((job for job in listed if job.is_of(name)), None)
         return None if found is None else self.note(found, name, self._call(deadline))
 
     def note(self, told: Told, name: str, call: Call) -> Told:
@@ -104,16 +108,20 @@ class Jobs:
         except ProtocolError as error:
             raise self._exchanger.with_context(call, error, reply) from None
 
-    def _listed(self, deadline: Deadline) -> Iterator[Told]:
+    def _listed(self, deadline: Deadline, certainly: bool) -> Iterator[Told]:
         """Yield all jobs; raises `ProtocolError` where the endpoint does not show all of them."""
         url: str | None = self.url
         for _ in range(_MOST_PAGES):
             try:
                 jobs, link = self._get(url or self.url, deadline, read_page)
             except EndpointRefused as error:
-                if url == self.url and error.status in _NO_LIST:
-                    return
-                raise
+                if url != self.url or error.status not in _NO_LIST:
+                    raise
+                if certainly:
+                    raise self._unlisted(
+                        f"a list of them is answered with {error.status}"
+                    ) from None
+                return
             yield from jobs
             if link is None:
                 return

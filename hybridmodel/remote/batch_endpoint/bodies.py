@@ -141,10 +141,15 @@ def read_job(said: Any) -> Told:
 
 
 def read_page(said: Mapping[str, Any]) -> tuple[list[Told], str | None]:
-    """Read a page of jobs, and the address of the next one; what is no job is left out."""
+    """Read a page of jobs, and the address of the next one; what is no job is left out.
+
+    Raises `ProtocolError` where there is no list.
+    """
     jobs = []
     listed = _get(said, "value")
-    for item in listed if isinstance(listed, list) else []:
+    if not isinstance(listed, list):
+        raise ProtocolError("the answer has no list of jobs")
+    for item in listed:
         try:
             jobs.append(read_job(item))
         except ProtocolError:

@@ -90,7 +90,7 @@ class Submitter:
             try:
                 if pause_s:
                     self._sleep_within(pause_s, deadline)
-                told = self.jobs.submitted_as(order.name, deadline)
+                told = self.jobs.submitted_as(order.name, deadline, certainly=True)
                 said = None
             except EndpointError as unanswered:
                 said = unanswered
