@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hybridmodel import TritonEndpoint
 from hybridmodel.local.session import LocalSession
 from hybridmodel.remote.wire.protocol import decode_request, encode_response
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 LENGTH = "Inference-Header-Content-Length"
 
@@ -86,12 +83,7 @@ class CountingServer:
             self.peak = max(self.peak, self.now)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self.now -= 1
 

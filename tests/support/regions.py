@@ -8,7 +8,6 @@ import socketserver
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -155,12 +154,7 @@ class Killable:
     def __enter__(self) -> Killable:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
 
