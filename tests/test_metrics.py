@@ -34,6 +34,12 @@ ANSWER = {
 GOOD = http(200, json.dumps(ANSWER).encode())
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin without the models that other tests of this process have shown."""
+    monkeypatch.setattr(metrics, "_watched", metrics._Watched())
+
+
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
     """Set up OpenTelemetry's metrics as an application does, and take it back."""
@@ -176,7 +182,6 @@ def test_a_model_that_is_observed_before_the_provider_is_set_up_is_collected(
     names = [point.attributes["model"] for point in collected(reader)["hybridmodel.rows"]]
     assert names == ["early", "late"]
     provider.shutdown()
-    monkeypatch.setattr(metrics, "_watched", metrics._Watched())
 
 
 class _Raising:
