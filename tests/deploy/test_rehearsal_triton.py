@@ -156,6 +156,6 @@ def test_a_folder_too_long_for_a_socket(
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    with pytest.raises(ConfigurationError, match="set TMPDIR to another: .* at most 107 letters"):
+    with pytest.raises(ConfigurationError, match=r"set TMPDIR to another: .* at most 107 letters"):
         make_server(folder / "models", "triton").start()
     assert list(deep.iterdir()) == []
