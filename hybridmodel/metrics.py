@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hybridmodel.checks import shown
 from hybridmodel.exceptions import ConfigurationError, MissingDependency
+from hybridmodel.process.metering import is_stand_in
 from hybridmodel.process.per_process import reset_in_child
 
 if TYPE_CHECKING:
@@ -126,11 +127,11 @@ class Sample:
     labels: Mapping[str, str]
 
 
-def samples(stats: Mapping[str, float]) -> Iterator[Sample]:
-    """Yield what `HybridOnnxModel.stats` gives as samples, in the order of `METRICS`."""
+def samples(stats: Mapping[str, float], metrics: Sequence[Metric] = METRICS) -> Iterator[Sample]:
+    """Yield what `HybridOnnxModel.stats` gives as samples of metrics, in their order."""
     found = {**stats, **_derived(stats)}
     several = {name.split(".")[2] for name in stats if re.match(r"azure\.[0-9]+\.", name)}
-    for metric in METRICS:
+    for metric in metrics:
         for key, value in found.items():
             match = re.fullmatch(metric.key, key)
             # Of several endpoints each stands for itself, and their sum would count all twice.
@@ -231,7 +232,7 @@ class _Watched:
     def ask(self, provider: Any) -> None:
         """Let a provider ask for the counts, unless it does already."""
         # What the API's stand-in has been given goes to the provider that takes its place.
-        is_asking = self._provider is provider or _is_stand_in(self._provider)
+        is_asking = self._provider is provider or is_stand_in(self._provider)
         if self._provider is not None and is_asking:
             return
         self._provider = provider
@@ -272,10 +273,9 @@ def _observed(metric: Metric, _options: Any = None) -> Iterator[Observation]:
     from opentelemetry.metrics import Observation
 
     for model, attributes in _watched.models():
-        for sample in samples(model.stats()):
-            if sample.metric is metric:
-                labels = {f"hybridmodel.{name}": said for name, said in sample.labels.items()}
-                yield Observation(sample.value, {**attributes, **labels})
+        for sample in samples(model.stats(), (metric,)):
+            labels = {f"hybridmodel.{name}": said for name, said in sample.labels.items()}
+            yield Observation(sample.value, {**attributes, **labels})
 
 
 def _provider() -> Any:
@@ -287,10 +287,6 @@ def _provider() -> Any:
             "`hybridmodel.metrics.text` needs nothing"
         ) from error
     return get_meter_provider()
-
-
-def _is_stand_in(provider: Any) -> bool:
-    return type(provider).__module__.startswith("opentelemetry.metrics")
 
 
 def _check_labels(labels: Mapping[str, Any]) -> None:

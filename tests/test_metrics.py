@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 from opentelemetry.metrics import _internal as api
 from opentelemetry.metrics import set_meter_provider
@@ -24,14 +22,8 @@ from hybridmodel.process.metering import BOUNDS_S, request_durations
 from hybridmodel.routing import Cascade
 from tests.support import models
 from tests.support.faulty import FaultyEndpoint, error, http
+from tests.support.linear_answers import GOOD, X
 from tests.support.paths import ROOT
-
-X = np.ones((3, 4), np.float32)
-ANSWER = {
-    "model_version": "7",
-    "outputs": [{"name": "y", "datatype": "FP32", "shape": [3, 2], "data": [0.0] * 6}],
-}
-GOOD = http(200, json.dumps(ANSWER).encode())
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import pickle
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -27,13 +25,7 @@ from tests.support import models
 from tests.support.callers import Callers, Held, client
 from tests.support.counting_server import CountingServer
 from tests.support.faulty import FaultyEndpoint, error, http
-
-X = np.ones((3, 4), np.float32)
-ANSWER = {
-    "model_version": "7",
-    "outputs": [{"name": "y", "datatype": "FP32", "shape": [3, 2], "data": [0.0] * 6}],
-}
-GOOD = http(200, json.dumps(ANSWER).encode())
+from tests.support.linear_answers import GOOD, X
 
 
 @pytest.fixture

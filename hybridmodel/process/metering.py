@@ -29,8 +29,12 @@ def active_meter_provider() -> Any:
     if api is None or vars(api).get("_METER_PROVIDER", api) is None:
         return None
     provider: Any = api.get_meter_provider()
-    # The API's own providers do nothing; an SDK has its own.
-    return None if type(provider).__module__.startswith("opentelemetry.metrics") else provider
+    return None if is_stand_in(provider) else provider
+
+
+def is_stand_in(provider: Any) -> bool:
+    """Tell whether a meter provider is the API's own, which does nothing; an SDK has its own."""
+    return type(provider).__module__.startswith("opentelemetry.metrics")
 
 
 def request_durations() -> Histogram | None:
