@@ -19,7 +19,7 @@ from hybridmodel.exceptions import ConfigurationError, InputMismatch
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hybridmodel.sklearn import Conversion, ConvertedModel
+    from hybridmodel.sklearn import Conversion, ConversionDiffers, ConvertedModel
 
 _SUFFIX = ".onnx"
 
@@ -96,11 +96,7 @@ def convert(
 
     Exit status: 0 written, 1 they answer otherwise, and nothing is written, 2 error.
     """
-    if (big is None) != (big_target is None):
-        raise click.UsageError("--big and --big-output belong together")
-    if big_target is not None and big_target.suffix != _SUFFIX:
-        raise ConfigurationError(f"{big_target}: is no ONNX file; let its name end in {_SUFFIX}")
-    check_targets(source, target, *([] if big_target is None else [big_target]))
+    _check_files(source, target, big, big_target)
     from hybridmodel.sklearn import ConversionDiffers, from_sklearn
     from hybridmodel.sklearn.converting.skops_files import read_skops
 
@@ -111,17 +107,29 @@ def convert(
             estimators[0], table, *estimators[1:], outputs=outputs or None, **bounds
         )
     except ConversionDiffers as error:
-        found = None if error.agreement is None else error.agreement.to_dict()
-        if as_json:
-            options.echo_json({"same": False, "message": str(error), "agreement": found})
-        else:
-            click.echo(one_line(error))
+        _tell_of_difference(error, as_json)
         return NO
     _write(model, target)
     if big_target is not None and model.big is not None:
         _write_onnx(model.big, big_target)
     _tell(model, as_json)
     return 0
+
+
+def _check_files(source: Source, target: Path, big: Path | None, big_target: Path | None) -> None:
+    if (big is None) != (big_target is None):
+        raise click.UsageError("--big and --big-output belong together")
+    if big_target is not None and big_target.suffix != _SUFFIX:
+        raise ConfigurationError(f"{big_target}: is no ONNX file; let its name end in {_SUFFIX}")
+    check_targets(source, target, *([] if big_target is None else [big_target]))
+
+
+def _tell_of_difference(error: ConversionDiffers, as_json: bool) -> None:
+    found = None if error.agreement is None else error.agreement.to_dict()
+    if as_json:
+        options.echo_json({"same": False, "message": str(error), "agreement": found})
+    else:
+        click.echo(one_line(error))
 
 
 def _first(source: Source, rows: int) -> pd.DataFrame:

@@ -196,19 +196,32 @@ def _endpoints(
     kind = kind_of(stored[0]) if stored else _kind_with(config)
     _check_keys(kind, config)
     changes = {key: config[key] for key in kind.field_names() if key in config}
-    if not stored and all(changes.get(key) is None for key in _NAMES):
-        return ()
-    if not stored and given is CONFIG_KEYS:
-        # Nothing is stored, so all other values are the program's defaults.
-        return (kind(**_DEFAULTS[kind] | changes),)
+    if not stored:
+        return _from_config(kind, changes, given, allow)
     if len(stored) > 1:
         changes = _said_of_a_list(changes, given)
         stored = stored[:1] if "uri" in changes else stored
     said = [key for key in changes if key in given]
-    wanted = [_DEFAULTS[kind] | dict(item) | changes for item in stored or ({},)]
+    wanted = [_DEFAULTS[kind] | dict(item) | changes for item in stored]
     if len(wanted) == 1:
         return (kind.from_dict(wanted[0], given=said, allow=allow),)
     return tuple(_one_of_several(kind, wanted, place, said, allow) for place in range(len(wanted)))
+
+
+def _from_config(
+    kind: type[Endpoint],
+    changes: dict[str, Any],
+    given: Collection[str],
+    allow: tuple[Grant, ...],
+) -> tuple[Endpoint, ...]:
+    """Make the endpoint that a configuration alone describes, where it describes one."""
+    if all(changes.get(key) is None for key in _NAMES):
+        return ()
+    if given is CONFIG_KEYS:
+        # Nothing is stored, so all other values are the program's defaults.
+        return (kind(**_DEFAULTS[kind] | changes),)
+    said = [key for key in changes if key in given]
+    return (kind.from_dict(_DEFAULTS[kind] | changes, given=said, allow=allow),)
 
 
 def _said_of_a_list(changes: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:

@@ -110,9 +110,7 @@ class Lane:
         taken: list[Member] = []
         has_texts = any(dtype.kind == "O" for _, dtype, _ in self.kind[-1])
         if self.waiting and not has_texts:
-            # Rows have all the same size.
-            first = self.waiting[0].call
-            most = min(most, rows_within(first.feeds, first.rows or 1, most_bytes))
+            most = self._most_alike(most, most_bytes)
         rows = size_bytes = 0
         while self.waiting:
             member = self.waiting[0]
@@ -124,6 +122,11 @@ class Lane:
                 taken.append(member)
             self.waiting.popleft()
         return taken
+
+    def _most_alike(self, most: int, most_bytes: float) -> int:
+        """Return how many rows these limits allow where rows have all the same size."""
+        first = self.waiting[0].call
+        return min(most, rows_within(first.feeds, first.rows or 1, most_bytes))
 
 
 class Lanes:

@@ -165,6 +165,7 @@ class Connection:
         tensors: Buffer = b""
         try:
             if head.status in request.successes:
+                _check_encoding(head)
                 header, tensors = self._body(head, received, request.json_bytes)
                 whole = True
             else:
@@ -199,10 +200,6 @@ class Connection:
         return piece
 
     def _body(self, head: Head, received: bytes, json_bytes: int) -> Body:
-        if head.encoding:
-            raise ProtocolError(
-                f"the answer is encoded as {head.encoding!r}, which was not asked for"
-            )
         split = head.headers.get(_HEADER_LENGTH)
         length = None if head.chunked else head.length
         if split is not None and received and length == len(received):
@@ -215,7 +212,10 @@ class Connection:
         if split is None or not length:
             whole, _ = self._gathered(head, received, most)
             return _divided(whole, split, most, json_bytes)
-        at = _json_length(split, length, json_bytes)
+        return self._in_two(_json_length(split, length, json_bytes), length, received)
+
+    def _in_two(self, at: int, length: int, received: bytes) -> Body:
+        """Read a body of this length whose JSON ends at a byte."""
         header = received[:at]
         if len(header) < at:
             header = bytes(self._exactly(at, header))
@@ -283,6 +283,11 @@ def _packed(head: bytes, body: Sequence[Buffer]) -> list[Buffer]:
             packed += (b"".join(small), part)
             small = []
     return [*packed, b"".join(small)]
+
+
+def _check_encoding(head: Head) -> None:
+    if head.encoding:
+        raise ProtocolError(f"the answer is encoded as {head.encoding!r}, which was not asked for")
 
 
 def _divided(whole: bytearray, split: str | None, most: int, json_bytes: int) -> Body:

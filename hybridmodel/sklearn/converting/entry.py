@@ -218,13 +218,9 @@ class _Proof:
 
     def _advice(self, found: Agreement, answers: Any, layout: layouts.Layout, dtype: str) -> str:
         """Return what to try, which has been tried where that is cheap."""
-        if dtype == "float32":
-            try:
-                other = self._made(answers, layout.wide(), "float64").agreement
-            except ConfigurationError:
-                other = None
-            if other is not None and other.share <= self.differing:
-                return f"pass dtype='float64', with which {other}"
+        other = self._widened(answers, layout) if dtype == "float32" else None
+        if other is not None and other.share <= self.differing:
+            return f"pass dtype='float64', with which {other}"
         if scales_for_trees(self.estimator):
             return "trees need no scaler before them: leave it out, and fit again"
         if found.equal_labels == 1.0:
@@ -234,6 +230,13 @@ class _Proof:
         if found.share <= _FEW or found.holds_for_rows:
             return f"pass differing={found.share + 0.001:.2g} if so many rows may be wrong"
         return "choose another estimator of docs/conversion.md"
+
+    def _widened(self, answers: Any, layout: layouts.Layout) -> Agreement | None:
+        """Return how the model with float64 agrees, None where there is none."""
+        try:
+            return self._made(answers, layout.wide(), "float64").agreement
+        except ConfigurationError:
+            return None
 
 
 def _checked(estimator: Any) -> Any:

@@ -84,13 +84,7 @@ def checked_rows(estimator: Any, rows: Any) -> Any:
     """
     import pandas as pd
 
-    if isinstance(rows, (list, tuple)):
-        rows = np.asarray(rows)
-    if not isinstance(rows, (np.ndarray, pd.DataFrame)) or rows.ndim != 2 or len(rows) == 0:
-        raise InputMismatch(
-            "X has to be rows to prove the conversion on: a DataFrame of pandas or an array of "
-            f"shape (n, k), not {_told(rows)}"
-        )
+    rows = _some_rows(rows)
     width, names = rows.shape[1], getattr(estimator, "feature_names_in_", None)
     if isinstance(rows, pd.DataFrame) and names is not None:
         check_same("X: column", rows.columns.tolist(), list(names))
@@ -103,6 +97,20 @@ def checked_rows(estimator: Any, rows: Any) -> Any:
     if isinstance(rows, np.ndarray) or not _has_names(rows):
         return np.asarray(rows)
     check_same("X: column", rows.columns.tolist(), list(dict.fromkeys(rows.columns)))
+    return rows
+
+
+def _some_rows(rows: Any) -> Any:
+    """Return rows as a frame or an array of two dimensions, with at least one row."""
+    import pandas as pd
+
+    if isinstance(rows, (list, tuple)):
+        rows = np.asarray(rows)
+    if not isinstance(rows, (np.ndarray, pd.DataFrame)) or rows.ndim != 2 or len(rows) == 0:
+        raise InputMismatch(
+            "X has to be rows to prove the conversion on: a DataFrame of pandas or an array of "
+            f"shape (n, k), not {_told(rows)}"
+        )
     return rows
 
 
