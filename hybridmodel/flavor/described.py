@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hybridmodel.routing.words import duties, promise_of
@@ -61,7 +61,7 @@ def description_of(model: HybridOnnxModel, uri: str) -> str:
     """
     promise = promise_of(model.routing)
     parts = [
-        *_about(model),
+        _about(model),
         _sides(model),
         None if promise is None else f"**Promise:** {_text(promise)}",
         f"**Inputs:** {_listed(model.inputs)}  \n**Outputs:** {_listed(model.outputs)}",
@@ -73,11 +73,11 @@ def description_of(model: HybridOnnxModel, uri: str) -> str:
 def general_description_of(model: HybridOnnxModel, uri: str) -> str:
     """Describe what all versions of a registered model have in common."""
     told = "What a version asks, answers and promises stands in its own description."
-    return "\n\n".join([*_about(model), told, _calls(model, uri)])
+    return "\n\n".join([_about(model), told, _calls(model, uri)])
 
 
-def _about(model: HybridOnnxModel) -> Iterator[str]:
-    yield _ABOUT if model.endpoints else _ABOUT_LOCAL
+def _about(model: HybridOnnxModel) -> str:
+    return _ABOUT if model.endpoints else _ABOUT_LOCAL
 
 
 def _sides(model: HybridOnnxModel) -> str:

@@ -92,7 +92,8 @@ class EndpointClient:
         self._sharing = sharing_with(endpoint, spec, self._exchanger, clock)
         if self._sharing is not None:
             weakref.finalize(self, self._sharing.close_later).atexit = False
-        self._infer_url = f"{endpoint.model_url}/infer"
+        self._model_url = endpoint.model_url
+        self._infer_url = f"{self._model_url}/infer"
         self._expected = lru_cache(64)(partial(answers.expected, spec))
         self._can_cut = lru_cache(64)(partial(answers.can_cut, spec))
 
@@ -283,7 +284,7 @@ class EndpointClient:
             attempts,
             model_version=version,
             request_id=request_id,
-            endpoint=self.endpoint.model_url,
+            endpoint=self._model_url,
             row_count=call.rows or 1,
         )
 

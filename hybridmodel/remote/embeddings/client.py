@@ -123,7 +123,7 @@ class EmbeddingsClient(EndpointClient):
             attempts,
             model_version=self._exchanger.version(call, vectors.model),
             request_id=call.request_id,
-            endpoint=self.endpoint.model_url,
+            endpoint=self._model_url,
             row_count=len(texts),
         )
 
